@@ -1,0 +1,3 @@
+"""bnsweep: which of activation, initialisation, learning rate and BatchNorm placement mattered?"""
+
+__version__ = "0.1.0"

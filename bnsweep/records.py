@@ -1,0 +1,53 @@
+"""What training leaves of a run: plain numbers, no tensors, so that tracking and report need no torch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+FINISHED, DIVERGED, FAILED = "finished", "diverged", "failed"
+
+HISTOGRAM_EDGES = [round(-1 + i * 0.05, 2) for i in range(61)]
+"""Bin edges for activation outputs; values outside are counted in the first and last bin."""
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What a run was trained on, for provenance."""
+
+    name: str
+    digest: str
+    """First 16 hex digits of the sha256 over pixels and labels."""
+    source: str
+    """Where it came from, in words: a package or a folder."""
+    samples: int
+    features: int
+    classes: int
+
+
+@dataclass
+class RunRecord:
+    """The numbers of one run. A missing number is NaN, never 0."""
+
+    status: str
+    """finished, diverged (loss no longer finite) or failed (nothing could be measured)."""
+    reason: str = ""
+    """Why it failed; where it diverged."""
+    diverged_step: int | None = None
+    """First step, from 1, whose training loss was not finite."""
+    history: dict[str, list[float]] = field(default_factory=dict)
+    """Metric name -> one value an evaluation. Names: `step`, `epoch`, `lr`, `{train,val,test}/{loss,accuracy}`,
+    `layer/{l}/{grad_activation,grad_weight,mean,std,saturation,dead}` with l from 1; the output layer, last, has
+    `grad_activation` (its logits) and `grad_weight` only."""
+    histograms: dict[str, list[list[int]]] = field(default_factory=dict)
+    """`start` and `end` -> hidden layer -> counts in HISTOGRAM_EDGES of the probe batch's activation outputs."""
+    summary: dict[str, float] = field(default_factory=dict)
+    """Single numbers: `final_*` of the last evaluation, `best_*` at the evaluation of best validation accuracy
+    (both for {train,val,test}_{loss,accuracy}; `best_step` too), `gap_accuracy` and `gap_loss` (train against test at the
+    end), `steps_to_tau` (the budget when never reached), `tau_reached` (0 or 1), `auc` (time-mean validation accuracy)."""
+    seconds: float = math.nan
+    """This run's share of its stack's training time."""
+    stack_size: int = 1
+    device: str = ""
+    """What trained it, in words."""
+    dataset: DatasetInfo | None = None
