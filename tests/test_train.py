@@ -1,0 +1,198 @@
+"""The stack trains every member as an ordinary torch loop would train it alone."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from plain_loop import train_plain
+
+from bnsweep import data
+from bnsweep.config import (
+    ActivationConfig,
+    BnConfig,
+    DataConfig,
+    InitConfig,
+    LrConfig,
+    ModelConfig,
+    OptimizerConfig,
+    RunConfig,
+    TrainConfig,
+)
+from bnsweep.records import DIVERGED, FINISHED, RunRecord
+from bnsweep.stack import Stack
+from bnsweep.train import train
+
+CPU = torch.device("cpu")
+MIX = [
+    ("sigmoid", "normal", "constant", "none"),
+    ("sigmoid", "xavier", "cosine", "before"),
+    ("sigmoid", "he", "warmup", "after"),
+    ("relu", "he", "constant", "none"),
+    ("relu", "xavier", "constant", "before"),
+    ("relu", "lecun", "cosine", "after"),
+    ("tanh", "orthogonal", "constant", "before"),
+    ("leaky_relu", "he", "warmup", "none"),
+    ("elu", "lecun", "constant", "after"),
+    ("gelu", "xavier", "constant", "before"),
+    ("silu", "he", "cosine", "none"),
+    ("identity", "xavier", "constant", "after"),
+]
+
+# BN after a piecewise linear activation removes the bias of a unit that is always on: the bias has a zero gradient,
+# and Adam turns its rounding noise into full steps, in torch's own loop as in ours. No two orders of summation can
+# agree there, so that Adam is compared on smooth activations in these two places.
+ADAM_MIX = [(("silu", "gelu")[i == 8], *arm[1:]) if i in (5, 8) else arm for i, arm in enumerate(MIX)]
+
+
+def mix(optimizer: str = "sgd", dtype: str = "float64") -> list[RunConfig]:
+    arms = ADAM_MIX if optimizer == "adam" else MIX
+    return [make(arm, i, optimizer, dtype) for i, arm in enumerate(arms)]
+
+
+def make(arm: tuple[str, str, str, str], i: int = 0, optimizer: str = "sgd", dtype: str = "float64") -> RunConfig:
+    """A small run on digits; `i` varies everything that members of one stack may differ in. 60 steps."""
+    activation, init, schedule, placement = arm
+    lr = 0.003 if optimizer == "adam" else 0.05
+    return RunConfig(
+        activation=ActivationConfig(activation),
+        init=InitConfig(init, std=0.3 if init == "normal" else None, distribution="uniform" if i == 4 else "normal"),
+        lr=LrConfig(lr * (1 + i / 4), schedule),
+        bn=BnConfig(placement, momentum=0.1 + 0.02 * i, eps=(1e-5, 1e-3)[i % 2], affine=i != 6),
+        data=DataConfig(subset=300),
+        model=ModelConfig([32, 16], dropout=(0.0, 0.2, 0.5)[i % 3]),
+        optimizer=OptimizerConfig(optimizer, weight_decay=(0.0, 0.01)[i % 2]),
+        train=TrainConfig(epochs=4, batch_size=20, dtype=dtype),
+        seed=i % 3,
+    )
+
+
+@pytest.fixture(scope="module")
+def digits() -> data.Dataset:
+    return data.load(DataConfig())
+
+
+def relative(ours: torch.Tensor, theirs: torch.Tensor) -> float:
+    return ((ours - theirs).abs().max() / theirs.abs().max().clamp_min(1e-300)).item()
+
+
+def deviation(config: RunConfig, record: RunRecord, model: torch.nn.Module, digits: data.Dataset) -> float:
+    """Largest relative deviation from the ordinary loop: every parameter, buffer and per-epoch metric."""
+    plain = train_plain(config, digits)
+    worst = 0.0
+    for name, theirs in plain.model.state_dict().items():
+        ours = model.state_dict()[name]
+        if name.endswith("num_batches_tracked"):
+            assert ours == theirs
+        else:
+            worst = max(worst, relative(ours, theirs))
+    for name, theirs_history in plain.history.items():
+        worst = max(worst, relative(torch.tensor(record.history[name]).double(), torch.tensor(theirs_history).double()))
+    return worst
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
+@pytest.mark.parametrize("members", [1, 12])
+def test_float64_members_equal_the_ordinary_loop(optimizer: str, members: int, digits: data.Dataset, capsys) -> None:
+    configs = mix(optimizer)
+    configs = configs[4:5] if members == 1 else configs
+    records, stack = train(configs, digits, CPU)
+    models = {stack.positions[k]: stack.export(k) for k in range(len(stack))}
+    worst = max(deviation(c, records[i], models[i], digits) for i, c in enumerate(configs))
+    with capsys.disabled():
+        print(f"\n{optimizer} K={members}: largest relative deviation {worst:.1e} in 60 steps of float64", end="")
+    assert configs[0].total_steps >= 50
+    assert worst < 1e-9
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
+def test_float32_losses_stay_within_1e_4(optimizer: str, digits: data.Dataset, capsys) -> None:
+    configs = mix(optimizer, "float32")
+    records, _ = train(configs, digits, CPU)
+    worst = 0.0
+    for config, record in zip(configs, records, strict=True):
+        plain = train_plain(config, digits).history
+        worst = max(worst, *(abs(a - b) for a, b in zip(record.history["val/loss"], plain["val/loss"], strict=True)))
+        worst = max(
+            worst, *(abs(a - b) for a, b in zip(record.history["train/loss"], plain["train/loss"], strict=True))
+        )
+    with capsys.disabled():
+        print(f"\n{optimizer}: largest loss deviation {worst:.1e} in 60 steps of float32", end="")
+    assert worst < 1e-4
+
+
+def test_a_record_does_not_depend_on_company_or_order(digits: data.Dataset) -> None:
+    configs = mix()
+    together, _ = train(configs, digits, CPU)
+    backwards, _ = train(configs[::-1], digits, CPU)
+    for i in (0, 4, 8, 11):
+        alone, _ = train(configs[i : i + 1], digits, CPU)
+        for other in (together[i], backwards[len(configs) - 1 - i]):
+            assert other.summary.keys() == alone[0].summary.keys()
+            for name, values in alone[0].history.items():
+                assert other.history[name] == pytest.approx(values, rel=1e-9, abs=1e-12), name
+            assert other.histograms == alone[0].histograms
+
+
+@pytest.mark.parametrize("lr", [math.nan, math.inf, 1e6])
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
+def test_a_diverging_member_changes_no_bit_of_the_others(lr: float, optimizer: str, digits: data.Dataset) -> None:
+    configs = mix(optimizer, "float32")
+    healthy, stack = train(configs, digits, CPU)
+    sick = [replace(c, lr=replace(c.lr)) for c in configs]
+    for i in (3, 5):
+        sick[i].lr.value = lr  # set after the range checks, which would refuse it
+    records, sick_stack = train(sick, digits, CPU)
+    if not math.isfinite(lr):
+        assert all(records[i].status == DIVERGED for i in (3, 5))
+        assert records[3].diverged_step == 2, "the first update made the weights NaN, the second step's loss saw it"
+        assert math.isnan(records[3].summary["final_val_accuracy"])
+    for k, i in enumerate(stack.positions):
+        if i in (3, 5):
+            continue
+        assert records[i].status == FINISHED
+        assert records[i].history == healthy[i].history
+        for name, tensor in stack.export(k).state_dict().items():
+            assert torch.equal(tensor, sick_stack.export(k).state_dict()[name]), (i, name)
+
+
+def test_a_diverged_member_is_frozen_where_it_stood(digits: data.Dataset) -> None:
+    config = make(("relu", "he", "constant", "none"), dtype="float32")
+    config.lr.value = 1e12
+    other = make(("relu", "he", "constant", "none"), i=0, dtype="float32")
+    (record, _), stack = train([config, other], digits, CPU)
+    assert record.status == DIVERGED
+    assert record.diverged_step is not None and 1 < record.diverged_step < config.total_steps
+    assert record.reason == f"loss not finite at step {record.diverged_step}"
+    assert "end" not in record.histograms and "start" in record.histograms
+
+
+def test_training_uses_batch_statistics_and_evaluation_running_ones(digits: data.Dataset) -> None:
+    stack = Stack([make(("relu", "he", "constant", "before"))], CPU)
+    x = digits.x_ND[:50].double().T
+    running = stack.forward(x)
+    torch.testing.assert_close(running[:, :, :10], stack.forward(x[:, :10]), rtol=1e-12, atol=1e-12)
+    batch = stack.forward(x, stats={})
+    assert not torch.allclose(batch[:, :, :10], stack.forward(x[:, :10], stats={}), rtol=1e-3)
+    assert not torch.allclose(batch, running, rtol=1e-3)
+
+
+def test_seed_and_data_seed_can_be_set_apart(digits: data.Dataset) -> None:
+    base = make(("relu", "he", "constant", "none"))
+    other_data = replace(base, data=replace(base.data, seed=5))
+    other_init = replace(base, seed=5, data=replace(base.data, seed=0))
+    a, b = Stack([base, other_data], CPU), Stack([base, other_init], CPU)
+    assert torch.equal(a.weights[0][0], a.weights[0][1])
+    assert not torch.equal(b.weights[0][0], b.weights[0][1])
+    assert other_init.data_seed == base.data_seed != other_data.data_seed
+
+
+def test_several_data_seeds_share_one_stack(digits: data.Dataset) -> None:
+    configs = [replace(make(("relu", "he", "constant", "before")), seed=s) for s in (0, 1, 2)]
+    records, _ = train(configs, digits, CPU)
+    for config, record in zip(configs, records, strict=True):
+        alone, _ = train([config], digits, CPU)
+        assert record.history["val/loss"] == pytest.approx(alone[0].history["val/loss"], rel=1e-9)
+    assert len({r.history["val/loss"][0] for r in records}) == 3
