@@ -1,0 +1,71 @@
+"""`hydra/sweeper=stacked`: Hydra's basic sweeper, arranged for sweeps that may be cut short or refused."""
+
+# No `from __future__ import annotations`: Hydra's scanner executes modules before they are in sys.modules, where
+# dataclasses look text annotations up.
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper, BasicSweeperConf
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+
+from hydra_plugins.bnsweep.launcher import StackedLauncher
+from hydra_plugins.bnsweep.overrides import check_duplicates
+
+REPLICATE = "seed="
+
+
+@dataclass
+class StackedSweeperConf(BasicSweeperConf):
+    _target_: str = "hydra_plugins.bnsweep.sweeper.StackedSweeper"
+
+
+ConfigStore.instance().store(group="hydra/sweeper", name="stacked", node=StackedSweeperConf, provider="bnsweep")
+
+
+class StackedSweeper(BasicSweeper):
+    """The basic sweeper, but for four things.
+
+    All jobs of the first `seed` come first, then those of the second, and so on, so that a sweep cut short still
+    compares what it compares; within a seed, and within a job's overrides, the order is the basic sweeper's.
+    A key given twice is refused. Jobs are not composed only to see whether they can be, where the launcher composes
+    all of them before the first runs. A sweep that is refused leaves no directory behind.
+    """
+
+    @staticmethod
+    def split_arguments(overrides: list[Override], max_batch_size: int | None) -> list[list[list[str]]]:
+        (jobs,) = BasicSweeper.split_arguments(overrides, None)
+        seeds = list(dict.fromkeys(text for job in jobs for text in job if text.startswith(REPLICATE)))
+        rank = {text: position for position, text in enumerate(seeds)}
+        jobs.sort(key=lambda job: max((rank.get(text, 0) for text in job), default=0))
+        return list(BasicSweeper.split_overrides_to_chunks(jobs, max_batch_size)) if jobs else [jobs]
+
+    def sweep(self, arguments: list[str]) -> Any:
+        assert self.config is not None
+        check_duplicates(arguments)
+        folder = Path(str(self.config.hydra.sweep.dir))
+        new = [path for path in (folder, *folder.parents) if not path.exists()]
+        try:
+            return super().sweep(arguments)
+        except (HydraException, ValueError, SystemExit):
+            remove_unused(new)
+            raise
+
+    def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
+        if not (isinstance(self.launcher, StackedLauncher) and self.launcher.batched):
+            super().validate_batch_is_legal(batch)
+
+
+def remove_unused(folders: Sequence[Path]) -> None:
+    """Remove a sweep's folder and the parents made for it, innermost first, if no job has left anything in it."""
+    if not folders or {path.name for path in folders[0].glob("*")} != {"multirun.yaml"}:
+        return
+    (folders[0] / "multirun.yaml").unlink()
+    for folder in folders:
+        try:
+            folder.rmdir()
+        except OSError:  # someone else's sweep is in there
+            break
