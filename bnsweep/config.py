@@ -1,20 +1,13 @@
-"""What a run is: typed plain dataclasses, one line of doc per field, range checks, and the run's identity.
-
-Only the standard library is imported here, so that everything down to the trainer works with torch and numpy alone.
-"""
+"""What a run is: typed plain dataclasses with range checks, in nothing but the standard library."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
-from typing import Any
+import re
+from dataclasses import dataclass, field
 
-NUMERICS = 1
-"""Raised when a change of the code changes the numbers of a run, so that old results are not taken for new ones."""
+from bnsweep.checks import check, check_choice
+from bnsweep.datasets import DATASETS, DatasetFacts
 
 ACTIVATIONS = ("sigmoid", "tanh", "relu", "leaky_relu", "elu", "gelu", "silu", "identity")
 INITS = ("normal", "xavier", "he", "lecun", "orthogonal")
@@ -24,19 +17,6 @@ PLACEMENTS = ("none", "before", "after")
 OPTIMIZERS = ("sgd", "momentum", "adam")
 DEVICES = ("auto", "cpu", "cuda")
 DTYPES = ("float32", "float64")
-
-
-class ConfigError(ValueError):
-    """A setting a user can mend: the message names the value, the rule and the choices, in one line."""
-
-
-def check(rule: bool, key: str, value: object, says: str) -> None:
-    if not rule:
-        raise ConfigError(f"{key}={value}: must be {says}")
-
-
-def check_choice(key: str, value: str, choices: Sequence[str]) -> None:
-    check(value in choices, key, value, f"one of {', '.join(choices)}")
 
 
 @dataclass
@@ -77,7 +57,7 @@ class LrConfig:
     schedule: str = "constant"
     """constant; cosine (to 0 over the training); warmup (linear over the first part, then constant)."""
     warmup: float = 0.1
-    """Share of all steps spent warming up; used by schedule=warmup only."""
+    """Share of all steps spent warming up (schedule=warmup)."""
 
     def __post_init__(self) -> None:
         check(math.isfinite(self.value) and self.value > 0, "lr.value", self.value, "a finite number > 0")
@@ -110,23 +90,6 @@ class BnConfig:
         check(math.isfinite(self.eps) and self.eps >= 0, "bn.eps", self.eps, "a finite number >= 0")
 
 
-@dataclass(frozen=True)
-class DatasetFacts:
-    """Sizes known without reading a file; `pool` is what training and validation are drawn from."""
-
-    pool: int
-    test: int
-    features: int
-    classes: int = 10
-
-
-DATASETS = {
-    "digits": DatasetFacts(pool=1437, test=360, features=64),
-    "mnist": DatasetFacts(pool=60_000, test=10_000, features=784),
-    "fashion_mnist": DatasetFacts(pool=60_000, test=10_000, features=784),
-}
-
-
 @dataclass
 class DataConfig:
     name: str = "digits"
@@ -136,7 +99,7 @@ class DataConfig:
     subset: int | None = None
     """Training samples kept, drawn stratified after validation is held out; all when null."""
     validation: int = 287
-    """Samples held out of the training pool, stratified; they rank, the test split only reports."""
+    """Samples held out of the pool, stratified; they rank, the test split only reports."""
     seed: int | None = None
     """Seed of split, subset and batch order; the run's seed when null."""
 
@@ -158,7 +121,6 @@ class DataConfig:
 
     @property
     def train_size(self) -> int:
-        """Training samples of a run."""
         return self.subset if self.subset is not None else self.facts.pool - self.validation
 
 
@@ -231,7 +193,7 @@ class SweepConfig:
     id: str = "single"
     """Names the sweep in MLflow and the report; the default is its start time."""
     rerun: bool = False
-    """Train again what already stands finished or diverged."""
+    """Train again what stands finished or diverged."""
     dry_run: bool = False
     """Print the plan and train nothing."""
     max_stack: int | None = None
@@ -242,6 +204,7 @@ class SweepConfig:
     """Keep each trained network as `model.safetensors` beside its run's artifacts."""
 
     def __post_init__(self) -> None:
+        check(re.fullmatch(r"[\w.-]+", self.id) is not None, "sweep.id", self.id, "letters, digits, '_', '-' and '.'")
         check(self.max_stack is None or self.max_stack >= 1, "sweep.max_stack", self.max_stack, ">= 1 or null")
 
 
@@ -260,8 +223,7 @@ class RunConfig:
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     sweep: SweepConfig = field(default_factory=SweepConfig)
     seed: int = 0
-    """Names the bundle that all arms of a replicate share: the init's standard normals, dropout, and (unless data.seed
-    is set) split and batch order."""
+    """The bundle all arms of a replicate share: init's normals, dropout; unless data.seed is set, split and order."""
 
     def __post_init__(self) -> None:
         check(0 <= self.seed < 2**31, "seed", self.seed, "between 0 and 2147483647")
@@ -285,100 +247,4 @@ class RunConfig:
 
     @property
     def sizes(self) -> list[int]:
-        """Units of every layer: inputs, hidden layers, classes."""
         return [self.data.facts.features, *self.model.hidden, self.data.facts.classes]
-
-
-NAME_FIELDS = {"activation": "name", "init": "name", "bn": "placement", "data": "name", "optimizer": "name"}
-"""Groups whose choice has a field of its own; their factor carries the group's name."""
-
-
-def numbers(config: RunConfig) -> dict[str, Any]:
-    """What changes a run's numbers, flat and canonical: factor name -> plain value.
-
-    Settings without effect are left out (BN settings without BN, the distribution of an orthogonal init, ...), so
-    that two ways of writing one run are one run.
-    """
-    tree = asdict(config)
-    for group in ("tracking", "sweep"):
-        del tree[group]
-    for key in ("root", "seed"):
-        del tree["data"][key]
-    del tree["train"]["device"]
-    if config.bn.placement == "none":
-        tree["bn"] = {"placement": "none"}
-    if config.lr.schedule != "warmup":
-        del tree["lr"]["warmup"]
-    if config.optimizer.name != "momentum":
-        del tree["optimizer"]["momentum"]
-    if config.init.name == "orthogonal":
-        del tree["init"]["distribution"]
-    flat: dict[str, Any] = {}
-    for group, value in tree.items():
-        for name, item in value.items() if isinstance(value, dict) else [("", value)]:
-            key = group if name in ("", NAME_FIELDS.get(group)) else f"{group}.{name}"
-            if item is not None:
-                flat[key] = "-".join(map(str, item)) if isinstance(item, list) else item
-    flat["data.seed"] = config.data_seed
-    return flat
-
-
-def identity(config: RunConfig) -> str:
-    """16 hex digits: equal exactly when two runs must give the same numbers on the same machine."""
-    text = json.dumps({"numerics": NUMERICS, **numbers(config)}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-STACK_KEYS = ("data", "data.subset", "data.validation", "model.hidden", "optimizer", "train.epochs", "train.batch_size")
-STACK_KEYS += ("train.evaluate_every", "train.dtype")
-
-
-def stack_key(config: RunConfig) -> tuple[Any, ...]:
-    """Runs of equal key can be trained as one stack: same shapes, same steps."""
-    flat = numbers(config)
-    return (*(flat.get(key) for key in STACK_KEYS), str(Path(config.data.root)), config.train.device)
-
-
-def known_keys(node: type = RunConfig, prefix: str = "") -> list[str]:
-    """Every dotted key of the schema, for error texts."""
-    keys: list[str] = []
-    for f in fields(node):
-        inner = GROUPS.get(f.name) if node is RunConfig else None
-        keys += known_keys(inner, f"{f.name}.") if inner else [prefix + f.name]
-    return keys
-
-
-GROUPS: dict[str, type] = {
-    "activation": ActivationConfig,
-    "init": InitConfig,
-    "lr": LrConfig,
-    "bn": BnConfig,
-    "data": DataConfig,
-    "model": ModelConfig,
-    "optimizer": OptimizerConfig,
-    "train": TrainConfig,
-    "tracking": TrackingConfig,
-    "sweep": SweepConfig,
-}
-
-
-def from_tree(tree: dict[str, Any]) -> RunConfig:
-    """A RunConfig of a composed config as plain dicts; unknown keys are an error that lists what is near."""
-    for key, value in tree.items():
-        unknown = [f"{key}.{k}" for k in value if f"{key}.{k}" not in known_keys()] if key in GROUPS else []
-        if key not in GROUPS and key != "seed":
-            unknown = [key]
-        if unknown:
-            import difflib
-
-            near = difflib.get_close_matches(unknown[0], known_keys(), n=3) or [*GROUPS, "seed"]
-            raise ConfigError(f"{unknown[0]}: no such setting (did you mean {', '.join(near)}?)")
-    parts = {key: GROUPS[key](**value) if key in GROUPS else value for key, value in tree.items()}
-    return RunConfig(**parts)
-
-
-def register_schema() -> None:
-    """Tell Hydra the types of a run; a group of its own keeps the base node out of every list of choices."""
-    from hydra.core.config_store import ConfigStore
-
-    ConfigStore.instance().store(group="schema", name="run", node=RunConfig, package="_global_")

@@ -22,7 +22,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bnsweep.config import ConfigError, DataConfig
+from bnsweep.checks import ConfigError
+from bnsweep.config import DataConfig
 from bnsweep.records import DatasetInfo
 
 Bytes = npt.NDArray[np.uint8]

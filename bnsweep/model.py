@@ -32,7 +32,7 @@ STDS: dict[str, Callable[[int, int], float]] = {
     "he": lambda fan_in, fan_out: math.sqrt(2 / fan_in),
     "lecun": lambda fan_in, fan_out: math.sqrt(1 / fan_in),
 }
-"""Weight standard deviations: Glorot & Bengio 2010 (eq. 12, 16); He et al. 2015 (eq. 10); LeCun et al. 1998 (sec. 4.6)."""
+"""Weight standard deviations: Glorot & Bengio 2010, eq. 16; He et al. 2015, eq. 10; LeCun et al. 1998, sec. 4.6."""
 
 
 def draw_normals(seed: int, sizes: Sequence[int]) -> list[Tensor]:
@@ -52,8 +52,8 @@ def initial_weight(init: InitConfig, z: Tensor) -> Tensor:
         tall = z if fan_out >= fan_in else z.T
         q, r = torch.linalg.qr(tall)
         # Sign fixed by R's diagonal: uniform over orthogonal matrices (Saxe et al. 2014, as torch's orthogonal_).
-        q = q * r.diagonal().sign()
-        return q if fan_out >= fan_in else q.T
+        square: Tensor = q * r.diagonal().sign()
+        return square if fan_out >= fan_in else square.T
     std = init.std if init.std is not None else STDS[init.name](fan_in, fan_out)
     unit = z if init.distribution == "normal" else math.sqrt(3) * torch.erf(z / math.sqrt(2))
     return std * unit

@@ -60,14 +60,15 @@ class Optimizer:
 
     def _direction(self, g: Tensor, state: list[Tensor], shape: tuple[int, ...]) -> Tensor:
         if self.family == "momentum":
-            return state[0].mul_(self._momentum_K.view(shape)).add_(g)
+            buffer: Tensor = state[0].mul_(self._momentum_K.view(shape)).add_(g)
+            return buffer
         if self.family == "adam":
             t = self.stack.steps
             first, second = state
             first.lerp_(g, 1 - BETA1)
             second.mul_(BETA2).addcmul_(g, g, value=1 - BETA2)
             denominator = (second.sqrt() / (1 - BETA2**t) ** 0.5).add_(EPS)
-            return first / denominator / (1 - BETA1**t)
+            return first.div(denominator).div_(1 - BETA1**t)
         return g
 
 

@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bnsweep.config import RunConfig, stack_key
+from bnsweep.config import RunConfig
+from bnsweep.identity import stack_key
 from bnsweep.model import ACTIVATIONS, bias_is_removed, build, draw_normals, initial_weight
 
 BatchStats = dict[tuple[int, int], tuple[Tensor, Tensor]]
@@ -35,7 +36,7 @@ def order(configs: Sequence[RunConfig]) -> list[int]:
 
     def key(i: int) -> tuple[object, ...]:
         bn = configs[i].bn
-        return (bn.placement, bn.eps if bn.placement != "none" else 0.0, configs[i].activation.name, i)
+        return (bn.placement, bn.eps, configs[i].activation.name, i)
 
     return sorted(range(len(configs)), key=key)
 
@@ -87,14 +88,8 @@ class Stack:
         self._dropout_K11 = self.scalars(lambda c: c.model.dropout).view(-1, 1, 1)
         self._momentum_K1 = self.scalars(lambda c: c.bn.momentum).view(-1, 1)
         self._has_dropout = any(c.model.dropout > 0 for c in configs)
-        self._activations = [
-            (s, ACTIVATIONS[self.configs[s.start].activation.name])
-            for s in runs_of([c.activation.name for c in self.configs])
-        ]
-        self._bn = {
-            place: [s for s in self._bn_segments() if self.configs[s.start].bn.placement == place]
-            for place in ("before", "after")
-        }
+        self._activation_segments = runs_of([c.activation.name for c in self.configs])
+        self._bn_segments = runs_of([(c.bn.placement, c.bn.eps) for c in self.configs])
         self.steps = 0
         """Training steps taken."""
         self._initialise()
@@ -105,9 +100,6 @@ class Stack:
     def scalars(self, of: Callable[[RunConfig], float]) -> Tensor:
         """[K] tensor of one number of every member."""
         return torch.tensor([of(c) for c in self.configs], device=self.device, dtype=self.dtype)
-
-    def _bn_segments(self) -> list[slice]:
-        return runs_of([(c.bn.placement, c.bn.eps if c.bn.placement != "none" else 0.0) for c in self.configs])
 
     def _initialise(self) -> None:
         draws = {seed: draw_normals(seed, self.sizes) for seed in {c.seed for c in self.configs}}
@@ -135,7 +127,7 @@ class Stack:
 
     @property
     def has_bn(self) -> bool:
-        return bool(self._bn["before"] or self._bn["after"])
+        return any(c.bn.placement != "none" for c in self.configs)
 
     @property
     def parameters(self) -> list[Tensor]:
@@ -151,29 +143,32 @@ class Stack:
 
     def _normalise(self, place: str, layer: int, x: Tensor, stats: BatchStats | None) -> Tensor:
         """BN of the members that have it at `place`; others pass. Batch statistics when `stats` is given to fill."""
-        segments = self._bn[place]
-        if not segments:
+        segments = self._bn_segments
+        if not any(self.configs[s.start].bn.placement == place for s in segments):
             return x
-        pieces, done = [], 0
-        for s in segments:
-            shape = x[s].shape
-            mean, var = self.means[layer][s].flatten(), self.variances[layer][s].flatten()
-            if stats is not None:
-                # Momentum 1 into zeros: torch leaves this batch's mean and unbiased variance there.
-                mean, var = torch.zeros_like(mean), torch.zeros_like(var)
-                stats[layer, s.start] = mean, var
-            gamma, beta = self.gammas[layer][s].flatten(), self.betas[layer][s].flatten()
-            flat = x[s].reshape(1, -1, shape[2])
-            eps = self.configs[s.start].bn.eps
-            normal = F.batch_norm(flat, mean, var, gamma, beta, training=stats is not None, momentum=1.0, eps=eps)
-            pieces += [x[done : s.start], normal.view(shape)]
-            done = s.stop
-        pieces.append(x[done:])
-        return torch.cat([p for p in pieces if len(p)])
+        # split, not slices: its backward is one cat, theirs a full-size sum each.
+        pieces = list(x.split([s.stop - s.start for s in segments]))
+        for i, s in enumerate(segments):
+            if self.configs[s.start].bn.placement == place:
+                pieces[i] = self._batch_norm(layer, s, pieces[i], stats)
+        return torch.cat(pieces)
+
+    def _batch_norm(self, layer: int, s: slice, x: Tensor, stats: BatchStats | None) -> Tensor:
+        mean, var = self.means[layer][s].flatten(), self.variances[layer][s].flatten()
+        if stats is not None:
+            # Momentum 1 into zeros: torch leaves this batch's mean and unbiased variance there.
+            mean, var = torch.zeros_like(mean), torch.zeros_like(var)
+            stats[layer, s.start] = mean, var
+        gamma, beta = self.gammas[layer][s].flatten(), self.betas[layer][s].flatten()
+        flat, eps = x.reshape(1, -1, x.shape[2]), self.configs[s.start].bn.eps
+        normal = F.batch_norm(flat, mean, var, gamma, beta, training=stats is not None, momentum=1.0, eps=eps)
+        return normal.view(x.shape)
 
     def _activate(self, a: Tensor) -> Tensor:
-        pieces = [f(a[s]) for s, f in self._activations]
-        return torch.cat(pieces) if len(pieces) > 1 else pieces[0]
+        segments = self._activation_segments
+        pieces = a.split([s.stop - s.start for s in segments])
+        outputs = [ACTIVATIONS[self.configs[s.start].activation.name](p) for s, p in zip(segments, pieces, strict=True)]
+        return torch.cat(outputs) if len(outputs) > 1 else outputs[0]
 
     def _drop(self, layer: int, h: Tensor, step: int) -> Tensor:
         uniform_SHB = dropout_uniforms(self._seeds_S, step, layer, h.shape[1], h.shape[2])
@@ -217,7 +212,7 @@ class Stack:
     def export(self, k: int) -> nn.Sequential:
         """Member k as the plain network of `model.build`, on the CPU, in eval mode."""
         model = build(self.configs[k])
-        state = {}
+        state: dict[str, Tensor] = {}
         for i, (w, b) in enumerate(zip(self.weights, self.biases, strict=True), start=1):
             state |= {f"linear{i}.weight": w[k], f"linear{i}.bias": b[k, :, 0]}
         if self.configs[k].bn.placement != "none":

@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bnsweep import data, probes
-from bnsweep.config import ConfigError, RunConfig
+from bnsweep.checks import ConfigError
+from bnsweep.config import RunConfig
 from bnsweep.optim import Optimizer
 from bnsweep.records import HISTOGRAM_EDGES, RunRecord
 from bnsweep.stack import BatchStats, Stack, Trace
@@ -39,7 +40,7 @@ def resolve_device(name: str) -> torch.device:
 def describe_device(device: torch.device) -> str:
     if device.type == "cuda":
         return f"cuda ({torch.cuda.get_device_name(device)})"
-    return f"cpu ({torch.get_num_threads()} threads)"
+    return "cpu (one thread a stack)"
 
 
 @dataclass
@@ -133,7 +134,8 @@ class Trainer:
             x, y_KB = self.batches.take(rows_GB)
             logits = self.stack.forward(x)
             loss_K += F.cross_entropy(logits, y_KB, reduction="none").sum(1)
-            right_K += (logits.argmax(1) == y_KB).sum(1)
+            # Contiguous first: argmax over a strided axis is five times slower on a CPU.
+            right_K += (logits.transpose(1, 2).contiguous().argmax(2) == y_KB).sum(1)
         return loss_K / rows.shape[1], right_K / rows.shape[1]
 
     def probe(self, histograms: bool) -> tuple[dict[str, Tensor], list[Tensor]]:
@@ -172,13 +174,13 @@ class Trainer:
         extra = [c.double().flatten(1).T for c in counts]
         host = torch.cat([table_MK, lr_K[None], self.diverged_K.double()[None], *extra]).cpu()
         m = len(values)
-        split = host[m + 2 :].split(len(HISTOGRAM_EDGES) - 1) if counts else ()
+        layers = host[m + 2 :].split(len(HISTOGRAM_EDGES) - 1) if counts else ()
         return Evaluation(
             epoch=epoch,
             step=self.stack.steps,
             values=dict(zip([*values, "lr"], host[: m + 1].tolist(), strict=True)),
             diverged=[int(s) for s in host[m + 1].tolist()],
-            counts=[h.T.long().tolist() for h in split],
+            counts=[h.T.long().tolist() for h in layers],
         )
 
 

@@ -162,7 +162,7 @@ def test_a_diverged_member_is_frozen_where_it_stood(digits: data.Dataset) -> Non
     config = make(("relu", "he", "constant", "none"), dtype="float32")
     config.lr.value = 1e12
     other = make(("relu", "he", "constant", "none"), i=0, dtype="float32")
-    (record, _), stack = train([config, other], digits, CPU)
+    (record, _), _ = train([config, other], digits, CPU)
     assert record.status == DIVERGED
     assert record.diverged_step is not None and 1 < record.diverged_step < config.total_steps
     assert record.reason == f"loss not finite at step {record.diverged_step}"

@@ -1,0 +1,66 @@
+# Everything a person does with this project; `make` alone lists it.
+PYTHON ?= python3
+VENV   := .venv
+RUN    := $(VENV)/bin/python
+READY  := $(VENV)/.ready
+LOCK   := $(wildcard .lock/*.txt) .lock/install.py
+
+GRID := activation=sigmoid,relu init=normal,xavier,he lr=small,medium,large bn=none,before,after 'seed=range(0,10)'
+# More overrides for `make sweep` and `make report`, more options for `make test`: make sweep ARGS='train.epochs=5'
+ARGS ?=
+PORT ?= 5000
+
+# One run trains on as many cores as it pays; a test is small, and two threads on tiny operators are slower than one.
+ONE_THREAD := OMP_NUM_THREADS=1
+QUIET_UI   := MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true
+
+.DEFAULT_GOAL := help
+.PHONY: help sweep report ui test test-slow lint format types browser lock clean
+
+help: ## list these targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
+
+sweep: $(READY) ## train the default sweep (540 runs) on the embedded data and rank it; ARGS= adds overrides
+	@$(RUN) -m bnsweep -m $(GRID) $(ARGS)
+
+report: $(READY) ## write the report of the latest sweep again; ARGS= adds overrides such as sweep=ID
+	@$(RUN) -m bnsweep.report $(ARGS)
+
+ui: $(READY) ## open MLflow on mlflow.db, this machine only; PORT= chooses the port
+	@test -f mlflow.db || { echo "error: no mlflow.db in this folder yet; 'make sweep' writes it" >&2; exit 1; }
+	@$(QUIET_UI) $(RUN) -m mlflow ui --backend-store-uri "sqlite:///$(CURDIR)/mlflow.db" --host 127.0.0.1 --port $(PORT) --workers 1
+
+test: lint types ## lint, types and tests
+	$(ONE_THREAD) $(RUN) -m pytest $(ARGS)
+
+test-slow: $(READY) ## the tests marked slow
+	$(ONE_THREAD) $(RUN) -m pytest -m slow $(ARGS)
+
+lint: $(READY) ## ruff: rules and formatting
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+
+format: $(READY) ## ruff: mend what can be mended
+	$(RUN) -m ruff check --fix-only .
+	$(RUN) -m ruff format .
+
+types: $(READY) ## mypy, strict
+	$(RUN) -m mypy
+
+browser: ## install Debian's chromium for the browser test, where that is possible; never fails
+	@sh .ci/browser
+
+lock: ## resolve the dependencies anew and write .lock/*.txt
+	$(PYTHON) .lock/lock.py
+
+clean: ## remove the environment and caches; results (mlflow.db, report, multirun) stay
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build dist *.egg-info
+	find bnsweep hydra_plugins tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): $(LOCK) pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	  { echo "error: '$(PYTHON)' is missing or older than Python 3.11; name another: make PYTHON=python3.12" >&2; exit 1; }
+	@$(RUN) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || \
+	  { rm -rf $(VENV); echo "error: '$(PYTHON) -m venv' failed; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	@$(RUN) .lock/install.py
+	@touch $@

@@ -1,0 +1,18 @@
+"""Rules on settings, and the one-line error that a broken one becomes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class ConfigError(ValueError):
+    """A setting a user can mend: the message names the value, the rule and the choices, in one line."""
+
+
+def check(rule: bool, key: str, value: object, says: str) -> None:
+    if not rule:
+        raise ConfigError(f"{key}={value}: must be {says}")
+
+
+def check_choice(key: str, value: str, choices: Sequence[str]) -> None:
+    check(value in choices, key, value, f"one of {', '.join(choices)}")

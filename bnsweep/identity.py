@@ -1,0 +1,77 @@
+"""Which runs are the same run, and which can train as one stack."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from bnsweep.config import RunConfig
+
+NUMERICS = 1
+"""Raised when a change of the code changes the numbers of a run, so that old results are not taken for new ones."""
+
+NAME_FIELDS = {"activation": "name", "init": "name", "bn": "placement", "data": "name", "optimizer": "name"}
+"""Groups whose choice has a field of its own; their factor carries the group's name."""
+
+
+def typed(config: RunConfig) -> dict[str, Any]:
+    """The config as plain values; a float that was given as an int is the float it stands for."""
+    tree = asdict(config)
+    for group in fields(config):
+        node = getattr(config, group.name)
+        for f in fields(node) if is_dataclass(node) else ():
+            value = tree[group.name][f.name]
+            if value is not None and str(f.type).startswith("float"):
+                tree[group.name][f.name] = float(value)
+    return tree
+
+
+def numbers(config: RunConfig) -> dict[str, Any]:
+    """What changes a run's numbers, flat and canonical: factor name -> plain value.
+
+    Settings without effect are left out (BN settings without BN, the distribution of an orthogonal init, ...), so
+    that two ways of writing one run are one run.
+    """
+    tree = typed(config)
+    for group in ("tracking", "sweep"):
+        del tree[group]
+    for key in ("root", "seed"):
+        del tree["data"][key]
+    del tree["train"]["device"]
+    if config.bn.placement == "none":
+        tree["bn"] = {"placement": "none"}
+    if config.lr.schedule != "warmup":
+        del tree["lr"]["warmup"]
+    if config.optimizer.name != "momentum":
+        del tree["optimizer"]["momentum"]
+    if config.init.name == "orthogonal":
+        del tree["init"]["distribution"]
+    flat: dict[str, Any] = {}
+    for group, value in tree.items():
+        for name, item in value.items() if isinstance(value, dict) else [("", value)]:
+            key = group if name in ("", NAME_FIELDS.get(group)) else f"{group}.{name}"
+            if item is not None:
+                flat[key] = "-".join(map(str, item)) if isinstance(item, list) else item
+    flat["data.seed"] = config.data_seed
+    return flat
+
+
+def identity(config: RunConfig) -> str:
+    """16 hex digits: equal exactly when two runs must give the same numbers on the same machine."""
+    text = json.dumps({"numerics": NUMERICS, **numbers(config)}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+STACK_KEYS = (
+    *("data", "data.subset", "data.validation", "model.hidden", "optimizer"),
+    *("train.epochs", "train.batch_size", "train.evaluate_every", "train.dtype"),
+)
+
+
+def stack_key(config: RunConfig) -> tuple[Any, ...]:
+    """Runs of equal key can be trained as one stack: same shapes, same steps."""
+    flat = numbers(config)
+    return (*(flat.get(key) for key in STACK_KEYS), str(Path(config.data.root)), config.train.device)

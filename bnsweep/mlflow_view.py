@@ -1,0 +1,114 @@
+"""The ready-made comparison in MLflow's UI: what its Share button would store, written as an experiment tag.
+
+The shape is the one of MLflow 3.17's front end: search facets, columns, `compareRunCharts`, `compareRunSections`. The
+front end adds a section for every prefix of a metric name; the ones named here lie below ours, folded.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+KEY = "bnsweep"
+FACTORS = ("activation", "init", "lr.value", "bn", "seed")
+"""Always shown as columns, before whatever else the sweep varies."""
+UNTOLD = ("identity", "data.seed")
+"""Not shown: the data's seed follows the run's."""
+RESULTS = ("final_val_accuracy", "final_test_accuracy", "steps_to_tau")
+LOADED = 100
+"""Runs that the UI loads at once; more are a click away."""
+OURS = {
+    "Factors and result": {"columns": 1, "cardHeight": 420},
+    "Curves and learning rate": {"columns": 3, "cardHeight": 360},
+}
+"""Our sections, unfolded, above the ones of the front end."""
+UNPREFIXED = "Model metrics"
+"""The front end's name for the section of metrics without a prefix."""
+
+
+def tag_key() -> str:
+    return f"mlflow.sharedViewState.{KEY}"
+
+
+def url(base: str, experiment_id: str) -> str:
+    query = f"viewStateShareKey={KEY}&workflowType=machine_learning&compareRunsMode=CHART"
+    return f"{base.rstrip('/')}/#/experiments/{experiment_id}/runs?{query}"
+
+
+def varied(planned: Sequence[dict[str, Any]]) -> list[str]:
+    """Factors of more than one value that every run has; the chart drops runs that lack one of its axes."""
+    shared = [key for key in planned[0] if key not in UNTOLD and all(key in row for row in planned)]
+    return [key for key in shared if len({row[key] for row in planned}) > 1]
+
+
+def state(planned: Sequence[dict[str, Any]], prefixes: Sequence[str], search: str) -> str:
+    """JSON of the view of the planned runs, which `search` finds; `prefixes` are those of their metrics."""
+    factors = varied(planned)
+    columns = [*FACTORS, *(name for name in factors if name not in FACTORS)]
+    # Sorted by result, the first hundred would be one corner of a large grid; sorted by seed they are whole replicates.
+    order = {"orderByKey": "metrics.`final_val_accuracy`", "orderByAsc": False}
+    if len(planned) > LOADED:
+        order = {"orderByKey": "params.`seed`", "orderByAsc": True}
+    return json.dumps(
+        {
+            "searchFilter": search,
+            **order,
+            "startTime": "ALL",
+            "lifecycleFilter": "Active",
+            "modelVersionFilter": "All Runs",
+            "datasetsFilter": [],
+            "selectedColumns": [f"params.`{name}`" for name in columns] + [f"metrics.`{name}`" for name in RESULTS],
+            "runsHiddenMode": "SHOW_ALL",
+            "isAccordionReordered": True,
+            "compareRunSections": [
+                *(section(name, display=True, **size) for name, size in OURS.items()),
+                *(section(name or UNPREFIXED, display=False) for name in prefixes),
+            ],
+            "compareRunCharts": charts(factors),
+        }
+    )
+
+
+def section(name: str, **settings: Any) -> dict[str, Any]:
+    return {"uuid": name, "name": name, "isReordered": False, "deleted": False, "isGenerated": False, **settings}
+
+
+def charts(factors: list[str]) -> list[dict[str, Any]]:
+    result, course = OURS
+    axes = [name for name in factors if name != "seed"]
+    lr = {"key": "lr.value", "type": "PARAM"}
+    accuracy = {"key": "final_val_accuracy", "type": "METRIC"}
+    cards = [
+        (result, "PARALLEL", {"selectedParams": axes, "selectedMetrics": ["final_val_accuracy"], "showAllRuns": True}),
+        (course, "LINE", {"metricKey": "val/accuracy", **LINE}),
+        (course, "LINE", {"metricKey": "train/loss", **LINE}),
+        (course, "SCATTER", {"xaxis": lr, "yaxis": accuracy}),
+    ]
+    return [
+        {
+            "uuid": f"bnsweep-{i}",
+            "type": kind,
+            "metricSectionId": place,
+            "runsCountToCompare": LOADED,
+            **CARD,
+            **settings,
+        }
+        for i, (place, kind, settings) in enumerate(cards)
+    ]
+
+
+CARD = {"deleted": False, "isGenerated": False}
+LINE: dict[str, Any] = {
+    "lineSmoothness": 0,
+    "xAxisKey": "step",
+    "xAxisScaleType": "linear",
+    "scaleType": "linear",
+    "yAxisKey": "metric",
+    "yAxisExpressions": [],
+    "range": {},
+    "selectedXAxisMetricKey": "",
+    "ignoreOutliers": False,
+    "useGlobalXaxisKey": True,
+    "useGlobalLineSmoothing": True,
+}

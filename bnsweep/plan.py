@@ -1,0 +1,172 @@
+"""What a sweep will do before it does it: what is done, what is left, which runs train together, what it will take."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import torch
+
+from bnsweep.config import RunConfig
+from bnsweep.data import Dataset
+from bnsweep.identity import identity, numbers, stack_key
+from bnsweep.optim import state_tensors
+from bnsweep.train import EVALUATION_ELEMENTS, PROBE_SAMPLES, Trainer
+
+CACHE_STACK = 96
+"""Runs a stack holds at most on a CPU: more than about that leave its cache and gain nothing."""
+
+SMALL_STACK = 16
+"""Fewer runs than this are not split among cores."""
+
+MEMORY_SHARE = 0.5
+"""Share of the free memory that a stack may plan to use."""
+
+
+@dataclass
+class Plan:
+    """Jobs by their place in the list of configs."""
+
+    configs: list[RunConfig]
+    identities: list[str]
+    done: set[str]
+    """Identities that need no training."""
+    stacks: list[list[int]]
+    """Jobs that train together, in order; one job for each identity that is left."""
+    bytes: int
+    """Memory of the largest stack, estimated."""
+    device: torch.device
+    workers: int
+    """Stacks trained at a time."""
+
+    @property
+    def runs(self) -> int:
+        """Runs that differ; jobs that mean the same run are trained once."""
+        return len(set(self.identities))
+
+    @property
+    def left(self) -> int:
+        return sum(len(stack) for stack in self.stacks)
+
+    @property
+    def cells(self) -> int:
+        """Combinations of everything but the seeds."""
+        seeds = ("seed", "data.seed")
+        return len({tuple(item for item in numbers(c).items() if item[0] not in seeds) for c in self.configs})
+
+
+def member_bytes(config: RunConfig) -> int:
+    """Memory that one more member of a stack takes, estimated from shapes: parameters with optimizer state, and the
+    activations (about 8 tensors a layer with their gradients) of a training batch or the probe batch."""
+    sizes, item = config.sizes, 8 if config.train.dtype == "float64" else 4
+    parameters = sum((a + 1) * b for a, b in zip(sizes[:-1], sizes[1:], strict=True)) + 4 * sum(sizes[1:-1])
+    batch = max(config.train.batch_size, min(PROBE_SAMPLES, config.data.train_size))
+    # Members of different data seeds each gather their own inputs.
+    activations = batch * (8 * sum(sizes[1:]) + sizes[0])
+    return item * (parameters * state_tensors(config) + activations)
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory free now, on the device."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        return 4 * 2**30
+
+
+def worker_count(device: torch.device) -> int:
+    """Stacks trained at a time: on a CPU one a core, each with one thread (two threads on operators this small spend
+    their time waiting for one another); a GPU takes one after the other."""
+    return torch.get_num_threads() if device.type == "cpu" else 1
+
+
+def stack_limit(config: RunConfig, runs: int, device: torch.device) -> int:
+    """Most members of a stack of `runs` wanted: what memory allows and, on a CPU, what its cache does and leaves every
+    core something to do; never more than max_stack."""
+    workers, facts = worker_count(device), config.data.facts
+    fixed = 8 * (4 * EVALUATION_ELEMENTS + facts.features * (facts.pool + facts.test))
+    fits = max(1, int((MEMORY_SHARE * free_bytes(device) / workers - fixed) // member_bytes(config)))
+    limits = [fits, config.sweep.max_stack or fits]
+    if device.type == "cpu":
+        limits += [CACHE_STACK, max(SMALL_STACK, math.ceil(runs / workers))]
+    return min(limits)
+
+
+def make_plan(configs: Sequence[RunConfig], done: Collection[str], device: torch.device) -> Plan:
+    """Stack the runs that are left: equal shapes together, whole data seeds together where they fit, in given order."""
+    identities = [identity(c) for c in configs]
+    first: dict[str, int] = {}
+    for job, name in enumerate(identities):
+        if name not in done:
+            first.setdefault(name, job)
+    by_shape: dict[tuple[object, ...], list[int]] = {}
+    for job in first.values():
+        by_shape.setdefault(stack_key(configs[job]), []).append(job)
+    stacks: list[list[int]] = []
+    for jobs in by_shape.values():
+        stacks += pack(jobs, configs, stack_limit(configs[jobs[0]], len(jobs), device))
+    stacks.sort(key=min)
+    workers = max(1, min(worker_count(device), len(stacks)))
+    largest = max((len(s) * member_bytes(configs[s[0]]) for s in stacks), default=0)
+    return Plan(list(configs), identities, set(done) & set(identities), stacks, largest, device, workers)
+
+
+def pack(jobs: Sequence[int], configs: Sequence[RunConfig], limit: int) -> list[list[int]]:
+    """Stacks of at most `limit` jobs. The jobs of one data seed share their batches, hence one wide product in layer
+    1: they are kept together, and seeds are joined only whole."""
+    by_seed = sorted(jobs, key=lambda job: configs[job].data_seed)
+    stacks: list[list[int]] = []
+    for _, group in groupby(by_seed, key=lambda job: configs[job].data_seed):
+        same = list(group)
+        even = math.ceil(len(same) / math.ceil(len(same) / limit))
+        pieces = [same[i : i + even] for i in range(0, len(same), even)]
+        if stacks and len(pieces) == 1 and len(stacks[-1]) + len(same) <= limit:
+            stacks[-1] += same
+        else:
+            stacks += pieces
+    return stacks
+
+
+def predicted_seconds(plan: Plan, datasets: Mapping[tuple[str, str], Dataset]) -> float:
+    """Training time by a trial: a few steps and an evaluation of one stack of each shape, scaled up. Logging runs
+    beside the training and can make it longer."""
+    per_run: dict[tuple[object, ...], float] = {}
+    total = 0.0
+    for stack in sorted(plan.stacks, key=len, reverse=True):
+        config = plan.configs[stack[0]]
+        key = stack_key(config)
+        if key not in per_run:
+            dataset = datasets[config.data.name, config.data.root]
+            per_run[key] = trial([plan.configs[job] for job in stack], dataset, plan.device) / len(stack)
+        total += per_run[key] * len(stack)
+    return total / plan.workers
+
+
+TRIAL_STEPS = 5
+
+
+def trial(configs: Sequence[RunConfig], dataset: Dataset, device: torch.device) -> float:
+    """Seconds that these runs would take as one stack."""
+    threads = torch.get_num_threads()
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    trainer, config = Trainer(configs, dataset, device), configs[0]
+    batch = trainer.batches.take(trainer.batches.rows["train"][:, : config.train.batch_size])
+    steps = min(TRIAL_STEPS, config.total_steps - 1)
+    trainer.step(*batch)  # warms up
+    started = time.perf_counter()
+    for _ in range(steps):
+        trainer.step(*batch)
+    stepped = time.perf_counter()
+    trainer.evaluate(0, histograms=False)
+    evaluated = time.perf_counter()
+    torch.set_num_threads(threads)
+    evaluations = 1 + math.ceil(config.train.epochs / config.train.evaluate_every)
+    return config.total_steps * (stepped - started) / max(steps, 1) + evaluations * (evaluated - stepped)

@@ -1,0 +1,81 @@
+"""What a person sees while a sweep runs: a live line on a terminal, a plain line now and then elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from bnsweep.records import DIVERGED, FAILED
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+
+PLAIN_SECONDS = 10.0
+"""Between two lines where there is no terminal."""
+
+
+class Progress:
+    """Runs done, left, diverged and failed, with the time that is left. Work is counted in epochs of runs."""
+
+    def __init__(self, stacks: dict[int, tuple[int, int]]) -> None:
+        """`stacks`: a name for each stack -> its runs and their epochs."""
+        self.stacks = stacks
+        self.runs = sum(runs for runs, _ in stacks.values())
+        self.work = float(sum(runs * epochs for runs, epochs in stacks.values()))
+        self.ended = Counter[str]()
+        self._done = dict.fromkeys(stacks, 0.0)
+        self._diverged = dict.fromkeys(stacks, 0)
+        self._started = self._last = time.monotonic()
+        self._rich: RichProgress | None = None
+
+    def __enter__(self) -> Progress:
+        from rich.console import Console
+        from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import Progress as Rich
+
+        console = Console(stderr=True)
+        if console.is_terminal:
+            columns = (BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), TextColumn("gone, left"))
+            self._rich = Rich(*columns, TimeRemainingColumn(), console=console)
+            self._task = self._rich.add_task(self.words(), total=self.work)
+            self._rich.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if self._rich is not None:
+            self._rich.stop()
+
+    def words(self) -> str:
+        done = sum(self.ended.values())
+        diverged = self.ended[DIVERGED] + sum(self._diverged.values())
+        return f"{done} done, {self.runs - done} left, {diverged} diverged, {self.ended[FAILED]} failed"
+
+    def advance(self, stack: int, epoch: int, diverged: int) -> None:
+        """A stack has trained `epoch` epochs; `diverged` of its runs have diverged. A part of a stack that failed is
+        named after its first run and counts by itself."""
+        runs, _ = self.stacks.get(stack, (1, 0))
+        self._done[stack], self._diverged[stack] = float(runs * epoch), diverged
+        self._show(force=False)
+
+    def end(self, status: str) -> None:
+        """One more run is over and logged."""
+        self.ended[status] += 1
+
+    def settle(self, stack: int) -> None:
+        """A stack is over: its diverged runs are counted among the ended ones from now on."""
+        self._diverged[stack] = 0
+        self._show(force=True)
+
+    def _show(self, force: bool) -> None:
+        done = sum(self._done.values())
+        if self._rich is not None:
+            self._rich.update(self._task, completed=done, description=self.words())
+            return
+        now = time.monotonic()
+        if force or now - self._last >= PLAIN_SECONDS:
+            self._last = now
+            elapsed = now - self._started
+            eta = f"{elapsed * (self.work - done) / done:.0f}" if done else "?"
+            print(f"{self.words()}; {elapsed:.0f} s gone, about {eta} s to go", flush=True)

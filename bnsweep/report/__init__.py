@@ -1,0 +1,40 @@
+"""What a sweep says: a tidy frame in, statistics, figures and files out. `python -m bnsweep.report --help`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bnsweep.report.metrics import DEFAULT_METRIC
+
+if TYPE_CHECKING:
+    from bnsweep.config import TrackingConfig
+    from bnsweep.report.source import Source
+    from bnsweep.report.write import Report
+
+__all__ = ["DEFAULT_METRIC", "report_sweep", "write_report"]
+
+
+def write_report(frame: Source, out: Path, metric: str = DEFAULT_METRIC) -> Report:
+    """Write ranking.csv, report.md, summary.json and report.html into `out`; each appears whole or not at all.
+
+    Raises ConfigError for a metric that cannot rank, a frame without runs, or a folder that cannot be written.
+    """
+    from bnsweep.report.write import write
+
+    return write(frame, out, metric)
+
+
+def report_sweep(
+    tracking: TrackingConfig, sweep: str = "latest", out: Path = Path("report"), metric: str = DEFAULT_METRIC
+) -> str:
+    """Write the report of a tracked sweep into `out`; returns its first screen and where it is.
+
+    Raises ConfigError, having written nothing, for what `write_report` and `Store.load` refuse.
+    """
+    from bnsweep.report.write import check_folder
+    from bnsweep.tracking import Store
+
+    check_folder(out)
+    written = write_report(Store.open(tracking, create=False).load(sweep), out, metric)
+    return f"{written.first_screen()}\n\nReport: {written.html.resolve()}"

@@ -1,0 +1,65 @@
+"""`python -m bnsweep.report`: the report of a tracked sweep, with the sweep command's way of writing settings."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from bnsweep.checks import ConfigError
+from bnsweep.config import TrackingConfig
+from bnsweep.report import DEFAULT_METRIC, report_sweep
+from bnsweep.report.metrics import METRICS, metric_named
+
+HELP = f"""python -m bnsweep.report [KEY=VALUE ...]: rank a tracked sweep and write its report
+
+  sweep=latest                  latest, or a sweep's id
+  metric={DEFAULT_METRIC}     one of {", ".join(METRICS)}
+  out=report                    folder for report.html, report.md, ranking.csv, summary.json
+  tracking.uri=null             MLflow tracking URI; null: mlflow.db in the working directory
+  tracking.experiment=bnsweep   MLflow experiment
+"""
+
+
+@dataclass
+class Request:
+    sweep: str = "latest"
+    metric: str = DEFAULT_METRIC
+    out: str = "report"
+    tracking_uri: str | None = None
+    tracking_experiment: str = "bnsweep"
+
+
+def parse(arguments: Sequence[str]) -> Request:
+    """Raises ConfigError for anything but KEY=VALUE with a known key and a value in its range."""
+    names = {f.name.replace("tracking_", "tracking."): f.name for f in fields(Request)}
+    request = Request()
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if not equals or key not in names:
+            says = "must be KEY=VALUE" if not equals else "no such setting of the report"
+            raise ConfigError(f"{argument}: {says}, with KEY one of {', '.join(names)}")
+        if not value:
+            raise ConfigError(f"{argument}: must have a value (--help lists the defaults)")
+        setattr(request, names[key], None if (key, value) == ("tracking.uri", "null") else value)
+    metric_named(request.metric)
+    return request
+
+
+def main() -> None:
+    """Console entry: exit status 0, 1 for what was refused."""
+    arguments = sys.argv[1:]
+    if {"-h", "--help"} & set(arguments):
+        print(HELP, end="")
+        return
+    try:
+        request = parse(arguments)
+        tracking = TrackingConfig(request.tracking_uri, request.tracking_experiment)
+        print(report_sweep(tracking, request.sweep, Path(request.out), request.metric))
+    except ConfigError as error:
+        raise SystemExit(f"bnsweep.report: {error}") from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""Learning curves: the middle of the seeds and the middle half as a band."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from bnsweep.records import DIVERGED
+from bnsweep.report.figures.style import DASHES, SERIES, Sheet, panels, to_svg
+from bnsweep.report.figures.types import Drawing, Scene, legend
+from bnsweep.report.metrics import chance
+
+CAPTION = (
+    "Median over seeds, band from the lower to the upper quartile, each arm at its best learning rate; a run that"
+    " diverged stays at chance from there on. See how steeply a line rises before where it ends: a wide band means the"
+    " outcome hangs on the seed."
+)
+
+
+def learning_curves(scene: Scene) -> Drawing | None:
+    name = "val/loss" if scene.metric.kind == "loss" else "val/accuracy"
+    history = scene.frame.history([name], scene.run_ids())
+    if history.empty or not np.isfinite(history["value"]).any():
+        return None
+    curves = whole_curves(scene, history, loss=name == "val/loss")
+    rows, columns = scene.facets.shape
+    figure, axes = panels(rows, columns, Sheet((max(2.1, 5.6 / columns), 1.5)))
+    for i, j, title, lines in scene.facets.panels():
+        axes[i][j].set_title(title, loc="left")
+        for k, _, arm in lines:
+            band(axes[i][j], curves, scene, arm, k)
+    label_edges(axes, "epoch", f"validation {name.partition('/')[2]}")
+    for ax in (ax for row in axes for ax in row):
+        ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        if name == "val/accuracy":
+            ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:.0f} %"))
+    legend(figure, scene)
+    return Drawing("curves", "Learning curves", CAPTION + scene.facets.held_text("drawn"), to_svg(figure, "curves"))
+
+
+def whole_curves(scene: Scene, history: pd.DataFrame, loss: bool) -> pd.DataFrame:
+    """Epoch x run. A diverged run goes on at chance: leaving it out would show the survivors only."""
+    history = history.drop_duplicates(["run_id", "epoch"], keep="last")
+    wide = history.pivot(index="epoch", columns="run_id", values="value").astype(float)
+    runs = scene.grid.runs
+    diverged = runs.loc[runs["status"] == DIVERGED, "run_id"]
+    level = chance(runs).to_numpy(float)
+    floor = pd.Series(-np.log(level) if loss else level, index=runs["run_id"])
+    wide = wide.replace([np.inf, -np.inf], np.nan)
+    for run_id in wide.columns.intersection(list(diverged)):
+        wide[run_id] = wide[run_id].fillna(floor[run_id])
+    return wide
+
+
+def band(ax: Axes, curves: pd.DataFrame, scene: Scene, arm: int, k: int) -> None:
+    ids = curves.columns.intersection(list(scene.grid.runs.loc[scene.runs_of(arm), "run_id"]))
+    values = curves[ids].dropna(how="all")
+    if values.empty:
+        return
+    low, middle, high = np.nanquantile(values.to_numpy(), [0.25, 0.5, 0.75], axis=1)
+    ax.fill_between(values.index, low, high, color=SERIES[k], alpha=0.2, lw=0)
+    ax.plot(values.index, middle, color=SERIES[k], ls=DASHES[k])
+
+
+def label_edges(axes: list[list[Axes]], x: str, y: str) -> None:
+    for ax in axes[-1]:
+        ax.set_xlabel(x)
+    for row in axes:
+        row[0].set_ylabel(y)

@@ -1,0 +1,73 @@
+"""The ranking as a picture: each arm's mean and interval."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter
+
+from bnsweep.report.figures.style import INK, LETTER, MARKERS, SERIES, Sheet, panels, to_svg
+from bnsweep.report.figures.types import Drawing, Scene, legend
+from bnsweep.report.words import letters
+
+MOST = 18
+WIDE = 0.3
+"""Spread of accuracies from which the good end would be squeezed on a plain axis."""
+FLOOR = 0.003
+"""Error at which the stretched axis ends; an error of 0 has no logarithm."""
+
+
+def top_arms(scene: Scene) -> Drawing | None:
+    ranked = scene.table[scene.table["rank"].notna()].head(MOST)
+    colour_of = colours(scene)
+    left = 0.3 + LETTER * max(len(arm) for arm in ranked["arm"])
+    figure, [[ax]] = panels(1, 1, Sheet((5.2, 0.27 * len(ranked)), left, right=0.4, top=0.4))
+    for y, row in enumerate(ranked.to_dict("records")):
+        k = colour_of.get(row["arm"], 0)
+        ax.plot([row["low"], row["high"]], [y, y], color=SERIES[k], lw=2.2, solid_capstyle="round")
+        ax.plot(row["score"], y, MARKERS[k], color=SERIES[k], ms=6)
+        if scene.metric.kind == "accuracy":
+            ax.plot(row["test_accuracy"], y, "|", color=INK, ms=9, mew=1.3)
+        ax.annotate(letters(int(row["group"])), (1.01, y), xycoords=("axes fraction", "data"), va="center")
+    ax.set_yticks(range(len(ranked)), [str(arm) for arm in ranked["arm"]])
+    ax.set_ylim(len(ranked) - 0.4, -0.6)
+    ax.grid(axis="y", visible=False)
+    ax.set_xlabel(scene.metric.title)
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: scene.metric.text(v)))
+    if scene.metric.kind == "accuracy" and ranked["score"].max() - ranked["score"].min() > WIDE:
+        stretch(ax)
+    test = [Line2D([], [], color=INK, marker="|", ls="", ms=9, mew=1.3, label="test accuracy")]
+    legend(figure, scene, test if scene.metric.kind == "accuracy" else None, markers=True)
+    return Drawing("forest", "Arms at their best learning rate", caption(scene, len(ranked)), to_svg(figure, "forest"))
+
+
+def stretch(ax: Axes) -> None:
+    """Accuracy on the scale of the logarithm of its error: 90 to 99 % as wide as 0 to 90 %."""
+    left, right = ax.get_xlim()
+    log = (lambda v: -np.log10(np.maximum(1 - v, 0) + FLOOR), lambda u: 1 + FLOOR - 10.0**-u)
+    ax.set_xscale("function", functions=log)
+    ticks = [t for t in (0, 0.2, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 1) if left <= t <= right]
+    ax.set_xticks(ticks, [f"{100 * t:g} %" for t in ticks])
+    ax.set_xlim(max(left, 0), min(right, 1))
+    ax.set_xlabel(f"{ax.get_xlabel()} (log scale of the error)")
+
+
+def colours(scene: Scene) -> dict[str, int]:
+    factor = scene.facets.colour
+    if factor is None:
+        return {}
+    shown = [str(v) for v in scene.facets.shown[factor]]
+    numbers = {name: i for i, name in enumerate(shown)}
+    arms = scene.grid.arms
+    return {arm: numbers.get(str(level), 7) for arm, level in zip(arms["arm"], arms[factor], strict=True)}
+
+
+def caption(scene: Scene, shown: int) -> str:
+    total = len(scene.view.arms)
+    which = f"The top {shown} of {total} arms" if shown < total else "All arms"
+    text = f"{which}, {scene.metric.title}: mean over seeds and its 95 % bootstrap interval."
+    if len(scene.view.bundles) >= 5:
+        text += " Arms with the same letter on the right cannot be told apart: look at the letters before the order."
+        text += " They compare within seeds, so they can differ where intervals, which hold the seeds' luck, overlap."
+    return text

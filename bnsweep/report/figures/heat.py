@@ -1,0 +1,107 @@
+"""The init x learning-rate map: where in the grid a network trains at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from bnsweep.report.figures.facets import same
+from bnsweep.report.figures.style import INK, LETTER, Sheet, panels, to_svg
+from bnsweep.report.figures.types import Drawing, Scene
+from bnsweep.report.grid import level_text, levels
+from bnsweep.report.metrics import scored
+
+MOST = 8
+
+
+def init_by_lr(scene: Scene) -> Drawing | None:
+    grid = scene.grid
+    factors = list(grid.arm_factors)
+    wishes = ("init", *(f for f in factors if f not in ("bn", "activation")), *factors)
+    tall = next((f for f in wishes if f in factors), "")
+    if len(grid.lrs) < 2 or not tall:
+        return None
+    rest = [f for f in ("activation", "bn") if f in factors and f != tall]
+    score_AL = cell_means(scene)
+    levels_of = {f: levels(grid.runs, f)[:MOST] for f in (tall, *rest)}
+    row, column = (rest if len(rest) == 2 else [None, rest[0]]) if rest else [None, None]
+    rows, columns = levels_of.get(row or "", [None]), levels_of.get(column or "", [None])
+    left = 0.3 + LETTER * max(len(level_text(tall, v)) for v in levels_of[tall])
+    panel = (max(1.9, 0.55 * len(grid.lrs)), 0.32 * len(levels_of[tall]))
+    figure, axes = panels(len(rows), len(columns), Sheet(panel, left, right=0.9, top=0.35, bottom=0.35))
+    good = Normalize(float(np.nanmin(score_AL)), float(np.nanmax(score_AL)))
+    colours = matplotlib.colormaps["cividis" if scene.metric.sign > 0 else "cividis_r"]
+    for i, r in enumerate(rows):
+        for j, c in enumerate(columns):
+            arms = pick(grid.arms, {row: r, column: c})
+            cells = np.array([mean(score_AL[arms.index[same(arms[tall], v)]]) for v in levels_of[tall]])
+            paint(axes[i][j], cells, good, colours, scene)
+            named = [level_text(f, v) for f, v in ((row, r), (column, c)) if f]
+            axes[i][j].set_title(" · ".join(named), loc="left")
+            axes[i][j].set_yticks(range(len(cells)), [level_text(tall, v) for v in levels_of[tall]])
+            axes[i][j].set_xticks(range(len(grid.lrs)), list(grid.lrs["lr"]))
+    colour_bar(figure, ScalarMappable(good, colours), scene)
+    return Drawing("heat", f"{tall} × learning rate".capitalize(), caption(scene, tall, rest), to_svg(figure, "heat"))
+
+
+def colour_bar(figure: Figure, colours: ScalarMappable, scene: Scene) -> None:
+    edges = figure.subplotpars
+    inch = 1 / figure.get_figwidth()
+    place = (edges.right + 0.15 * inch, edges.bottom, 0.12 * inch, edges.top - edges.bottom)
+    bar = figure.colorbar(colours, cax=figure.add_axes(place))
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(length=0)
+    bar.ax.yaxis.set_major_formatter(lambda v, _: scene.metric.text(v))
+
+
+def caption(scene: Scene, tall: str, rest: Sequence[str]) -> str:
+    others = [f for f in scene.grid.arm_factors if f not in (tall, *rest)]
+    text = f"Mean {scene.metric.title} over seeds{' and over ' + ', '.join(others) if others else ''}; diverged runs"
+    text += f" count as chance. The wider the bright area, the less a network depends on {tall} and learning rate:"
+    text += " compare its size between panels, not only its brightest cell."
+    cut = [f for f in (tall, *rest) if len(levels(scene.grid.runs, f)) > MOST]
+    return text + (f" Only the first {MOST} levels of {', '.join(cut)} are drawn." if cut else "")
+
+
+def cell_means(scene: Scene) -> NDArray[np.float64]:
+    score_ALN = scene.grid.gather(scored(scene.grid.runs, scene.metric), scene.grid.run_ALN)
+    return np.array([[mean(cell) for cell in arm] for arm in score_ALN])
+
+
+def mean(values: NDArray[np.float64]) -> Any:
+    """Mean over the first axis of what is there; NaN where nothing is, without numpy's warning."""
+    there = ~np.isnan(values)
+    total = np.where(there, values, 0).sum(axis=0)
+    return np.divide(total, there.sum(axis=0), out=np.full(total.shape, np.nan), where=there.any(axis=0))
+
+
+def pick(arms: pd.DataFrame, where: dict[str | None, Any]) -> pd.DataFrame:
+    for factor, level in where.items():
+        if factor is not None:
+            arms = arms[same(arms[factor], level)]
+    return arms
+
+
+def paint(ax: Axes, cells: NDArray[np.float64], good: Normalize, colours: Any, scene: Scene) -> None:
+    down, across = cells.shape
+    x, y = np.arange(across + 1) - 0.5, np.arange(down + 1) - 0.5
+    ax.pcolormesh(x, y, np.ma.masked_invalid(cells), cmap=colours, norm=good)
+    ax.set_ylim(down - 0.5, -0.5)
+    ax.grid(visible=False)
+    ax.spines[:].set_visible(False)
+    if cells.size > 60:
+        return
+    for (i, j), value in np.ndenumerate(cells):
+        known = np.isfinite(value)
+        dark = known and np.dot(colours(good(value))[:3], (0.3, 0.59, 0.11)) < 0.5
+        text = f"{100 * value:.0f}" if known and scene.metric.kind == "accuracy" else scene.metric.text(value)
+        ax.text(j, i, text, ha="center", va="center", color=("white" if dark else "black") if known else INK, size=8.5)

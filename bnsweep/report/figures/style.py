@@ -1,0 +1,102 @@
+"""From a matplotlib Figure to an SVG string whose colours are CSS variables of the page."""
+
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+INK, FAINT = "#010203", "#010204"
+SERIES = [f"#0102{i:02x}" for i in range(16, 24)]
+"""Placeholders that `to_svg` turns into var(--s0) … var(--s7); style.css holds the palettes."""
+FALLBACK = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#7a7a7a", "#8c6bb1")
+"""Okabe & Ito's palette, for an SVG taken out of its page."""
+DASHES: list[Any] = ["-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)), "-", (0, (5, 2)), (0, (1.5, 1.5)), "-."]
+MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*"]
+
+RC: dict[str, Any] = {
+    "svg.fonttype": "none",
+    "text.parse_math": False,  # names typed by users are not formulas
+    "font.size": 9,
+    "axes.titlesize": 9.5,
+    "axes.labelsize": 9,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": FAINT,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "lines.linewidth": 1.7,
+}
+
+
+def styled() -> Any:
+    """Context in which figures are made and saved; matplotlib's settings are as before afterwards."""
+    return matplotlib.rc_context(RC)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """Small multiples laid out in inches. matplotlib's own layout engines measure every text and take seconds."""
+
+    panel: tuple[float, float]
+    """Width and height of each panel."""
+    left: float = 0.75
+    right: float = 0.15
+    top: float = 0.62
+    """Legend and the first row's titles."""
+    bottom: float = 0.5
+    gap: tuple[float, float] = (0.22, 0.34)
+    share: bool = True
+
+
+LARGEST = 130
+"""Pixels an inch of a figure may take on a wide page: 9 pt letters at about the size of the tables'."""
+LETTER = 0.076
+"""Width of a character of a label, in inches."""
+
+
+def panels(rows: int, columns: int, sheet: Sheet) -> tuple[Figure, list[list[Axes]]]:
+    (wide, high), (across, down) = sheet.panel, sheet.gap
+    width = sheet.left + columns * wide + (columns - 1) * across + sheet.right
+    height = sheet.top + rows * high + (rows - 1) * down + sheet.bottom
+    figure = Figure(figsize=(width, height))
+    figure.patch.set_alpha(0)
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=sheet.share, sharey=sheet.share)
+    edges = {"left": sheet.left / width, "right": 1 - sheet.right / width}
+    edges |= {"bottom": sheet.bottom / height, "top": 1 - sheet.top / height}
+    figure.subplots_adjust(**edges, wspace=across / wide, hspace=down / high)
+    for ax in grid.flat:
+        ax.patch.set_alpha(0)
+        ax.tick_params(which="both", length=0)
+    return figure, [list(row) for row in grid]
+
+
+def to_svg(figure: Figure, name: str) -> str:
+    """Inline SVG without prolog or metadata; `name` keeps its ids apart from those of the page's other figures."""
+    buffer = io.StringIO()
+    with matplotlib.rc_context({"svg.hashsalt": name}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    widest = f"max-width:{LARGEST * figure.get_figwidth():.0f}px"
+    head = rf'<svg viewBox="\1" aria-hidden="true" style="{widest}">'
+    text = re.sub(r'<svg[^>]*?viewBox="([^"]*)"[^>]*>', head, text, count=1)
+    text = re.sub(r'(id="|href="#|url\(#)', rf"\1{name}-", text)
+    colours = {INK: "var(--ink,#222)", FAINT: "var(--line,#ccc)"}
+    colours |= {code: f"var(--s{i},{FALLBACK[i]})" for i, code in enumerate(SERIES)}
+    for code, css in colours.items():
+        text = text.replace(code, css)
+    return text

@@ -1,0 +1,58 @@
+"""What a figure is given, and what it gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from bnsweep.report.figures.facets import Facets
+from bnsweep.report.figures.style import DASHES, MARKERS, SERIES
+from bnsweep.report.grid import Grid
+from bnsweep.report.metrics import Metric
+from bnsweep.report.ranking import View
+from bnsweep.report.source import Source
+
+
+@dataclass(frozen=True)
+class Drawing:
+    name: str
+    title: str
+    caption: str
+    svg: str
+
+
+@dataclass(frozen=True)
+class Scene:
+    frame: Source
+    grid: Grid
+    view: View
+    table: pd.DataFrame
+    metric: Metric
+    facets: Facets
+
+    def runs_of(self, arm: int) -> list[int]:
+        """Rows of an arm's runs at the learning rate all bundles together choose, in the ranked bundles."""
+        rows = self.grid.run_ALN[arm, self.view.lr[arm], self.view.bundles]
+        return [int(r) for r in rows if r >= 0]
+
+    def run_ids(self) -> list[str]:
+        rows = [r for *_, lines in self.facets.panels() for _, _, arm in lines for r in self.runs_of(arm)]
+        return [str(i) for i in self.grid.runs.loc[rows, "run_id"].dropna()]
+
+
+def legend(figure: Figure, scene: Scene, extra: list[Line2D] | None = None, markers: bool = False) -> None:
+    """One legend above all panels; a level is told by colour and by dash or marker."""
+    facets = scene.facets
+    names = {k: name for *_, lines in facets.panels() for k, name, _ in lines if name}
+    handles = []
+    for k, name in sorted(names.items()):
+        style = {"marker": MARKERS[k], "ls": "-"} if markers else {"ls": DASHES[k]}
+        handles.append(Line2D([], [], color=SERIES[k], label=name, ms=5, **style))
+    handles += extra or []
+    if handles:
+        figure.legend(
+            handles=handles, loc="upper left", ncols=min(len(handles), 6), handlelength=2.2, columnspacing=1.4
+        )

@@ -1,0 +1,228 @@
+"""Jobs become a plan, the plan's stacks are trained and logged one after the other, and the ledger says what happened.
+
+Each stack is in MLflow before the next one starts: whatever ends the process, the same command goes on from there.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+
+import torch
+
+from bnsweep import data
+from bnsweep.checks import ConfigError
+from bnsweep.config import DataConfig, RunConfig, SweepConfig, TrackingConfig
+from bnsweep.identity import numbers
+from bnsweep.outcome import Outcome, Result, describe_ledger
+from bnsweep.plan import Plan, make_plan, predicted_seconds
+from bnsweep.progress import Progress
+from bnsweep.records import FAILED, FINISHED, RunRecord
+from bnsweep.stack import Stack
+from bnsweep.summary import Evaluation
+from bnsweep.tracking import Done, Manifest, Store
+from bnsweep.train import describe_device, resolve_device, train
+
+log = logging.getLogger(__name__)
+
+Trained = tuple[list[RunRecord], Stack]
+
+
+def shared_settings(configs: Sequence[RunConfig]) -> tuple[TrackingConfig, SweepConfig]:
+    """The settings that belong to a sweep rather than to a run; ConfigError where jobs disagree on them."""
+    first = configs[0]
+    for config in configs:
+        for name in ("tracking", "sweep"):
+            if getattr(config, name) != getattr(first, name):
+                raise ConfigError(f"{name}: settings of the whole sweep must be the same in all of its jobs")
+        if config.train.device != first.train.device:
+            raise ConfigError("train.device: must be the same in all jobs of a sweep")
+    return first.tracking, first.sweep
+
+
+def load_datasets(configs: Sequence[RunConfig]) -> dict[tuple[str, str], data.Dataset]:
+    """Every dataset of the sweep, read and verified once: (name, root) -> dataset."""
+    wanted: dict[tuple[str, str], DataConfig] = {(c.data.name, c.data.root): c.data for c in configs}
+    return {key: data.load(config) for key, config in wanted.items()}
+
+
+def describe(plan: Plan, predicted: float | None = None) -> str:
+    """The plan in words, with what `auto` chose."""
+    sizes = Counter(len(stack) for stack in plan.stacks)
+    stacks = ", ".join(f"{n} of {size}" for size, n in sorted(sizes.items(), reverse=True)) or "none"
+    doubles = len(plan.configs) - plan.runs
+    lines = [
+        f"plan: {plan.cells} cells, {plan.runs} runs, {len(plan.done)} already done, {plan.left} left"
+        + (f" ({doubles} jobs mean the same run as another)" if doubles else ""),
+        f"on {describe_device(plan.device)}, {plan.workers} at a time, eager (no torch.compile); stacks: {stacks}"
+        + (f"; largest about {plan.bytes / 2**20:.0f} MiB" if plan.stacks else ""),
+    ]
+    if predicted is not None:
+        lines.append(f"predicted training time: about {predicted:.0f} s, from a trial of one stack a shape")
+    return "\n".join(lines)
+
+
+@contextmanager
+def sigterm_as_interrupt() -> Iterator[None]:
+    """SIGTERM ends the sweep the way Ctrl-C does, so that no run stays RUNNING."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt("SIGTERM")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class Sweep:
+    """One sweep on its way: trains what the plan says and keeps the outcomes by identity."""
+
+    def __init__(self, plan: Plan, store: Store, datasets: dict[tuple[str, str], data.Dataset], done: dict[str, Done]):
+        self.plan, self.store, self.datasets = plan, store, datasets
+        self.settings = plan.configs[0].sweep
+        self.outcomes = {
+            name: Outcome(run.status, run.summary, run_id=run.run_id) for name, run in done.items() if name in plan.done
+        }
+        self.seconds = {"training": 0.0, "logging": 0.0}
+        self.progress = Progress({stack[0]: (len(stack), plan.configs[stack[0]].train.epochs) for stack in plan.stacks})
+        self.stopping = False
+
+    def run(self) -> None:
+        """Stacks train in threads of their own; this thread logs what they leave, and takes the interrupts."""
+        pool = ThreadPoolExecutor(self.plan.workers)
+        try:
+            with self.progress:
+                waiting: dict[Future[Trained], Sequence[int]] = {
+                    pool.submit(self._train, jobs): jobs for jobs in self.plan.stacks
+                }
+                while waiting:
+                    for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+                        jobs = waiting.pop(future)
+                        waiting |= {pool.submit(self._train, half): half for half in self._conclude(jobs, future)}
+        finally:
+            self.stopping = True
+            pool.shutdown(cancel_futures=True)
+
+    def _train(self, jobs: Sequence[int]) -> Trained:
+        if self.plan.device.type == "cpu":
+            torch.set_num_threads(1)  # of this worker
+        configs = [self.plan.configs[job] for job in jobs]
+        dataset = self.datasets[configs[0].data.name, configs[0].data.root]
+
+        def watch(evaluation: Evaluation) -> None:
+            if self.stopping:
+                raise InterruptedError("the sweep was stopped")
+            self.progress.advance(jobs[0], evaluation.epoch, sum(step >= 0 for step in evaluation.diverged))
+
+        started = time.perf_counter()
+        try:
+            return train(configs, dataset, self.plan.device, watch)
+        finally:
+            self.seconds["training"] += (time.perf_counter() - started) / self.plan.workers
+
+    def _conclude(self, jobs: Sequence[int], future: Future[Trained]) -> list[Sequence[int]]:
+        """Log a stack that is over. One that failed is to be tried again by halves, which are returned, until the run
+        that fails stands alone and is logged as failed."""
+        error = future.exception()
+        if isinstance(error, Exception):
+            log.error("training %d runs together failed", len(jobs), exc_info=error)
+            if len(jobs) > 1:
+                middle = len(jobs) // 2
+                return [jobs[:middle], jobs[middle:]]
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            self._log(jobs, [RunRecord(FAILED, reason=reason)], None)
+        else:
+            self._log(jobs, *future.result())
+        self.progress.settle(jobs[0])
+        return []
+
+    def _log(self, jobs: Sequence[int], records: Sequence[RunRecord], stack: Stack | None) -> None:
+        started = time.perf_counter()
+        with tempfile.TemporaryDirectory() as folder:
+            for place, (job, record) in enumerate(zip(jobs, records, strict=True)):
+                config = self.plan.configs[job]
+                model = None
+                if self.settings.save_models and stack is not None and record.status == FINISHED:
+                    model = save_model(stack, place, Path(folder))
+                run_id = self.store.log_run(config, record, self.settings.id, model)
+                name = self.plan.identities[job]
+                self.outcomes[name] = Outcome(record.status, record.summary, record.reason, run_id)
+                self.progress.end(record.status)
+        self.seconds["logging"] += time.perf_counter() - started
+
+    def ledger(self) -> dict[str, int]:
+        counts = Counter(outcome.status for outcome in self.outcomes.values())
+        return {"planned": self.plan.runs, **{s: counts[s] for s in ("finished", "diverged", "failed")}}
+
+
+def save_model(stack: Stack, place: int, folder: Path) -> Path:
+    """`model.safetensors` of the run at `place` among the stack's jobs; `model.build(config)` takes its state dict."""
+    from safetensors.torch import save_file
+
+    path = folder / "model.safetensors"
+    save_file(stack.export(stack.positions.index(place)).state_dict(), path)
+    return path
+
+
+def existing_runs(tracking: TrackingConfig) -> dict[str, Done]:
+    """What stands already, without creating a store; for a dry run."""
+    try:
+        return Store.open(tracking, create=False).done()
+    except ConfigError as error:
+        print(f"nothing counts as done: {error}")
+        return {}
+
+
+def run_sweep(configs: Sequence[RunConfig], command: str, keep_plan: bool = True) -> Result | None:
+    """Train what is not done yet and log it; None for a dry run.
+
+    Everything that can be refused is refused (ConfigError) before anything is trained or written: device, data,
+    tracking store. `keep_plan` writes the sweep's own MLflow run; jobs of a sweep that run a process each leave it out.
+    """
+    tracking, settings = shared_settings(configs)
+    device = resolve_device(configs[0].train.device)
+    datasets = load_datasets(configs)
+    if settings.dry_run:
+        plan = make_plan(configs, () if settings.rerun else existing_runs(tracking), device)
+        print(describe(plan, predicted_seconds(plan, datasets)))
+        return None
+    store = Store.open(tracking)
+    done = {} if settings.rerun else store.done()
+    plan = make_plan(configs, done, device)
+    print(describe(plan), flush=True)
+    store.mark_stale({plan.identities[job] for stack in plan.stacks for job in stack})
+    if keep_plan:
+        store.open_sweep(manifest_of(plan, settings.id, command))
+    sweep = Sweep(plan, store, datasets, done)
+    try:
+        with sigterm_as_interrupt():
+            sweep.run()
+    finally:
+        ended = sum(sweep.progress.ended.values())
+        print(describe_ledger(sweep.ledger(), sweep.outcomes, ended), flush=True)
+    if keep_plan:
+        store.close_sweep(settings.id, sweep.ledger(), sweep.seconds)
+        store.write_view(settings.id)
+    outcomes = [sweep.outcomes[name] for name in plan.identities]
+    return Result(settings, tracking, outcomes, ended, store.view_url(), sweep.seconds)
+
+
+def manifest_of(plan: Plan, sweep_id: str, command: str) -> Manifest:
+    planned = dict(zip(plan.identities, plan.configs, strict=True))
+    rows = [{"identity": name, **numbers(config)} for name, config in planned.items()]
+    return Manifest(sweep_id, command, datetime.now(UTC).isoformat(timespec="seconds"), rows)

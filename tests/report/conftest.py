@@ -1,0 +1,128 @@
+"""A simulated sweep with a known truth, in the shape that tracking hands to the report."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bnsweep.records import HISTOGRAM_EDGES
+
+EPOCHS = 20
+FIXED: dict[str, Any] = {
+    "data": "digits",
+    "data.validation": 287,
+    "model.hidden": "32-32",
+    "model.dropout": 0.0,
+    "optimizer": "sgd",
+    "train.epochs": EPOCHS,
+    "train.batch_size": 64,
+    "lr.schedule": "constant",
+}
+DEFAULT = {
+    "activation": ["sigmoid", "relu"],
+    "init": ["normal", "xavier", "he"],
+    "lr.value": [0.01, 0.1, 1.0],
+    "bn": ["none", "before", "after"],
+}
+BUDGET = EPOCHS * math.ceil((1437 - 287) / 64)
+
+Truth = Callable[[Mapping[str, Any]], float]
+
+
+@dataclass
+class Simulated:
+    info: dict[str, Any]
+    runs: pd.DataFrame
+    hidden: int = 2
+
+    def history(self, metrics: Sequence[str], run_ids: Sequence[str] | None = None) -> pd.DataFrame:
+        runs = self.runs if run_ids is None else self.runs[self.runs["run_id"].isin(list(run_ids))]
+        runs = runs[runs["status"].isin(["finished", "diverged"])]
+        epoch = np.arange(EPOCHS + 1)
+        parts = []
+        for metric in metrics:
+            if metric.startswith("layer/") and int(metric.split("/")[1]) > self.hidden + 1:
+                continue
+            for run_id, final, status in zip(runs["run_id"], runs["final_val_accuracy"], runs["status"], strict=True):
+                if metric.startswith("layer/"):
+                    value = 10.0 ** -(self.hidden + 1 - int(metric.split("/")[1])) * np.ones(EPOCHS + 1)
+                else:
+                    value = 0.1 + (np.nan_to_num(final, nan=0.1) - 0.1) * (1 - np.exp(-epoch / 3))
+                keep = epoch <= (3 if status == "diverged" else EPOCHS)
+                columns = {"run_id": run_id, "step": epoch[keep] * 18, "epoch": epoch[keep], "metric": metric}
+                parts.append(pd.DataFrame(columns | {"value": value[keep]}))
+        names = ["run_id", "step", "epoch", "metric", "value"]
+        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=names)
+
+    def histograms(self, run_ids: Sequence[str]) -> dict[str, dict[str, list[list[int]]]]:
+        bins = np.arange(len(HISTOGRAM_EDGES) - 1)
+        layers = [(1000 * np.exp(-0.5 * ((bins - 25 - 5 * i) / (6 - i)) ** 2)).astype(int).tolist() for i in range(2)]
+        return {run: {"start": layers, "end": layers} for run in run_ids}
+
+
+def simulate(
+    truth: Truth = lambda run: 0.8,
+    factors: Mapping[str, Sequence[Any]] | None = None,
+    seeds: int = 10,
+    noise: float = 0.005,
+    bundle_noise: float = 0.02,
+    diverges: Callable[[Mapping[str, Any]], bool] = lambda run: False,
+    rng: int = 0,
+) -> Simulated:
+    """A full factorial; a run's final validation accuracy is truth + its bundle's luck (shared by arms) + its own."""
+    factors = DEFAULT if factors is None else factors
+    random = np.random.default_rng(rng)
+    luck = bundle_noise * random.standard_normal(seeds)
+    rows = []
+    for values in itertools.product(*factors.values(), range(seeds)):
+        run = FIXED | dict(zip([*factors, "seed"], values, strict=True))
+        run["data.seed"] = run["seed"]
+        if run.get("init") == "normal" and "init.std" not in run:
+            run["init.std"] = 0.01
+        value = truth(run) + luck[run["seed"]] + noise * random.standard_normal()
+        rows.append(run | outcome(min(value, 1.0), diverges(run)))
+    runs = pd.DataFrame(rows)
+    runs.insert(0, "run_id", [f"r{i}" for i in range(len(runs))])
+    return Simulated({"sweep": "s1", "command": "python -m bnsweep -m bn=none,before,after"}, runs)
+
+
+def outcome(value: float, diverged: bool) -> dict[str, Any]:
+    nan = math.nan
+    if diverged:
+        metrics = dict.fromkeys(["final_val_accuracy", "final_test_accuracy", "gap_accuracy", "auc"], nan)
+        steps = {"steps_to_tau": float(BUDGET), "tau_reached": 0.0}
+        return {"status": "diverged", "reason": "loss not finite at step 54"} | metrics | steps
+    reached = value >= 0.85
+    metrics = {"final_val_accuracy": value, "final_test_accuracy": value - 0.01, "auc": value - 0.1}
+    metrics["gap_accuracy"] = 0.03
+    steps = {"steps_to_tau": 200.0 if reached else float(BUDGET), "tau_reached": float(reached)}
+    return {"status": "finished", "reason": ""} | metrics | steps
+
+
+def lecture_truth(run: Mapping[str, Any]) -> float:
+    """BN before is best, ReLU beats sigmoid, and sigmoid without BN does not learn at a small learning rate."""
+    score = 0.9 + {"none": 0, "after": 0.02, "before": 0.04}[run["bn"]] + 0.02 * (run["activation"] == "relu")
+    if run["bn"] == "none" and run["activation"] == "sigmoid" and run["lr.value"] < 0.1:
+        return 0.3
+    return score - 0.03 * abs(math.log10(run["lr.value"]) + 1)
+
+
+@pytest.fixture(name="simulate")
+def simulate_fixture() -> Callable[..., Simulated]:
+    return simulate
+
+
+@pytest.fixture(scope="session")
+def lecture() -> Simulated:
+    """540 runs; plain ReLU nets with a narrow init diverge at the largest learning rate."""
+    return simulate(
+        lecture_truth,
+        diverges=lambda run: run["bn"] == "none" and run["activation"] == "relu" and run["lr.value"] == 1.0,
+    )

@@ -1,0 +1,78 @@
+"""`python -m bnsweep.report`: quick help, and errors in one line that say what would be right."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from bnsweep.checks import ConfigError
+from bnsweep.report.__main__ import main, parse
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("swep=latest", "swep=latest: no such setting of the report, with KEY one of sweep, metric, out, tracking.uri"),
+        ("latest", "latest: must be KEY=VALUE, with KEY one of sweep"),
+        ("out=", "out=: must have a value"),
+        (
+            "metric=final_test_accuracy",
+            "metric=final_test_accuracy: must be one of final_val_accuracy, best_val_accuracy",
+        ),
+    ],
+)
+def test_bad_input_is_one_clear_line_and_nothing_is_written(argument, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    error = refused(monkeypatch, argument)
+    assert error.startswith(f"bnsweep.report: {message}")
+    assert "\n" not in error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_reading(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    assert "must be a folder that can be written" in refused(monkeypatch, f"out={tmp_path / 'file' / 'report'}")
+
+
+def refused(monkeypatch, *arguments):
+    """What the command says when it refuses; a text as SystemExit's code is printed and gives exit status 1."""
+    monkeypatch.setattr(sys, "argv", ["bnsweep.report", *arguments])
+    with pytest.raises(SystemExit) as exit_:
+        main()
+    assert isinstance(exit_.value.code, str)
+    return exit_.value.code
+
+
+def test_settings_are_read_like_the_sweeps():
+    request = parse(
+        ["sweep=2026-11-23", "metric=auc", "tracking.uri=sqlite:////x/a=b.db", "tracking.experiment=my lab"]
+    )
+    assert (request.sweep, request.metric, request.out) == ("2026-11-23", "auc", "report")
+    assert (request.tracking_uri, request.tracking_experiment) == ("sqlite:////x/a=b.db", "my lab")
+    assert parse(["tracking.uri=null"]).tracking_uri is None
+
+
+def test_the_last_of_two_values_counts():
+    assert parse(["metric=auc", "metric=final_val_loss"]).metric == "final_val_loss"
+
+
+def test_a_blank_metric_is_no_metric():
+    with pytest.raises(ConfigError, match="must have a value"):
+        parse(["metric="])
+
+
+def test_help_lists_every_setting_without_heavy_imports():
+    start = time.perf_counter()
+    run = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "bnsweep.report", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert time.perf_counter() - start < 5
+    for key in ("sweep=latest", "metric=final_val_accuracy", "out=report", "tracking.uri=", "tracking.experiment="):
+        assert key in run.stdout
+    assert not [name for name in ("pandas", "matplotlib", "mlflow", "torch", "scipy") if f"| {name}\n" in run.stderr]

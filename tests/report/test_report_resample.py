@@ -1,0 +1,134 @@
+"""The resampling does what its formulas promise, on draws from known distributions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from bnsweep.report import resample
+
+
+def means(score, resamples=2000):
+    return resample.bootstrap_means(score, resample.bundle_counts(score.shape[1], resamples))
+
+
+def groups(score):
+    n = score.shape[1]
+    return resample.tied_groups(score.mean(axis=1), resample.paired_half_width(means(score), n), n)
+
+
+def test_the_interval_of_the_mean_covers_the_truth_at_ten_seeds():
+    draws = np.random.default_rng(1).standard_normal((2000, 10))
+    low, high = resample.mean_interval(means(draws, 4000), 10)
+    assert 0.93 < np.mean((low < 0) & (high > 0)) < 0.97
+
+
+def test_one_seed_has_no_interval():
+    low, high = resample.mean_interval(means(np.array([[0.5], [0.7]])), 1)
+    assert np.isnan(low).all()
+    assert np.isnan(high).all()
+
+
+def test_whole_bundles_are_drawn_so_shared_luck_leaves_the_rank_alone():
+    luck = np.random.default_rng(2).normal(0, 1, 10)
+    low, high = resample.rank_interval(means(np.stack([luck, luck - 0.01, luck - 0.02])), 10)
+    assert list(low) == list(high) == [1, 2, 3]
+
+
+def test_equal_arms_share_the_whole_span_of_ranks():
+    low, high = resample.rank_interval(means(np.full((4, 10), 0.1)), 10)
+    assert list(low) == [1] * 4
+    assert list(high) == [4] * 4
+
+
+def test_sweeps_without_any_difference_tie_all_arms():
+    random = np.random.default_rng(3)
+    luck = random.standard_normal((200, 1, 10))
+    sweeps = luck + random.standard_normal((200, 18, 10))
+    assert np.mean([groups(sweep).max() == 1 for sweep in sweeps]) >= 0.95
+
+
+def test_planted_steps_between_arms_make_groups():
+    random = np.random.default_rng(4)
+    level = np.repeat([0.9, 0.8, 0.5], 3)[:, None]
+    score = level + random.normal(0, 0.05, 10) + random.normal(0, 0.005, (9, 10))
+    assert list(groups(score)) == [1, 1, 1, 2, 2, 2, 3, 3, 3]
+
+
+def test_four_seeds_make_no_groups():
+    assert not groups(np.random.default_rng(5).random((6, 4))).any()
+
+
+def test_the_sign_flip_p_is_scipys_exact_one():
+    differences = np.random.default_rng(6).normal(0.4, 1, (5, 9))
+    expected = [
+        stats.permutation_test((row,), np.sum, permutation_type="samples", n_resamples=np.inf).pvalue
+        for row in differences
+    ]
+    assert resample.sign_flip_p(differences) == pytest.approx(expected)
+
+
+def test_five_pairs_cannot_go_below_a_sixteenth():
+    assert resample.sign_flip_p(np.full((1, 5), 100.0)) == pytest.approx([0.0625])
+
+
+def test_many_pairs_are_drawn_and_never_give_zero():
+    assert resample.sign_flip_p(np.full((1, 40), 1.0))[0] == pytest.approx(1e-4)
+
+
+def test_holm_steps_down_and_leaves_missing_ones_out():
+    p = resample.holm(np.array([0.01, np.nan, 0.04, 0.03]))
+    assert p[[0, 2, 3]] == pytest.approx([0.03, 0.06, 0.06])
+    assert np.isnan(p[1])
+
+
+def test_a_rate_chosen_on_other_seeds_flatters_nobody():
+    random = np.random.default_rng(7)
+    naive, fitted = [], []
+    for _ in range(400):
+        score = random.standard_normal((8, 10))
+        chosen, best = resample.cross_fit(score, 1)
+        fitted.append(score[chosen, range(10)].mean())
+        naive.append(score[best].mean())
+    assert np.mean(naive) > 0.35, "the best of eight equal rates looks better than it is"
+    assert abs(np.mean(fitted)) < 0.07
+
+
+def test_a_rate_is_chosen_without_the_seed_it_is_scored_on():
+    score = np.array([[0.9, 0.9, 0.9, 0.0], [0.8, 0.8, 0.8, 0.8]])
+    chosen, best = resample.cross_fit(score, 1)
+    assert list(chosen) == [1, 1, 1, 0], "only the last seed does not see its own failure"
+    assert best == 1
+
+
+def cross_fitted(sweep, count):
+    """Scores and draws of every arm of [A, L, N]."""
+    n = sweep.shape[2]
+    score = np.array([arm[resample.cross_fit(arm, 1)[0], range(n)].mean() for arm in sweep])
+    return score, np.stack([resample.bootstrap_cross_fit(arm, 1, count) for arm in sweep], axis=1)
+
+
+@pytest.mark.parametrize("n", [5, 10])
+def test_equal_arms_at_equal_rates_tie_although_seeds_choose_the_rate(n):
+    random = np.random.default_rng(8)
+    tied = []
+    for _ in range(60):
+        score, draws = cross_fitted(random.standard_normal((9, 3, n)), resample.bundle_counts(n, 500))
+        tied.append(resample.tied_groups(score, resample.paired_half_width(draws, n), n).max() == 1)
+    assert np.mean(tied) >= 0.95
+
+
+@pytest.mark.parametrize("gap", [0.0, 1.0, 10.0])
+def test_the_interval_at_the_best_rate_covers_the_truth_whether_rates_are_equal_or_apart(gap):
+    random = np.random.default_rng(9)
+    score = random.standard_normal((500, 3, 10)) - np.array([[0.0], [gap], [gap]])
+    draws = cross_fitted(score, resample.bundle_counts(10, 500))[1]
+    low, high = resample.mean_interval(draws, 10)
+    assert np.mean((low < 0) & (high > 0)) >= 0.93
+
+
+def test_with_one_rate_nothing_is_chosen():
+    score = np.random.default_rng(10).random((1, 6))
+    count = resample.bundle_counts(6, 50)
+    assert resample.bootstrap_cross_fit(score, -1, count) == pytest.approx(means(score, 50)[:, 0])

@@ -1,0 +1,222 @@
+"""The comparison that a user opens: the state written for MLflow's UI, and the UI itself in a real browser."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from bnsweep import mlflow_view
+from bnsweep.config import ActivationConfig, BnConfig, LrConfig, RunConfig, TrackingConfig
+from bnsweep.identity import identity, numbers
+from bnsweep.records import DatasetInfo, RunRecord
+from bnsweep.tracking import Manifest, Store
+
+# MLflow 3.17 declares a relation that sqlalchemy 2.1 calls deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning")
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+QUIET = "--headless --no-sandbox --disable-gpu --disable-background-networking --disable-component-update"
+QUIET += " --disable-sync --no-first-run --window-size=3000,1400 --virtual-time-budget=20000 --dump-dom"
+
+
+def grid() -> list[RunConfig]:
+    factors = product(("sigmoid", "relu"), (0.01, 0.1), ("none", "before", "after"))
+    return [RunConfig(activation=ActivationConfig(a), lr=LrConfig(lr), bn=BnConfig(bn)) for a, lr, bn in factors]
+
+
+def record(score: float) -> RunRecord:
+    steps = [0.0, 18.0, 36.0]
+    history = {"step": steps, "epoch": [0.0, 1.0, 2.0]}
+    history |= {name: [0.1, score / 2, score] for name in ("val/accuracy", "train/loss", "layer/1/std")}
+    summary = {"final_val_accuracy": score, "final_test_accuracy": score, "steps_to_tau": 36.0}
+    dataset = DatasetInfo("digits", "0123456789abcdef", "scikit-learn", 1797, 64, 10)
+    return RunRecord("finished", history=history, summary=summary, seconds=0.1, device="cpu", dataset=dataset)
+
+
+def fill(store: Store, sweep_id: str) -> list[RunConfig]:
+    """A closed sweep of 12 runs with its view."""
+    configs = grid()
+    planned = [{"identity": identity(config), **numbers(config)} for config in configs]
+    store.open_sweep(Manifest(sweep_id, "python -m bnsweep -m …", "2026-01-02T03:04:05+00:00", planned))
+    for i, config in enumerate(configs):
+        store.log_run(config, record(0.5 + i / 30), sweep_id)
+    store.close_sweep(sweep_id, {"planned": len(configs)}, {})
+    store.write_view(sweep_id)
+    return configs
+
+
+@dataclass(frozen=True)
+class Server:
+    url: str
+    store: Store
+    """The sweep that the server shows, written without it, as `make sweep` and `make ui` do."""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    home = tmp_path_factory.mktemp("server")
+    uri = f"sqlite:///{home / 'mlflow.db'}"
+    store = Store.open(TrackingConfig(uri=uri))
+    fill(store, "local")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--host", "127.0.0.1"]
+    command += ["--port", str(port), "--workers", "1", "--artifacts-destination", str(home / "served")]
+    quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+    with (home / "log").open("wb") as log:
+        process = subprocess.Popen(
+            command, env=os.environ | quiet, cwd=home, stdout=log, stderr=log, start_new_session=True
+        )
+    try:
+        url = f"http://127.0.0.1:{port}"
+        wait_until_healthy(url, process, home / "log")
+        yield Server(url, store)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def wait_until_healthy(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"{url}/health", timeout=5):
+                return
+        except OSError:
+            time.sleep(0.3)
+    pytest.fail(f"mlflow server did not come up: {log.read_text(encoding='utf-8', errors='replace')[-2000:]}")
+
+
+def page(url: str, *wanted: str) -> str:
+    """The page's DOM once every wanted text is in it, or after the last of three looks."""
+    assert CHROMIUM
+    dom = ""
+    for _ in range(3):
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+            command = [CHROMIUM, *QUIET.split(), f"--user-data-dir={profile}", url]
+            browser = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True
+            )
+            try:
+                dom, _ = browser.communicate(timeout=90)
+            except subprocess.TimeoutExpired:
+                continue
+            finally:
+                kill_group(browser)
+        if all(text in dom for text in wanted):
+            break
+    return dom
+
+
+def kill_group(process: subprocess.Popen[str]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium found; Debian: apt-get install chromium")
+
+
+@pytest.mark.browser
+@needs_browser
+def test_the_printed_url_opens_the_parallel_coordinates_of_the_factors(server: Server) -> None:
+    axes = [f">{name}</text>" for name in ("activation", "lr.value", "bn", "final_val_accuracy")]
+    dom = page(server.store.view_url(server.url), 'class="parcoords"', *axes)
+    assert 'class="parcoords"' in dom
+    assert [name for name in axes if name not in dom] == []
+    assert [level for level in ("sigmoid", "relu", "none", "before", "after") if f">{level}</text>" not in dom] == []
+    assert "Factors and result" in dom
+    assert "sweep local" not in dom, "the sweep's own run is no run to compare"
+    assert "relu xavier lr=0.1 bn=before seed=0" in dom
+
+
+@pytest.mark.browser
+@needs_browser
+def test_the_table_has_the_factor_columns(server: Server) -> None:
+    columns = [f"params.`{name}`" for name in mlflow_view.FACTORS]
+    columns += [f"metrics.`{name}`" for name in mlflow_view.RESULTS]
+    wanted = [f'col-id="{name}"' for name in columns]
+    dom = page(server.store.view_url(server.url).replace("=CHART", "=TABLE"), *wanted)
+    assert [name for name in wanted if name not in dom] == []
+
+
+def test_a_tracking_server_holds_a_sweep_as_well_as_a_file_does(server: Server) -> None:
+    store = Store.open(TrackingConfig(uri=server.url, experiment="served"))
+    configs = fill(store, "served")
+    assert store.done().keys() == {identity(config) for config in configs}
+    assert store.view_url().startswith(f"{server.url}/#/experiments/{store.experiment_id}/runs?")
+    served, local = (
+        Store.open(TrackingConfig(uri=server.url, experiment="served"), create=False).load(),
+        server.store.load(),
+    )
+    assert served.runs.drop(columns="run_id").equals(local.runs.drop(columns="run_id"))
+    names = ["val/accuracy", "layer/1/std"]
+    assert served.history(names)["value"].equals(local.history(names)["value"])
+    assert served.info["data"] == local.info["data"]
+    points = store.client.get_metric_history(served.runs["run_id"][0], "layer/1/std")
+    assert [(m.step, m.value) for m in points] == [(0, 0.1), (18, 0.25), (36, 0.5)]
+
+
+def rows(count: int) -> list[dict[str, object]]:
+    return [
+        {"identity": str(i), "init": "he", "lr.value": i / 10, "bn": ("none", "after")[i % 2]} for i in range(count)
+    ]
+
+
+def test_axes_are_the_factors_that_vary_and_that_every_run_has() -> None:
+    planned = rows(4)
+    planned[0]["init.std"] = 0.01
+    planned[1]["init.std"] = 0.02
+    view = json.loads(mlflow_view.state(planned, ["", "val"], "…"))
+    parallel = next(card for card in view["compareRunCharts"] if card["type"] == "PARALLEL")
+    assert parallel["selectedParams"] == ["lr.value", "bn"]
+    assert parallel["selectedMetrics"] == ["final_val_accuracy"]
+
+
+def test_more_runs_than_the_ui_loads_are_shown_replicate_by_replicate() -> None:
+    few, many = (json.loads(mlflow_view.state(rows(n), [], "…")) for n in (100, 101))
+    assert (few["orderByKey"], few["orderByAsc"]) == ("metrics.`final_val_accuracy`", False)
+    assert (many["orderByKey"], many["orderByAsc"]) == ("params.`seed`", True)
+
+
+def test_every_chart_lies_in_a_section_and_the_state_fits_a_tag() -> None:
+    prefixes = ["", "test", "train", "val", *(f"layer/{i}" for i in range(1, 30))]
+    text = mlflow_view.state(rows(540), prefixes, "…")
+    view = json.loads(text)
+    sections = {section["uuid"] for section in view["compareRunSections"]}
+    assert {card["metricSectionId"] for card in view["compareRunCharts"]} <= sections
+    assert len(text) < 20_000
+
+
+def test_the_view_of_a_resumed_sweep_finds_the_runs_of_the_earlier_one(server: Server) -> None:
+    store = Store.open(TrackingConfig(uri=server.store.uri, experiment="resumed"))
+    configs = grid()[:3]
+    for config, sweep_id in zip(configs, ("first", "second", "other"), strict=True):
+        store.log_run(config, record(0.5), sweep_id)
+    planned = [{"identity": identity(config), **numbers(config)} for config in configs[:2]]
+    store.open_sweep(Manifest("second", "…", "2026-01-02T03:04:05+00:00", planned))
+    store.write_view("second")
+    state = json.loads(store.client.get_experiment(store.experiment_id).tags[mlflow_view.tag_key()])
+    found = store.client.search_runs([store.experiment_id], state["searchFilter"])
+    assert {run.data.tags["bnsweep.identity"] for run in found} == {identity(config) for config in configs[:2]}

@@ -1,0 +1,270 @@
+"""A sweep trains what is left, keeps what is done, and says what became of every run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from bnsweep import sweep
+from bnsweep.checks import ConfigError
+from bnsweep.config import (
+    ActivationConfig,
+    BnConfig,
+    DataConfig,
+    LrConfig,
+    ModelConfig,
+    RunConfig,
+    SweepConfig,
+    TrackingConfig,
+    TrainConfig,
+)
+from bnsweep.model import build
+from bnsweep.outcome import Result
+from bnsweep.plan import make_plan, member_bytes, pack
+from bnsweep.sweep import describe, run_sweep
+from bnsweep.tracking import Store
+from bnsweep.train import train
+
+CPU = torch.device("cpu")
+REPO = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's migrations take seconds: done once, copied for every test."""
+    path = tmp_path_factory.mktemp("template") / "mlflow.db"
+    Store.open(TrackingConfig(uri=f"sqlite:///{path}", experiment="template"))
+    return path
+
+
+@pytest.fixture
+def tracking(template: Path, tmp_path: Path) -> TrackingConfig:
+    shutil.copyfile(template, tmp_path / "mlflow.db")
+    return TrackingConfig(uri=f"sqlite:///{tmp_path / 'mlflow.db'}", experiment="test")
+
+
+def grid(tracking: TrackingConfig, seeds: int = 2, **settings: object) -> list[RunConfig]:
+    """Quick runs: 4 arms by `seeds`."""
+    return [
+        RunConfig(
+            activation=ActivationConfig(activation),
+            lr=LrConfig(0.1),
+            bn=BnConfig(placement),
+            data=DataConfig(subset=120),
+            train=TrainConfig(epochs=2, batch_size=30),
+            tracking=tracking,
+            sweep=SweepConfig(id="a", **settings),  # type: ignore[arg-type]
+            seed=seed,
+        )
+        for seed in range(seeds)
+        for activation in ("sigmoid", "relu")
+        for placement in ("none", "before")
+    ]
+
+
+def renamed(configs: list[RunConfig], name: str, **settings: object) -> list[RunConfig]:
+    return [replace(c, sweep=replace(c.sweep, id=name, **settings)) for c in configs]  # type: ignore[arg-type]
+
+
+def done(configs: list[RunConfig]) -> Result:
+    result = run_sweep(configs, "test")
+    assert result is not None
+    return result
+
+
+def test_every_job_gets_its_outcome_and_its_run(tracking: TrackingConfig) -> None:
+    configs = grid(tracking)
+    result = done(configs)
+    assert [o.status for o in result.outcomes] == ["finished"] * 8
+    runs = Store.open(tracking).load("a").runs.set_index("run_id")
+    for config, outcome in zip(configs, result.outcomes, strict=True):
+        row = runs.loc[outcome.run_id]
+        assert (row["activation"], row["bn"], row["seed"]) == (
+            config.activation.name,
+            config.bn.placement,
+            config.seed,
+        )
+        (alone,), _ = train([config], sweep.load_datasets([config])["digits", "data"], CPU)
+        assert row["final_val_accuracy"] == pytest.approx(alone.summary["final_val_accuracy"], abs=0.02)
+        assert outcome.objective == row["final_val_accuracy"]
+
+
+def test_the_same_sweep_again_trains_only_the_holes(tracking: TrackingConfig) -> None:
+    configs = grid(tracking)
+    first = done(configs[:5])
+    second = done(renamed(configs, "b"))
+    assert (first.trained, second.trained) == (5, 3)
+    assert [o.run_id for o in second.outcomes[:5]] == [o.run_id for o in first.outcomes]
+    assert done(renamed(configs, "c")).trained == 0
+    assert done(renamed(configs, "d", rerun=True)).trained == 8
+
+
+def test_what_cannot_change_the_numbers_does_not_train_again(tracking: TrackingConfig) -> None:
+    (config, *_) = grid(tracking)
+    done([config])
+    assert done([replace(config, train=replace(config.train, device="cpu"))]).trained == 0
+    assert done([replace(config, bn=replace(config.bn, momentum=0.5))]).trained == 0, "no BN, no momentum"
+    assert done([replace(config, lr=LrConfig(0.2))]).trained == 1
+
+
+def test_jobs_that_mean_the_same_run_train_once(tracking: TrackingConfig) -> None:
+    (config, *_) = grid(tracking)
+    result = done([config, replace(config, bn=replace(config.bn, momentum=0.5))])
+    assert result.trained == 1
+    assert result.outcomes[0].run_id == result.outcomes[1].run_id
+
+
+def test_divergence_is_a_result_and_is_not_trained_again(tracking: TrackingConfig) -> None:
+    configs = grid(tracking, seeds=1)
+    configs[2] = replace(configs[2], lr=LrConfig(1e12))
+    result = done(configs)
+    assert [o.status for o in result.outcomes] == ["finished", "finished", "diverged", "finished"]
+    assert result.outcomes[2].objective == 0.0
+    assert "loss not finite at step" in result.outcomes[2].reason
+    assert done(renamed(configs, "b")).trained == 0
+
+
+def test_a_run_that_fails_takes_no_other_with_it(
+    tracking: TrackingConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configs = grid(tracking)
+
+    def breaks_on_the_sixth(members: list[RunConfig], *rest: object) -> object:
+        if configs[5] in members:
+            raise RuntimeError("out of\nmemory")
+        return train(members, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(sweep, "train", breaks_on_the_sixth)
+    result = done(configs)
+    assert [o.status for o in result.outcomes] == ["finished"] * 5 + ["failed"] + ["finished"] * 2
+    assert result.outcomes[5].reason == "RuntimeError: out of memory"
+    out = capsys.readouterr().out
+    assert "8 planned, 7 finished, 0 diverged, 1 failed" in out
+    assert "RuntimeError: out of memory" in out
+    monkeypatch.undo()
+    assert done(renamed(configs, "b")).trained == 1, "a failed run is tried again"
+
+
+def test_a_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    configs = grid(TrackingConfig(uri=f"sqlite:///{tmp_path / 'new.db'}"), dry_run=True)
+    assert run_sweep(configs, "test") is None
+    out = capsys.readouterr().out
+    assert "4 cells, 8 runs, 0 already done, 8 left" in out
+    assert "predicted training time" in out
+    assert "MiB" in out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_settings_of_the_sweep_must_agree(tracking: TrackingConfig) -> None:
+    configs = grid(tracking)
+    configs[1] = replace(configs[1], tracking=TrackingConfig(experiment="another"))
+    with pytest.raises(ConfigError, match="tracking: settings of the whole sweep must be the same"):
+        run_sweep(configs, "test")
+
+
+def test_a_saved_model_is_the_trained_network(tracking: TrackingConfig) -> None:
+    from safetensors.torch import load_file
+
+    (config, *_) = grid(tracking, save_models=True)
+    (outcome,) = done([config]).outcomes
+    path = Store.open(tracking).client.download_artifacts(outcome.run_id, "model.safetensors")
+    model = build(config)
+    model.load_state_dict(load_file(path))
+    dataset = sweep.load_datasets([config])["digits", "data"]
+    from bnsweep.data import split
+
+    rows = split(dataset, config.data, config.seed).validation
+    right = model.eval()(dataset.x_ND[rows]).argmax(1) == dataset.y_N[rows]
+    assert right.double().mean().item() == pytest.approx(outcome.summary["final_val_accuracy"], abs=1e-9)
+
+
+def test_stacks_keep_data_seeds_whole_and_shapes_apart(tracking: TrackingConfig) -> None:
+    configs = grid(tracking, seeds=5)
+    assert [len(s) for s in pack(range(20), configs, 9)] == [8, 8, 4]
+    assert [len(s) for s in pack(range(20), configs, 3)] == [2] * 10
+    wide = [replace(c, model=ModelConfig([64])) for c in configs]
+    plan = make_plan(configs + wide, (), CPU)
+    for stack in plan.stacks:
+        assert len({tuple((configs + wide)[job].model.hidden) for job in stack}) == 1
+    assert sorted(job for stack in plan.stacks for job in stack) == list(range(40))
+
+
+def test_a_stack_never_plans_more_than_the_free_memory(
+    tracking: TrackingConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configs = [replace(c, model=ModelConfig([2000, 2000])) for c in grid(tracking, seeds=20)]
+    free = 2 * 2**30
+    monkeypatch.setattr("bnsweep.plan.free_bytes", lambda device: free)
+    plan = make_plan(configs, (), CPU)
+    assert all(len(s) * member_bytes(configs[0]) * plan.workers <= free for s in plan.stacks)
+    assert len(plan.stacks) > 2
+    assert "stacks:" in describe(plan)
+
+
+SWEEP = "activation=sigmoid,relu bn=none,before seed=range(0,4) train.epochs=4 data.subset=120 sweep.max_stack=4"
+
+
+def start(folder: Path, *more: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "bnsweep", "-m", *SWEEP.split(), *more],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(REPO), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def stop_after_first_stack(folder: Path, how: signal.Signals) -> tuple[int, str]:
+    process = start(folder, "train.epochs=300")
+    seen = ""
+    deadline = time.monotonic() + 120
+    assert process.stdout is not None
+    while " done, " not in seen or seen.rstrip().endswith(" 0 done"):
+        line = process.stdout.readline()
+        assert line and time.monotonic() < deadline, seen
+        seen += line
+        if line.startswith("4 done"):
+            break
+    process.send_signal(how)
+    rest = process.communicate(timeout=60)[0]
+    return process.returncode, seen + rest
+
+
+def statuses(folder: Path) -> pd.Series:
+    store = Store.open(TrackingConfig(uri=f"sqlite:///{folder / 'mlflow.db'}"))
+    found = store.client.search_runs([store.experiment_id])
+    return pd.Series([run.info.status for run in found]).value_counts()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_a_sweep_cut_short_goes_on_and_reports_as_if_it_had_not_been(
+    how: signal.Signals, template: Path, tmp_path: Path
+) -> None:
+    cut, whole = tmp_path / "cut", tmp_path / "whole"
+    for folder in (cut, whole):
+        folder.mkdir()
+        shutil.copyfile(template, folder / "mlflow.db")
+    code, text = stop_after_first_stack(cut, how)
+    assert code == (-signal.SIGKILL if how == signal.SIGKILL else 130), text
+    if how != signal.SIGKILL:
+        assert "interrupted; the same command goes on from here" in text
+        assert "12 not reached" in text
+    assert "RUNNING" not in statuses(cut)
+    for folder, trained in ((cut, 12), (whole, 16)):
+        process = start(folder, "train.epochs=300")
+        out = process.communicate(timeout=300)[0]
+        assert process.returncode == 0, out
+        assert f"16 finished, 0 diverged, 0 failed ({trained} trained now)" in out
+    assert (cut / "report/ranking.csv").read_text() == (whole / "report/ranking.csv").read_text()
