@@ -1,0 +1,104 @@
+"""What a run is: every file of conf/ composes, and two ways of writing one run are one run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from bnsweep.__main__ import parse
+from bnsweep.checks import ConfigError
+from bnsweep.config import ACTIVATIONS, INITS, PLACEMENTS, BnConfig, InitConfig, LrConfig, RunConfig
+from bnsweep.datasets import DATASETS
+from bnsweep.identity import identity, numbers, stack_key
+from bnsweep.model import ACTIVATIONS as FUNCTIONS
+from bnsweep.schema import from_tree, known_keys, register_schema
+
+CONF = Path(__file__).parents[1] / "conf"
+CHOICES = sorted(p.relative_to(CONF) for p in CONF.glob("*/*.yaml"))
+
+
+def composed(*overrides: str) -> RunConfig:
+    register_schema()
+    with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
+        return parse(compose(config_name="config", overrides=["sweep.id=x", *overrides]))
+
+
+@pytest.mark.parametrize("path", CHOICES, ids=str)
+def test_every_file_of_conf_composes(path: Path) -> None:
+    plus = "+" if path.parent.name == "experiment" else ""
+    assert isinstance(composed(f"{plus}{path.parent.name}={path.stem}"), RunConfig)
+
+
+@pytest.mark.parametrize(
+    ("group", "names"),
+    [("activation", ACTIVATIONS), ("activation", FUNCTIONS), ("init", INITS), ("bn", PLACEMENTS), ("data", DATASETS)],
+)
+def test_a_group_offers_what_the_code_knows(group: str, names: tuple[str, ...]) -> None:
+    assert {p.stem for p in (CONF / group).glob("*.yaml")} == set(names)
+
+
+def test_the_lecture_experiment_is_the_notes_network() -> None:
+    run = composed("+experiment=lecture")
+    assert run.sizes == [784, 32, 32, 10]
+    assert (run.activation.name, run.init.name, run.bn.placement) == ("relu", "xavier", "before")
+
+
+def test_the_default_is_small_and_needs_no_download() -> None:
+    assert composed().data.name == "digits"
+
+
+def test_settings_without_effect_make_no_other_run() -> None:
+    run = RunConfig()
+    assert identity(run) == identity(replace(run, bn=BnConfig("none", momentum=0.9)))
+    assert identity(run) == identity(replace(run, train=replace(run.train, device="cpu")))
+    assert identity(run) == identity(replace(run, data=replace(run.data, root="elsewhere", seed=run.seed)))
+    assert identity(run) == identity(replace(run, tracking=replace(run.tracking, experiment="other")))
+    one = replace(run, lr=LrConfig(1.0))
+    assert identity(one) == identity(replace(run, lr=LrConfig(1)))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 1},
+        {"lr": LrConfig(0.2)},
+        {"init": InitConfig("xavier", "uniform")},
+        {"bn": BnConfig("before")},
+        {"data": replace(RunConfig().data, seed=3)},
+        {"train": replace(RunConfig().train, dtype="float64")},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_what_changes_the_numbers_makes_another_run(change: dict[str, object]) -> None:
+    assert identity(RunConfig()) != identity(replace(RunConfig(), **change))  # type: ignore[arg-type]
+
+
+def test_members_may_differ_in_all_that_keeps_the_shapes() -> None:
+    run = composed()
+    assert stack_key(run) == stack_key(composed("activation=tanh", "init=he", "lr=small", "bn=after", "seed=4"))
+    assert stack_key(run) == stack_key(composed("model.dropout=0.5", "optimizer.weight_decay=0.1"))
+    assert stack_key(run) != stack_key(composed("model.hidden=[32]"))
+
+
+def test_factors_are_plain_and_name_their_group() -> None:
+    flat = numbers(composed("bn=after"))
+    assert flat["bn"] == "after" and flat["bn.momentum"] == 0.1
+    assert flat["activation"] == "relu" and flat["model.hidden"] == "32-32" and flat["lr.value"] == 0.1
+    assert "init.std" not in flat
+    assert all(isinstance(value, str | int | float | bool) for value in flat.values())
+
+
+def test_every_key_of_the_schema_is_known_and_no_other() -> None:
+    assert {"lr.value", "bn.affine", "model.hidden", "seed", "sweep.rerun", "tracking.uri"} <= set(known_keys())
+    with pytest.raises(ConfigError, match=r"^lr.valeu: no such setting \(did you mean lr.value"):
+        from_tree({"lr": {"valeu": 1}})
+
+
+def test_other_relied_on_keys_exist() -> None:
+    keys = "lr.value lr.schedule init.std init.distribution bn.momentum bn.eps bn.affine model.hidden model.dropout"
+    keys += " optimizer.weight_decay train.epochs train.batch_size train.device train.dtype data.root data.subset"
+    keys += " data.seed seed tracking.uri tracking.experiment sweep.rerun sweep.dry_run"
+    assert set(keys.split()) <= set(known_keys())
