@@ -110,11 +110,10 @@ def discard(folder: Path) -> None:
     """Remove what Hydra wrote for a run that was refused; nothing else that may lie in the folder."""
     for name in (".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml", "bnsweep.log"):
         (folder / name).unlink(missing_ok=True)
-    for empty in (folder / ".hydra", folder, folder.parent):
-        try:
-            empty.rmdir()
-        except OSError:
+    for empty in (folder / ".hydra", folder, *folder.parents):
+        if empty == Path.cwd() or any(empty.iterdir()):
             break
+        empty.rmdir()
 
 
 def describe_run(outcome: Outcome, result: Result) -> str:
