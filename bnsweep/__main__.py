@@ -111,9 +111,10 @@ def discard(folder: Path) -> None:
     for name in (".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml", "bnsweep.log"):
         (folder / name).unlink(missing_ok=True)
     for empty in (folder / ".hydra", folder, *folder.parents):
-        if empty == Path.cwd() or any(empty.iterdir()):
+        if empty == Path.cwd() or (empty.is_dir() and any(empty.iterdir())):
             break
-        empty.rmdir()
+        if empty.is_dir():
+            empty.rmdir()
 
 
 def describe_run(outcome: Outcome, result: Result) -> str:
