@@ -28,7 +28,9 @@ class RunFailed(RuntimeError):
 
 
 results: list[Result] = []
-"""Of the sweeps that this process ran, for the summary at the end."""
+"""Of the batches that this process ran, for the summary at the end; Hydra's sweepers may hand over several."""
+planned: list[RunConfig] = []
+"""The runs of those batches."""
 
 
 def conf_folder() -> Path:
@@ -63,7 +65,8 @@ def batched(configs: Sequence[DictConfig]) -> list[float | RunFailed]:
     from bnsweep.sweep import run_sweep
 
     begun = time.perf_counter()
-    result = run_sweep(runs, command())
+    result = run_sweep(runs, command(), earlier=planned)
+    planned.extend(runs)
     if result is None:
         raise SystemExit(0)
     result.seconds |= {"start and compose": begun - STARTED, "sweep": time.perf_counter() - begun}
@@ -128,23 +131,26 @@ def describe_run(outcome: Outcome, result: Result) -> str:
     return "\n".join(lines)
 
 
-def conclude(result: Result) -> None:
+def conclude() -> None:
     """After a multirun: the report, where it is, the way to the comparison, and where the time went."""
-    began = time.perf_counter()
-    if result.settings.report is not None:
+    if not results:
+        return
+    last, began = results[-1], time.perf_counter()
+    if last.settings.report is not None:
         from bnsweep.report import report_sweep
 
-        print(report_sweep(result.tracking, result.settings.id, Path(result.settings.report)))
-    seconds, ended = result.seconds, time.perf_counter()
+        print(report_sweep(last.tracking, last.settings.id, Path(last.settings.report)))
+    ended, start = time.perf_counter(), results[0].seconds["start and compose"]
+    training, logging, sweep = (sum(r.seconds[name] for r in results) for name in ("training", "logging", "sweep"))
     split = {
-        "start and compose": seconds["start and compose"],
-        "training": seconds["training"],
-        "logging beside it": seconds["logging"],
-        "rest of the sweep": seconds["sweep"] - max(seconds["training"], seconds["logging"]),
-        "job directories": began - STARTED - seconds["start and compose"] - seconds["sweep"],
+        "start and compose": start,
+        "training": training,
+        "logging beside it": logging,
+        "rest of the sweep": sweep - max(training, logging),
+        "job directories": began - STARTED - start - sweep,
         "report": ended - began,
     }
-    print(f"MLflow comparison: make ui, then {result.view_url}")
+    print(f"MLflow comparison: make ui, then {last.view_url}")
     print(f"{ended - STARTED:.0f} s: " + ", ".join(f"{name} {value:.0f}" for name, value in split.items()))
 
 
@@ -160,8 +166,7 @@ def main() -> Any:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")(task)()
-        for result in results[-1:]:
-            conclude(result)
+        conclude()
     except (ConfigError, HydraException, OmegaConfBaseException) as error:
         if full:
             raise
@@ -171,8 +176,7 @@ def main() -> Any:
             raise
         raise SystemExit(f"bnsweep: {group_given_a_value(sys.argv[1:])}") from None
     except RunFailed as error:
-        for result in results[-1:]:
-            conclude(result)
+        conclude()
         raise SystemExit(f"bnsweep: a run failed: {error}") from None
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)

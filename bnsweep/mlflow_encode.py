@@ -34,6 +34,7 @@ def source_tags() -> dict[str, str]:
     """Where a run comes from; the two `mlflow.source` tags fill columns of MLflow's own table."""
     here = environment()
     tags = {"mlflow.source.name": "bnsweep", "bnsweep.git_commit": here.commit, "bnsweep.git_dirty": str(here.dirty)}
+    tags["bnsweep.hardware"] = here.hardware
     if here.commit:
         tags["mlflow.source.git.commit"] = here.commit
     return tags | {f"bnsweep.version.{name}": text for name, text in here.versions.items()}

@@ -23,7 +23,7 @@ import torch
 from bnsweep import data
 from bnsweep.checks import ConfigError
 from bnsweep.config import DataConfig, RunConfig, SweepConfig, TrackingConfig
-from bnsweep.identity import numbers
+from bnsweep.identity import identity, numbers
 from bnsweep.outcome import Outcome, Result, describe_ledger
 from bnsweep.plan import Plan, make_plan, predicted_seconds
 from bnsweep.progress import Progress
@@ -98,7 +98,8 @@ class Sweep:
         self.outcomes = {
             name: Outcome(run.status, run.summary, run_id=run.run_id) for name, run in done.items() if name in plan.done
         }
-        self.seconds = {"training": 0.0, "logging": 0.0}
+        self._training: list[float] = []
+        self._logging: list[float] = []
         self.progress = Progress({stack[0]: (len(stack), plan.configs[stack[0]].train.epochs) for stack in plan.stacks})
         self.stopping = False
 
@@ -133,7 +134,7 @@ class Sweep:
         try:
             return train(configs, dataset, self.plan.device, watch)
         finally:
-            self.seconds["training"] += (time.perf_counter() - started) / self.plan.workers
+            self._training.append(time.perf_counter() - started)
 
     def _conclude(self, jobs: Sequence[int], future: Future[Trained]) -> list[Sequence[int]]:
         """Log a stack that is over. One that failed is to be tried again by halves, which are returned, until the run
@@ -163,7 +164,12 @@ class Sweep:
                 name = self.plan.identities[job]
                 self.outcomes[name] = Outcome(record.status, record.summary, record.reason, run_id)
                 self.progress.end(record.status)
-        self.seconds["logging"] += time.perf_counter() - started
+        self._logging.append(time.perf_counter() - started)
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Wall seconds spent training, as if the workers had never waited, and logging beside it."""
+        return {"training": sum(self._training) / self.plan.workers, "logging": sum(self._logging)}
 
     def ledger(self) -> dict[str, int]:
         counts = Counter(outcome.status for outcome in self.outcomes.values())
@@ -188,11 +194,14 @@ def existing_runs(tracking: TrackingConfig) -> dict[str, Done]:
         return {}
 
 
-def run_sweep(configs: Sequence[RunConfig], command: str, keep_plan: bool = True) -> Result | None:
+def run_sweep(
+    configs: Sequence[RunConfig], command: str, keep_plan: bool = True, earlier: Sequence[RunConfig] = ()
+) -> Result | None:
     """Train what is not done yet and log it; None for a dry run.
 
     Everything that can be refused is refused (ConfigError) before anything is trained or written: device, data,
     tracking store. `keep_plan` writes the sweep's own MLflow run; jobs of a sweep that run a process each leave it out.
+    A sweep that comes in batches gives the configs of its `earlier` ones, so that its plan holds all of them.
     """
     tracking, settings = shared_settings(configs)
     device = resolve_device(configs[0].train.device)
@@ -207,7 +216,7 @@ def run_sweep(configs: Sequence[RunConfig], command: str, keep_plan: bool = True
     print(describe(plan), flush=True)
     store.mark_stale({plan.identities[job] for stack in plan.stacks for job in stack})
     if keep_plan:
-        store.open_sweep(manifest_of(plan, settings.id, command))
+        store.open_sweep(manifest_of([*earlier, *configs], settings.id, command))
     sweep = Sweep(plan, store, datasets, done)
     try:
         with sigterm_as_interrupt():
@@ -222,7 +231,7 @@ def run_sweep(configs: Sequence[RunConfig], command: str, keep_plan: bool = True
     return Result(settings, tracking, outcomes, ended, store.view_url(), sweep.seconds)
 
 
-def manifest_of(plan: Plan, sweep_id: str, command: str) -> Manifest:
-    planned = dict(zip(plan.identities, plan.configs, strict=True))
+def manifest_of(configs: Sequence[RunConfig], sweep_id: str, command: str) -> Manifest:
+    planned = {identity(config): config for config in configs}
     rows = [{"identity": name, **numbers(config)} for name, config in planned.items()]
     return Manifest(sweep_id, command, datetime.now(UTC).isoformat(timespec="seconds"), rows)

@@ -26,6 +26,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hydra_restore_sin
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "")
     monkeypatch.setattr(entry, "results", [])
+    monkeypatch.setattr(entry, "planned", [])
     return tmp_path
 
 
@@ -206,3 +207,5 @@ def test_optuna_gets_the_objectives(swept: tuple[Path, str], tmp_path: Path) -> 
     run(folder, *arguments.split(), "lr.value=interval(0.01,1.0)", "train=smoke")
     best = next(folder.glob("multirun/*/optimization_results.yaml")).read_text()
     assert 0.1 < float(best.split("best_value:")[1]) <= 1
+    frame = Store.open(TrackingConfig(f"sqlite:///{folder / 'mlflow.db'}")).load()
+    assert len(frame.runs) == 4, "the sweep came in two batches and is reported as one"
