@@ -62,6 +62,9 @@ def value_of(outcome: Outcome) -> float | RunFailed:
 def batched(configs: Sequence[DictConfig]) -> list[float | RunFailed]:
     """All jobs of a sweep as one computation; the stacked launcher calls this."""
     runs = [parse(config) for config in configs]
+    if configs[0].hydra.sweeper.get("max_batch_size") is not None:
+        rule = "left out: all runs are checked before any is trained (sweep.max_stack bounds how many train as one)"
+        raise ConfigError(f"hydra.sweeper.max_batch_size={configs[0].hydra.sweeper.max_batch_size}: must be {rule}")
     from bnsweep.sweep import run_sweep
 
     begun = time.perf_counter()

@@ -33,7 +33,7 @@ class InitConfig:
     name: str = "xavier"
     """One of INITS; how wide the weights start. Biases start at zero."""
     distribution: str = "normal"
-    """normal or uniform, of the same standard deviation; orthogonal has no such choice and takes normal."""
+    """normal or uniform, of the same standard deviation; orthogonal takes normal."""
     std: float | None = None
     """Standard deviation of init=normal; the other inits derive theirs from the layer's size and take none."""
 
@@ -78,7 +78,7 @@ class BnConfig:
     placement: str = "none"
     """none, before or after the activation, in every hidden layer."""
     momentum: float = 0.1
-    """Weight of the newest batch in the running statistics (torch's convention)."""
+    """Weight of the newest batch in the running statistics, as in torch."""
     eps: float = 1e-5
     """Added to the variance under the root."""
     affine: bool = True
@@ -87,7 +87,9 @@ class BnConfig:
     def __post_init__(self) -> None:
         check_choice("bn.placement", self.placement, PLACEMENTS)
         check(0 < self.momentum <= 1, "bn.momentum", self.momentum, "in (0, 1]")
-        check(math.isfinite(self.eps) and self.eps >= 0, "bn.eps", self.eps, "a finite number >= 0")
+        check(
+            math.isfinite(self.eps) and self.eps > 0, "bn.eps", self.eps, "a finite number > 0 (1e-14 for almost none)"
+        )
 
 
 @dataclass
@@ -121,7 +123,7 @@ class DataConfig:
 
     @property
     def train_size(self) -> int:
-        return self.subset if self.subset is not None else self.facts.pool - self.validation
+        return self.subset or self.facts.pool - self.validation
 
 
 @dataclass
@@ -204,7 +206,8 @@ class SweepConfig:
     """Keep each trained network as `model.safetensors` beside its run's artifacts."""
 
     def __post_init__(self) -> None:
-        check(re.fullmatch(r"[\w.-]+", self.id) is not None, "sweep.id", self.id, "letters, digits, '_', '-' and '.'")
+        ok = re.fullmatch(r"(?!latest$)[A-Za-z0-9][\w.-]*", self.id) is not None
+        check(ok, "sweep.id", self.id, "letters, digits, '_', '-' and '.', a letter or digit first, and not latest")
         check(self.max_stack is None or self.max_stack >= 1, "sweep.max_stack", self.max_stack, ">= 1 or null")
 
 

@@ -25,7 +25,7 @@ def typed(config: RunConfig) -> dict[str, Any]:
         for f in fields(node) if is_dataclass(node) else ():
             value = tree[group.name][f.name]
             if value is not None and str(f.type).startswith("float"):
-                tree[group.name][f.name] = float(value)
+                tree[group.name][f.name] = float(value) + 0.0  # -0.0 is 0.0
     return tree
 
 
@@ -41,6 +41,8 @@ def numbers(config: RunConfig) -> dict[str, Any]:
     for key in ("root", "seed"):
         del tree["data"][key]
     del tree["train"]["device"]
+    if config.data.subset == config.data.facts.pool - config.data.validation:
+        tree["data"]["subset"] = None
     if config.bn.placement == "none":
         tree["bn"] = {"placement": "none"}
     if config.lr.schedule != "warmup":
@@ -49,13 +51,17 @@ def numbers(config: RunConfig) -> dict[str, Any]:
         del tree["optimizer"]["momentum"]
     if config.init.name == "orthogonal":
         del tree["init"]["distribution"]
+    return {**flatten(tree), "data.seed": config.data_seed}
+
+
+def flatten(tree: dict[str, Any]) -> dict[str, Any]:
+    """Factor name -> value; a list in one word; what is not set is left out."""
     flat: dict[str, Any] = {}
     for group, value in tree.items():
         for name, item in value.items() if isinstance(value, dict) else [("", value)]:
             key = group if name in ("", NAME_FIELDS.get(group)) else f"{group}.{name}"
             if item is not None:
                 flat[key] = "-".join(map(str, item)) if isinstance(item, list) else item
-    flat["data.seed"] = config.data_seed
     return flat
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from bnsweep.checks import ConfigError, check
+from bnsweep.checks import ConfigError, check, check_folder
 from bnsweep.config import TrackingConfig
 
 if TYPE_CHECKING:
@@ -104,6 +104,9 @@ def connect(config: TrackingConfig, create: bool) -> tuple[MlflowClient, Experim
     path = sqlite_path(uri)
     if path is not None:
         check_sqlite(path, uri, create)
+    artifacts = artifact_folder(uri)
+    if create and artifacts is not None:
+        check_folder("artifacts in", artifacts)
     # A fresh database must be migrated by one process only; the others wait here, then find it done.
     guard = lock(path) if path is not None and create else nullcontext()
     with guard, settings(PROBE):
@@ -137,13 +140,13 @@ def open_experiment(uri: str, name: str, create: bool) -> tuple[MlflowClient, Ex
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
-    client = MlflowClient(uri)
+    client, artifacts = MlflowClient(uri), artifact_folder(uri)
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
         known = ", ".join(e.name for e in client.search_experiments(max_results=10)) or "none"
         check(create, "tracking.experiment", name, f"one of those in {uri}: {known}")
         try:
-            client.create_experiment(name, artifact_location=artifact_root(uri))
+            client.create_experiment(name, artifact_location=artifacts.as_uri() if artifacts else None)
         except MlflowException:
             # On a server, where nothing locks, another process may have made it first.
             if client.get_experiment_by_name(name) is None:
@@ -155,9 +158,9 @@ def open_experiment(uri: str, name: str, create: bool) -> tuple[MlflowClient, Ex
     return client, experiment
 
 
-def artifact_root(uri: str) -> str | None:
+def artifact_folder(uri: str) -> Path | None:
     """Absolute, beside a sqlite file or in the working directory; a server decides for itself."""
     if uri.startswith("http"):
         return None
     path = sqlite_path(uri)
-    return (path.parent if path else Path.cwd()).joinpath("mlartifacts").as_uri()
+    return (path.parent if path else Path.cwd()).joinpath("mlartifacts")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from bnsweep.checks import check
 from bnsweep.config import RunConfig
 from bnsweep.data import Dataset
 from bnsweep.identity import identity, numbers, stack_key
@@ -61,13 +62,30 @@ class Plan:
 
 def member_bytes(config: RunConfig) -> int:
     """Memory that one more member of a stack takes, estimated from shapes: parameters with optimizer state, and the
-    activations (about 8 tensors a layer with their gradients) of a training batch or the probe batch."""
-    sizes, item = config.sizes, 8 if config.train.dtype == "float64" else 4
+    activations (about 6 tensors a layer with their gradients) of a training batch or the probe batch."""
+    sizes = config.sizes
     parameters = sum((a + 1) * b for a, b in zip(sizes[:-1], sizes[1:], strict=True)) + 4 * sum(sizes[1:-1])
-    batch = max(config.train.batch_size, min(PROBE_SAMPLES, config.data.train_size))
-    # Members of different data seeds each gather their own inputs.
-    activations = batch * (8 * sum(sizes[1:]) + sizes[0])
-    return item * (parameters * state_tensors(config) + activations)
+    return item_bytes(config) * (parameters * state_tensors(config) + 6 * batch_rows(config) * sum(sizes[1:]))
+
+
+def input_bytes(config: RunConfig) -> int:
+    """Memory of one batch of inputs: held once where all members share it, else by every data seed and member."""
+    return item_bytes(config) * batch_rows(config) * config.sizes[0]
+
+
+def item_bytes(config: RunConfig) -> int:
+    return 8 if config.train.dtype == "float64" else 4
+
+
+def batch_rows(config: RunConfig) -> int:
+    """Samples that pass with their gradients at once: a training batch or the probe batch."""
+    return min(max(config.train.batch_size, PROBE_SAMPLES), config.data.train_size)
+
+
+def stack_bytes(configs: Sequence[RunConfig]) -> int:
+    seeds = len({config.data_seed for config in configs})
+    inputs = 1 if seeds == 1 else seeds + len(configs)
+    return len(configs) * member_bytes(configs[0]) + inputs * input_bytes(configs[0])
 
 
 def free_bytes(device: torch.device) -> int:
@@ -90,9 +108,13 @@ def worker_count(device: torch.device) -> int:
 def stack_limit(config: RunConfig, runs: int, device: torch.device) -> int:
     """Most members of a stack of `runs` wanted: what memory allows and, on a CPU, what its cache does and leaves every
     core something to do; never more than max_stack."""
-    workers, facts = worker_count(device), config.data.facts
+    workers, facts, free = worker_count(device), config.data.facts, free_bytes(device)
+    one = stack_bytes([config])
+    says = f"smaller: a run takes about {one / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free"
+    check(one <= free, "model.hidden", config.model.hidden, says)
     fixed = 8 * (4 * EVALUATION_ELEMENTS + facts.features * (facts.pool + facts.test))
-    fits = max(1, int((MEMORY_SHARE * free_bytes(device) / workers - fixed) // member_bytes(config)))
+    each = member_bytes(config) + 2 * input_bytes(config)
+    fits = max(1, int((MEMORY_SHARE * free / workers - fixed) // each))
     limits = [fits, config.sweep.max_stack or fits]
     if device.type == "cpu":
         limits += [CACHE_STACK, max(SMALL_STACK, math.ceil(runs / workers))]
@@ -114,7 +136,7 @@ def make_plan(configs: Sequence[RunConfig], done: Collection[str], device: torch
         stacks += pack(jobs, configs, stack_limit(configs[jobs[0]], len(jobs), device))
     stacks.sort(key=min)
     workers = max(1, min(worker_count(device), len(stacks)))
-    largest = max((len(s) * member_bytes(configs[s[0]]) for s in stacks), default=0)
+    largest = max((stack_bytes([configs[job] for job in stack]) for stack in stacks), default=0)
     return Plan(list(configs), identities, set(done) & set(identities), stacks, largest, device, workers)
 
 

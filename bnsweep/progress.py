@@ -25,7 +25,7 @@ class Progress:
         self.runs = sum(runs for runs, _ in stacks.values())
         self.work = float(sum(runs * epochs for runs, epochs in stacks.values()))
         self.ended = Counter[str]()
-        self._done = dict.fromkeys(stacks, 0.0)
+        self._done = dict.fromkeys(stacks, 0)
         self._diverged = dict.fromkeys(stacks, 0)
         self._started = self._last = time.monotonic()
         self._rich: RichProgress | None = None
@@ -53,11 +53,18 @@ class Progress:
         return f"{done} done, {self.runs - done} left, {diverged} diverged, {self.ended[FAILED]} failed"
 
     def advance(self, stack: int, epoch: int, diverged: int) -> None:
-        """A stack has trained `epoch` epochs; `diverged` of its runs have diverged. A part of a stack that failed is
-        named after its first run and counts by itself."""
-        runs, _ = self.stacks.get(stack, (1, 0))
-        self._done[stack], self._diverged[stack] = float(runs * epoch), diverged
+        """A stack has trained `epoch` epochs; `diverged` of its runs have diverged."""
+        runs, _ = self.stacks[stack]
+        self._done[stack], self._diverged[stack] = runs * epoch, diverged
         self._show(force=False)
+
+    def divide(self, stack: int, parts: dict[int, int]) -> None:
+        """A stack failed and is trained again in parts: name -> runs."""
+        _, epochs = self.stacks.pop(stack)
+        for counts in (self._done, self._diverged):
+            del counts[stack]
+            counts.update(dict.fromkeys(parts, 0))
+        self.stacks |= {name: (runs, epochs) for name, runs in parts.items()}
 
     def end(self, status: str) -> None:
         """One more run is over and logged."""

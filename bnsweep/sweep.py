@@ -6,24 +6,21 @@ Each stack is in MLflow before the next one starts: whatever ends the process, t
 from __future__ import annotations
 
 import logging
-import signal
 import tempfile
-import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
 
 import torch
 
 from bnsweep import data
-from bnsweep.checks import ConfigError
+from bnsweep.checks import ConfigError, check_folder
 from bnsweep.config import DataConfig, RunConfig, SweepConfig, TrackingConfig
 from bnsweep.identity import identity, numbers
+from bnsweep.interrupt import sigterm_as_interrupt
 from bnsweep.outcome import Outcome, Result, describe_ledger
 from bnsweep.plan import Plan, make_plan, predicted_seconds
 from bnsweep.progress import Progress
@@ -72,23 +69,6 @@ def describe(plan: Plan, predicted: float | None = None) -> str:
     return "\n".join(lines)
 
 
-@contextmanager
-def sigterm_as_interrupt() -> Iterator[None]:
-    """SIGTERM ends the sweep the way Ctrl-C does, so that no run stays RUNNING."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt("SIGTERM")
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 class Sweep:
     """One sweep on its way: trains what the plan says and keeps the outcomes by identity."""
 
@@ -125,14 +105,16 @@ class Sweep:
         configs = [self.plan.configs[job] for job in jobs]
         dataset = self.datasets[configs[0].data.name, configs[0].data.root]
 
-        def watch(evaluation: Evaluation) -> None:
+        def tick() -> None:
             if self.stopping:
                 raise InterruptedError("the sweep was stopped")
+
+        def watch(evaluation: Evaluation) -> None:
             self.progress.advance(jobs[0], evaluation.epoch, sum(step >= 0 for step in evaluation.diverged))
 
         started = time.perf_counter()
         try:
-            return train(configs, dataset, self.plan.device, watch)
+            return train(configs, dataset, self.plan.device, watch, tick)
         finally:
             self._training.append(time.perf_counter() - started)
 
@@ -143,8 +125,9 @@ class Sweep:
         if isinstance(error, Exception):
             log.error("training %d runs together failed", len(jobs), exc_info=error)
             if len(jobs) > 1:
-                middle = len(jobs) // 2
-                return [jobs[:middle], jobs[middle:]]
+                halves = jobs[: len(jobs) // 2], jobs[len(jobs) // 2 :]
+                self.progress.divide(jobs[0], {half[0]: len(half) for half in halves})
+                return list(halves)
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
             self._log(jobs, [RunRecord(FAILED, reason=reason)], None)
         else:
@@ -160,11 +143,19 @@ class Sweep:
                 model = None
                 if self.settings.save_models and stack is not None and record.status == FINISHED:
                     model = save_model(stack, place, Path(folder))
-                run_id = self.store.log_run(config, record, self.settings.id, model)
+                run_id = self._log_run(config, record, model)
                 name = self.plan.identities[job]
                 self.outcomes[name] = Outcome(record.status, record.summary, record.reason, run_id)
                 self.progress.end(record.status)
         self._logging.append(time.perf_counter() - started)
+
+    def _log_run(self, config: RunConfig, record: RunRecord, model: Path | None) -> str:
+        """Tries twice: a store that is busy for a moment should not cost a trained run."""
+        try:
+            return self.store.log_run(config, record, self.settings.id, model)
+        except Exception:
+            log.exception("logging a run failed; trying once more")
+            return self.store.log_run(config, record, self.settings.id, model)
 
     @property
     def seconds(self) -> dict[str, float]:
@@ -185,10 +176,15 @@ def save_model(stack: Stack, place: int, folder: Path) -> Path:
     return path
 
 
-def existing_runs(tracking: TrackingConfig) -> dict[str, Done]:
+def standing(done: dict[str, Done], settings: SweepConfig) -> dict[str, Done]:
+    """Of the runs that are done, those that need no training; one without its network does where networks are kept."""
+    return {name: run for name, run in done.items() if run.model or run.status != FINISHED or not settings.save_models}
+
+
+def existing_runs(tracking: TrackingConfig, settings: SweepConfig) -> dict[str, Done]:
     """What stands already, without creating a store; for a dry run."""
     try:
-        return Store.open(tracking, create=False).done()
+        return standing(Store.open(tracking, create=False).done(), settings)
     except ConfigError as error:
         print(f"nothing counts as done: {error}")
         return {}
@@ -205,13 +201,15 @@ def run_sweep(
     """
     tracking, settings = shared_settings(configs)
     device = resolve_device(configs[0].train.device)
+    if settings.report is not None:
+        check_folder("sweep.report", Path(settings.report))
     datasets = load_datasets(configs)
     if settings.dry_run:
-        plan = make_plan(configs, () if settings.rerun else existing_runs(tracking), device)
+        plan = make_plan(configs, () if settings.rerun else existing_runs(tracking, settings), device)
         print(describe(plan, predicted_seconds(plan, datasets)))
         return None
     store = Store.open(tracking)
-    done = {} if settings.rerun else store.done()
+    done = {} if settings.rerun else standing(store.done(), settings)
     plan = make_plan(configs, done, device)
     print(describe(plan), flush=True)
     store.mark_stale({plan.identities[job] for stack in plan.stacks for job in stack})

@@ -69,6 +69,8 @@ class Done:
     status: str
     summary: dict[str, float]
     """The record's summary; what was NaN is missing here."""
+    model: bool
+    """Whether its network was kept."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,9 @@ class Store:
         runs = search(self.client, self.experiment_id, "run", "attributes.status = 'FINISHED'")
         newest_last = reversed([run for run in runs if status_of(run) in (FINISHED, DIVERGED)])
         return {
-            run.data.tags["bnsweep.identity"]: Done(run.info.run_id, status_of(run), summary_of(run))
+            run.data.tags["bnsweep.identity"]: Done(
+                run.info.run_id, status_of(run), summary_of(run), "bnsweep.model" in run.data.tags
+            )
             for run in newest_last
         }
 
@@ -103,7 +107,7 @@ class Store:
         """
         end = milliseconds()
         start = end - round(1000 * record.seconds) if math.isfinite(record.seconds) else end
-        tags = run_tags(config, record, sweep_id)
+        tags = run_tags(config, record, sweep_id) | ({"bnsweep.model": model_path.name} if model_path else {})
         run_id: str = ""
         try:
             run = self.client.create_run(self.experiment_id, start, tags, run_name(config))

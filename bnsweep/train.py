@@ -115,12 +115,13 @@ class Trainer:
         self.diverged_K = torch.where(now_K, step, self.diverged_K)
         self.alive_K = self.alive_K & ~now_K
 
-    def epoch(self, number: int) -> None:
-        """One pass over the training rows, each data seed in its own order."""
+    def epoch(self, number: int, tick: Callable[[], None] = lambda: None) -> None:
+        """One pass over the training rows, each data seed in its own order; `tick` is called before every step."""
         rows = self.batches.rows["train"]
         orders = [data.batch_order(seed, number, rows.shape[1]) for seed in self.data_seeds]
         shuffled = rows.gather(1, torch.stack(orders).to(rows.device))
         for rows_GB in shuffled.split(self.settings.batch_size, dim=1):
+            tick()
             self.step(*self.batches.take(rows_GB))
 
     @torch.no_grad()
@@ -139,7 +140,8 @@ class Trainer:
         return loss_K / rows.shape[1], right_K / rows.shape[1]
 
     def probe(self, histograms: bool) -> tuple[dict[str, Tensor], list[Tensor]]:
-        """Diagnostics [K] by metric name on the probe batch: batch statistics, no dropout, mean loss."""
+        """Diagnostics [K] by metric name on the probe batch, mean loss: batch statistics as in training, but without
+        dropout, whose draws would be noise between readings."""
         x, y_KB = self.batches.take(self.batches.rows["probe"])
         for p in self.stack.parameters:
             p.requires_grad_()
@@ -189,11 +191,12 @@ def train(
     dataset: data.Dataset,
     device: torch.device,
     watch: Callable[[Evaluation], None] = lambda evaluation: None,
+    tick: Callable[[], None] = lambda: None,
 ) -> tuple[list[RunRecord], Stack]:
     """Train runs of one `stack_key` together; records come in the order of `configs`.
 
-    `watch` sees every evaluation; what it raises ends the training. The stack holds the trained networks
-    (`stack.export(k)`, where `stack.positions[k]` is the place in `configs`).
+    `watch` sees every evaluation, `tick` is called before every step; what they raise ends the training. The stack
+    holds the trained networks (`stack.export(k)`, where `stack.positions[k]` is the place in `configs`).
     """
     started = time.perf_counter()
     trainer = Trainer(configs, dataset, device)
@@ -201,7 +204,7 @@ def train(
     epochs, cadence = trainer.settings.epochs, trainer.settings.evaluate_every
     for epoch in range(epochs + 1):
         if epoch:
-            trainer.epoch(epoch - 1)
+            trainer.epoch(epoch - 1, tick)
         if epoch % cadence == 0 or epoch == epochs:
             evaluations.append(trainer.evaluate(epoch, histograms=epoch in (0, epochs)))
             watch(evaluations[-1])

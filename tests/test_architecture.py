@@ -43,7 +43,7 @@ ROOMS = {
         *("tracking", "environment", "frame", "mlflow_connect", "mlflow_encode", "mlflow_view"),
         not_="torch hydra data model stack probes train",
     ),
-    "sweep": room("sweep", "outcome", "plan", "progress", not_="hydra"),
+    "sweep": room("sweep", "interrupt", "outcome", "plan", "progress", not_="hydra"),
     "hydra_plugins": room("hydra_plugins", not_="torch mlflow train sweep"),
     "report": room("report", not_="torch hydra.core train stack model data sweep hydra_plugins"),
     "main": room("__main__", "complaints", not_="torch mlflow"),

@@ -32,9 +32,9 @@ def report_sweep(
 
     Raises ConfigError, having written nothing, for what `write_report` and `Store.load` refuse.
     """
-    from bnsweep.report.write import check_folder
+    from bnsweep.checks import check_folder
     from bnsweep.tracking import Store
 
-    check_folder(out)
+    check_folder("out", out)
     written = write_report(Store.open(tracking, create=False).load(sweep), out, metric)
     return f"{written.first_screen()}\n\nReport: {written.html.resolve()}"

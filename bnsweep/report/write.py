@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from bnsweep.checks import ConfigError
+from bnsweep.checks import ConfigError, check_folder
 from bnsweep.report import render
 from bnsweep.report.completeness import ledger, notices
 from bnsweep.report.effects import main_effects
@@ -34,7 +34,7 @@ class Report:
 
 
 def write(frame: Source, out: Path, metric: str = DEFAULT_METRIC) -> Report:
-    check_folder(out)
+    check_folder("out", out)
     content = build(frame, metric_named(metric))
     texts = {
         "ranking.csv": content.ranking.to_csv(index=False),
@@ -64,17 +64,11 @@ def build(frame: Source, metric: Metric) -> render.Content:
     return render.Content(frame.info, grid, metric, table, effects, notices(grid, view, metric), ledger(grid), pictures)
 
 
-def check_folder(out: Path) -> None:
-    """Raises ConfigError before anything is computed if `out` cannot take files."""
-    nearest = out
-    while not nearest.exists() and nearest != nearest.parent:
-        nearest = nearest.parent
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
-        raise ConfigError(f"out={out}: must be a folder that can be written")
-
-
 def write_all(out: Path, texts: dict[str, str]) -> dict[str, Path]:
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"out={out}: must be a folder that can be written ({error.strerror})") from error
     paths = {name: out / name for name in texts}
     drafts = {name: out / f".{name}.{os.getpid()}.tmp" for name in texts}
     try:
