@@ -241,12 +241,8 @@ class RunConfig:
         return self.seed if self.data.seed is None else self.data.seed
 
     @property
-    def steps_per_epoch(self) -> int:
-        return math.ceil(self.data.train_size / self.train.batch_size)
-
-    @property
     def total_steps(self) -> int:
-        return self.train.epochs * self.steps_per_epoch
+        return self.train.epochs * math.ceil(self.data.train_size / self.train.batch_size)
 
     @property
     def sizes(self) -> list[int]:

@@ -121,6 +121,12 @@ def stack_limit(config: RunConfig, runs: int, device: torch.device) -> int:
     return min(limits)
 
 
+def check_memory(configs: Sequence[RunConfig], device: torch.device) -> None:
+    """Refuses runs that could not be trained even one at a time."""
+    for config in {stack_key(config): config for config in configs}.values():
+        stack_limit(config, 1, device)
+
+
 def make_plan(configs: Sequence[RunConfig], done: Collection[str], device: torch.device) -> Plan:
     """Stack the runs that are left: equal shapes together, whole data seeds together where they fit, in given order."""
     identities = [identity(c) for c in configs]

@@ -43,9 +43,9 @@ class RunRecord:
     """`start` and `end` -> hidden layer -> counts in HISTOGRAM_EDGES of the probe batch's activation outputs."""
     summary: dict[str, float] = field(default_factory=dict)
     """Single numbers: `final_*` of the last evaluation, `best_*` at the evaluation of best validation accuracy (both
-    for {train,val,test}_{loss,accuracy}; `best_step` too), `gap_accuracy` and `gap_loss` (train against test, at the
-    end), `steps_to_tau` (the budget when never reached), `tau_reached` (0 or 1), `auc` (time-mean validation
-    accuracy)."""
+    for {train,val,test}_{loss,accuracy}; `best_step` too), `gap_accuracy` (train − test) and `gap_loss` (test − train)
+    at the end, both positive where a network overfits; `steps_to_tau` (the budget when never reached), `tau_reached` (0
+    or 1), `auc` (time-mean validation accuracy)."""
     seconds: float = math.nan
     """This run's share of its stack's training time."""
     stack_size: int = 1

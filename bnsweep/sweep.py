@@ -22,7 +22,7 @@ from bnsweep.config import DataConfig, RunConfig, SweepConfig, TrackingConfig
 from bnsweep.identity import identity, numbers
 from bnsweep.interrupt import sigterm_as_interrupt
 from bnsweep.outcome import Outcome, Result, describe_ledger
-from bnsweep.plan import Plan, make_plan, predicted_seconds
+from bnsweep.plan import Plan, check_memory, make_plan, predicted_seconds
 from bnsweep.progress import Progress
 from bnsweep.records import FAILED, FINISHED, RunRecord
 from bnsweep.stack import Stack
@@ -203,6 +203,7 @@ def run_sweep(
     device = resolve_device(configs[0].train.device)
     if settings.report is not None:
         check_folder("sweep.report", Path(settings.report))
+    check_memory(configs, device)
     datasets = load_datasets(configs)
     if settings.dry_run:
         plan = make_plan(configs, () if settings.rerun else existing_runs(tracking, settings), device)

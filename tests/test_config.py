@@ -58,6 +58,63 @@ def test_settings_without_effect_make_no_other_run() -> None:
     assert identity(run) == identity(replace(run, tracking=replace(run.tracking, experiment="other")))
     one = replace(run, lr=LrConfig(1.0))
     assert identity(one) == identity(replace(run, lr=LrConfig(1)))
+    assert identity(run) == identity(replace(run, data=replace(run.data, subset=run.data.train_size)))
+
+
+OTHER = {
+    "activation.name": "tanh",
+    "init.name": "he",
+    "init.distribution": "uniform",
+    "init.std": 0.5,
+    "lr.value": 0.3,
+    "lr.schedule": "cosine",
+    "lr.warmup": 0.5,
+    "bn.placement": "after",
+    "bn.momentum": 0.5,
+    "bn.eps": 1e-3,
+    "bn.affine": False,
+    "data.name": "mnist",
+    "data.root": "x",
+    "data.subset": 99,
+    "data.validation": 100,
+    "data.seed": 9,
+    "model.hidden": [8],
+    "model.dropout": 0.5,
+    "optimizer.name": "adam",
+    "optimizer.momentum": 0.5,
+    "optimizer.weight_decay": 0.1,
+    "train.epochs": 3,
+    "train.batch_size": 7,
+    "train.evaluate_every": 3,
+    "train.tau": 0.5,
+    "train.device": "cpu",
+    "train.dtype": "float64",
+    "tracking.uri": "x",
+    "tracking.experiment": "x",
+    "sweep.id": "x",
+    "sweep.rerun": True,
+    "sweep.dry_run": True,
+    "sweep.max_stack": 3,
+    "sweep.report": None,
+    "sweep.save_models": True,
+    "seed": 9,
+}
+NO_NUMBERS = {key for key in OTHER if key.partition(".")[0] in ("tracking", "sweep")} | {"data.root", "train.device"}
+
+
+@pytest.mark.parametrize("key", known_keys())
+def test_every_setting_that_changes_numbers_changes_the_identity_and_no_other(key: str) -> None:
+    """From a run in which every setting has its effect."""
+    tree: dict[str, object] = {"lr": {"schedule": "warmup"}, "bn": {"placement": "before"}}
+    tree |= {"init": {"name": "normal", "std": 0.1}, "optimizer": {"name": "momentum"}, "train": {"batch_size": 50}}
+    base = identity(from_tree(tree))
+    group, _, name = key.partition(".")
+    part = tree.get(group, {})
+    assert isinstance(part, dict)
+    if key == "init.name":
+        part = {}
+    tree[group] = {**part, name: OTHER[key]} if name else OTHER[key]
+    assert (identity(from_tree(tree)) == base) == (key in NO_NUMBERS)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +137,8 @@ def test_members_may_differ_in_all_that_keeps_the_shapes() -> None:
     run = composed()
     assert stack_key(run) == stack_key(composed("activation=tanh", "init=he", "lr=small", "bn=after", "seed=4"))
     assert stack_key(run) == stack_key(composed("model.dropout=0.5", "optimizer.weight_decay=0.1"))
-    assert stack_key(run) != stack_key(composed("model.hidden=[32]"))
+    for other in ("model.hidden=[32]", "train.batch_size=32", "train.epochs=3", "optimizer=adam", "data.subset=99"):
+        assert stack_key(run) != stack_key(composed(other))
 
 
 def test_factors_are_plain_and_name_their_group() -> None:
@@ -89,6 +147,12 @@ def test_factors_are_plain_and_name_their_group() -> None:
     assert flat["activation"] == "relu" and flat["model.hidden"] == "32-32" and flat["lr.value"] == 0.1
     assert "init.std" not in flat
     assert all(isinstance(value, str | int | float | bool) for value in flat.values())
+
+
+@pytest.mark.parametrize("name", ["..", ".hidden", "latest", "a/b", ""])
+def test_a_sweep_id_is_a_plain_name(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"^sweep.id=.*: must be letters, digits"):
+        from_tree({"sweep": {"id": name}})
 
 
 def test_every_key_of_the_schema_is_known_and_no_other() -> None:

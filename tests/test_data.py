@@ -279,3 +279,8 @@ def test_batch_orders_are_permutations_unlike_each_other() -> None:
     assert all(order.sort().values.tolist() == list(range(1000)) for order in orders)
     agreement = [(a == b).sum().item() for i, a in enumerate(orders) for b in orders[:i]]
     assert max(agreement) < 10  # about one position in a thousand agrees by chance
+
+
+def test_every_purpose_has_a_stream_of_its_own() -> None:
+    seeds = {data._generator(purpose, 3).initial_seed() for purpose in ("test", "validation", "subset", "order")}
+    assert len(seeds) == 4

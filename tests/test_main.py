@@ -90,6 +90,41 @@ def test_bad_input_is_one_line_and_nothing_is_written(
     assert "Traceback" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ("hydra.sweeper.max_batch_size=1", "must be left out: all runs are checked before any is trained"),
+        ("seed=range(0,0)", "bnsweep: no jobs: an override sweeps over an empty range or list"),
+        ("sweep.report=/dev/null/x", "bnsweep: sweep.report=/dev/null/x: must be a folder that can be written"),
+        ("bn=before bn.eps=0", "bnsweep: bn.eps=0.0: must be a finite number > 0"),
+        ("model.hidden=[2000000,2000000]", "must be smaller: a run takes about"),
+    ],
+)
+def test_a_sweep_that_cannot_be_is_refused_before_it_starts(
+    arguments: str, says: str, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message = refused(["-m", "activation=sigmoid,tanh", *arguments.split()], monkeypatch)
+    assert says in message and "\n" not in message
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_a_failed_run_ends_in_a_failing_status_and_a_report(
+    swept: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    shutil.copytree(swept[0], tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("no such luck")
+
+    monkeypatch.setattr("bnsweep.sweep.train", broken)
+    arguments = ["-m", "activation=relu", "bn=none,after", "seed=0", "train=smoke"]
+    assert refused(arguments, monkeypatch) == "bnsweep: a run failed: RuntimeError: no such luck"
+    out = capsys.readouterr().out
+    assert "2 planned, 1 finished, 0 diverged, 1 failed (1 trained now)" in out
+    assert "Report: " in out
+
+
 @pytest.mark.skipif("__import__('torch').cuda.is_available()", reason="there is a CUDA device here")
 def test_cuda_is_refused_where_there_is_none(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "train.device=cuda: no CUDA device was found" in refused(["train.device=cuda"], monkeypatch)

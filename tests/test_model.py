@@ -69,6 +69,9 @@ def test_orthogonal_weights_are_orthogonal(sizes: list[int]) -> None:
     assert w.shape == (sizes[1], sizes[0])
     small = w.T @ w if sizes[1] > sizes[0] else w @ w.T
     torch.testing.assert_close(small, torch.eye(32, dtype=torch.float64))
+    z = draw_normals(0, sizes)[0]
+    r = w.T @ z if sizes[1] > sizes[0] else w @ z.T
+    assert (r.diagonal() > 0).all(), "the sign that makes them uniform over orthogonal matrices"
 
 
 def test_all_arms_of_a_seed_share_their_normals() -> None:

@@ -26,20 +26,22 @@ def test_time_mean_is_the_area_over_the_time() -> None:
 
 
 def history(accuracy: list[float]) -> dict[str, list[float]]:
-    scores = {f"{split}/accuracy": accuracy for split in ("train", "val")}
-    return {"step": STEPS, **scores, "test/accuracy": [a - 0.1 for a in accuracy], "train/loss": [1.0] * 4}
+    scores = {"train/accuracy": [a + 0.05 for a in accuracy], "val/accuracy": accuracy}
+    losses = {"train/loss": [1.0] * 4, "test/loss": [1.5] * 4}
+    return {"step": STEPS, **scores, "test/accuracy": [a - 0.1 for a in accuracy], **losses}
 
 
 def test_best_is_chosen_on_validation_and_the_earliest_of_equals() -> None:
     out = summarise(history([0.1, 0.9, 0.8, 0.9]), RunConfig())
     assert (out["best_step"], out["best_val_accuracy"], out["best_test_accuracy"]) == (10, 0.9, pytest.approx(0.8))
     assert out["final_val_accuracy"] == 0.9
-    assert out["gap_accuracy"] == pytest.approx(0.1)
+    assert out["gap_accuracy"] == pytest.approx(0.15), "train minus test: positive where the network overfits"
+    assert out["gap_loss"] == pytest.approx(0.5), "test minus train: positive where the network overfits"
     assert math.isnan(out["final_val_loss"]), "a number that was not measured is missing"
 
 
 def test_a_run_that_never_learns_is_censored_at_its_budget() -> None:
-    out = summarise(history([0.1, 0.2, 0.3, 0.3]), RunConfig())
+    out = summarise(history([0.1, 0.2, 0.88, 0.88]), RunConfig())
     assert (out["steps_to_tau"], out["tau_reached"]) == (RunConfig().total_steps, 0.0)
 
 

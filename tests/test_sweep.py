@@ -7,6 +7,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +28,7 @@ from bnsweep.config import (
     TrackingConfig,
     TrainConfig,
 )
+from bnsweep.identity import identity
 from bnsweep.model import build
 from bnsweep.outcome import Result
 from bnsweep.plan import make_plan, member_bytes, pack
@@ -163,6 +166,57 @@ def test_a_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert list(tmp_path.iterdir()) == []
 
 
+def test_two_stacks_at_a_time_leave_what_one_does(tracking: TrackingConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    configs = grid(tracking, max_stack=2)
+    one = done(configs)
+    monkeypatch.setattr("bnsweep.plan.worker_count", lambda device: 2)
+    two = done(renamed(configs, "b", rerun=True))
+    assert [o.summary for o in one.outcomes] == [o.summary for o in two.outcomes]
+
+
+def test_max_stack_bounds_the_runs_that_train_together(tracking: TrackingConfig) -> None:
+    plan = make_plan(grid(tracking, seeds=3, max_stack=3), (), CPU)
+    assert [len(stack) for stack in plan.stacks] == [2] * 6
+
+
+def test_a_run_too_large_for_the_memory_is_refused(tracking: TrackingConfig) -> None:
+    config = replace(grid(tracking)[0], model=ModelConfig([1_000_000, 1_000_000]))
+    with pytest.raises(ConfigError, match=r"^model.hidden=\[1000000, 1000000\]: must be smaller: a run takes about"):
+        run_sweep([config], "test")
+
+
+def test_a_run_left_running_by_a_killed_process_is_closed(tracking: TrackingConfig) -> None:
+    configs, store = grid(tracking), Store.open(tracking)
+    tags = {"bnsweep.kind": "run", "bnsweep.identity": identity(configs[0])}
+    left = store.client.create_run(store.experiment_id, tags=tags).info.run_id
+    done(configs[:1])
+    assert store.client.get_run(left).info.status == "KILLED"
+
+
+def test_an_interrupt_does_not_wait_for_an_evaluation(tracking: TrackingConfig) -> None:
+    config = replace(grid(tracking)[0], train=TrainConfig(epochs=100_000, batch_size=30, evaluate_every=100_000))
+    timer = threading.Timer(2, os.kill, (os.getpid(), signal.SIGTERM))
+    timer.start()
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        run_sweep([config], "test")
+    timer.join()
+    assert time.monotonic() - started < 20
+
+
+def test_a_log_that_fails_once_is_tried_again(tracking: TrackingConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    write, calls = Store._write, [0]
+
+    def fails_once(self: Store, *arguments: object) -> None:
+        calls[0] += 1
+        if calls[0] == 2:
+            raise OSError("busy")
+        write(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Store, "_write", fails_once)
+    assert [o.status for o in done(grid(tracking)).outcomes] == ["finished"] * 8
+
+
 def test_settings_of_the_sweep_must_agree(tracking: TrackingConfig) -> None:
     configs = grid(tracking)
     configs[1] = replace(configs[1], tracking=TrackingConfig(experiment="another"))
@@ -173,8 +227,12 @@ def test_settings_of_the_sweep_must_agree(tracking: TrackingConfig) -> None:
 def test_a_saved_model_is_the_trained_network(tracking: TrackingConfig) -> None:
     from safetensors.torch import load_file
 
-    (config, *_) = grid(tracking, save_models=True)
-    (outcome,) = done([config]).outcomes
+    configs = grid(tracking, save_models=True)
+    assert done([replace(c, sweep=SweepConfig(id="before")) for c in configs]).trained == 8
+    result = done(configs)
+    assert result.trained == 8, "a run that stands without its network is trained again where networks are kept"
+    assert done(configs).trained == 0
+    config, outcome = configs[6], result.outcomes[6]
     path = Store.open(tracking).client.download_artifacts(outcome.run_id, "model.safetensors")
     model = build(config)
     model.load_state_dict(load_file(path))

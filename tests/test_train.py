@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import replace
 
 import pytest
@@ -22,8 +23,8 @@ from bnsweep.config import (
     TrainConfig,
 )
 from bnsweep.records import DIVERGED, FINISHED, RunRecord
-from bnsweep.stack import Stack
-from bnsweep.train import train
+from bnsweep.stack import Stack, dropout_uniforms
+from bnsweep.train import Trainer, train
 
 CPU = torch.device("cpu")
 MIX = [
@@ -158,7 +159,7 @@ def test_a_diverging_member_changes_no_bit_of_the_others(lr: float, optimizer: s
             assert torch.equal(tensor, sick_stack.export(k).state_dict()[name]), (i, name)
 
 
-def test_a_diverged_member_is_frozen_where_it_stood(digits: data.Dataset) -> None:
+def test_a_diverged_member_says_when(digits: data.Dataset) -> None:
     config = make(("relu", "he", "constant", "none"), dtype="float32")
     config.lr.value = 1e12
     other = make(("relu", "he", "constant", "none"), i=0, dtype="float32")
@@ -167,6 +168,60 @@ def test_a_diverged_member_is_frozen_where_it_stood(digits: data.Dataset) -> Non
     assert record.diverged_step is not None and 1 < record.diverged_step < config.total_steps
     assert record.reason == f"loss not finite at step {record.diverged_step}"
     assert "end" not in record.histograms and "start" in record.histograms
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
+def test_a_diverged_member_is_frozen_in_every_parameter_and_running_statistic(
+    optimizer: str, digits: data.Dataset
+) -> None:
+    trainer = Trainer([make(("relu", "he", "constant", "before"), 0, optimizer)] * 2, digits, CPU)
+    trainer.epoch(0)
+    trainer.alive_K[1] = False
+
+    def state(k: int) -> list[torch.Tensor]:
+        stack = trainer.stack
+        return [t[k].detach().clone() for t in (*stack.parameters, *stack.means, *stack.variances)]
+
+    before = [state(0), state(1)]
+    trainer.epoch(1)
+    trained = [t for t, grows in zip(before[0], trainer.stack.trained, strict=False) if grows[0]]
+    assert not any(torch.equal(a, b) for a, b in zip(before[0], state(0), strict=True) if a.abs().sum() > 0), trained
+    assert all(torch.equal(a, b) for a, b in zip(before[1], state(1), strict=True))
+
+
+def test_a_last_step_into_nothing_is_seen_by_the_evaluation(digits: data.Dataset) -> None:
+    config = make(("relu", "he", "constant", "none"), dtype="float32")
+    config.train.epochs, config.train.batch_size, config.lr.value = 1, 300, math.nan
+    (record,), _ = train([config], digits, CPU)
+    assert (record.status, record.diverged_step) == (DIVERGED, 1)
+
+
+def test_evaluations_come_at_their_cadence_and_at_the_end(digits: data.Dataset) -> None:
+    config = make(("relu", "he", "cosine", "none"))
+    config.train.epochs, config.train.evaluate_every = 5, 2
+    (record,), _ = train([config], digits, CPU)
+    assert record.history["epoch"] == [0, 2, 4, 5]
+    assert record.history["step"] == [0, 30, 60, 75]
+    assert record.history["lr"] == pytest.approx([config.lr.value * config.lr.scale(t, 75) for t in (0, 30, 60, 74)])
+
+
+def test_the_time_is_shared_among_the_members(digits: data.Dataset) -> None:
+    started = time.perf_counter()
+    records, _ = train(mix(), digits, CPU)
+    assert 0 < sum(r.seconds for r in records) <= time.perf_counter() - started
+
+
+def test_dropped_units_are_independent_of_layer_step_seed_unit_and_sample() -> None:
+    seeds = torch.tensor([0, 1, 2])
+    draws = torch.stack([dropout_uniforms(seeds, step, layer, 30, 50) for step in (0, 1) for layer in (0, 1)])
+    streams = draws.flatten(0, 1).flatten(1)
+    assert streams.min() >= 0 and streams.max() < 1
+    assert streams.mean().item() == pytest.approx(0.5, abs=0.01)
+    assert streams.var().item() == pytest.approx(1 / 12, rel=0.03)
+    off_diagonal = torch.corrcoef(streams).fill_diagonal_(0)
+    assert off_diagonal.abs().max() < 0.1, "12 streams of 1500: chance stays under 4 standard errors"
+    units = torch.corrcoef(draws[0, 0]).fill_diagonal_(0)
+    assert units.abs().max() < 0.7 and units.std() == pytest.approx(1 / math.sqrt(50), rel=0.2)
 
 
 def test_training_uses_batch_statistics_and_evaluation_running_ones(digits: data.Dataset) -> None:
