@@ -6,6 +6,7 @@ READY  := $(VENV)/.ready
 LOCK   := $(wildcard .lock/*.txt) .lock/install.py
 
 GRID := activation=sigmoid,relu init=normal,xavier,he lr=small,medium,large bn=none,before,after 'seed=range(0,10)'
+# Another grid: make sweep GRID="bn=none,before 'seed=range(0,3)'"
 # More overrides for `make sweep` and `make report`, more options for `make test`: make sweep ARGS='train.epochs=5'
 ARGS ?=
 PORT ?= 5000
@@ -13,6 +14,12 @@ PORT ?= 5000
 # One run trains on as many cores as it pays; a test is small, and two threads on tiny operators are slower than one.
 ONE_THREAD := OMP_NUM_THREADS=1
 QUIET_UI   := MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true
+
+# A run's setting given to make itself would be ignored in silence.
+GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
+ifneq ($(filter-out PYTHON VENV GRID ARGS PORT,$(GIVEN)),)
+$(error $(filter-out PYTHON VENV GRID ARGS PORT,$(GIVEN)): overrides go into ARGS='KEY=VALUE ...', another grid into GRID="...")
+endif
 
 .DEFAULT_GOAL := help
 .PHONY: help sweep report ui test test-slow lint format types browser lock clean

@@ -20,7 +20,8 @@ def installed(*arguments: str, quiet: bool = False) -> bool:
 
 
 def install_lock(name: str) -> None:
-    print(f"installing .lock/{name}.txt", flush=True)
+    hint = {"main": " (about 1 GB: a minute or more)", "cuda": " (several GB: minutes)"}.get(name, "")
+    print(f"installing .lock/{name}.txt{hint}", flush=True)
     if not installed("--require-hashes", "--requirement", f".lock/{name}.txt"):
         sys.exit(f"error: pip could not install .lock/{name}.txt: mend what it says above and run make again")
 

@@ -74,6 +74,7 @@ def batched(configs: Sequence[DictConfig]) -> list[float | RunFailed]:
         raise SystemExit(0)
     result.seconds |= {"start and compose": begun - STARTED, "sweep": time.perf_counter() - begun}
     results.append(result)
+    print(f"writing {len(runs)} job directories", flush=True)
     return [value_of(outcome) for outcome in result.outcomes]
 
 
@@ -142,6 +143,7 @@ def conclude() -> None:
     if last.settings.report is not None:
         from bnsweep.report import report_sweep
 
+        print("writing the report", flush=True)
         print(report_sweep(last.tracking, last.settings.id, Path(last.settings.report)))
     ended, start = time.perf_counter(), results[0].seconds["start and compose"]
     training, logging, sweep = (sum(r.seconds[name] for r in results) for name in ("training", "logging", "sweep"))

@@ -19,10 +19,17 @@ def one_line(error: BaseException) -> str:
         text += f": {str(cause).splitlines()[0]}"
     # The folders that Hydra searched help nobody who mistyped a choice.
     text = " ".join(text.partition("Config search path")[0].split())
+    ambiguous = re.match(r"Ambiguous value for argument '([^']+)'", text)
+    if ambiguous:
+        return f"{ambiguous[1]}: several values need --multirun (-m)"
     unknown = re.match(r"Could not override '([^']+)'", text)
     if unknown:
         key = unknown[1]
-        near = difflib.get_close_matches(key, known_keys(), n=3) or [k for k in known_keys() if k.startswith(key)]
+        if key == "experiment":
+            return "experiment: is added with a plus, as in +experiment=lecture"
+        near = difflib.get_close_matches(key, [*GROUPS, *known_keys()], n=3) or [
+            k for k in known_keys() if k.startswith(key)
+        ]
         return f"{key}: no such setting (choices: {', '.join(near or [*GROUPS, 'seed'])})"
     return text
 

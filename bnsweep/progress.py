@@ -84,5 +84,5 @@ class Progress:
         if force or now - self._last >= PLAIN_SECONDS:
             self._last = now
             elapsed = now - self._started
-            eta = f"{elapsed * (self.work - done) / done:.0f}" if done else "?"
+            eta = f"{max(0, elapsed * (self.work - done) / done):.0f}" if done else "?"
             print(f"{self.words()}; {elapsed:.0f} s gone, about {eta} s to go", flush=True)

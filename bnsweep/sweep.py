@@ -20,7 +20,7 @@ from bnsweep import data
 from bnsweep.checks import ConfigError, check_folder
 from bnsweep.config import DataConfig, RunConfig, SweepConfig, TrackingConfig
 from bnsweep.identity import identity, numbers
-from bnsweep.interrupt import sigterm_as_interrupt
+from bnsweep.interrupt import Interrupts
 from bnsweep.outcome import Outcome, Result, describe_ledger
 from bnsweep.plan import Plan, check_memory, make_plan, predicted_seconds
 from bnsweep.progress import Progress
@@ -81,7 +81,8 @@ class Sweep:
         self._training: list[float] = []
         self._logging: list[float] = []
         self.progress = Progress({stack[0]: (len(stack), plan.configs[stack[0]].train.epochs) for stack in plan.stacks})
-        self.stopping = False
+        self.interrupts, self.stopping = Interrupts(), False
+        self._reasons: set[str] = set()
 
     def run(self) -> None:
         """Stacks train in threads of their own; this thread logs what they leave, and takes the interrupts."""
@@ -92,7 +93,8 @@ class Sweep:
                     pool.submit(self._train, jobs): jobs for jobs in self.plan.stacks
                 }
                 while waiting:
-                    for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+                    self.interrupts.check()
+                    for future in wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED).done:
                         jobs = waiting.pop(future)
                         waiting |= {pool.submit(self._train, half): half for half in self._conclude(jobs, future)}
         finally:
@@ -123,12 +125,14 @@ class Sweep:
         that fails stands alone and is logged as failed."""
         error = future.exception()
         if isinstance(error, Exception):
-            log.error("training %d runs together failed", len(jobs), exc_info=error)
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            # The traceback once, not for every half of every stack that fails alike.
+            log.error("stack of %d failed: %s", len(jobs), reason, exc_info=None if reason in self._reasons else error)
+            self._reasons.add(reason)
             if len(jobs) > 1:
                 halves = jobs[: len(jobs) // 2], jobs[len(jobs) // 2 :]
                 self.progress.divide(jobs[0], {half[0]: len(half) for half in halves})
                 return list(halves)
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
             self._log(jobs, [RunRecord(FAILED, reason=reason)], None)
         else:
             self._log(jobs, *future.result())
@@ -139,6 +143,7 @@ class Sweep:
         started = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
             for place, (job, record) in enumerate(zip(jobs, records, strict=True)):
+                self.interrupts.check()
                 config = self.plan.configs[job]
                 model = None
                 if self.settings.save_models and stack is not None and record.status == FINISHED:
@@ -218,7 +223,7 @@ def run_sweep(
         store.open_sweep(manifest_of([*earlier, *configs], settings.id, command))
     sweep = Sweep(plan, store, datasets, done)
     try:
-        with sigterm_as_interrupt():
+        with sweep.interrupts:
             sweep.run()
     finally:
         ended = sum(sweep.progress.ended.values())

@@ -59,6 +59,8 @@ def main() -> None:
         print(report_sweep(tracking, request.sweep, Path(request.out), request.metric))
     except ConfigError as error:
         raise SystemExit(f"bnsweep.report: {error}") from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
 
 
 if __name__ == "__main__":

@@ -68,6 +68,6 @@ def caption(scene: Scene, shown: int) -> str:
     which = f"The top {shown} of {total} arms" if shown < total else "All arms"
     text = f"{which}, {scene.metric.title}: mean over seeds and its 95 % bootstrap interval."
     if len(scene.view.bundles) >= 5:
-        text += " Arms with the same letter on the right cannot be told apart: look at the letters before the order."
+        text += " An arm cannot be told apart from the first of its letter, on the right: look at the letters first."
         text += " They compare within seeds, so they can differ where intervals, which hold the seeds' luck, overlap."
     return text
