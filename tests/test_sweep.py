@@ -40,17 +40,9 @@ CPU = torch.device("cpu")
 REPO = Path(__file__).parents[1]
 
 
-@pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """MLflow's migrations take seconds: done once, copied for every test."""
-    path = tmp_path_factory.mktemp("template") / "mlflow.db"
-    Store.open(TrackingConfig(uri=f"sqlite:///{path}", experiment="template"))
-    return path
-
-
 @pytest.fixture
-def tracking(template: Path, tmp_path: Path) -> TrackingConfig:
-    shutil.copyfile(template, tmp_path / "mlflow.db")
+def tracking(empty_database: Path, tmp_path: Path) -> TrackingConfig:
+    shutil.copyfile(empty_database, tmp_path / "mlflow.db")
     return TrackingConfig(uri=f"sqlite:///{tmp_path / 'mlflow.db'}", experiment="test")
 
 
@@ -303,12 +295,12 @@ def statuses(folder: Path) -> set[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_a_sweep_cut_short_goes_on_and_reports_as_if_it_had_not_been(
-    how: signal.Signals, template: Path, tmp_path: Path
+    how: signal.Signals, empty_database: Path, tmp_path: Path
 ) -> None:
     cut, whole = tmp_path / "cut", tmp_path / "whole"
     for folder in (cut, whole):
         folder.mkdir()
-        shutil.copyfile(template, folder / "mlflow.db")
+        shutil.copyfile(empty_database, folder / "mlflow.db")
     code, text = stop_after_first_stack(cut, how)
     assert code == (-signal.SIGKILL if how == signal.SIGKILL else 130), text
     if how != signal.SIGKILL:

@@ -30,14 +30,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy i
 EVALUATIONS = 5
 
 
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """MLflow's migrations take seconds: done once, copied for every test."""
-    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    Store.open(TrackingConfig(uri=f"sqlite:///{path}", experiment="of the fixture"))
-    return path
-
-
 @pytest.fixture
 def tracking(empty_database: Path, tmp_path: Path) -> TrackingConfig:
     shutil.copyfile(empty_database, tmp_path / "mlflow.db")

@@ -1,0 +1,18 @@
+"""Fixtures that several rooms' tests share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bnsweep.config import TrackingConfig
+from bnsweep.tracking import Store
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's migrations take seconds: done once, copied for every test."""
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    Store.open(TrackingConfig(uri=f"sqlite:///{path}", experiment="of the fixture"))
+    return path
