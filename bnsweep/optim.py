@@ -13,6 +13,9 @@ from bnsweep.stack import Stack
 BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
 """Adam's constants (Kingma & Ba 2015, algorithm 1), torch's defaults."""
 
+STATES = {"sgd": 0, "momentum": 1, "adam": 2}
+"""Tensors as large as the parameters that an optimizer keeps between steps."""
+
 
 class Optimizer:
     """Updates a stack's parameters in place. Members of one stack share the family, not its numbers."""
@@ -32,8 +35,7 @@ class Optimizer:
             [schedules.index((c.lr.schedule, c.lr.warmup)) for c in stack.configs], device=stack.device
         )
         self._scale_TU = self._scales(schedules)
-        count = {"sgd": 0, "momentum": 1, "adam": 2}[self.family]
-        self._state = [[torch.zeros_like(p) for _ in range(count)] for p in stack.parameters]
+        self._state = [[torch.zeros_like(p) for _ in range(STATES[self.family])] for p in stack.parameters]
 
     def _scales(self, schedules: Sequence[tuple[str, float]]) -> Tensor:
         one_of = {(c.lr.schedule, c.lr.warmup): c.lr for c in self.stack.configs}
@@ -74,4 +76,4 @@ class Optimizer:
 
 def state_tensors(config: RunConfig) -> int:
     """Tensors as large as the parameters that training holds at once: parameters, gradients, state, one temporary."""
-    return 3 + {"sgd": 0, "momentum": 1, "adam": 2}[config.optimizer.name]
+    return 3 + STATES[config.optimizer.name]

@@ -97,6 +97,8 @@ class Sweep:
                     for future in wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED).done:
                         jobs = waiting.pop(future)
                         waiting |= {pool.submit(self._train, half): half for half in self._conclude(jobs, future)}
+                # One that came while the last run was being logged.
+                self.interrupts.check()
         finally:
             self.stopping = True
             pool.shutdown(cancel_futures=True)

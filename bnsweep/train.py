@@ -82,7 +82,7 @@ def losses(logits_KCB: Tensor, y_KB: Tensor) -> Tensor:
 
 
 class Trainer:
-    """State of one stack's training; `run` drives it."""
+    """State of one stack's training; `train` drives it."""
 
     def __init__(self, configs: Sequence[RunConfig], dataset: data.Dataset, device: torch.device) -> None:
         self.stack = Stack(configs, device)
