@@ -10,7 +10,7 @@ from typing import Any
 
 from bnsweep.config import RunConfig
 
-NUMERICS = 1
+NUMERICS = 2
 """Raised when a change of the code changes the numbers of a run, so that old results are not taken for new ones."""
 
 NAME_FIELDS = {"activation": "name", "init": "name", "bn": "placement", "data": "name", "optimizer": "name"}

@@ -18,60 +18,110 @@ STATES = {"sgd": 0, "momentum": 1, "adam": 2}
 
 
 class Optimizer:
-    """Updates a stack's parameters in place. Members of one stack share the family, not its numbers."""
+    """Updates a stack's parameters in place. Members of one stack share the family, not its numbers.
+
+    The parameters of a member that is no longer alive stay as they are, as far as they are finite.
+    """
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
         self.family = stack.configs[0].optimizer.name
-        self.total_steps = stack.configs[0].total_steps
-        self._decay_K = stack.scalars(lambda c: c.optimizer.weight_decay)
-        self._has_decay = any(c.optimizer.weight_decay > 0 for c in stack.configs)
-        self._momentum_K = stack.scalars(lambda c: c.optimizer.momentum)
         self._lr_K = stack.scalars(lambda c: c.lr.value)
-        # A parameter that is not trained has learning rate 0.
-        self._trained = stack.trained
         schedules = sorted({(c.lr.schedule, c.lr.warmup) for c in stack.configs})
-        self._schedule_of_K = torch.tensor(
-            [schedules.index((c.lr.schedule, c.lr.warmup)) for c in stack.configs], device=stack.device
-        )
+        self._schedule_of_K = stack.index(lambda c: schedules.index((c.lr.schedule, c.lr.warmup)))
         self._scale_TU = self._scales(schedules)
-        self._state = [[torch.zeros_like(p) for _ in range(STATES[self.family])] for p in stack.parameters]
+        self._constant = bool((self._scale_TU == 1).all())
+        # A parameter that is not trained has learning rate 0.
+        self._trained_rest = torch.cat(
+            [on_K.repeat_interleave(p[0].numel()) for on_K, p in zip(stack.trained[1:], stack.rest.views, strict=True)]
+        )
+        self._of_rest = stack.rest.member_of_flat
+        self._rate_K, self._rate_rest = self._rates()
+        decay_K = stack.scalars(lambda c: c.optimizer.weight_decay)
+        self._decay_K11 = decay_K.view(-1, 1, 1) if decay_K.any() else None
+        self._decay_rest = decay_K[self._of_rest]
+        momentum_K = stack.scalars(lambda c: c.optimizer.momentum)
+        self._momentum_K11, self._momentum_rest = momentum_K.view(-1, 1, 1), momentum_K[self._of_rest]
+        states = range(STATES[self.family])
+        self._first_state = [torch.zeros_like(stack.first) for _ in states]
+        self._rest_state = [torch.zeros_like(stack.rest.flat) for _ in states]
+        self._zero = torch.zeros((), device=stack.device, dtype=stack.dtype)
 
     def _scales(self, schedules: Sequence[tuple[str, float]]) -> Tensor:
         one_of = {(c.lr.schedule, c.lr.warmup): c.lr for c in self.stack.configs}
-        rows = [[one_of[u].scale(t, self.total_steps) for u in schedules] for t in range(self.total_steps)]
+        total = self.stack.configs[0].total_steps
+        rows = [[one_of[u].scale(t, total) for u in schedules] for t in range(total)]
         return torch.tensor(rows, device=self.stack.device, dtype=self.stack.dtype)
 
-    def lr_K(self, step: int) -> Tensor:
+    def lr_K(self, step: Tensor) -> Tensor:
         """[K] learning rates at 0-based `step`."""
-        return self._lr_K * self._scale_TU[step].index_select(0, self._schedule_of_K)
+        if self._constant:
+            return self._lr_K
+        return self._lr_K * self._scale_TU.index_select(0, step.view(1))[0].index_select(0, self._schedule_of_K)
+
+    def _rates(self) -> tuple[Tensor, Tensor]:
+        """Minus the learning rate of this step, [K] and for every element of the rest."""
+        rate_K = -self.lr_K(self.stack.t)
+        return rate_K, rate_K.index_select(0, self._of_rest).mul_(self._trained_rest)
 
     @torch.no_grad()
-    def update(self, gradients: Sequence[Tensor], alive_K: Tensor) -> None:
-        """One step for the members that are alive; the parameters of the others stay as they are, bit for bit."""
-        stack, lr_K = self.stack, self.lr_K(self.stack.steps)
-        stack.steps += 1
-        for i, (p, g) in enumerate(zip(stack.parameters, gradients, strict=True)):
-            shape = (-1,) + (1,) * (p.dim() - 1)
-            if self._has_decay:
-                g = torch.addcmul(g, self._decay_K.view(shape), p)
-            direction = self._direction(g, self._state[i], shape)
-            # where, never a product with a mask: 0 * NaN is NaN.
-            direction = torch.where(alive_K.view(shape), direction, 0.0)
-            p.addcmul_(direction, -(lr_K * self._trained[i]).view(shape))
+    def update(self, d_KHB: Tensor, x: Sequence[tuple[slice, Tensor]], rest: Tensor, alive_K: Tensor | None) -> None:
+        """One step. The gradient of layer 1's weights is d [K, H, B] times x [B, D], given for each slice of members
+        that share it; that of all else is `rest`. Both are overwritten. `alive_K` None: all are."""
+        if not self._constant:
+            self._rate_K, self._rate_rest = self._rates()
+        self.stack.t += 1
+        self._update_first(d_KHB, x, alive_K)
+        self._update_rest(rest, alive_K)
 
-    def _direction(self, g: Tensor, state: list[Tensor], shape: tuple[int, ...]) -> Tensor:
+    def _update_first(self, d: Tensor, x: Sequence[tuple[slice, Tensor]], alive_K: Tensor | None) -> None:
+        # Masked at d, the smallest tensor on the way: a frozen member has gradient 0, hence a finite state, and rate 0.
+        # where, never a product with a mask: 0 * NaN is NaN.
+        rate_K = self._rate_K
+        if alive_K is not None:
+            torch.where(alive_K.view(-1, 1, 1), d, self._zero, out=d)
+            rate_K = torch.where(alive_K, rate_K, self._zero)
+        rate = rate_K.view(-1, 1, 1)
+        p, state, decay = self.stack.first, self._first_state, self._decay_K11
+        if self.family == "sgd":
+            if decay is not None:
+                p.addcmul_(p, decay * rate)
+            add_products(p, d.mul_(rate), x)
+        elif self.family == "momentum":
+            state[0].mul_(self._momentum_K11)
+            if decay is not None:
+                state[0].addcmul_(p, decay)
+            add_products(state[0], d, x)
+            p.addcmul_(state[0], rate)
+        else:
+            g = torch.zeros_like(p) if decay is None else p * decay
+            add_products(g, d, x)
+            p.addcmul_(self._adam(g, state), rate)
+
+    def _update_rest(self, g: Tensor, alive_K: Tensor | None) -> None:
+        p, state = self.stack.rest.flat, self._rest_state
+        if self._decay_K11 is not None:
+            g = g.addcmul_(p, self._decay_rest)
         if self.family == "momentum":
-            buffer: Tensor = state[0].mul_(self._momentum_K.view(shape)).add_(g)
-            return buffer
-        if self.family == "adam":
-            t = self.stack.steps
-            first, second = state
-            first.lerp_(g, 1 - BETA1)
-            second.mul_(BETA2).addcmul_(g, g, value=1 - BETA2)
-            denominator = (second.sqrt() / (1 - BETA2**t) ** 0.5).add_(EPS)
-            return first.div(denominator).div_(1 - BETA1**t)
-        return g
+            g = state[0].mul_(self._momentum_rest).add_(g)
+        elif self.family == "adam":
+            g = self._adam(g, state)
+        if alive_K is not None:
+            g = torch.where(alive_K.index_select(0, self._of_rest), g, self._zero)
+        p.addcmul_(g, self._rate_rest)
+
+    def _adam(self, g: Tensor, state: list[Tensor]) -> Tensor:
+        t, (first, second) = self.stack.t.double(), state
+        first.lerp_(g, 1 - BETA1)
+        second.mul_(BETA2).addcmul_(g, g, value=1 - BETA2)
+        denominator = second.sqrt().div_((1 - BETA2**t).sqrt()).add_(EPS)
+        return first.div(denominator).div_(1 - BETA1**t)
+
+
+def add_products(target_KHD: Tensor, d_KHB: Tensor, x: Sequence[tuple[slice, Tensor]]) -> None:
+    """target += d x, a wide product for each slice of members that share their x [B, D]."""
+    for s, x_BD in x:
+        target_KHD[s].flatten(0, 1).addmm_(d_KHB[s].flatten(0, 1), x_BD)
 
 
 def state_tensors(config: RunConfig) -> int:

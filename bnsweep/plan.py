@@ -11,12 +11,13 @@ from pathlib import Path
 
 import torch
 
+from bnsweep.batches import PROBE_SAMPLES
 from bnsweep.checks import check
 from bnsweep.config import RunConfig
 from bnsweep.data import Dataset
 from bnsweep.identity import identity, numbers, stack_key
 from bnsweep.optim import state_tensors
-from bnsweep.train import EVALUATION_ELEMENTS, PROBE_SAMPLES, Trainer
+from bnsweep.train import EVALUATION_ELEMENTS, Trainer
 
 CACHE_STACK = 96
 """Runs a stack holds at most on a CPU: more than about that leave its cache and gain nothing."""
@@ -112,7 +113,7 @@ def stack_limit(config: RunConfig, runs: int, device: torch.device) -> int:
     one = stack_bytes([config])
     says = f"smaller: a run takes about {one / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free"
     check(one <= free, "model.hidden", config.model.hidden, says)
-    fixed = 8 * (4 * EVALUATION_ELEMENTS + facts.features * (facts.pool + facts.test))
+    fixed = 8 * (8 * EVALUATION_ELEMENTS[device.type] + facts.features * (facts.pool + facts.test))
     each = member_bytes(config) + 2 * input_bytes(config)
     fits = max(1, int((MEMORY_SHARE * free / workers - fixed) // each))
     limits = [fits, config.sweep.max_stack or fits]
@@ -186,12 +187,12 @@ def trial(configs: Sequence[RunConfig], dataset: Dataset, device: torch.device) 
     if device.type == "cpu":
         torch.set_num_threads(1)
     trainer, config = Trainer(configs, dataset, device), configs[0]
-    batch = trainer.batches.take(trainer.batches.rows["train"][:, : config.train.batch_size])
+    rows_GB = trainer.batches.rows["train"][:, : config.train.batch_size]
     steps = min(TRIAL_STEPS, config.total_steps - 1)
-    trainer.step(*batch)  # warms up
+    trainer.step(rows_GB)  # warms up
     started = time.perf_counter()
     for _ in range(steps):
-        trainer.step(*batch)
+        trainer.step(rows_GB)
     stepped = time.perf_counter()
     trainer.evaluate(0, histograms=False)
     evaluated = time.perf_counter()

@@ -32,7 +32,7 @@ def saturation(h: Tensor, low_K: Tensor, high_K: Tensor) -> Tensor:
 
 def dead_units(h: Tensor, is_relu_K: Tensor) -> Tensor:
     """Share of units whose output is 0 on every probe sample; NaN for members that are not ReLU."""
-    dead = (h.abs().amax(dim=2) == 0).to(h.dtype).mean(1)
+    dead = (h.amax(dim=2) == 0).to(h.dtype).mean(1)  # a ReLU's output is never below 0
     return torch.where(is_relu_K, dead, torch.nan)
 
 

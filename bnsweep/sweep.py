@@ -61,7 +61,7 @@ def describe(plan: Plan, predicted: float | None = None) -> str:
     lines = [
         f"plan: {plan.cells} cells, {plan.runs} runs, {len(plan.done)} already done, {plan.left} left"
         + (f" ({doubles} jobs mean the same run as another)" if doubles else ""),
-        f"on {describe_device(plan.device)}, {plan.workers} at a time, eager (no torch.compile); stacks: {stacks}"
+        f"on {describe_device(plan.device)}, {plan.workers} at a time; stacks: {stacks}"
         + (f"; largest about {plan.bytes / 2**20:.0f} MiB" if plan.stacks else ""),
     ]
     if predicted is not None:

@@ -7,25 +7,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from bnsweep import data, probes
+from bnsweep.batches import place_data
 from bnsweep.checks import ConfigError
 from bnsweep.config import RunConfig
-from bnsweep.optim import Optimizer
+from bnsweep.graph import ReplayedStep
+from bnsweep.optim import Optimizer, add_products
+from bnsweep.passes import Passes
 from bnsweep.records import HISTOGRAM_EDGES, RunRecord
-from bnsweep.stack import BatchStats, Stack, Trace
+from bnsweep.stack import Stack
 from bnsweep.summary import Evaluation, record_of
 
-PROBE_SAMPLES = 1000
-"""Fixed training samples that the diagnostics look at (fewer where the training set is smaller)."""
-
-EVALUATION_ELEMENTS = 4_000_000
-"""Largest activation tensor of an evaluation, so that whole splits pass in pieces of bounded memory."""
+EVALUATION_ELEMENTS = {"cpu": 1_000_000, "cuda": 64_000_000}
+"""Largest activation tensor of an evaluation by device: whole splits pass in pieces, which fit a CPU's cache."""
 
 
 def resolve_device(name: str) -> torch.device:
@@ -34,6 +32,9 @@ def resolve_device(name: str) -> torch.device:
         raise ConfigError("train.device=cuda: no CUDA device was found (choices: auto, cpu)")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda":
+        # IEEE fp32, whatever this process was told: TF32 keeps 10 bits of the mantissa's 23.
+        torch.set_float32_matmul_precision("highest")
     return torch.device(name)
 
 
@@ -43,42 +44,17 @@ def describe_device(device: torch.device) -> str:
     return "cpu (one thread a stack)"
 
 
-@dataclass
-class Batches:
-    """The samples of a stack, on the device: one copy of the data, row indices [G, n] of each data seed."""
-
-    x_ND: Tensor
-    y_N: Tensor
-    rows: dict[str, Tensor]
-    """Split name -> row indices [G, n]."""
-    group_of_K: Tensor
-
-    def take(self, rows_GB: Tensor) -> tuple[Tensor, Tensor]:
-        """Inputs, [D, B] where all members share them, else [K, D, B], and labels [K, B]."""
-        y_KB = self.y_N[rows_GB][self.group_of_K]
-        x_GBD = self.x_ND[rows_GB]
-        if len(rows_GB) == 1:
-            return x_GBD[0].T, y_KB
-        return x_GBD.transpose(1, 2)[self.group_of_K], y_KB
+def log_probabilities(logits_KCB: Tensor, y_KB: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-probabilities of all classes [K, C, B] and of the right one [K, B]; minus the latter is the cross-entropy."""
+    log_p = torch.log_softmax(logits_KCB, 1)
+    return log_p, log_p.gather(1, y_KB[:, None])[:, 0]
 
 
-def place_data(stack: Stack, dataset: data.Dataset) -> tuple[Batches, list[int]]:
-    """Split the dataset for every data seed of the stack; returns the batches and the seeds in group order."""
-    seeds = sorted({c.data_seed for c in stack.configs})
-    splits = [data.split(dataset, stack.configs[0].data, seed) for seed in seeds]
-    rows = {
-        name: torch.stack([getattr(s, name) for s in splits]).to(stack.device)
-        for name in ("train", "validation", "test")
-    }
-    rows["probe"] = rows["train"][:, :PROBE_SAMPLES]
-    group_of_K = torch.tensor([seeds.index(c.data_seed) for c in stack.configs], device=stack.device)
-    x_ND = dataset.x_ND.to(stack.device, stack.dtype)
-    return Batches(x_ND, dataset.y_N.to(stack.device), rows, group_of_K), seeds
-
-
-def losses(logits_KCB: Tensor, y_KB: Tensor) -> Tensor:
-    """Mean cross-entropy [K] of each member."""
-    return F.cross_entropy(logits_KCB, y_KB, reduction="none").mean(1)
+def logit_gradients(log_p_KCB: Tensor, y_KB: Tensor) -> Tensor:
+    """d mean cross-entropy / d logits [K, C, B]: (softmax - one-hot) / B. Overwrites the log-probabilities."""
+    y_K1B = y_KB[:, None]
+    minus_one = log_p_KCB.new_full((1, 1, 1), -1.0).expand(y_K1B.shape)
+    return log_p_KCB.exp_().scatter_add_(1, y_K1B, minus_one).div_(y_KB.shape[1])
 
 
 class Trainer:
@@ -86,100 +62,129 @@ class Trainer:
 
     def __init__(self, configs: Sequence[RunConfig], dataset: data.Dataset, device: torch.device) -> None:
         self.stack = Stack(configs, device)
+        self.passes, self.readings = Passes(self.stack), Passes(self.stack)
+        """Of training steps, whose tensors keep their place for a captured step, and of scores and probes."""
         self.optimizer = Optimizer(self.stack)
-        self.batches, self.data_seeds = place_data(self.stack, dataset)
+        self.batches = place_data(self.stack, dataset)
         self.settings = self.stack.configs[0].train
         self.total_steps = self.stack.configs[0].total_steps
         k = len(self.stack)
         self.alive_K = torch.ones(k, dtype=torch.bool, device=device)
-        self.diverged_K = torch.full((k,), -1, dtype=torch.long, device=device)
+        self.survived_K = torch.zeros(k, dtype=torch.long, device=device)
+        """Steps whose loss was finite, up to the first that was not."""
+        momentum_K = self.stack.scalars(lambda c: c.bn.momentum)
+        self._momentum_of_running = momentum_K[self.stack.running.member_of_flat]
         names = [c.activation.name for c in self.stack.configs]
         bounds = [probes.SATURATED.get(n, (torch.nan, torch.nan)) for n in names]
         self._low_K, self._high_K = torch.tensor(bounds, device=device, dtype=self.stack.dtype).unbind(1)
+        self._step = ReplayedStep(self.step) if device.type == "cuda" else self.step
         self._relu_K = torch.tensor([n == "relu" for n in names], device=device)
 
-    def step(self, x: Tensor, y_KB: Tensor) -> None:
-        """One update of every member that is alive; a member whose loss is not finite stops here for good."""
-        stats: BatchStats = {}
-        parameters = [p.requires_grad_() for p in self.stack.parameters]
-        loss_K = losses(self.stack.forward(x, stats, self.stack.steps), y_KB)
-        # Members share no parameter, so the gradient of the sum is each member's own.
-        gradients = torch.autograd.grad(loss_K.sum(), parameters)
-        self.mark_diverged(loss_K, self.stack.steps + 1)
-        self.stack.update_running(stats, self.alive_K)
-        self.optimizer.update(gradients, self.alive_K)
-
     @torch.no_grad()
-    def mark_diverged(self, loss_K: Tensor, step: int) -> None:
-        now_K = self.alive_K & ~loss_K.isfinite()
-        self.diverged_K = torch.where(now_K, step, self.diverged_K)
-        self.alive_K = self.alive_K & ~now_K
+    def step(self, rows_GB: Tensor) -> None:
+        """One update, on these rows, of every member that is alive; a member whose loss is not finite stops here for
+        good."""
+        x_GBD, y_KB = self.batches.take(rows_GB)
+        logits, layers = self.passes.forward(x_GBD, self.stack.t)
+        log_p, right_KB = log_probabilities(logits, y_KB)
+        self.keep_finite(right_KB.sum(1))
+        self.survived_K += self.alive_K
+        d = self.passes.backward(layers, logit_gradients(log_p, y_KB))
+        # To ask costs little on a CPU, and a wait on a GPU.
+        everyone = self.alive_K.device.type == "cpu" and bool(self.alive_K.all())
+        alive_K = None if everyone else self.alive_K
+        self.update_running(alive_K)
+        self.optimizer.update(d, self.passes.batches(x_GBD), self.passes.gradients.flat, alive_K)
+
+    def keep_finite(self, loss_K: Tensor) -> None:
+        """Members whose loss is not finite are alive no longer; in place, as a captured step needs it."""
+        self.alive_K &= loss_K - loss_K == 0
+
+    def update_running(self, alive_K: Tensor | None) -> None:
+        """Blend the batch's BN statistics into the running ones, each member with its own momentum."""
+        if not self.stack.has_bn:
+            return
+        running, batch = self.stack.running.flat, self.stack.batch.flat
+        if alive_K is not None:
+            batch = torch.where(alive_K.index_select(0, self.stack.running.member_of_flat), batch, running)
+        running.lerp_(batch, self._momentum_of_running)
+
+    def first_bad_step(self) -> Tensor:
+        """[K] step, from 1, whose loss was not finite; -1 where all were."""
+        return torch.where(self.alive_K, -1, self.survived_K + 1)
 
     def epoch(self, number: int, tick: Callable[[], None] = lambda: None) -> None:
         """One pass over the training rows, each data seed in its own order; `tick` is called before every step."""
         rows = self.batches.rows["train"]
-        orders = [data.batch_order(seed, number, rows.shape[1]) for seed in self.data_seeds]
+        orders = [data.batch_order(seed, number, rows.shape[1]) for seed in self.stack.data_seeds]
         shuffled = rows.gather(1, torch.stack(orders).to(rows.device))
         for rows_GB in shuffled.split(self.settings.batch_size, dim=1):
             tick()
-            self.step(*self.batches.take(rows_GB))
+            self._step(rows_GB)
 
     @torch.no_grad()
     def score(self, split: str) -> tuple[Tensor, Tensor]:
         """Mean loss and accuracy [K] over a whole split with running statistics (eval mode)."""
         rows = self.batches.rows[split]
-        widest = len(self.stack) * max(*self.stack.sizes[1:], self.stack.sizes[0] if len(rows) > 1 else 1)
         loss_K = torch.zeros(len(self.stack), device=rows.device, dtype=torch.float64)
         right_K = torch.zeros_like(loss_K)
-        for rows_GB in rows.split(max(1, EVALUATION_ELEMENTS // widest), dim=1):
-            x, y_KB = self.batches.take(rows_GB)
-            logits = self.stack.forward(x)
-            loss_K += F.cross_entropy(logits, y_KB, reduction="none").sum(1)
+        widest = len(self.stack) * max(self.stack.sizes[1:])
+        for rows_GB in rows.split(max(1, EVALUATION_ELEMENTS[rows.device.type] // widest), dim=1):
+            x_GBD, y_KB = self.batches.take(rows_GB)
+            logits = self.readings.evaluate(x_GBD)
+            loss_K -= log_probabilities(logits, y_KB)[1].sum(1)
             # Contiguous first: argmax over a strided axis is five times slower on a CPU.
             right_K += (logits.transpose(1, 2).contiguous().argmax(2) == y_KB).sum(1)
         return loss_K / rows.shape[1], right_K / rows.shape[1]
 
+    @torch.no_grad()
     def probe(self, histograms: bool) -> tuple[dict[str, Tensor], list[Tensor]]:
         """Diagnostics [K] by metric name on the probe batch, mean loss: batch statistics as in training, but without
         dropout, whose draws would be noise between readings."""
-        x, y_KB = self.batches.take(self.batches.rows["probe"])
-        for p in self.stack.parameters:
-            p.requires_grad_()
-        trace = Trace()
-        loss_K = losses(self.stack.forward(x, stats={}, trace=trace), y_KB)
-        wanted = [*trace.inputs, *self.stack.weights]
-        gradients = torch.autograd.grad(loss_K.sum(), wanted)
+        x_GBD, y_KB = self.batches.take(self.batches.rows["probe"])
+        flow: list[Tensor] = []
+        logits, layers = self.readings.forward(x_GBD)
+        log_p, _ = log_probabilities(logits, y_KB)
+        d_logits = logit_gradients(log_p, y_KB)
+        d = self.readings.backward(layers, d_logits, flow)
+        first = torch.zeros_like(self.stack.first)
+        add_products(first, d, self.readings.batches(x_GBD))
+        weight_grads = [first, *self.stack.parts(self.readings.gradients)[0]]
+        outputs = [layer.h for layer in layers[:-1]]
         values: dict[str, Tensor] = {}
-        for i in range(len(trace.inputs)):
-            values[f"layer/{i + 1}/grad_activation"] = probes.norms(gradients[i])
-            values[f"layer/{i + 1}/grad_weight"] = probes.norms(gradients[len(trace.inputs) + i])
-        for i, h in enumerate(h.detach() for h in trace.outputs):
+        for i, (g_activation, g_weight) in enumerate(
+            zip([*reversed(flow), d_logits], weight_grads, strict=True), start=1
+        ):
+            values[f"layer/{i}/grad_activation"] = probes.norms(g_activation)
+            values[f"layer/{i}/grad_weight"] = probes.norms(g_weight)
+        for i, h in enumerate(outputs, start=1):
             mean, std = probes.means_stds(h)
-            values |= {f"layer/{i + 1}/mean": mean, f"layer/{i + 1}/std": std}
-            values[f"layer/{i + 1}/saturation"] = probes.saturation(h, self._low_K, self._high_K)
-            values[f"layer/{i + 1}/dead"] = probes.dead_units(h, self._relu_K)
+            values |= {f"layer/{i}/mean": mean, f"layer/{i}/std": std}
+            values[f"layer/{i}/saturation"] = probes.saturation(h, self._low_K, self._high_K)
+            values[f"layer/{i}/dead"] = probes.dead_units(h, self._relu_K)
         low, high, bins = HISTOGRAM_EDGES[0], HISTOGRAM_EDGES[-1], len(HISTOGRAM_EDGES) - 1
-        outputs = trace.outputs if histograms else []
-        return values, [probes.histogram_counts(h.detach(), low, high, bins) for h in outputs]
+        return values, [probes.histogram_counts(h, low, high, bins) for h in outputs if histograms]
 
     def evaluate(self, epoch: int, histograms: bool) -> Evaluation:
         """Every number of this moment in one transfer to the host."""
         values: dict[str, Tensor] = {}
         for name, split in (("train", "train"), ("val", "validation"), ("test", "test")):
             values[f"{name}/loss"], values[f"{name}/accuracy"] = self.score(split)
-        self.mark_diverged(values["train/loss"], self.stack.steps)
+        before_K = self.alive_K.clone()
+        self.keep_finite(values["train/loss"])
+        self.survived_K -= (before_K & ~self.alive_K).long()  # its last step led there
         diagnostics, counts = self.probe(histograms)
         values |= diagnostics
-        table_MK = torch.stack([v.detach().double() for v in values.values()])
+        table_MK = torch.stack([v.double() for v in values.values()])
         table_MK = torch.where(self.alive_K, table_MK, torch.nan)
-        lr_K = self.optimizer.lr_K(min(self.stack.steps, self.total_steps - 1)).double()
+        lr_K = self.optimizer.lr_K(self.stack.t.clamp(max=self.total_steps - 1)).double()
         extra = [c.double().flatten(1).T for c in counts]
-        host = torch.cat([table_MK, lr_K[None], self.diverged_K.double()[None], *extra]).cpu()
+        host = torch.cat([table_MK, lr_K[None], self.first_bad_step().double()[None], *extra]).cpu()
         m = len(values)
         layers = host[m + 2 :].split(len(HISTOGRAM_EDGES) - 1) if counts else ()
         return Evaluation(
             epoch=epoch,
-            step=self.stack.steps,
+            step=int(self.stack.t),
             values=dict(zip([*values, "lr"], host[: m + 1].tolist(), strict=True)),
             diverged=[int(s) for s in host[m + 1].tolist()],
             counts=[h.T.long().tolist() for h in layers],

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from bnsweep import data
 from bnsweep.config import RunConfig
+from bnsweep.dropout import dropout_uniforms
 from bnsweep.model import build
-from bnsweep.stack import dropout_uniforms
 
 
 @dataclass

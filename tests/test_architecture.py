@@ -36,9 +36,9 @@ ROOMS = {
     "records": room("records", not_="torch numpy mlflow hydra", only=set()),
     "data": room("data", not_="mlflow hydra omegaconf", only=NUMERIC),
     "model": room("model", not_="mlflow hydra omegaconf", only=NUMERIC),
-    "stack": room("stack", "optim", not_="data mlflow hydra omegaconf", only=NUMERIC),
+    "stack": room("stack", "dropout", "segment", "passes", "optim", not_="data mlflow hydra omegaconf", only=NUMERIC),
     "probes": room("probes", not_="stack mlflow hydra omegaconf", only=NUMERIC),
-    "train": room("train", "summary", not_="mlflow hydra omegaconf", only=NUMERIC),
+    "train": room("train", "batches", "graph", "summary", not_="mlflow hydra omegaconf", only=NUMERIC),
     "tracking": room(
         *("tracking", "environment", "frame", "mlflow_connect", "mlflow_encode", "mlflow_view"),
         not_="torch hydra data model stack probes train",

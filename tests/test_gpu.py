@@ -6,9 +6,9 @@ import pytest
 import torch
 from test_train import mix
 
-from bnsweep import data
+from bnsweep import data, graph
 from bnsweep.config import DataConfig
-from bnsweep.train import resolve_device, train
+from bnsweep.train import Trainer, resolve_device, train
 
 pytestmark = [
     pytest.mark.gpu,
@@ -27,3 +27,36 @@ def test_cuda_and_cpu_agree(optimizer: str, dtype: str, tolerance: float) -> Non
         for name in ("train/loss", "val/loss", "test/loss", "layer/1/grad_activation", "layer/2/std"):
             assert b.history[name] == pytest.approx(a.history[name], rel=tolerance), name
     assert stack.export(0).linear1.weight.device.type == "cpu"
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
+def test_a_captured_step_gives_the_numbers_of_the_ordinary_one(optimizer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dropout, schedules, several data seeds, a diverging member and evaluations between the epochs included."""
+    digits, device = data.load(DataConfig()), resolve_device("cuda")
+    configs = mix(optimizer)
+    configs[3].lr.value = 1e30  # beyond the range checks
+    captured, _ = train(configs, digits, device)
+    monkeypatch.setattr(graph, "WARM_UP", 10**9)
+    ordinary, _ = train(configs, digits, device)
+    for a, b in zip(captured, ordinary, strict=True):
+        assert (a.status, a.diverged_step) == (b.status, b.diverged_step)
+        assert a.histograms == b.histograms
+        for name, values in b.history.items():
+            assert a.history[name] == pytest.approx(values, rel=1e-10, abs=1e-14, nan_ok=True), name
+
+
+def test_every_step_is_taken_exactly_once() -> None:
+    trainer = Trainer(mix(), data.load(DataConfig()), resolve_device("cuda"))
+    for epoch in range(3):
+        trainer.epoch(epoch)
+    assert int(trainer.stack.t) == 3 * trainer.total_steps // trainer.settings.epochs
+    assert isinstance(trainer._step, graph.ReplayedStep) and trainer._step._captured
+
+
+def test_float32_is_ieee_and_not_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.set_float32_matmul_precision("medium")
+    device = resolve_device("cuda")
+    a = torch.randn(256, 256, generator=torch.Generator().manual_seed(0))
+    exact = a.double() @ a.double()
+    error = ((a.to(device) @ a.to(device)).cpu().double() - exact).abs().max()
+    assert error < 1e-4, "TF32 is off by about 1e-2 here"

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 
 import pytest
 import torch
 from plain_loop import train_plain
 
-from bnsweep import data
+from bnsweep import data, segment
 from bnsweep.config import (
     ActivationConfig,
     BnConfig,
@@ -22,8 +24,10 @@ from bnsweep.config import (
     RunConfig,
     TrainConfig,
 )
+from bnsweep.dropout import dropout_uniforms
+from bnsweep.passes import Passes
 from bnsweep.records import DIVERGED, FINISHED, RunRecord
-from bnsweep.stack import Stack, dropout_uniforms
+from bnsweep.stack import Stack
 from bnsweep.train import Trainer, train
 
 CPU = torch.device("cpu")
@@ -95,33 +99,52 @@ def deviation(config: RunConfig, record: RunRecord, model: torch.nn.Module, digi
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
-@pytest.mark.parametrize("members", [1, 12])
-def test_float64_members_equal_the_ordinary_loop(optimizer: str, members: int, digits: data.Dataset, capsys) -> None:
+@pytest.mark.parametrize(("members", "small"), [(1, segment.SMALL), (12, segment.SMALL), (12, 0)])
+def test_float64_members_equal_the_ordinary_loop(
+    optimizer: str, members: int, small: int, digits: data.Dataset, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segment, "SMALL", small)
     configs = mix(optimizer)
     configs = configs[4:5] if members == 1 else configs
     records, stack = train(configs, digits, CPU)
     models = {stack.positions[k]: stack.export(k) for k in range(len(stack))}
     worst = max(deviation(c, records[i], models[i], digits) for i, c in enumerate(configs))
     with capsys.disabled():
-        print(f"\n{optimizer} K={members}: largest relative deviation {worst:.1e} in 60 steps of float64", end="")
+        bn = "by torch's kernel" if small else "by ours"
+        print(f"\n{optimizer} K={members}, BN {bn}: {worst:.1e} largest relative deviation in 60 float64 steps", end="")
     assert configs[0].total_steps >= 50
     assert worst < 1e-9
 
 
+@pytest.fixture(scope="module")
+def exact_histories(digits: data.Dataset) -> Callable[[str], list[dict[str, list[float]]]]:
+    """The ordinary loop in float64: what float32 rounds."""
+    return cache(lambda optimizer: [train_plain(config, digits).history for config in mix(optimizer)])
+
+
+@pytest.mark.parametrize("small", [segment.SMALL, 0])
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
-def test_float32_losses_stay_within_1e_4(optimizer: str, digits: data.Dataset, capsys) -> None:
+def test_float32_losses_are_as_exact_as_the_ordinary_loops(
+    optimizer: str, small: int, digits: data.Dataset, exact_histories, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within 1e-4 of the ordinary loop, or of float64 within three times its own rounding: ReLU then BN has units with
+    next to no variance, where the ordinary float32 loop itself is off by 5e-4 after 60 steps."""
+    monkeypatch.setattr(segment, "SMALL", small)
     configs = mix(optimizer, "float32")
     records, _ = train(configs, digits, CPU)
-    worst = 0.0
-    for config, record in zip(configs, records, strict=True):
+
+    def distance(a: dict[str, list[float]], b: dict[str, list[float]]) -> float:
+        return max(abs(x - y) for name in ("train/loss", "val/loss") for x, y in zip(a[name], b[name], strict=True))
+
+    worst, rounded = 0.0, 0.0
+    for config, record, exact in zip(configs, records, exact_histories(optimizer), strict=True):
         plain = train_plain(config, digits).history
-        worst = max(worst, *(abs(a - b) for a, b in zip(record.history["val/loss"], plain["val/loss"], strict=True)))
-        worst = max(
-            worst, *(abs(a - b) for a, b in zip(record.history["train/loss"], plain["train/loss"], strict=True))
-        )
+        off, rounding = distance(record.history, plain), distance(plain, exact)
+        worst, rounded = max(worst, off), max(rounded, rounding)
+        assert off < 1e-4 or distance(record.history, exact) < 3 * rounding, config
     with capsys.disabled():
-        print(f"\n{optimizer}: largest loss deviation {worst:.1e} in 60 steps of float32", end="")
-    assert worst < 1e-4
+        print(f"\n{optimizer}: largest loss deviation {worst:.1e} in 60 steps of float32 ", end="")
+        print(f"(the ordinary loop from float64: {rounded:.1e})", end="")
 
 
 def test_a_record_does_not_depend_on_company_or_order(digits: data.Dataset) -> None:
@@ -225,12 +248,12 @@ def test_dropped_units_are_independent_of_layer_step_seed_unit_and_sample() -> N
 
 
 def test_training_uses_batch_statistics_and_evaluation_running_ones(digits: data.Dataset) -> None:
-    stack = Stack([make(("relu", "he", "constant", "before"))], CPU)
-    x = digits.x_ND[:50].double().T
-    running = stack.forward(x)
-    torch.testing.assert_close(running[:, :, :10], stack.forward(x[:, :10]), rtol=1e-12, atol=1e-12)
-    batch = stack.forward(x, stats={})
-    assert not torch.allclose(batch[:, :, :10], stack.forward(x[:, :10], stats={}), rtol=1e-3)
+    passes = Passes(Stack([make(("relu", "he", "constant", "before"))], CPU))
+    x = digits.x_ND[None, :50].double()
+    running = passes.evaluate(x).clone()
+    torch.testing.assert_close(running[:, :, :10], passes.evaluate(x[:, :10]), rtol=1e-12, atol=1e-12)
+    batch = passes.forward(x)[0].clone()
+    assert not torch.allclose(batch[:, :, :10], passes.forward(x[:, :10])[0], rtol=1e-3)
     assert not torch.allclose(batch, running, rtol=1e-3)
 
 

@@ -1,0 +1,178 @@
+"""Forward and backward pass of a stack, written out in place of autograd: nothing is stored that need not be, memory is
+kept from step to step, and the gradient of layer 1's weights is left as two factors for the optimizer to add.
+
+Shapes: K members, G data seeds, B samples, D inputs, H units, C classes. Activations are [K, H, B]: a member's slice
+is contiguous, so segments of members that share an activation or a BN setting are views, BatchNorm runs natively over
+[1, k*H, B], and layer 1 of neighbours that share their batch is one wide matrix product.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bnsweep.dropout import dropout_uniforms
+from bnsweep.segment import Piece, Saved, Segment
+from bnsweep.stack import Stack
+
+
+@dataclass
+class Buffer:
+    full: Tensor
+    """[K, H, B]"""
+    pieces: list[Piece]
+    """Its segments."""
+
+
+class Workspace:
+    """Tensors [K, H, B] by name that keep their memory: fresh memory costs a page fault for every 4 KiB."""
+
+    def __init__(self, stack: Stack, segments: list[Segment]) -> None:
+        self._stack, self._segments = stack, segments
+        self._memory: dict[str, Tensor] = {}
+        self._buffers: dict[tuple[str, int, int], Buffer] = {}
+
+    def __call__(self, name: str, units: int, samples: int) -> Buffer:
+        """Not initialised; valid until the same name is asked for again."""
+        key = name, units, samples
+        buffer = self._buffers.get(key)
+        if buffer is None:
+            size, memory = len(self._stack) * units * samples, self._memory.get(name)
+            if memory is None or len(memory) < size:
+                self._buffers = {key: b for key, b in self._buffers.items() if key[0] != name}
+                memory = torch.empty(size, device=self._stack.device, dtype=self._stack.dtype)
+                self._memory[name] = memory
+            full = memory[:size].view(-1, units, samples)
+            self._buffers[key] = buffer = Buffer(full, [s.piece(full) for s in self._segments])
+        return buffer
+
+
+@dataclass
+class Layer:
+    """What a forward pass leaves of one hidden layer for the backward pass."""
+
+    x: Tensor
+    """What its linear map saw: [G, B, D] in layer 1, then [K, H, B]."""
+    ran: list[tuple[Piece, Piece, Saved]]
+    """Of every segment: activation inputs, activation outputs, what BN saved."""
+    kept: Tensor | None = None
+    """Dropout's factor: 0, or 1 / (1 - rate)."""
+
+    @property
+    def h(self) -> Tensor:
+        """Activation outputs [K, H, B]."""
+        return torch.cat([h.whole for _, h, _ in self.ran])
+
+
+class Passes:
+    """Runs a stack forward and backward. Tensors it returns are valid until its next pass."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self.gradients = stack.like_rest()
+        """What `backward` leaves: gradients of all parameters but the weights of layer 1."""
+        self._weight_grads, self._bias_grads, *_ = stack.parts(self.gradients)
+        self._segments = [Segment(stack, s, self.gradients) for s in stack.bn_segments]
+        self._first = [
+            (s, stack.data_seeds.index(stack.configs[s.start].data_seed), w, b)
+            for s in stack.batch_segments
+            for w, b in [(stack.first[s].flatten(0, 1), stack.biases[0][s].view(-1, 1))]
+        ]
+        """Layer 1 of neighbours that share a batch: members, their batch, weights [k*H, D], biases [k*H, 1]."""
+        self._space = Workspace(stack, self._segments)
+        rates = [c.model.dropout for c in stack.configs]
+        self._dropout_K11 = stack.scalars(lambda c: c.model.dropout).view(-1, 1, 1) if any(rates) else None
+        self._seeds_S = torch.tensor(stack.seeds, device=stack.device)
+
+    def batches(self, x_GBD: Tensor) -> list[tuple[slice, Tensor]]:
+        """Neighbours that share a batch, and that batch [B, D]."""
+        return [(s, x_GBD[g]) for s, g, _, _ in self._first]
+
+    @torch.no_grad()
+    def evaluate(self, x_GBD: Tensor) -> Tensor:
+        """Logits [K, C, B] of the batches x with BN's running statistics (eval mode)."""
+        h, samples = x_GBD, x_GBD.shape[1]
+        for i in range(self.stack.depth):
+            # Two layers take turns in the same memory.
+            z, out, spare, _ = self._buffers(i, i % 2, samples)
+            self._linear(i, h, z.full)
+            for segment, *pieces in zip(self._segments, z.pieces, out.pieces, spare.pieces, strict=True):
+                segment.evaluate(i, *pieces)
+            h = out.full
+        return self._logits(h)
+
+    @torch.no_grad()
+    def forward(self, x_GBD: Tensor, step: Tensor | None = None) -> tuple[Tensor, list[Layer]]:
+        """Logits with the batch's BN statistics, which are left in `stack.batch`, and what `backward` needs (training
+        mode). Units are dropped only where a `step` is given."""
+        h, samples, layers = x_GBD, x_GBD.shape[1], []
+        for i in range(self.stack.depth):
+            z, out, spare, x_hat = self._buffers(i, i, samples)
+            self._linear(i, h, z.full)
+            pieces = zip(z.pieces, out.pieces, spare.pieces, x_hat.pieces, strict=True)
+            layer = Layer(h, [s.forward(i, *p) for s, p in zip(self._segments, pieces, strict=True)])
+            h = out.full
+            if step is not None and self._dropout_K11 is not None:
+                layer.kept = self._kept(i, h, step)
+                h = torch.mul(h, layer.kept, out=self._space(f"dropped{i}", *h.shape[1:]).full)
+            layers.append(layer)
+        layers.append(Layer(h, []))
+        return self._logits(h), layers
+
+    def _buffers(self, i: int, place: int, samples: int) -> tuple[Buffer, Buffer, Buffer, Buffer]:
+        """Of layer i: what the linear map gives, the layer's output, and two for the stages of BN."""
+        shape = self.stack.sizes[i + 1], samples
+        z, out = self._space(f"z{place}", *shape), self._space(f"out{place}", *shape)
+        if not self.stack.has_bn:
+            return z, out, out, out
+        return z, out, self._space(f"spare{place}", *shape), self._space(f"x_hat{place}", *shape)
+
+    def _logits(self, h: Tensor) -> Tensor:
+        logits = self._space("logits", self.stack.sizes[-1], h.shape[-1]).full
+        return self._linear(self.stack.depth, h, logits)
+
+    def _linear(self, i: int, h: Tensor, z: Tensor) -> Tensor:
+        if i > 0:
+            return torch.baddbmm(self.stack.biases[i], self.stack.weights[i], h, out=z)
+        for s, g, w, b in self._first:
+            torch.addmm(b, w, h[g].T, out=z[s].view(-1, z.shape[2]))
+        return z
+
+    def _kept(self, i: int, h: Tensor, step: Tensor) -> Tensor:
+        assert self._dropout_K11 is not None
+        uniform_SHB = dropout_uniforms(self._seeds_S, step, i, h.shape[1], h.shape[2])
+        keep_KHB = uniform_SHB[self.stack.seed_of_K] >= self._dropout_K11
+        return keep_KHB / (1 - self._dropout_K11)
+
+    @torch.no_grad()
+    def backward(self, layers: list[Layer], d_logits: Tensor, flow: list[Tensor] | None = None) -> Tensor:
+        """dL/dz [K, H, B] of layer 1, z being what its linear map gives: its weights' gradient is that times x. All
+        other gradients are left in `gradients`.
+
+        L is the sum of the members' losses, which share no parameter: d_logits is dL/dlogits [K, C, B]. `flow` is
+        filled with dL/da [K, H, B] of the hidden layers, the last one first.
+        """
+        d = d_logits
+        for i in reversed(range(self.stack.depth)):
+            layer, above, w = layers[i], layers[i + 1], self.stack.weights[i + 1]
+            torch.bmm(d, above.x.transpose(1, 2), out=self._weight_grads[i])
+            torch.sum(d, 2, keepdim=True, out=self._bias_grads[i + 1])
+            shape = w.shape[2], d.shape[2]
+            buffer, spare = self._space(f"d{i % 2}", *shape), self._space("d_spare", *shape)
+            d = torch.bmm(w.transpose(1, 2), d, out=buffer.full)
+            if layer.kept is not None:
+                d.mul_(layer.kept)
+            for segment, *pieces, (a, h, saved) in zip(
+                self._segments, buffer.pieces, spare.pieces, layer.ran, strict=True
+            ):
+                segment.activation_backward(i, pieces[0], a, h, saved, pieces[1])
+            if flow is not None:
+                flow.append(d.clone())
+            for segment, *pieces, (_, _, saved) in zip(
+                self._segments, buffer.pieces, spare.pieces, layer.ran, strict=True
+            ):
+                segment.linear_backward(i, pieces[0], saved, pieces[1])
+        torch.sum(d, 2, keepdim=True, out=self._bias_grads[0])
+        return d
