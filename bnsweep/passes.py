@@ -8,6 +8,7 @@ is contiguous, so segments of members that share an activation or a BN setting a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -61,9 +62,9 @@ class Layer:
     """Dropout's factor: 0, or 1 / (1 - rate)."""
 
     @property
-    def h(self) -> Tensor:
-        """Activation outputs [K, H, B]."""
-        return torch.cat([h.whole for _, h, _ in self.ran])
+    def outputs(self) -> list[Tensor]:
+        """Activation outputs [k, H, B] of every segment."""
+        return [h.whole for _, h, _ in self.ran]
 
 
 class Passes:
@@ -147,12 +148,12 @@ class Passes:
         return keep_KHB / (1 - self._dropout_K11)
 
     @torch.no_grad()
-    def backward(self, layers: list[Layer], d_logits: Tensor, flow: list[Tensor] | None = None) -> Tensor:
+    def backward(self, layers: list[Layer], d_logits: Tensor, watch: Callable[[Tensor], None] | None = None) -> Tensor:
         """dL/dz [K, H, B] of layer 1, z being what its linear map gives: its weights' gradient is that times x. All
         other gradients are left in `gradients`.
 
-        L is the sum of the members' losses, which share no parameter: d_logits is dL/dlogits [K, C, B]. `flow` is
-        filled with dL/da [K, H, B] of the hidden layers, the last one first.
+        L is the sum of the members' losses, which share no parameter: d_logits is dL/dlogits [K, C, B]. `watch`
+        sees dL/da [K, H, B] of every hidden layer, from the last one down.
         """
         d = d_logits
         for i in reversed(range(self.stack.depth)):
@@ -168,8 +169,8 @@ class Passes:
                 self._segments, buffer.pieces, spare.pieces, layer.ran, strict=True
             ):
                 segment.activation_backward(i, pieces[0], a, h, saved, pieces[1])
-            if flow is not None:
-                flow.append(d.clone())
+            if watch is not None:
+                watch(d)
             for segment, *pieces, (_, _, saved) in zip(
                 self._segments, buffer.pieces, spare.pieces, layer.ran, strict=True
             ):

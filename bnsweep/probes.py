@@ -26,8 +26,8 @@ def means_stds(h: Tensor) -> tuple[Tensor, Tensor]:
 
 def saturation(h: Tensor, low_K: Tensor, high_K: Tensor) -> Tensor:
     """Share of outputs outside [low, high]; NaN for members whose bounds are NaN."""
-    outside = (h < low_K.view(-1, 1, 1)) | (h > high_K.view(-1, 1, 1))
-    return torch.where(low_K.isnan(), torch.nan, outside.flatten(1).to(h.dtype).mean(1))
+    outside = (h < low_K.view(-1, 1, 1)).logical_or_(h > high_K.view(-1, 1, 1))
+    return torch.where(low_K.isnan(), torch.nan, outside.flatten(1).sum(1).to(h.dtype) / h[0].numel())
 
 
 def dead_units(h: Tensor, is_relu_K: Tensor) -> Tensor:
@@ -38,6 +38,7 @@ def dead_units(h: Tensor, is_relu_K: Tensor) -> Tensor:
 
 def histogram_counts(h: Tensor, low: float, high: float, bins: int) -> Tensor:
     """Counts [K, bins] of outputs in equal bins over [low, high]; values outside, NaN too, go to the end bins."""
-    index = ((h.flatten(1).nan_to_num() - low) * (bins / (high - low))).floor().clamp(0, bins - 1).long()
+    scaled = h.flatten(1).nan_to_num().sub_(low).mul_(bins / (high - low))
+    index = scaled.floor_().clamp_(0, bins - 1).long()
     counts = torch.zeros(len(h), bins, dtype=torch.long, device=h.device)
-    return counts.scatter_add_(1, index, torch.ones_like(index))
+    return counts.scatter_add_(1, index, counts.new_ones(()).expand_as(index))

@@ -17,13 +17,16 @@ from bnsweep.checks import ConfigError
 from bnsweep.config import RunConfig
 from bnsweep.graph import ReplayedStep
 from bnsweep.optim import Optimizer, add_products
-from bnsweep.passes import Passes
+from bnsweep.passes import Layer, Passes
 from bnsweep.records import HISTOGRAM_EDGES, RunRecord
 from bnsweep.stack import Stack
 from bnsweep.summary import Evaluation, record_of
 
-EVALUATION_ELEMENTS = {"cpu": 1_000_000, "cuda": 64_000_000}
+EVALUATION_ELEMENTS = {"cpu": 250_000, "cuda": 16_000_000}
 """Largest activation tensor of an evaluation by device: whole splits pass in pieces, which fit a CPU's cache."""
+
+EVALUATION_SAMPLES = 128
+"""Fewest samples of such a piece: a matrix product with fewer columns is slow."""
 
 
 def resolve_device(name: str) -> torch.device:
@@ -129,7 +132,8 @@ class Trainer:
         loss_K = torch.zeros(len(self.stack), device=rows.device, dtype=torch.float64)
         right_K = torch.zeros_like(loss_K)
         widest = len(self.stack) * max(self.stack.sizes[1:])
-        for rows_GB in rows.split(max(1, EVALUATION_ELEMENTS[rows.device.type] // widest), dim=1):
+        samples = max(EVALUATION_SAMPLES, EVALUATION_ELEMENTS[rows.device.type] // widest)
+        for rows_GB in rows.split(samples, dim=1):
             x_GBD, y_KB = self.batches.take(rows_GB)
             logits = self.readings.evaluate(x_GBD)
             loss_K -= log_probabilities(logits, y_KB)[1].sum(1)
@@ -142,28 +146,37 @@ class Trainer:
         """Diagnostics [K] by metric name on the probe batch, mean loss: batch statistics as in training, but without
         dropout, whose draws would be noise between readings."""
         x_GBD, y_KB = self.batches.take(self.batches.rows["probe"])
-        flow: list[Tensor] = []
         logits, layers = self.readings.forward(x_GBD)
         log_p, _ = log_probabilities(logits, y_KB)
         d_logits = logit_gradients(log_p, y_KB)
-        d = self.readings.backward(layers, d_logits, flow)
+        flow = [probes.norms(d_logits)]
+        d = self.readings.backward(layers, d_logits, lambda d: flow.append(probes.norms(d)))
         first = torch.zeros_like(self.stack.first)
         add_products(first, d, self.readings.batches(x_GBD))
         weight_grads = [first, *self.stack.parts(self.readings.gradients)[0]]
-        outputs = [layer.h for layer in layers[:-1]]
         values: dict[str, Tensor] = {}
-        for i, (g_activation, g_weight) in enumerate(
-            zip([*reversed(flow), d_logits], weight_grads, strict=True), start=1
-        ):
-            values[f"layer/{i}/grad_activation"] = probes.norms(g_activation)
+        for i, (g_activation, g_weight) in enumerate(zip(reversed(flow), weight_grads, strict=True), start=1):
+            values[f"layer/{i}/grad_activation"] = g_activation
             values[f"layer/{i}/grad_weight"] = probes.norms(g_weight)
-        for i, h in enumerate(outputs, start=1):
-            mean, std = probes.means_stds(h)
-            values |= {f"layer/{i}/mean": mean, f"layer/{i}/std": std}
-            values[f"layer/{i}/saturation"] = probes.saturation(h, self._low_K, self._high_K)
-            values[f"layer/{i}/dead"] = probes.dead_units(h, self._relu_K)
+        for i, layer in enumerate(layers[:-1], start=1):
+            values |= {f"layer/{i}/{name}": v for name, v in self._of_outputs(layer).items()}
         low, high, bins = HISTOGRAM_EDGES[0], HISTOGRAM_EDGES[-1], len(HISTOGRAM_EDGES) - 1
-        return values, [probes.histogram_counts(h, low, high, bins) for h in outputs if histograms]
+        counts = [
+            torch.cat([probes.histogram_counts(h, low, high, bins) for h in layer.outputs])
+            for layer in layers[:-1]
+            if histograms
+        ]
+        return values, counts
+
+    def _of_outputs(self, layer: Layer) -> dict[str, Tensor]:
+        """Diagnostics [K] of a hidden layer's activation outputs, segment by segment."""
+        found = []
+        for s, h in zip(self.stack.bn_segments, layer.outputs, strict=True):
+            mean, std = probes.means_stds(h)
+            saturation = probes.saturation(h, self._low_K[s], self._high_K[s])
+            found.append({"mean": mean, "std": std, "saturation": saturation})
+            found[-1]["dead"] = probes.dead_units(h, self._relu_K[s])
+        return {name: torch.cat([values[name] for values in found]) for name in found[0]}
 
     def evaluate(self, epoch: int, histograms: bool) -> Evaluation:
         """Every number of this moment in one transfer to the host."""
