@@ -19,8 +19,9 @@ from bnsweep.identity import identity, numbers, stack_key
 from bnsweep.optim import state_tensors
 from bnsweep.train import EVALUATION_ELEMENTS, Trainer
 
-CACHE_STACK = 96
-"""Runs a stack holds at most on a CPU: more than about that leave its cache and gain nothing."""
+CACHE_BYTES = 16 * 2**20
+"""What a stack works on in one step on a CPU at most, about. Larger stacks leave the caches and gain nothing; much
+smaller ones spend their time between operators, where two threads wait for one another."""
 
 SMALL_STACK = 16
 """Fewer runs than this are not split among cores."""
@@ -63,14 +64,24 @@ class Plan:
 
 def member_bytes(config: RunConfig) -> int:
     """Memory that one more member of a stack takes, estimated from shapes: parameters with optimizer state, and the
-    activations (about 6 tensors a layer with their gradients) of a training batch or the probe batch."""
+    activations of a training batch and of the probe batch."""
+    probe = activation_bytes(config, min(PROBE_SAMPLES, config.data.train_size))
+    return parameter_bytes(config) * state_tensors(config) + activation_bytes(config, config.train.batch_size) + probe
+
+
+def parameter_bytes(config: RunConfig) -> int:
     sizes = config.sizes
     parameters = sum((a + 1) * b for a, b in zip(sizes[:-1], sizes[1:], strict=True)) + 4 * sum(sizes[1:-1])
-    return item_bytes(config) * (parameters * state_tensors(config) + 6 * batch_rows(config) * sum(sizes[1:]))
+    return item_bytes(config) * parameters
+
+
+def activation_bytes(config: RunConfig, samples: int) -> int:
+    """About 6 tensors a layer, with their gradients."""
+    return item_bytes(config) * 6 * samples * sum(config.sizes[1:])
 
 
 def input_bytes(config: RunConfig) -> int:
-    """Memory of one batch of inputs: held once where all members share it, else by every data seed and member."""
+    """Memory of the batches of one data seed."""
     return item_bytes(config) * batch_rows(config) * config.sizes[0]
 
 
@@ -85,8 +96,7 @@ def batch_rows(config: RunConfig) -> int:
 
 def stack_bytes(configs: Sequence[RunConfig]) -> int:
     seeds = len({config.data_seed for config in configs})
-    inputs = 1 if seeds == 1 else seeds + len(configs)
-    return len(configs) * member_bytes(configs[0]) + inputs * input_bytes(configs[0])
+    return len(configs) * member_bytes(configs[0]) + seeds * input_bytes(configs[0])
 
 
 def free_bytes(device: torch.device) -> int:
@@ -114,11 +124,12 @@ def stack_limit(config: RunConfig, runs: int, device: torch.device) -> int:
     says = f"smaller: a run takes about {one / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free"
     check(one <= free, "model.hidden", config.model.hidden, says)
     fixed = 8 * (8 * EVALUATION_ELEMENTS[device.type] + facts.features * (facts.pool + facts.test))
-    each = member_bytes(config) + 2 * input_bytes(config)
+    each = member_bytes(config) + input_bytes(config)
     fits = max(1, int((MEMORY_SHARE * free / workers - fixed) // each))
     limits = [fits, config.sweep.max_stack or fits]
     if device.type == "cpu":
-        limits += [CACHE_STACK, max(SMALL_STACK, math.ceil(runs / workers))]
+        each = parameter_bytes(config) + activation_bytes(config, config.train.batch_size)
+        limits += [max(1, CACHE_BYTES // each), max(SMALL_STACK, math.ceil(runs / workers))]
     return min(limits)
 
 
@@ -140,27 +151,39 @@ def make_plan(configs: Sequence[RunConfig], done: Collection[str], device: torch
         by_shape.setdefault(stack_key(configs[job]), []).append(job)
     stacks: list[list[int]] = []
     for jobs in by_shape.values():
-        stacks += pack(jobs, configs, stack_limit(configs[jobs[0]], len(jobs), device))
+        stacks += pack(jobs, configs, stack_limit(configs[jobs[0]], len(jobs), device), worker_count(device))
     stacks.sort(key=min)
     workers = max(1, min(worker_count(device), len(stacks)))
     largest = max((stack_bytes([configs[job] for job in stack]) for stack in stacks), default=0)
     return Plan(list(configs), identities, set(done) & set(identities), stacks, largest, device, workers)
 
 
-def pack(jobs: Sequence[int], configs: Sequence[RunConfig], limit: int) -> list[list[int]]:
-    """Stacks of at most `limit` jobs. The jobs of one data seed share their batches, hence one wide product in layer
-    1: they are kept together, and seeds are joined only whole."""
+def pack(jobs: Sequence[int], configs: Sequence[RunConfig], limit: int, workers: int = 1) -> list[list[int]]:
+    """Stacks of at most `limit` jobs, about equal, where possible as many as keep all workers busy to the end. The jobs
+    of one data seed share their batches, hence one wide product in layer 1: only a seed that is too large is split."""
     by_seed = sorted(jobs, key=lambda job: configs[job].data_seed)
-    stacks: list[list[int]] = []
+    pieces: list[list[int]] = []
     for _, group in groupby(by_seed, key=lambda job: configs[job].data_seed):
         same = list(group)
         even = math.ceil(len(same) / math.ceil(len(same) / limit))
-        pieces = [same[i : i + even] for i in range(0, len(same), even)]
-        if stacks and len(pieces) == 1 and len(stacks[-1]) + len(same) <= limit:
-            stacks[-1] += same
-        else:
-            stacks += pieces
-    return stacks
+        pieces += [same[i : i + even] for i in range(0, len(same), even)]
+    rounds = math.ceil(len(jobs) / (limit * workers))
+    while workers * rounds < len(pieces):
+        stacks = spread(pieces, workers * rounds)
+        if max(map(len, stacks)) <= limit:
+            return stacks
+        rounds += 1
+    return pieces
+
+
+def spread(pieces: Sequence[list[int]], n: int) -> list[list[int]]:
+    """Neighbouring pieces joined to at most n lists of about equal length."""
+    stacks: list[list[int]] = [[] for _ in range(n)]
+    total, before = sum(map(len, pieces)), 0
+    for piece in pieces:
+        stacks[int((before + len(piece) / 2) * n / total)] += piece
+        before += len(piece)
+    return [stack for stack in stacks if stack]
 
 
 def predicted_seconds(plan: Plan, datasets: Mapping[tuple[str, str], Dataset]) -> float:

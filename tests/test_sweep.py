@@ -238,7 +238,10 @@ def test_a_saved_model_is_the_trained_network(tracking: TrackingConfig) -> None:
 
 def test_stacks_keep_data_seeds_whole_and_shapes_apart(tracking: TrackingConfig) -> None:
     configs = grid(tracking, seeds=5)
-    assert [len(s) for s in pack(range(20), configs, 9)] == [8, 8, 4]
+    assert [len(s) for s in pack(range(20), configs, 9)] == [8, 4, 8]
+    assert [len(s) for s in pack(range(20), configs, 9, workers=2)] == [4, 4, 8, 4]
+    assert [len(s) for s in pack(range(20), configs, 20, workers=2)] == [8, 12], "both workers have something to do"
+    assert [len(s) for s in pack(range(20), configs, 20, workers=8)] == [4] * 5, "no seed is split for it"
     assert [len(s) for s in pack(range(20), configs, 3)] == [2] * 10
     wide = [replace(c, model=ModelConfig([64])) for c in configs]
     plan = make_plan(configs + wide, (), CPU)
