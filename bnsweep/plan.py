@@ -15,11 +15,12 @@ from bnsweep.batches import PROBE_SAMPLES
 from bnsweep.checks import check
 from bnsweep.config import RunConfig
 from bnsweep.data import Dataset
+from bnsweep.graph import WARM_UP
 from bnsweep.identity import identity, numbers, stack_key
 from bnsweep.optim import state_tensors
 from bnsweep.train import EVALUATION_ELEMENTS, Trainer
 
-CACHE_BYTES = 16 * 2**20
+CACHE_BYTES = 32 * 2**20
 """What a stack works on in one step on a CPU at most, about. Larger stacks leave the caches and gain nothing; much
 smaller ones spend their time between operators, where two threads wait for one another."""
 
@@ -211,14 +212,19 @@ def trial(configs: Sequence[RunConfig], dataset: Dataset, device: torch.device) 
         torch.set_num_threads(1)
     trainer, config = Trainer(configs, dataset, device), configs[0]
     rows_GB = trainer.batches.rows["train"][:, : config.train.batch_size]
-    steps = min(TRIAL_STEPS, config.total_steps - 1)
-    trainer.step(rows_GB)  # warms up
-    started = time.perf_counter()
-    for _ in range(steps):
-        trainer.step(rows_GB)
-    stepped = time.perf_counter()
+
+    def steps(n: int) -> float:
+        for _ in range(n):
+            trainer.stack.t.zero_()  # a schedule may be shorter than the trial
+            trainer.step(rows_GB)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter()
+
+    started = steps(WARM_UP + 1)  # a GPU captures in the last of them
+    stepped = steps(TRIAL_STEPS)
     trainer.evaluate(0, histograms=False)
     evaluated = time.perf_counter()
     torch.set_num_threads(threads)
     evaluations = 1 + math.ceil(config.train.epochs / config.train.evaluate_every)
-    return config.total_steps * (stepped - started) / max(steps, 1) + evaluations * (evaluated - stepped)
+    return config.total_steps * (stepped - started) / TRIAL_STEPS + evaluations * (evaluated - stepped)

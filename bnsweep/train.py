@@ -80,11 +80,11 @@ class Trainer:
         names = [c.activation.name for c in self.stack.configs]
         bounds = [probes.SATURATED.get(n, (torch.nan, torch.nan)) for n in names]
         self._low_K, self._high_K = torch.tensor(bounds, device=device, dtype=self.stack.dtype).unbind(1)
-        self._step = ReplayedStep(self.step) if device.type == "cuda" else self.step
+        self.step = ReplayedStep(self._take_step) if device.type == "cuda" else self._take_step
         self._relu_K = torch.tensor([n == "relu" for n in names], device=device)
 
     @torch.no_grad()
-    def step(self, rows_GB: Tensor) -> None:
+    def _take_step(self, rows_GB: Tensor) -> None:
         """One update, on these rows, of every member that is alive; a member whose loss is not finite stops here for
         good."""
         x_GBD, y_KB = self.batches.take(rows_GB)
@@ -123,7 +123,7 @@ class Trainer:
         shuffled = rows.gather(1, torch.stack(orders).to(rows.device))
         for rows_GB in shuffled.split(self.settings.batch_size, dim=1):
             tick()
-            self._step(rows_GB)
+            self.step(rows_GB)
 
     @torch.no_grad()
     def score(self, split: str) -> tuple[Tensor, Tensor]:
