@@ -48,7 +48,7 @@ class KeptRun:
     params: dict[str, str]
     """Empty unless asked for."""
     summary: dict[str, float]
-    """Its single numbers."""
+    """Its single numbers, those that are numbers."""
     datasets: list[dict[str, Any]]
     """Name, digest, source and what the profile says."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
@@ -120,7 +121,8 @@ class ClientBackend:
 
 
 def kept(run: Run, params: bool) -> KeptRun:
-    summary = {key: value for key, value in run.data.metrics.items() if "/" not in key and key not in SERIES}
+    single = {key: value for key, value in run.data.metrics.items() if "/" not in key and key not in SERIES}
+    summary = {key: value for key, value in single.items() if not math.isnan(value)}
     inputs = run.inputs.dataset_inputs if run.inputs else []
     return KeptRun(
         run.info.run_id,

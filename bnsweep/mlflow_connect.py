@@ -6,10 +6,9 @@ import logging
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from bnsweep import mlflow_sqlite
 from bnsweep.checks import ConfigError, check, check_folder
@@ -57,14 +56,14 @@ def sqlite_path(uri: str) -> Path | None:
 
 
 def tables(path: Path, uri: str) -> set[str]:
-    """Table names of a sqlite file, read without changing it; a file that is no database is a ConfigError."""
+    """Table names of a sqlite file; one that is no database is a ConfigError, and is left as it is."""
     try:
         with path.open("rb") as file:
             head = file.read(16)
         check(
             head in (b"", b"SQLite format 3\0"), "tracking.uri", uri, "a sqlite database; this file is something else"
         )
-        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as db:
+        with mlflow_sqlite.opened(path) as db:
             return {name for (name,) in db.execute("select name from sqlite_master where type = 'table'")}
     except (OSError, sqlite3.Error) as error:
         raise ConfigError(f"tracking.uri={uri}: must be a readable sqlite database ({error})") from error
