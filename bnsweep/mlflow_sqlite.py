@@ -13,12 +13,11 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from sys import intern
-from time import time_ns
 from typing import Any
 from urllib.parse import quote
 
 from bnsweep.mlflow_backend import SERIES, KeptRun, NewRun, local_path
-from bnsweep.mlflow_encode import TRAINING, dataset_fields, dataset_of, fill
+from bnsweep.mlflow_encode import TRAINING, dataset_fields, dataset_of, fill, milliseconds
 
 COLUMNS = {
     "experiments": "experiment_id name artifact_location lifecycle_stage creation_time last_update_time workspace",
@@ -83,7 +82,8 @@ class SqliteBackend:
 
     def create(self, runs: Sequence[NewRun]) -> list[str]:
         """Artifacts first: what ends the process in between leaves folders that no run names, never a run without."""
-        ids = [uuid.uuid4().hex for _ in runs]
+        # Ids that begin with the time stand together in every index; random ones cost a page of each index a run.
+        ids = [f"{milliseconds():012x}{uuid.uuid4().hex[12:]}" for _ in runs]
         uris = [f"{self.artifacts.rstrip('/')}/{run_id}/artifacts" for run_id in ids]
         for uri, run in zip(uris, runs, strict=True):
             fill(local_path(uri) or Path(), run.texts, run.files)
@@ -152,7 +152,7 @@ class SqliteBackend:
 
     def end(self, run_id: str, status: str, tags: dict[str, str]) -> None:
         with self._writing() as db:
-            now = time_ns() // 1_000_000
+            now = milliseconds()
             db.execute("update runs set status = ?, end_time = ? where run_uuid = ?", [status, now, run_id])
             insert(db, "tags", ((key, value, run_id) for key, value in tags.items()), REPLACE)
 
