@@ -7,9 +7,11 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -79,17 +81,10 @@ def tables(store: Store) -> dict[str, list[tuple[Any, ...]]]:
                 value = value.replace(key, name)
             return value
 
-        return {
-            table: sorted(
-                (
-                    tuple(plain(v) for v in row)
-                    for row in db.execute(f"select {', '.join(columns.split())} from {table}")
-                ),
-                key=repr,
-            )
-            for table, columns in COLUMNS.items()
-            if table != "experiments"
-        }
+        columns = {table: ", ".join(names.split()) for table, names in COLUMNS.items()}
+        columns["experiments"] = "name, lifecycle_stage, last_update_time - creation_time, workspace"
+        queries = {table: f"select {listed} from {table}" for table, listed in columns.items()}
+        return {t: sorted((tuple(map(plain, row)) for row in db.execute(q)), key=repr) for t, q in queries.items()}
 
 
 def test_both_ways_of_writing_fill_the_same_tables(twins: tuple[Store, Store]) -> None:
@@ -189,6 +184,23 @@ def test_nothing_is_written_to_an_experiment_that_was_deleted_meanwhile(twins: t
     with pytest.raises(RuntimeError, match="is deleted"):
         store.backend.create(RUNS)
     assert tables(store)["runs"] == []
+
+
+def test_writers_take_turns_and_readers_see_whole_batches(twins: tuple[Store, Store]) -> None:
+    store, _ = twins
+    batch, barrier = [new_run(str(i)) for i in range(20)], Barrier(4)
+
+    def write(_: int) -> int:
+        barrier.wait()
+        store.backend.create(batch)
+        seen = len(store.backend.runs("run"))
+        store.backend.create(batch)
+        return seen
+
+    with ThreadPoolExecutor(4) as pool:
+        seen = list(pool.map(write, range(4)))
+    assert all(count > 0 and count % len(batch) == 0 for count in seen)
+    assert len(store.backend.runs("run")) == 8 * len(batch)
 
 
 KILLED = """
