@@ -60,9 +60,13 @@ class Backend(Protocol):
     @property
     def experiment_id(self) -> str: ...
 
+    @property
+    def batch(self) -> int:
+        """How many runs to `create` at once: those that an error or an interrupt can leave unwritten."""
+
     def create(self, runs: Sequence[NewRun]) -> list[str]:
-        """Writes them with everything that belongs to them; returns their ids. An interrupt or an error leaves none
-        that looks as if it were running or finished."""
+        """Writes runs with everything that belongs to them; returns their ids. Whatever ends the writing, no run is
+        left that looks as if it were running, or finished while it is not whole."""
 
     def end(self, run_id: str, status: str, tags: dict[str, str]) -> None:
         """Gives a run its status and further tags; it ended now."""

@@ -22,6 +22,8 @@ PAGE = 5000
 
 
 class ClientBackend:
+    batch = 1
+
     def __init__(self, client: MlflowClient, experiment_id: str):
         self.client, self.experiment_id = client, experiment_id
 

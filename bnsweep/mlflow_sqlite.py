@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from sys import intern
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import quote
 
 from bnsweep.mlflow_backend import SERIES, KeptRun, NewRun, local_path
@@ -75,6 +75,9 @@ def find(path: Path, experiment: str) -> SqliteBackend | None:
 
 @dataclass(frozen=True)
 class SqliteBackend:
+    batch: ClassVar[int] = 100
+    """A transaction of less than a second: interrupts and other processes wait for it."""
+
     path: Path
     experiment_id: str
     artifacts: str
@@ -110,15 +113,12 @@ class SqliteBackend:
     def _insert_runs(
         self, db: sqlite3.Connection, ids: Sequence[str], uris: Sequence[str], runs: Sequence[NewRun]
     ) -> None:
-        insert(
-            db,
-            "runs",
-            (
-                (i, n.name, "UNKNOWN", "", "", "unknown", n.status, n.start, n.end, None, "", "active", uri, experiment)
-                for experiment in [self.experiment_id]
-                for i, uri, n in zip(ids, uris, runs, strict=True)
-            ),
+        here = self.experiment_id
+        rows = (
+            (i, n.name, "UNKNOWN", "", "", "unknown", n.status, n.start, n.end, None, "", "active", uri, here)
+            for i, uri, n in zip(ids, uris, runs, strict=True)
         )
+        insert(db, "runs", rows)
 
     def _insert_values(self, db: sqlite3.Connection, ids: Sequence[str], runs: Sequence[NewRun]) -> None:
         pairs = list(zip(ids, runs, strict=True))

@@ -30,9 +30,6 @@ from bnsweep.train import describe_device, resolve_device, train
 
 log = logging.getLogger(__name__)
 
-LOGGED_TOGETHER = 100
-"""Runs written in one transaction, well under a second: interrupts and other processes wait for it."""
-
 Trained = tuple[list[RunRecord], Stack]
 
 
@@ -144,9 +141,9 @@ class Sweep:
 
     def _log(self, jobs: Sequence[int], records: Sequence[RunRecord], stack: Stack | None) -> None:
         started = time.perf_counter()
-        for first in range(0, len(jobs), LOGGED_TOGETHER):
+        for first in range(0, len(jobs), self.store.batch):
             self.interrupts.check()
-            some = slice(first, first + LOGGED_TOGETHER)
+            some = slice(first, first + self.store.batch)
             with tempfile.TemporaryDirectory() as folder:
                 models: list[Path | None] = [None] * len(jobs[some])
                 if self.settings.save_models and stack is not None:

@@ -95,6 +95,11 @@ class Store:
             if status_of(run) in (FINISHED, DIVERGED)
         }
 
+    @property
+    def batch(self) -> int:
+        """How many runs to log at once."""
+        return self.backend.batch
+
     def log_run(self, config: RunConfig, record: RunRecord, sweep_id: str, model_path: Path | None = None) -> str:
         (run_id,) = self.log_runs([(config, record, model_path)], sweep_id)
         return run_id
