@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,23 @@ NAME_FIELDS = {"activation": "name", "init": "name", "bn": "placement", "data": 
 
 def typed(config: RunConfig) -> dict[str, Any]:
     """The config as plain values; a float that was given as an int is the float it stands for."""
-    tree = asdict(config)
+    tree: dict[str, Any] = {}
     for group in fields(config):
         node = getattr(config, group.name)
-        for f in fields(node) if is_dataclass(node) else ():
-            value = tree[group.name][f.name]
-            if value is not None and str(f.type).startswith("float"):
-                tree[group.name][f.name] = float(value) + 0.0  # -0.0 is 0.0
+        if not is_dataclass(node):
+            tree[group.name] = node
+            continue
+        values = vars(node).copy()
+        for name in float_fields(node.__class__):
+            if values[name] is not None:
+                values[name] = float(values[name]) + 0.0  # -0.0 is 0.0
+        tree[group.name] = values
     return tree
+
+
+@cache
+def float_fields(node: type) -> list[str]:
+    return [f.name for f in fields(node) if str(f.type).startswith("float")]
 
 
 def numbers(config: RunConfig) -> dict[str, Any]:

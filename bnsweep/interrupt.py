@@ -29,7 +29,7 @@ class Interrupts:
         if self.pending:
             raise KeyboardInterrupt
         self.pending = True
-        print("stopping after the run that is being logged; once more to stop at once", file=sys.stderr, flush=True)
+        print("stopping once the runs in hand are logged; once more to stop at once", file=sys.stderr, flush=True)
 
     def check(self) -> None:
         """Raises KeyboardInterrupt if one is pending; called where stopping leaves nothing half-done."""

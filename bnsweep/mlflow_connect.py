@@ -1,4 +1,4 @@
-"""From a tracking URI to a client and an experiment, or one clear line that says what is wrong with the URI."""
+"""From a tracking URI to an experiment's runs, or one clear line that says what is wrong with the URI."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import logging
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
+from bnsweep import mlflow_sqlite
 from bnsweep.checks import ConfigError, check, check_folder
 from bnsweep.config import TrackingConfig
+from bnsweep.mlflow_backend import Backend
+from bnsweep.mlflow_client import ClientBackend
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -25,7 +27,8 @@ PROBE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": 
 
 
 def import_mlflow() -> None:
-    """Five seconds, so only when needed; without telemetry, and without its migrations filling the terminal."""
+    """Five seconds, so only where a store cannot be used without it; without telemetry, and without its migrations
+    filling the terminal."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     import mlflow.store.db.utils
 
@@ -53,14 +56,14 @@ def sqlite_path(uri: str) -> Path | None:
 
 
 def tables(path: Path, uri: str) -> set[str]:
-    """Table names of a sqlite file, read without changing it; a file that is no database is a ConfigError."""
+    """Table names of a sqlite file; one that is no database is a ConfigError, and is left as it is."""
     try:
         with path.open("rb") as file:
             head = file.read(16)
         check(
             head in (b"", b"SQLite format 3\0"), "tracking.uri", uri, "a sqlite database; this file is something else"
         )
-        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as db:
+        with mlflow_sqlite.opened(path) as db:
             return {name for (name,) in db.execute("select name from sqlite_master where type = 'table'")}
     except (OSError, sqlite3.Error) as error:
         raise ConfigError(f"tracking.uri={uri}: must be a readable sqlite database ({error})") from error
@@ -97,9 +100,9 @@ def settings(values: dict[str, str]) -> Iterator[None]:
             os.environ.pop(key, None)
 
 
-def connect(config: TrackingConfig, create: bool) -> tuple[MlflowClient, Experiment, str]:
-    """Client, experiment and resolved URI. With `create` the database and the experiment are made where missing;
-    without, their absence is a ConfigError and nothing is written."""
+def connect(config: TrackingConfig, create: bool) -> tuple[str, Backend]:
+    """The resolved URI and the experiment's runs. With `create` the database and the experiment are made where
+    missing; without, their absence is a ConfigError and nothing is written."""
     uri = resolve(config.uri)
     path = sqlite_path(uri)
     if path is not None:
@@ -107,18 +110,35 @@ def connect(config: TrackingConfig, create: bool) -> tuple[MlflowClient, Experim
     artifacts = artifact_folder(uri)
     if create and artifacts is not None:
         check_folder("artifacts in", artifacts)
+    direct = mlflow_sqlite.find(path, config.experiment) if path is not None else None
+    if direct is not None:
+        return uri, direct
+    client, experiment_id = open_experiment(uri, config.experiment, create)
+    direct = mlflow_sqlite.find(path, config.experiment) if path is not None else None
+    return uri, direct or ClientBackend(client, experiment_id)
+
+
+def open_experiment(uri: str, name: str, create: bool) -> tuple[MlflowClient, str]:
+    path = sqlite_path(uri)
     # A fresh database must be migrated by one process only; the others wait here, then find it done.
     guard = lock(path) if path is not None and create else nullcontext()
     with guard, settings(PROBE):
         try:
-            client, experiment = open_experiment(uri, config.experiment, create)
+            client = client_of(uri)
+            return client, experiment_of(client, uri, name, create).experiment_id
         except ConfigError:
             raise
         except Exception as error:  # MLflow, sqlalchemy, requests and drivers each raise their own
             reason = reason_of(error)
             says = "a reachable MLflow server" if uri.startswith("http") else "a database that MLflow can open"
             raise ConfigError(f"tracking.uri={uri}: must be {says} ({reason})") from error
-    return client, experiment, uri
+
+
+def client_of(uri: str) -> MlflowClient:
+    import_mlflow()
+    from mlflow import MlflowClient
+
+    return MlflowClient(uri)
 
 
 def lock(path: Path) -> AbstractContextManager[object]:
@@ -135,12 +155,10 @@ def reason_of(error: BaseException) -> str:
     return lines[0][:200]
 
 
-def open_experiment(uri: str, name: str, create: bool) -> tuple[MlflowClient, Experiment]:
-    import_mlflow()
-    from mlflow import MlflowClient
+def experiment_of(client: MlflowClient, uri: str, name: str, create: bool) -> Experiment:
     from mlflow.exceptions import MlflowException
 
-    client, artifacts = MlflowClient(uri), artifact_folder(uri)
+    artifacts = artifact_folder(uri)
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
         known = ", ".join(e.name for e in client.search_experiments(max_results=10)) or "none"
@@ -155,7 +173,7 @@ def open_experiment(uri: str, name: str, create: bool) -> tuple[MlflowClient, Ex
     assert experiment is not None
     says = "an experiment that is not deleted (mlflow gc removes it for good, or take another name)"
     check(experiment.lifecycle_stage == "active", "tracking.experiment", name, says)
-    return client, experiment
+    return experiment
 
 
 def artifact_folder(uri: str) -> Path | None:

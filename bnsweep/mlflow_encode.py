@@ -1,28 +1,27 @@
-"""What a run becomes in MLflow: name, tags, metrics, dataset, files; and what its tags, params and metrics mean."""
+"""What a run becomes in MLflow: name, tags, metrics, dataset, files; and what its tags and params mean."""
 
 from __future__ import annotations
 
 import json
 import math
 import shutil
+import time
 from collections.abc import Collection, Iterator
 from dataclasses import asdict, fields
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bnsweep.config import RunConfig
 from bnsweep.environment import environment
-from bnsweep.identity import NAME_FIELDS, identity
+from bnsweep.identity import NAME_FIELDS, identity, numbers
+from bnsweep.mlflow_backend import KeptRun, NewRun
 from bnsweep.records import DIVERGED, FAILED, FINISHED, DatasetInfo, RunRecord
 from bnsweep.schema import GROUPS
 
-if TYPE_CHECKING:
-    from mlflow.entities import DatasetInput, Metric, Run
-
 MISSING = "missing"
-SERIES = ("epoch", "lr")
-"""Metrics along the training whose names have no slash; every other name without one is a single number."""
+TRAINING = ("mlflow.data.context", "training")
+"""The tag with which MLflow says what a dataset was used for."""
 
 
 def run_name(config: RunConfig) -> str:
@@ -54,29 +53,53 @@ def run_tags(config: RunConfig, record: RunRecord, sweep_id: str) -> dict[str, s
     }
 
 
-def metrics_of(record: RunRecord, stamp: int) -> Iterator[Metric]:
-    from mlflow.entities import Metric
+def new_run(config: RunConfig, record: RunRecord, sweep_id: str, model: Path | None = None) -> NewRun:
+    """A run that has just ended."""
+    end = milliseconds()
+    tags = run_tags(config, record, sweep_id) | ({"bnsweep.model": model.name} if model else {})
+    return NewRun(
+        run_name(config),
+        "FAILED" if record.status == FAILED else "FINISHED",
+        end - round(1000 * record.seconds) if math.isfinite(record.seconds) else end,
+        end,
+        tags,
+        {key: str(typed(key, value)) for key, value in numbers(config).items()},
+        list(metrics_of(record)),
+        record.dataset,
+        {"config.yaml": yaml_text(asdict(config)), "record.json": record_text(record)},
+        [model] if model else [],
+    )
 
+
+def milliseconds() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def metrics_of(record: RunRecord) -> Iterator[tuple[str, float, int]]:
+    """Name, value, step. Values that are not finite are left out: MLflow's database turns them into 0 and 1.8e308.
+    A missing value then is missing in every view; `record.json` has null for it."""
+    steps = [int(step) for step in record.history.get("step", ())]
     for name, values in record.history.items():
         if name not in ("step", "epoch"):
-            for step, value in zip(record.history["step"], values, strict=True):
+            for step, value in zip(steps, values, strict=True):
                 if math.isfinite(value):
-                    yield Metric(name, value, stamp, int(step))
+                    yield name, float(value), step
     single = {**record.summary, "seconds": record.seconds}
     if record.diverged_step is not None:
         single["diverged_step"] = record.diverged_step
     for name, value in single.items():
         if math.isfinite(value):
-            yield Metric(name, value, stamp, 0)
+            yield name, float(value), 0
 
 
-def dataset_input(info: DatasetInfo) -> DatasetInput:
-    from mlflow.entities import Dataset, DatasetInput, InputTag
-
+def dataset_fields(info: DatasetInfo) -> tuple[str, str, str]:
+    """What MLflow keeps of a dataset beside name and digest: source type, source, profile."""
     profile = {"samples": info.samples, "features": info.features, "classes": info.classes}
-    source = json.dumps({"uri": info.source})
-    dataset = Dataset(info.name, info.digest, "local", source, profile=json.dumps(profile))
-    return DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
+    return "local", json.dumps({"uri": info.source}), json.dumps(profile)
+
+
+def dataset_of(name: str, digest: str, source: str, profile: str | None) -> dict[str, Any]:
+    return {"name": name, "digest": digest, "source": json.loads(source)["uri"], **json.loads(profile or "{}")}
 
 
 def record_text(record: RunRecord) -> str:
@@ -109,15 +132,11 @@ def fill(folder: Path, texts: dict[str, str], files: Collection[Path]) -> None:
         shutil.copyfile(file, folder / file.name)
 
 
-def status_of(run: Run) -> str:
+def status_of(run: KeptRun) -> str:
     """The record's status once the run was written to its end, else missing."""
-    status = str(run.data.tags.get("bnsweep.status", MISSING))
+    status = run.tags.get("bnsweep.status", MISSING)
     complete = {"FINISHED": (FINISHED, DIVERGED), "FAILED": (FAILED,)}
-    return status if status in complete.get(run.info.status, ()) else MISSING
-
-
-def summary_of(run: Run) -> dict[str, float]:
-    return {key: value for key, value in run.data.metrics.items() if "/" not in key and key not in SERIES}
+    return status if status in complete.get(run.status, ()) else MISSING
 
 
 @cache

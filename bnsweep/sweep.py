@@ -11,7 +11,6 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
@@ -19,7 +18,6 @@ import torch
 from bnsweep import data
 from bnsweep.checks import ConfigError, check_folder
 from bnsweep.config import DataConfig, RunConfig, SweepConfig, TrackingConfig
-from bnsweep.identity import identity, numbers
 from bnsweep.interrupt import Interrupts
 from bnsweep.outcome import Outcome, Result, describe_ledger
 from bnsweep.plan import Plan, check_memory, make_plan, predicted_seconds
@@ -143,26 +141,28 @@ class Sweep:
 
     def _log(self, jobs: Sequence[int], records: Sequence[RunRecord], stack: Stack | None) -> None:
         started = time.perf_counter()
-        with tempfile.TemporaryDirectory() as folder:
-            for place, (job, record) in enumerate(zip(jobs, records, strict=True)):
-                self.interrupts.check()
-                config = self.plan.configs[job]
-                model = None
-                if self.settings.save_models and stack is not None and record.status == FINISHED:
-                    model = save_model(stack, place, Path(folder))
-                run_id = self._log_run(config, record, model)
-                name = self.plan.identities[job]
-                self.outcomes[name] = Outcome(record.status, record.summary, record.reason, run_id)
+        for first in range(0, len(jobs), self.store.batch):
+            self.interrupts.check()
+            some = slice(first, first + self.store.batch)
+            with tempfile.TemporaryDirectory() as folder:
+                models: list[Path | None] = [None] * len(jobs[some])
+                if self.settings.save_models and stack is not None:
+                    models = save_models(stack, records[some], first, Path(folder))
+                configs = [self.plan.configs[job] for job in jobs[some]]
+                run_ids = self._log_runs(list(zip(configs, records[some], models, strict=True)))
+            for job, record, run_id in zip(jobs[some], records[some], run_ids, strict=True):
+                outcome = Outcome(record.status, record.summary, record.reason, run_id)
+                self.outcomes[self.plan.identities[job]] = outcome
                 self.progress.end(record.status)
         self._logging.append(time.perf_counter() - started)
 
-    def _log_run(self, config: RunConfig, record: RunRecord, model: Path | None) -> str:
-        """Tries twice: a store that is busy for a moment should not cost a trained run."""
+    def _log_runs(self, runs: Sequence[tuple[RunConfig, RunRecord, Path | None]]) -> list[str]:
+        """Tries twice: a store that is busy for a moment should not cost trained runs."""
         try:
-            return self.store.log_run(config, record, self.settings.id, model)
+            return self.store.log_runs(runs, self.settings.id)
         except Exception:
-            log.exception("logging a run failed; trying once more")
-            return self.store.log_run(config, record, self.settings.id, model)
+            log.exception("logging %d runs failed; trying once more", len(runs))
+            return self.store.log_runs(runs, self.settings.id)
 
     @property
     def seconds(self) -> dict[str, float]:
@@ -174,13 +174,19 @@ class Sweep:
         return {"planned": self.plan.runs, **{s: counts[s] for s in ("finished", "diverged", "failed")}}
 
 
-def save_model(stack: Stack, place: int, folder: Path) -> Path:
-    """`model.safetensors` of the run at `place` among the stack's jobs; `model.build(config)` takes its state dict."""
+def save_models(stack: Stack, records: Sequence[RunRecord], first: int, folder: Path) -> list[Path | None]:
+    """`model.safetensors` of each run that finished, a folder each; `model.build(config)` takes its state dict. The
+    records are those from place `first` on among the stack's jobs."""
     from safetensors.torch import save_file
 
-    path = folder / "model.safetensors"
-    save_file(stack.export(stack.positions.index(place)).state_dict(), path)
-    return path
+    paths: list[Path | None] = []
+    for place, record in enumerate(records, first):
+        path = folder / str(place) / "model.safetensors" if record.status == FINISHED else None
+        if path is not None:
+            path.parent.mkdir()
+            save_file(stack.export(stack.positions.index(place)).state_dict(), path)
+        paths.append(path)
+    return paths
 
 
 def standing(done: dict[str, Done], settings: SweepConfig) -> dict[str, Done]:
@@ -222,7 +228,7 @@ def run_sweep(
     print(describe(plan), flush=True)
     store.mark_stale({plan.identities[job] for stack in plan.stacks for job in stack})
     if keep_plan:
-        store.open_sweep(manifest_of([*earlier, *configs], settings.id, command))
+        store.open_sweep(Manifest.of([*earlier, *configs], settings.id, command))
     sweep = Sweep(plan, store, datasets, done)
     try:
         with sweep.interrupts:
@@ -235,9 +241,3 @@ def run_sweep(
         store.write_view(settings.id)
     outcomes = [sweep.outcomes[name] for name in plan.identities]
     return Result(settings, tracking, outcomes, ended, store.view_url(), sweep.seconds)
-
-
-def manifest_of(configs: Sequence[RunConfig], sweep_id: str, command: str) -> Manifest:
-    planned = {identity(config): config for config in configs}
-    rows = [{"identity": name, **numbers(config)} for name, config in planned.items()]
-    return Manifest(sweep_id, command, datetime.now(UTC).isoformat(timespec="seconds"), rows)

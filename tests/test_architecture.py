@@ -40,7 +40,8 @@ ROOMS = {
     "probes": room("probes", not_="stack mlflow hydra omegaconf", only=NUMERIC),
     "train": room("train", "batches", "graph", "summary", not_="mlflow hydra omegaconf", only=NUMERIC),
     "tracking": room(
-        *("tracking", "environment", "frame", "mlflow_connect", "mlflow_encode", "mlflow_view"),
+        *("tracking", "environment", "frame", "mlflow_backend", "mlflow_client", "mlflow_connect"),
+        *("mlflow_encode", "mlflow_sqlite", "mlflow_view"),
         not_="torch hydra data model stack probes train",
     ),
     "sweep": room("sweep", "interrupt", "outcome", "plan", "progress", not_="hydra"),

@@ -29,6 +29,8 @@ from bnsweep.config import (
     TrainConfig,
 )
 from bnsweep.identity import identity
+from bnsweep.mlflow_client import ClientBackend
+from bnsweep.mlflow_sqlite import SqliteBackend
 from bnsweep.model import build
 from bnsweep.outcome import Result
 from bnsweep.plan import make_plan, member_bytes, pack
@@ -197,16 +199,47 @@ def test_an_interrupt_does_not_wait_for_an_evaluation(tracking: TrackingConfig) 
 
 
 def test_a_log_that_fails_once_is_tried_again(tracking: TrackingConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    write, calls = Store._write, [0]
+    write, calls = Store.log_runs, [0]
 
-    def fails_once(self: Store, *arguments: object) -> None:
+    def fails_once(self: Store, *arguments: object) -> list[str]:
         calls[0] += 1
         if calls[0] == 2:
             raise OSError("busy")
+        return write(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Store, "log_runs", fails_once)
+    assert [o.status for o in done(grid(tracking, max_stack=2)).outcomes] == ["finished"] * 8
+    assert calls[0] == 5
+
+
+def test_a_stack_larger_than_a_batch_is_logged_whole(tracking: TrackingConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SqliteBackend, "batch", 3)
+    configs = grid(tracking, save_models=True)
+    result = done(configs)
+    assert [o.status for o in result.outcomes] == ["finished"] * 8
+    runs = Store.open(tracking).load("a").runs
+    assert list(runs["identity"]) == [identity(config) for config in configs]
+    assert list(runs["run_id"]) == [o.run_id for o in result.outcomes]
+    assert done(renamed(configs, "b")).trained == 0, "every run kept its network"
+
+
+def test_a_run_that_a_server_refuses_once_is_written_once(
+    tracking: TrackingConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, calls = ClientBackend._write, [0]
+
+    def fails_once(self: ClientBackend, *arguments: object) -> None:
+        calls[0] += 1
+        if calls[0] == 4:
+            raise OSError("busy")
         write(self, *arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Store, "_write", fails_once)
+    monkeypatch.setattr("bnsweep.mlflow_sqlite.find", lambda path, experiment: None)
+    monkeypatch.setattr(ClientBackend, "_write", fails_once)
     assert [o.status for o in done(grid(tracking)).outcomes] == ["finished"] * 8
+    store = Store.open(tracking)
+    assert len(store.backend.runs("run", "FINISHED")) == 8
+    assert len(store.backend.runs("run", "KILLED")) == 1
 
 
 def test_settings_of_the_sweep_must_agree(tracking: TrackingConfig) -> None:

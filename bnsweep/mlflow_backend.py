@@ -1,0 +1,97 @@
+"""What passes between this project and an MLflow store, whichever way it is reached."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from bnsweep.records import DatasetInfo
+
+SERIES = ("epoch", "lr")
+"""Metrics along the training whose names have no slash; every other name without one is a single number."""
+
+
+@dataclass(frozen=True)
+class NewRun:
+    """A run that is over, as it is to stand in MLflow."""
+
+    name: str
+    status: str
+    """MLflow's: FINISHED, FAILED or KILLED."""
+    start: int
+    """Milliseconds since 1970; the time of every metric too."""
+    end: int
+    tags: dict[str, str]
+    params: dict[str, str] = field(default_factory=dict)
+    metrics: Sequence[tuple[str, float, int]] = ()
+    """Name, value, step."""
+    dataset: DatasetInfo | None = None
+    texts: dict[str, str] = field(default_factory=dict)
+    """Artifacts: file name -> content."""
+    files: Collection[Path] = ()
+    """Artifacts that are files already."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptRun:
+    """A run as it stands in MLflow, without the course of its metrics."""
+
+    run_id: str
+    status: str
+    start: int
+    artifact_uri: str
+    tags: dict[str, str]
+    params: dict[str, str]
+    """Empty unless asked for."""
+    summary: dict[str, float]
+    """Its single numbers, those that are numbers."""
+    datasets: list[dict[str, Any]]
+    """Name, digest, source and what the profile says."""
+
+
+class Backend(Protocol):
+    """The runs of one experiment. `ClientBackend` goes through MLflow's public API, `SqliteBackend` does the same to a
+    database file directly, many times faster; tests hold one against the other."""
+
+    @property
+    def experiment_id(self) -> str: ...
+
+    @property
+    def batch(self) -> int:
+        """How many runs to `create` at once: those that an error or an interrupt can leave unwritten."""
+
+    def create(self, runs: Sequence[NewRun]) -> list[str]:
+        """Writes runs with everything that belongs to them; returns their ids. Whatever ends the writing, no run is
+        left that looks as if it were running, or finished while it is not whole."""
+
+    def end(self, run_id: str, status: str, tags: dict[str, str]) -> None:
+        """Gives a run its status and further tags; it ended now."""
+
+    def tag_runs(self, run_ids: Sequence[str], key: str, value: str) -> None: ...
+
+    def tag_experiment(self, key: str, value: str) -> None: ...
+
+    def runs(
+        self,
+        kind: str,
+        status: str | None = None,
+        tag: tuple[str, str, str] | None = None,
+        limit: int | None = None,
+        params: bool = False,
+    ) -> list[KeptRun]:
+        """Runs of that `bnsweep.kind`, newest first; `tag` is a key, `=` or `!=`, and a value."""
+
+    def metric_names(self, run_ids: Sequence[str]) -> set[str]: ...
+
+    def artifact(self, run: KeptRun, name: str) -> Path:
+        """A local file; it may be missing."""
+
+
+def local_path(uri: str) -> Path | None:
+    """The folder of an artifact URI where it is one of this machine."""
+    parts = urlsplit(uri)
+    return Path(url2pathname(parts.path)) if parts.scheme in ("", "file") else None
