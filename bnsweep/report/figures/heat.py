@@ -18,7 +18,6 @@ from bnsweep.report.figures.facets import same
 from bnsweep.report.figures.style import INK, LETTER, Sheet, panels, to_svg
 from bnsweep.report.figures.types import Drawing, Scene
 from bnsweep.report.grid import level_text, levels
-from bnsweep.report.metrics import scored
 
 MOST = 8
 
@@ -73,8 +72,7 @@ def caption(scene: Scene, tall: str, rest: Sequence[str]) -> str:
 
 
 def cell_means(scene: Scene) -> NDArray[np.float64]:
-    score_ALN = scene.grid.gather(scored(scene.grid.runs, scene.metric), scene.grid.run_ALN)
-    return np.array([[mean(cell) for cell in arm] for arm in score_ALN])
+    return np.asarray(mean(np.moveaxis(scene.grid.scores(scene.metric, scene.grid.run_ALN), 2, 0)))
 
 
 def mean(values: NDArray[np.float64]) -> Any:

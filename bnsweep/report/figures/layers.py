@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.patches import StepPatch
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from bnsweep.records import HISTOGRAM_EDGES
 from bnsweep.report.figures.curves import label_edges
@@ -56,7 +58,7 @@ def gradient_flow(scene: Scene) -> Drawing | None:
         ax.set_xticks(range(layers), [*map(str, range(1, layers)), "out"])
         ax.yaxis.set_major_locator(LogLocator(numticks=6))
         ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
-        ax.yaxis.set_minor_formatter(NullFormatter())
+        ax.yaxis.set_minor_locator(NullLocator())
     label_edges(axes, "layer", "‖∂L/∂a‖")
     ends_key = [Line2D([], [], color=INK, ls=":", label="at the start"), Line2D([], [], color=INK, label="at the end")]
     legend(figure, scene, ends_key, markers=True)
@@ -96,5 +98,5 @@ def activation_histograms(scene: Scene) -> Drawing | None:
 def outline(ax: Axes, counts: np.ndarray[tuple[int, ...], np.dtype[np.float64]], k: int) -> None:
     if counts.sum() > 0:
         share = counts / counts.sum()
-        ax.stairs(share, HISTOGRAM_EDGES, color=SERIES[k], lw=1.4, fill=False)
-        ax.stairs(share, HISTOGRAM_EDGES, color=SERIES[k], alpha=0.12, fill=True)
+        # The limits are set: ax.stairs would measure every outline for them.
+        ax.add_artist(StepPatch(share, HISTOGRAM_EDGES, ec=SERIES[k], fc=to_rgba(SERIES[k], 0.12), lw=1.4))
