@@ -51,6 +51,13 @@ def levels(runs: pd.DataFrame, factor: str) -> list[Any]:
     return sorted(values, key=lambda v: (known.get(v, len(known)), str(v)))
 
 
+def spread(count: int, most: int) -> list[int]:
+    """All of `count` places, or `most` of them at even distances, the first and the last among them."""
+    if count <= most:
+        return list(range(count))
+    return [round(i * (count - 1) / (most - 1)) for i in range(most)]
+
+
 def swept_factors(runs: pd.DataFrame) -> list[str]:
     """Factors with at least two levels.
 
