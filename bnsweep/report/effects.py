@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from bnsweep.report import resample
 from bnsweep.report.grid import Grid, level_text, levels
-from bnsweep.report.metrics import Metric, scored
+from bnsweep.report.metrics import Metric
 from bnsweep.report.ranking import View, common_bundles
 
 COLUMNS = ["factor", "level", "score", "low", "high", "behind", "behind_low", "behind_high", "cells", "n_seeds"]
@@ -17,7 +17,7 @@ COLUMNS = ["factor", "level", "score", "low", "high", "behind", "behind_low", "b
 def main_effects(grid: Grid, view: View, metric: Metric) -> pd.DataFrame:
     """One row a level of each factor. Arm factors over the ranked arms at their best learning rates; the learning
     rate over all arms that have every setting. `behind` is the paired difference to the factor's best level."""
-    score_AN = grid.gather(scored(grid.runs, metric), view.run_AN)
+    score_AN = grid.scores(metric, view.run_AN)
     arms = grid.arms.loc[view.arms].reset_index(drop=True)
     parts = [arm_effect(arms, score_AN, view, f, grid, metric) for f in grid.arm_factors]
     parts.append(lr_effect(grid, metric))
@@ -38,7 +38,10 @@ def arm_effect(
     if len(names) < 2 or at.empty or score_AN.shape[1] == 0:
         return pd.DataFrame(columns=COLUMNS)
     cells_KC = at.to_numpy().T
-    level_K, draw_RK = score_AN.mean(axis=1)[cells_KC].mean(axis=1), view.draw_RA[:, cells_KC].mean(axis=2)
+    level_K = score_AN.mean(axis=1)[cells_KC].mean(axis=1)
+    draw_RK = np.empty((len(view.draw_RA), len(names)))
+    for draws in resample.blocks(len(draw_RK), cells_KC.size):
+        draw_RK[draws] = view.draw_RA[draws][:, cells_KC].mean(axis=2)
     table = level_rows([level_text(factor, v) or "–" for v in names], level_K, draw_RK, score_AN.shape[1], metric)
     return table.assign(factor=factor, cells=len(at))[COLUMNS]
 
@@ -46,7 +49,7 @@ def arm_effect(
 def lr_effect(grid: Grid, metric: Metric) -> pd.DataFrame:
     if len(grid.lrs) < 2:
         return pd.DataFrame(columns=COLUMNS)
-    score_ALN = grid.gather(scored(grid.runs, metric), grid.run_ALN)
+    score_ALN = grid.scores(metric, grid.run_ALN)
     arms, bundles = common_bundles(np.asarray(~np.isnan(score_ALN).any(axis=1)))
     if not arms:
         return pd.DataFrame(columns=COLUMNS)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 
 from bnsweep import config, datasets
 from bnsweep.identity import NAME_FIELDS
+from bnsweep.records import DIVERGED, FINISHED
+from bnsweep.report.metrics import Metric, scored
 from bnsweep.schema import known_keys
 
 ORDER: dict[str, tuple[str, ...]] = {
@@ -46,6 +49,13 @@ def levels(runs: pd.DataFrame, factor: str) -> list[Any]:
         return sorted(values)
     known = {name: i for i, name in enumerate(ORDER.get(factor, ()))}
     return sorted(values, key=lambda v: (known.get(v, len(known)), str(v)))
+
+
+def spread(count: int, most: int) -> list[int]:
+    """All of `count` places, or `most` of them at even distances, the first and the last among them."""
+    if count <= most:
+        return list(range(count))
+    return [round(i * (count - 1) / (most - 1)) for i in range(most)]
 
 
 def swept_factors(runs: pd.DataFrame) -> list[str]:
@@ -106,10 +116,25 @@ class Grid:
     fixed: dict[str, Any] = field(default_factory=dict)
     """Settings that all runs (to which they apply) share."""
 
-    def gather(self, values: pd.Series[Any], rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Numbers of the runs at `rows`, NaN at -1."""
-        found = values.to_numpy(float)[rows] if len(values) else np.full(rows.shape, math.nan)
-        return np.where(rows >= 0, found, math.nan)
+    @cached_property
+    def finished(self) -> NDArray[np.bool_]:
+        """Of each run."""
+        return (self.runs["status"] == FINISHED).to_numpy(bool)
+
+    @cached_property
+    def diverged(self) -> NDArray[np.bool_]:
+        """Of each run."""
+        return (self.runs["status"] == DIVERGED).to_numpy(bool)
+
+    def scores(self, metric: Metric, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Scores of the runs at `rows`, NaN at -1."""
+        if metric.name not in self._scores:
+            self._scores[metric.name] = np.asarray(scored(self.runs, metric), dtype=np.float64)
+        return np.where(rows >= 0, self._scores[metric.name][rows], math.nan)
+
+    @cached_property
+    def _scores(self) -> dict[str, NDArray[np.float64]]:
+        return {}
 
 
 def read_grid(runs: pd.DataFrame) -> Grid:
@@ -123,7 +148,7 @@ def read_grid(runs: pd.DataFrame) -> Grid:
     lr_of, lrs = combinations(runs, lr_factors, "lr")
     bundle_of, bundles, crossed = bundle_codes(runs)
     run_ALN = np.full((len(arms), len(lrs), len(bundles)), -1, dtype=np.int64)
-    order = np.lexsort((runs.index, ~runs["status"].isin(["finished", "diverged"])))[::-1]  # results win over holes
+    order = np.lexsort((runs.index, ~runs["status"].isin([FINISHED, DIVERGED])))[::-1]  # results win over holes
     run_ALN[arm_of[order], lr_of[order], bundle_of[order]] = order
     fixed = {f: levels(runs, f)[0] for f in factor_columns(runs) if f not in swept and levels(runs, f)}
     doubles = len(runs) - int((run_ALN >= 0).sum())

@@ -6,16 +6,18 @@ out with the reason in its `note`, never compared on fewer.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bnsweep.records import DIVERGED, FINISHED
 from bnsweep.report import resample
 from bnsweep.report.grid import Grid
-from bnsweep.report.metrics import METRICS, Metric, column, scored
+from bnsweep.report.metrics import METRICS, Metric, column
 
 BEST = "best lr"
 Rows = NDArray[np.int64]
@@ -50,81 +52,80 @@ def common_bundles(whole_AN: NDArray[np.bool_]) -> tuple[list[int], list[int]]:
     While the arms share less than half of all bundles (or none), the arm with the fewest is left out: one broken arm
     must not take the seeds away from the others.
     """
-    arms = [a for a in range(len(whole_AN)) if whole_AN[a].any()]
-    while arms:
-        common = whole_AN[arms].all(axis=0)
-        if common.any() and 2 * common.sum() >= whole_AN.shape[1]:
-            return arms, [int(i) for i in np.flatnonzero(common)]
-        if len(arms) == 1:
-            return arms, [int(i) for i in np.flatnonzero(whole_AN[arms[0]])]
-        arms.remove(min(arms, key=lambda a: (whole_AN[a].sum(), -a)))
-    return [], []
+    seeds_A = whole_AN.sum(axis=1)
+    order = np.lexsort((-np.arange(len(whole_AN)), seeds_A))  # who is left out first; of equals the last
+    order = order[seeds_A[order] > 0]
+    if not len(order):
+        return [], []
+    common_AN = np.logical_and.accumulate(whole_AN[order][::-1])[::-1]  # what an arm shares with all after it
+    shared_A = common_AN.sum(axis=1)
+    enough = (shared_A > 0) & (2 * shared_A >= whole_AN.shape[1])
+    first = int(np.argmax(enough)) if enough.any() else len(order) - 1
+    return sorted(int(a) for a in order[first:]), [int(i) for i in np.flatnonzero(common_AN[first])]
 
 
 def dropped_notes(whole_AN: NDArray[np.bool_], arms: list[int], why: str) -> dict[int, str]:
-    n = whole_AN.shape[1]
-    return {
-        a: f"not ranked: {int(whole_AN[a].sum())} of {n} seeds {why}" for a in range(len(whole_AN)) if a not in arms
-    }
+    n, ranked = whole_AN.shape[1], set(arms)
+    counts = whole_AN.sum(axis=1)
+    return {a: f"not ranked: {counts[a]} of {n} seeds {why}" for a in range(len(whole_AN)) if a not in ranked}
 
 
 def best_lr_view(grid: Grid, metric: Metric) -> View:
     """Each arm in each bundle at the learning rate that the other bundles choose on the same validation metric."""
-    score_ALN = grid.gather(scored(grid.runs, metric), grid.run_ALN)
+    score_ALN = grid.scores(metric, grid.run_ALN)
     planned_AL = np.any(grid.run_ALN >= 0, axis=2)
     whole_AN = np.all(~np.isnan(score_ALN) | ~planned_AL[:, :, None], axis=1)
     arms, bundles = common_bundles(whole_AN)
+    score_ALN = score_ALN[arms][:, :, bundles]
     run_AN = np.full((len(arms), len(bundles)), -1, dtype=np.int64)
-    count_RN = resample.bundle_counts(len(bundles))
-    draw_RA = np.empty((len(count_RN), len(arms)))
     lr, share = {}, {}
     for i, a in enumerate(arms):
-        chosen, lr[a] = resample.cross_fit(score_ALN[a][:, bundles], metric.sign)
+        chosen, lr[a] = resample.cross_fit(score_ALN[i], metric.sign)
         if len(grid.lrs) > 1:
             share[a] = float(np.mean(chosen == lr[a]))
         run_AN[i] = grid.run_ALN[a, chosen, bundles]
-        draw_RA[:, i] = resample.bootstrap_cross_fit(score_ALN[a][:, bundles], metric.sign, count_RN)
+    draw_RA = resample.bootstrap_cross_fit(score_ALN, metric.sign, resample.bundle_counts(len(bundles)))
     notes = dropped_notes(whole_AN, arms, "have a result at every planned learning rate")
     return View(BEST, arms, bundles, run_AN, draw_RA, notes, lr, share)
 
 
-def fixed_lr_views(grid: Grid, metric: Metric) -> list[View]:
+def fixed_lr_views(grid: Grid, metric: Metric) -> Iterator[View]:
     """Every arm at one learning rate, for each; none where only one was swept."""
-    score_ALN = grid.gather(scored(grid.runs, metric), grid.run_ALN)
-    views = []
+    score_ALN = grid.scores(metric, grid.run_ALN)
     for l in range(len(grid.lrs) if len(grid.lrs) > 1 else 0):
         whole_AN = ~np.isnan(score_ALN[:, l])
         arms, bundles = common_bundles(whole_AN)
         notes = dropped_notes(whole_AN, arms, "have a result")
         run_AN = grid.run_ALN[np.ix_(arms, [l], bundles)][:, 0]
         draw_RA = resample.bootstrap_means(score_ALN[arms, l][:, bundles], resample.bundle_counts(len(bundles)))
-        views.append(View(grid.lrs["lr"][l], arms, bundles, run_AN, draw_RA, notes, dict.fromkeys(arms, l), {}))
-    return views
+        yield View(grid.lrs["lr"][l], arms, bundles, run_AN, draw_RA, notes, dict.fromkeys(arms, l), {})
 
 
 def rank(grid: Grid, view: View, metric: Metric) -> pd.DataFrame:
     """One row an arm, the best first, the unranked last with the reason in `note`."""
-    score_AN = grid.gather(scored(grid.runs, metric), view.run_AN)
-    table = grid.arms.loc[view.arms].reset_index(drop=True)
+    columns = score_columns(grid.scores(metric, view.run_AN), view, metric) | beside_columns(grid, view, metric)
+    arms = grid.arms.loc[view.arms]
+    order = np.lexsort((pd.factorize(arms["arm"], sort=True)[0], columns["rank"]))
+    beside = pd.DataFrame(columns, index=arms.index)
+    table = pd.concat([arms, beside], axis=1).iloc[order].assign(note="")
+    if view.dropped:
+        rest = grid.arms.loc[list(view.dropped)].assign(note=list(view.dropped.values()))
+        table = pd.concat([table, rest])
     table.insert(0, "view", view.name)
-    table = pd.concat([table, score_columns(score_AN, view, metric), beside_columns(grid, view, metric)], axis=1)
-    table["note"] = ""
-    table = table.sort_values(["rank", "arm"], kind="stable")
-    rest = grid.arms.loc[list(view.dropped)].assign(view=view.name, note=list(view.dropped.values()))
-    return pd.concat([table, rest], ignore_index=True) if len(rest) else table.reset_index(drop=True)
+    return table.reset_index(drop=True)
 
 
-def score_columns(score_AN: NDArray[np.float64], view: View, metric: Metric) -> pd.DataFrame:
+def score_columns(score_AN: NDArray[np.float64], view: View, metric: Metric) -> dict[str, NDArray[Any]]:
     """score, its interval, rank and rank interval, tied group, and the paired comparison with the top arm."""
     arms, n = score_AN.shape
-    out = pd.DataFrame({"score": score_AN.mean(axis=1) if n else []}, index=range(arms), dtype=float)
-    out["rank"] = resample.ranks(metric.sign * out["score"].to_numpy())[0]
+    score = score_AN.mean(axis=1) if n else np.full(arms, np.nan)
+    goodness = metric.sign * score
+    out: dict[str, NDArray[Any]] = {"score": score, "rank": resample.ranks(goodness)[0]}
     for name in ("low", "high", "rank_low", "rank_high", "behind", "behind_low", "behind_high", "p", "p_holm"):
-        out[name] = np.nan
-    out["group"] = 0
+        out[name] = np.full(arms, np.nan)
+    out["group"] = np.zeros(arms, dtype=np.int64)
     if arms == 0 or n < 2:
         return out
-    goodness = metric.sign * out["score"].to_numpy()
     half_AA = resample.paired_half_width(view.draw_RA, n)
     out["low"], out["high"] = resample.mean_interval(view.draw_RA, n)
     out["rank_low"], out["rank_high"] = resample.rank_interval(metric.sign * view.draw_RA, n)
@@ -136,48 +137,57 @@ def score_columns(score_AN: NDArray[np.float64], view: View, metric: Metric) -> 
         p = resample.sign_flip_p(metric.sign * (score_AN[top] - score_AN))
         p[top] = np.nan
         out["p"], out["p_holm"] = p, resample.holm(p)
-    out.loc[top, ["behind", "behind_low", "behind_high"]] = np.nan
+    for name in ("behind", "behind_low", "behind_high"):
+        out[name][top] = np.nan
     return out
 
 
-def beside_columns(grid: Grid, view: View, metric: Metric) -> pd.DataFrame:
+def beside_columns(grid: Grid, view: View, metric: Metric) -> dict[str, NDArray[Any]]:
     """What stands beside the score: learning rate, test accuracy, divergence, steps-to-tau, gap, numbers of runs."""
-    runs, rows = grid.runs, view.run_AN
-    status = runs["status"].to_numpy()
-    out = pd.DataFrame({"n_seeds": np.full(len(view.arms), len(view.bundles))})
-    out["lr"] = [grid.lrs["lr"][view.lr[a]] for a in view.arms]
-    out["lr_share"] = [view.lr_share.get(a, np.nan) for a in view.arms]
-    out["lr_edge"] = [view.name == BEST and at_edge(grid, a, view.lr[a]) for a in view.arms]
+    rows, lr_A = view.run_AN, np.array([view.lr[a] for a in view.arms], dtype=np.int64)
+    planned_ALN = grid.run_ALN[view.arms] >= 0
+    diverged_ALN, finished_ALN = (is_[grid.run_ALN[view.arms]] & planned_ALN for is_ in (grid.diverged, grid.finished))
+    planned_A = planned_ALN.sum(axis=(1, 2))
+    reached = column(grid.runs, "tau_reached").to_numpy()
+    reached = np.where(np.isnan(reached) & grid.diverged, 0.0, reached)
+    gap = np.where(grid.finished[rows], column(grid.runs, "gap_accuracy").to_numpy()[rows], np.nan)
+    gap_n = (~np.isnan(gap)).sum(axis=1)
     test = Metric(metric.test, "", "accuracy", "")
-    out["test_accuracy"] = grid.gather(scored(runs, test), rows).mean(axis=1) if rows.size else np.nan
-    out["diverged"] = (status[rows] == DIVERGED).mean(axis=1) if rows.size else np.nan
-    every = [grid.run_ALN[a][grid.run_ALN[a] >= 0] for a in view.arms]
-    out["diverged_all_lr"] = [float(np.mean(status[r] == DIVERGED)) for r in every]
-    out["no_result_all_lr"] = [float(np.mean(~np.isin(status[r], [DIVERGED, FINISHED]))) for r in every]
-    steps = scored(runs, METRICS["steps_to_tau"])
-    reached = column(runs, "tau_reached").fillna((runs["status"] == DIVERGED).map({True: 0.0, False: np.nan}))
-    out["steps_to_tau"] = grid.gather(steps, rows).mean(axis=1) if rows.size else np.nan
-    out["tau_share"] = grid.gather(reached, rows).mean(axis=1) if rows.size else np.nan
-    gap = grid.gather(column(runs, "gap_accuracy"), rows)
-    gap[status[rows] != FINISHED] = np.nan
-    out["gap_n"] = (~np.isnan(gap)).sum(axis=1)
-    out["gap_accuracy"] = np.nansum(gap, axis=1) / out["gap_n"].where(out["gap_n"] > 0)
-    return out
+    beside_AN = {
+        "test_accuracy": grid.scores(test, rows),
+        "diverged": grid.diverged[rows],
+        "steps_to_tau": grid.scores(METRICS["steps_to_tau"], rows),
+        "tau_share": reached[rows],
+    }
+    beside = {k: v.mean(axis=1) if v.size else np.full(len(rows), np.nan) for k, v in beside_AN.items()}
+    return {
+        "n_seeds": np.full(len(rows), len(view.bundles)),
+        "lr": grid.lrs["lr"].to_numpy(object)[lr_A],
+        "lr_share": np.array([view.lr_share.get(a, np.nan) for a in view.arms]),
+        "lr_edge": at_edge(grid, view.arms, lr_A) & (view.name == BEST),
+        "test_accuracy": beside["test_accuracy"],
+        "diverged": beside["diverged"],
+        "diverged_all_lr": diverged_ALN.sum(axis=(1, 2)) / planned_A,
+        "no_result_all_lr": (planned_ALN & ~diverged_ALN & ~finished_ALN).sum(axis=(1, 2)) / planned_A,
+        "steps_to_tau": beside["steps_to_tau"],
+        "tau_share": beside["tau_share"],
+        "gap_n": gap_n,
+        "gap_accuracy": np.nansum(gap, axis=1) / np.where(gap_n > 0, gap_n, np.nan),
+    }
 
 
-def at_edge(grid: Grid, arm: int, setting: int) -> bool:
-    """Whether a better learning rate may lie outside the values this arm was given."""
+def at_edge(grid: Grid, arms: list[int], lr_A: Rows) -> NDArray[np.bool_]:
+    """Whether a better learning rate may lie outside the values each arm was given."""
     if "lr.value" not in grid.lr_factors:
-        return False
-    given = grid.lrs["lr.value"][(grid.run_ALN[arm] >= 0).any(axis=1)]
-    return bool(given.nunique() > 1 and grid.lrs["lr.value"][setting] in (given.min(), given.max()))
+        return np.zeros(len(arms), dtype=bool)
+    value_L = grid.lrs["lr.value"].to_numpy(float)
+    given_AL = (grid.run_ALN[arms] >= 0).any(axis=2)
+    low_A = np.where(given_AL, value_L, np.inf).min(axis=1)
+    high_A = np.where(given_AL, value_L, -np.inf).max(axis=1)
+    return np.asarray((low_A < high_A) & ((value_L[lr_A] == low_A) | (value_L[lr_A] == high_A)), dtype=bool)
 
 
-def views(grid: Grid, metric: Metric) -> list[View]:
-    """All comparisons of a sweep, the one at each arm's best learning rate first."""
-    return [best_lr_view(grid, metric), *fixed_lr_views(grid, metric)]
-
-
-def ranking(grid: Grid, found: list[View], metric: Metric) -> pd.DataFrame:
-    """The tables of all views, one below the other."""
+def ranking(grid: Grid, best: View, metric: Metric) -> pd.DataFrame:
+    """The tables of all comparisons, one below the other: `best`, that of `best_lr_view`, then every fixed rate."""
+    found = itertools.chain([best], fixed_lr_views(grid, metric))  # one at a time: each holds its draws
     return pd.concat([rank(grid, view, metric) for view in found], ignore_index=True)

@@ -17,10 +17,15 @@ from markupsafe import Markup
 from bnsweep.report import words
 from bnsweep.report.completeness import Notice
 from bnsweep.report.figures.types import Drawing
-from bnsweep.report.grid import Grid
+from bnsweep.report.grid import Grid, spread
 from bnsweep.report.metrics import Metric
 from bnsweep.report.ranking import BEST
 from bnsweep.report.resample import ENOUGH, RESAMPLES
+
+TOP, BOTTOM = 80, 20
+"""Ranked arms that a page shows of a longer table; ranking.csv has all."""
+MOST_VIEWS, MOST_LEVELS = 12, 40
+"""Tables at a fixed learning rate, and levels of a factor, on a page."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,26 @@ def cells(row: words.Row, metric: Metric, with_p: bool = True) -> dict[str, str]
     }
 
 
+def ranking_cells(table: pd.DataFrame, metric: Metric) -> list[dict[str, str]]:
+    """A ranking as a page shows it: of a long one the top and the bottom, and how many are between."""
+    with_p, is_ranked = bool(table["p"].notna().any()), table["rank"].notna()
+    found: list[dict[str, str]] = []
+    for part, top, bottom in ((table[is_ranked], TOP, BOTTOM), (table[~is_ranked], BOTTOM, 0)):
+        more = len(part) - top - bottom
+        shown = rows(pd.concat([part[:top], part[top + more :]]) if more > 0 else part)
+        texts = [cells(row, metric, with_p) for row in shown]
+        if more > 0:
+            texts.insert(top, {"Rank": "…", "Arm": f"{more:,} more in ranking.csv"})
+        found += texts
+    return found
+
+
+def top_levels(table: pd.DataFrame) -> pd.DataFrame:
+    """One factor's effects, its best levels only where there are very many."""
+    best = table["behind"].fillna(-math.inf).nsmallest(MOST_LEVELS).index
+    return table[table.index.isin(best)]
+
+
 def effect_cells(row: words.Row, metric: Metric) -> dict[str, str]:
     points = metric.kind == "accuracy"
     behind = [row[k] * (100 if points else 1) for k in ("behind", "behind_low", "behind_high")]
@@ -113,8 +138,9 @@ def markdown_text(text: object) -> str:
 
 def page(content: Content, template: str) -> str:
     metric = content.metric
-    views = [(str(v), rows(t)) for v, t in content.ranking.groupby("view", sort=False)]
-    without_p = {v for v, t in content.ranking.groupby("view", sort=False) if t["p"].isna().all()}
+    tables = list(content.ranking.groupby("view", sort=False))
+    shown = [tables[0], *(tables[1 + i] for i in spread(len(tables) - 1, MOST_VIEWS))]
+    effects = [(str(factor), top_levels(t), t) for factor, t in content.effects.groupby("factor", sort=False)]
     env = environment()
     css = Markup(env.get_template("style.css").render())  # noqa: S704 - the package's own file
     return env.get_template(template).render(
@@ -123,10 +149,18 @@ def page(content: Content, template: str) -> str:
         strongest=words.strongest(content.effects, metric),
         notices=content.notices,
         metric=metric,
-        views=[(view, [cells(row, metric, view not in without_p) for row in table]) for view, table in views],
+        arms=len(content.best),
+        views=[(str(view), ranking_cells(table, metric)) for view, table in shown],
+        views_left_out=len(tables) - len(shown),
         effects=[
-            (str(f), [effect_cells(row, metric) for row in rows(t)], int(t["cells"].iloc[0]), int(t["n_seeds"].iloc[0]))
-            for f, t in content.effects.groupby("factor", sort=False)
+            {
+                "factor": factor,
+                "rows": [effect_cells(row, metric) for row in rows(top)],
+                "left_out": len(whole) - len(top),
+                "cells": int(whole["cells"].iloc[0]),
+                "seeds": int(whole["n_seeds"].iloc[0]),
+            }
+            for factor, top, whole in effects
         ],
         drawings=[(d, Markup(d.svg)) for d in content.drawings],  # noqa: S704 - matplotlib escapes texts in its SVG
         provenance=words.provenance(content.info, content.grid),

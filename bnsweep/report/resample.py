@@ -5,11 +5,13 @@ Shapes: A arms, N bundles, R resamples. Whole bundles are drawn, so that what ar
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 Array = NDArray[np.float64]
 
@@ -19,24 +21,48 @@ ENOUGH = 5
 """Fewer bundles than this allow no inference: means are shown, nothing is called tied or apart."""
 EXACT = 12
 """Up to so many pairs all sign flips are enumerated."""
+BLOCK = 2**18
+"""Numbers worked on at a time: few enough to stay in the cache, and to bound the memory of the largest sweep."""
 
 
-def bundle_counts(n: int, resamples: int = RESAMPLES, seed: int = 0) -> Array:
-    """How often each of n bundles is drawn, with replacement, [R, N]; one matrix serves all arms of a comparison."""
-    if n == 0:
-        return np.zeros((resamples, 0))
-    return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples).astype(np.float64)
+def blocks(length: int, each: int) -> Iterator[slice]:
+    """Slices of an axis whose entries hold `each` numbers, about BLOCK numbers at a time."""
+    step = max(1, BLOCK // max(each, 1))
+    return (slice(start, min(start + step, length)) for start in range(0, length, step))
 
 
-def bootstrap_means(score_AN: Array, count_RN: Array) -> Array:
+@lru_cache(maxsize=1)  # the views of a sweep mostly share their bundles
+def bundle_counts(n: int, resamples: int = RESAMPLES, seed: int = 0) -> NDArray[np.unsignedinteger[Any]]:
+    """How often each of n bundles is drawn, with replacement, [R, N]; one matrix serves all arms of a comparison.
+
+    One bundle has one draw: there is nothing to resample.
+    """
+    count_RN = np.empty((resamples if n > 1 else 1, n), dtype=np.min_scalar_type(n))
+    random = np.random.default_rng(seed)
+    for rows in blocks(len(count_RN), n) if n else ():
+        count_RN[rows] = random.multinomial(n, np.full(n, 1 / n), size=rows.stop - rows.start)
+    count_RN.flags.writeable = False
+    return count_RN
+
+
+def bootstrap_means(score_AN: Array, count_RN: NDArray[Any]) -> Array:
     """Mean of each arm in each draw, [R, A]."""
-    return np.asarray(count_RN @ score_AN.T / max(score_AN.shape[1], 1), dtype=np.float64)
+    arms, n = score_AN.shape
+    draw_RA = np.empty((len(count_RN), arms))
+    for rows in blocks(len(count_RN), n):
+        draw_RA[rows] = count_RN[rows].astype(np.float64) @ score_AN.T / max(n, 1)
+    return draw_RA
+
+
+def student(level: float, n: int) -> float:
+    """Quantile of Student's t with n - 1 degrees of freedom. scipy.stats says the same and takes a second to import."""
+    return float(special.stdtrit(n - 1, level))
 
 
 def tail(n: int, level: float = LEVEL) -> float:
     """Tail of the expanded percentile interval: Phi(-sqrt(n/(n-1)) t_{n-1}), which mends the plain percentile
     interval's known narrowness at small n (Hesterberg 2015, arXiv 1411.5279, section 4.4.1)."""
-    return float(stats.norm.cdf(-np.sqrt(n / (n - 1)) * stats.t.ppf((1 + level) / 2, n - 1)))
+    return float(special.ndtr(-np.sqrt(n / (n - 1)) * student((1 + level) / 2, n)))
 
 
 def mean_interval(draw_RA: Array, n: int) -> tuple[Array, Array]:
@@ -44,21 +70,41 @@ def mean_interval(draw_RA: Array, n: int) -> tuple[Array, Array]:
     if n < 2 or draw_RA.shape[1] == 0:
         missing = np.full(draw_RA.shape[1], np.nan)
         return missing, missing
-    low, high = np.quantile(draw_RA, [tail(n), 1 - tail(n)], axis=0)
-    return low, high
+    low_high = np.empty((2, draw_RA.shape[1]))
+    for arms in blocks(draw_RA.shape[1], len(draw_RA)):
+        low_high[:, arms] = np.quantile(draw_RA[:, arms], [tail(n), 1 - tail(n)], axis=0)
+    return low_high[0], low_high[1]
 
 
-def ranks(goodness: Array) -> tuple[Array, Array]:
+def ranks(goodness: Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Best and worst rank of each arm along the last axis, 1 the best; they differ where arms are equal."""
     flat = -np.round(goodness, 12)  # equal scores must stay equal after a matrix product
-    return stats.rankdata(flat, method="min", axis=-1), stats.rankdata(flat, method="max", axis=-1)
+    order = np.argsort(flat, axis=-1)
+    ordered = np.take_along_axis(flat, order, axis=-1)
+    place = np.broadcast_to(np.arange(1, flat.shape[-1] + 1), flat.shape)
+    apart = ordered[..., 1:] != ordered[..., :-1]
+    best, worst = place.copy(), place.copy()
+    if not apart.all():
+        best[..., 1:][~apart] = 1
+        worst[..., :-1][~apart] = flat.shape[-1]
+        best = np.maximum.accumulate(best, axis=-1)
+        worst = np.minimum.accumulate(worst[..., ::-1], axis=-1)[..., ::-1]
+    out = np.empty((2, *flat.shape), dtype=np.int64)
+    for to, ranked in zip(out, (best, worst), strict=True):
+        np.put_along_axis(to, order, ranked, axis=-1)
+    return out[0], out[1]
 
 
-def rank_interval(goodness_RA: Array, n: int) -> tuple[Array, Array]:
+def rank_interval(goodness_RA: Array, n: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Interval of each arm's rank over the joint bootstrap of all arms, at the tails of `mean_interval`."""
-    best, worst = ranks(goodness_RA)
-    low = np.quantile(best, tail(n), axis=0, method="inverted_cdf")
-    high = np.quantile(worst, 1 - tail(n), axis=0, method="inverted_cdf")
+    draws, arms = goodness_RA.shape
+    best_RA, worst_RA = (np.empty((draws, arms), dtype=np.min_scalar_type(arms)) for _ in range(2))
+    for rows in blocks(draws, arms):
+        best_RA[rows], worst_RA[rows] = ranks(goodness_RA[rows])
+    low, high = np.empty(arms, dtype=np.int64), np.empty(arms, dtype=np.int64)
+    for some in blocks(arms, draws):
+        low[some] = np.quantile(best_RA[:, some], tail(n), axis=0, method="inverted_cdf")
+        high[some] = np.quantile(worst_RA[:, some], 1 - tail(n), axis=0, method="inverted_cdf")
     return low, high
 
 
@@ -71,12 +117,17 @@ def paired_half_width(draw_RA: Array, n: int) -> Array:
     arms = draw_RA.shape[1]
     if n < 2 or arms == 0:
         return np.full((arms, arms), np.nan)
-    covariance = np.atleast_2d(np.cov(draw_RA.T, bias=True))
-    own = np.diag(covariance)
-    variance = np.maximum(own[:, None] + own[None, :] - 2 * covariance, 0) * n / (n - 1)
+    half_AA = np.atleast_2d(np.cov(draw_RA.T, bias=True))
+    own = np.diag(half_AA).copy()
+    half_AA *= 2  # in place from here on: thousands of arms have tens of millions of pairs
+    np.subtract(own[:, None] + own[None, :], half_AA, out=half_AA)
+    np.maximum(half_AA, 0, out=half_AA)
+    half_AA *= n
+    half_AA /= n - 1
+    np.sqrt(half_AA, out=half_AA)
     comparisons = max(arms * (arms - 1) // 2, 1)
-    quantile = float(stats.t.ppf(1 - (1 - LEVEL) / (2 * comparisons), n - 1))
-    return np.asarray(quantile * np.sqrt(variance), dtype=np.float64)
+    half_AA *= student(1 - (1 - LEVEL) / (2 * comparisons), n)
+    return half_AA
 
 
 def tied_groups(goodness_A: Array, half_AA: Array, n: int) -> NDArray[np.int64]:
@@ -99,14 +150,18 @@ def tied_groups(goodness_A: Array, half_AA: Array, n: int) -> NDArray[np.int64]:
 def sign_flip_p(difference_AN: Array, seed: int = 0) -> Array:
     """Two-sided p of each row's mean under random signs: all 2^N of them up to N = 12, else 10,000 drawn, the
     observed one counted (Phipson & Smyth 2010). Its floor is 2^(1-N)."""
-    n = difference_AN.shape[1]
-    if n <= EXACT:
-        bits = np.arange(2**n)[:, None] >> np.arange(n) & 1
-    else:
-        bits = np.random.default_rng(seed).integers(0, 2, size=(RESAMPLES, n))
-        bits[0] = 1
-    flipped_RA = np.abs((2.0 * bits - 1) @ difference_AN.T)
-    return np.asarray((flipped_RA >= np.abs(difference_AN.sum(axis=1)) - 1e-12).mean(axis=0), dtype=np.float64)
+    arms, n = difference_AN.shape
+    total = 2**n if n <= EXACT else RESAMPLES
+    random = np.random.default_rng(seed)
+    floor_A = np.abs(difference_AN.sum(axis=1)) - 1e-12
+    reached_A = np.zeros(arms, dtype=np.int64)
+    for rows in blocks(total, max(n, arms)):
+        at = np.arange(rows.start, rows.stop)[:, None]
+        bits = at >> np.arange(n) & 1 if n <= EXACT else random.integers(0, 2, size=(len(at), n))
+        if n > EXACT:
+            bits[at[:, 0] == 0] = 1
+        reached_A += (np.abs((2.0 * bits - 1) @ difference_AN.T) >= floor_A).sum(axis=0)
+    return reached_A / total
 
 
 def holm(p: Array) -> Array:
@@ -133,18 +188,37 @@ def cross_fit(score_LN: Array, sign: int) -> tuple[NDArray[Any], int]:
     return np.argmax(others, axis=0), int(np.argmax(np.round(total, 12)))
 
 
-def bootstrap_cross_fit(score_LN: Array, sign: int, count_RN: Array) -> Array:
-    """Mean score of the cross-fitted choice, made anew in each draw, [R].
+def bootstrap_cross_fit(score_ALN: Array, sign: int, count_RN: NDArray[Any]) -> Array:
+    """Mean score of each arm's cross-fitted choice, made anew in each draw, [R, A].
 
     Taking the choices of `cross_fit` as given would not do. Where learning rates are about equal, the folds' choices
     hang together: all seeds' scores fall or rise with them, and a nominal 95 % interval covers about 80 % (n = 10, 3
     equal rates). A drawn bundle's copies are one bundle: its rate is chosen on the draws of the other bundles.
     """
-    goodness = sign * score_LN[~np.isnan(score_LN).any(axis=1)]
-    n = score_LN.shape[1]
-    total_R1L = (count_RN @ goodness.T)[:, None, :]
-    rest_RN1 = (n - count_RN)[:, :, None]
-    others_RNL = total_R1L - count_RN[:, :, None] * goodness.T[None]
-    others_RNL = np.where(rest_RN1 > 0, others_RNL / np.maximum(rest_RN1, 1), total_R1L / n)
-    chosen_RN = np.argmax(np.round(others_RNL, 12), axis=2)
-    return sign * np.asarray((count_RN * goodness[chosen_RN, np.arange(n)]).sum(axis=1) / n, dtype=np.float64)
+    n = score_ALN.shape[2]
+    draw_RA = np.empty((len(count_RN), len(score_ALN)))
+    goodness = [sign * score_LN[~np.isnan(score_LN).any(axis=1)] for score_LN in score_ALN]
+    for rows in blocks(len(count_RN), n):
+        count = count_RN[rows].astype(np.float64)
+        for a, goodness_LN in enumerate(goodness):
+            taken = goodness_of_choice(goodness_LN, count) if len(goodness_LN) > 1 else goodness_LN
+            draw_RA[rows, a] = sign * ((count * taken).sum(axis=1) / n)
+    return draw_RA
+
+
+def goodness_of_choice(goodness_LN: Array, count_RN: Array) -> Array:
+    """What each bundle has at the rate that the other bundles of its draw choose, [R, N]; equal ones: the first."""
+    n = goodness_LN.shape[1]
+    rest_RN = n - count_RN
+    alone_RN = rest_RN == 0  # one bundle drawn n times chooses for itself
+    np.maximum(rest_RN, 1, out=rest_RN)
+    taken_RN, most_RN = np.empty(count_RN.shape), np.full(count_RN.shape, -np.inf)
+    for goodness_N, total_R in zip(goodness_LN, (count_RN @ goodness_LN.T).T, strict=True):
+        others_RN = (total_R[:, None] - count_RN * goodness_N) / rest_RN
+        if alone_RN.any():
+            others_RN = np.where(alone_RN, total_R[:, None] / n, others_RN)
+        others_RN = np.round(others_RN, 12)
+        better_RN = others_RN > most_RN
+        np.copyto(taken_RN, goodness_N, where=better_RN)
+        np.copyto(most_RN, others_RN, where=better_RN)
+    return taken_RN

@@ -127,6 +127,10 @@ def listed(info: Mapping[str, Any], key: str) -> list[Any]:
     return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
+def few(names: list[str], most: int = 12) -> str:
+    return ", ".join(names) if len(names) <= most else f"{', '.join(names[: most - 1])} … {names[-1]}"
+
+
 def provenance(info: Mapping[str, Any], grid: Grid) -> list[tuple[str, str]]:
     """What was run, as label and text; what is not known is left out."""
     changed = " with uncommitted changes" if info.get("dirty") else ""
@@ -134,8 +138,8 @@ def provenance(info: Mapping[str, Any], grid: Grid) -> list[tuple[str, str]]:
     data = "; ".join(dataset_text(d) for d in listed(info, "data"))
     versions = ", ".join(f"{k} {v}" for k, v in (info.get("versions") or {}).items() if v)
     seconds = {k: v for k, v in (info.get("seconds") or {}).items() if isinstance(v, (int, float)) and math.isfinite(v)}
-    seeds = f"{len(grid.bundles)}: {', '.join(grid.bundles[:12])}{' …' if len(grid.bundles) > 12 else ''}"
-    swept = "; ".join(f"{f}: {', '.join(map(value_text, levels(grid.runs, f)))}" for f in grid.swept)
+    seeds = f"{len(grid.bundles)}: {few(grid.bundles)}"
+    swept = "; ".join(f"{f}: {few([value_text(v) for v in levels(grid.runs, f)])}" for f in grid.swept)
     rows = [
         ("Command", info.get("command")),
         ("Sweep", info.get("sweep", info.get("sweep_id"))),

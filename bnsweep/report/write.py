@@ -13,7 +13,7 @@ from bnsweep.report.effects import main_effects
 from bnsweep.report.figures import drawings
 from bnsweep.report.grid import read_grid
 from bnsweep.report.metrics import DEFAULT_METRIC, METRICS, Metric, metric_named, scored
-from bnsweep.report.ranking import BEST, ranking, views
+from bnsweep.report.ranking import BEST, best_lr_view, ranking
 from bnsweep.report.source import Source
 
 
@@ -56,8 +56,8 @@ def build(frame: Source, metric: Metric) -> render.Content:
         if there:
             raise ConfigError(f"metric={metric.name}: must be one that this sweep recorded ({', '.join(there)})")
     grid = read_grid(frame.runs)
-    found = views(grid, metric)
-    view, table = found[0], ranking(grid, found, metric)
+    view = best_lr_view(grid, metric)
+    table = ranking(grid, view, metric)
     best = table[table["view"] == BEST]
     effects = main_effects(grid, view, metric)
     pictures = drawings(frame, grid, view, best, metric)

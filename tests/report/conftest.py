@@ -46,18 +46,18 @@ class Simulated:
         runs = self.runs if run_ids is None else self.runs[self.runs["run_id"].isin(list(run_ids))]
         runs = runs[runs["status"].isin(["finished", "diverged"])]
         epoch = np.arange(EPOCHS + 1)
+        keep_RE = epoch <= np.where(runs["status"] == "diverged", 3, EPOCHS)[:, None]
+        final = np.nan_to_num(runs["final_val_accuracy"].to_numpy(float), nan=0.1)
         parts = []
         for metric in metrics:
-            if metric.startswith("layer/") and int(metric.split("/")[1]) > self.hidden + 1:
+            layer = int(metric.split("/")[1]) if metric.startswith("layer/") else 0
+            if layer > self.hidden + 1:
                 continue
-            for run_id, final, status in zip(runs["run_id"], runs["final_val_accuracy"], runs["status"], strict=True):
-                if metric.startswith("layer/"):
-                    value = 10.0 ** -(self.hidden + 1 - int(metric.split("/")[1])) * np.ones(EPOCHS + 1)
-                else:
-                    value = 0.1 + (np.nan_to_num(final, nan=0.1) - 0.1) * (1 - np.exp(-epoch / 3))
-                keep = epoch <= (3 if status == "diverged" else EPOCHS)
-                columns = {"run_id": run_id, "step": epoch[keep] * 18, "epoch": epoch[keep], "metric": metric}
-                parts.append(pd.DataFrame(columns | {"value": value[keep]}))
+            curve_RE = 0.1 + np.outer(final - 0.1, 1 - np.exp(-epoch / 3))
+            value_RE = np.full(keep_RE.shape, 10.0 ** -(self.hidden + 1 - layer)) if layer else curve_RE
+            run, at = np.nonzero(keep_RE)
+            columns = {"run_id": runs["run_id"].to_numpy()[run], "step": at * 18, "epoch": at, "metric": metric}
+            parts.append(pd.DataFrame(columns | {"value": value_RE[keep_RE]}))
         names = ["run_id", "step", "epoch", "metric", "value"]
         return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=names)
 

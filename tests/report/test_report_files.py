@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import gc
 import itertools
 import json
+import math
 import re
 import subprocess
 import sys
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 
 from bnsweep.checks import ConfigError
-from bnsweep.report import write_report
+from bnsweep.report import collector_at_rest, write_report
+from bnsweep.report.grid import spread
 
 FIGURES = ["forest", "curves", "heat", "gradients", "histograms"]
 EVIL = "<script>alert(1)</script> | *x* $y$"
@@ -166,6 +171,78 @@ def test_any_grid_gives_a_report(simulate, tmp_path, factors, seeds):
     assert report.answer
 
 
+class Tables(HTMLParser):
+    """The texts of a page's tables: table -> row -> cells."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.found, self.inside = [], False
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        if tag == "table":
+            self.found.append([])
+        elif tag == "tr":
+            self.found[-1].append([])
+        elif tag in ("td", "th"):
+            self.found[-1][-1].append("")
+            self.inside = True
+
+    def handle_endtag(self, tag):
+        self.inside = self.inside and tag not in ("td", "th")
+
+    def handle_data(self, data):
+        if self.inside:
+            self.found[-1][-1][-1] += data
+
+
+def test_the_first_table_is_a_short_one(html):
+    head, *rows = Tables(html).found[0]
+    assert len(rows) == 8
+    assert not {"Rank interval", "Train\u00a0− test", "Seeds"} & set(head)
+    assert {"Rank", "Arm", "Tied group", "Test accuracy"} < set(head)
+
+
+def test_a_page_shows_the_top_and_the_bottom_of_a_long_table_and_says_where_the_rest_is(simulate, tmp_path):
+    factors = {"model.dropout": [i / 500 for i in range(150)], "lr.value": [i / 100 for i in range(1, 21)]}
+    frame = simulate(lambda run: 0.5 + run["model.dropout"], factors, seeds=3, noise=0.0)
+    unranked = (frame.runs["model.dropout"] >= 0.25) & (frame.runs["seed"] < 2)  # 25 arms have one seed only
+    frame.runs.loc[unranked, ["status", "final_val_accuracy"]] = ["failed", math.nan]
+    report = write_report(frame, tmp_path)
+    page = report.html.read_text(encoding="utf-8")
+    tables = Tables(page).found
+    ranks = [row[0] for row in tables[1][1:]]
+    assert ranks == [*map(str, range(1, 81)), "…", *map(str, range(106, 126)), *["–"] * 20, "…"]
+    assert [row[1] for row in tables[1] if row[0] == "…"] == ["25 more in ranking.csv", "5 more in ranking.csv"]
+    assert len(re.findall("<details", page)) == 12
+    assert "12 of 20 learning rates stand here" in page
+    assert "The best 40 of 125 levels; summary.json has all." in page
+    assert "16 of 20 learning rates are drawn" in page
+    markdown = report.markdown.read_text(encoding="utf-8")
+    assert "12 of 20 learning rates follow" in markdown
+    assert markdown.count("25 more in ranking.csv") == 13
+    with report.ranking.open(encoding="utf-8") as file:
+        assert sum(1 for _ in csv.DictReader(file)) == 150 * 21
+    assert len(json.loads(report.summary.read_text(encoding="utf-8"))["ranking"]) == 150 * 21
+
+
+@pytest.mark.parametrize("count", [1, 11, 12, 13, 23, 500])
+def test_what_is_shown_of_many_is_spread_from_first_to_last(count):
+    places = spread(count, 12)
+    assert len(set(places)) == len(places) == min(count, 12)
+    assert (places[0], places[-1]) == (0, count - 1)
+    assert max(np.diff(places), default=0) - min(np.diff(places), default=0) <= 1
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_garbage_collector_is_as_it_was_afterwards(fails):
+    with contextlib.suppress(ConfigError), collector_at_rest():
+        assert not gc.isenabled()
+        if fails:
+            raise ConfigError("refused")
+    assert gc.isenabled()
+
+
 @pytest.mark.parametrize(
     ("status", "answer"),
     [
@@ -217,6 +294,7 @@ def test_an_interrupted_write_leaves_the_old_report(simulate, tmp_path, monkeypa
     assert len(list(tmp_path.iterdir())) == 4
 
 
-def test_the_report_needs_no_pyplot_and_no_torch():
-    code = "import sys, bnsweep.report.write; print({'matplotlib.pyplot', 'torch', 'mlflow'} & set(sys.modules))"
+def test_the_report_needs_no_pyplot_no_scipy_stats_and_no_torch():
+    heavy = "{'matplotlib.pyplot', 'scipy.stats', 'torch', 'mlflow'}"
+    code = f"import sys, bnsweep.report.write; print({heavy} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"

@@ -11,7 +11,7 @@ from bnsweep.report.completeness import notices
 from bnsweep.report.effects import main_effects
 from bnsweep.report.grid import read_grid
 from bnsweep.report.metrics import METRICS
-from bnsweep.report.ranking import BEST, best_lr_view, ranking, views
+from bnsweep.report.ranking import BEST, best_lr_view, common_bundles, ranking
 
 ACCURACY = METRICS["final_val_accuracy"]
 BN = {"bn": ["none", "before", "after"], "lr.value": [0.01, 0.1]}
@@ -19,7 +19,7 @@ BN = {"bn": ["none", "before", "after"], "lr.value": [0.01, 0.1]}
 
 def all_views(frame, metric=ACCURACY):
     grid = read_grid(frame.runs)
-    return ranking(grid, views(grid, metric), metric)
+    return ranking(grid, best_lr_view(grid, metric), metric)
 
 
 def best_lr(frame, metric=ACCURACY):
@@ -179,3 +179,27 @@ def test_signs_are_flipped_only_where_seeds_chose_nothing_for_each_other(lecture
     assert fixed["p"].count() == 17
     assert fixed["p"].min() == pytest.approx(2 / 2**10)
     assert best_lr(simulate(factors={"bn": ["none", "before"]}))["p"].count() == 1
+
+
+def plain_common_bundles(whole):
+    """Leaves out one arm after the other, as the rule says."""
+    arms = [a for a in range(len(whole)) if whole[a].any()]
+    while arms:
+        common = whole[arms].all(axis=0)
+        if common.any() and 2 * common.sum() >= whole.shape[1]:
+            return arms, list(np.flatnonzero(common))
+        if len(arms) == 1:
+            return arms, list(np.flatnonzero(whole[arms[0]]))
+        arms.remove(min(arms, key=lambda a: (whole[a].sum(), -a)))
+    return [], []
+
+
+def test_arms_are_left_out_one_after_the_other_until_the_rest_share_half_the_seeds():
+    random = np.random.default_rng(11)
+    left_out = set()
+    for _ in range(300):
+        whole = random.random((random.integers(1, 7), random.integers(1, 9))) < random.random()
+        arms, bundles = common_bundles(whole)
+        assert (arms, bundles) == plain_common_bundles(whole)
+        left_out.add(len(whole) - len(arms))
+    assert left_out >= {0, 1, 2, 3, 4}

@@ -106,7 +106,7 @@ def cross_fitted(sweep, count):
     """Scores and draws of every arm of [A, L, N]."""
     n = sweep.shape[2]
     score = np.array([arm[resample.cross_fit(arm, 1)[0], range(n)].mean() for arm in sweep])
-    return score, np.stack([resample.bootstrap_cross_fit(arm, 1, count) for arm in sweep], axis=1)
+    return score, resample.bootstrap_cross_fit(sweep, 1, count)
 
 
 @pytest.mark.parametrize("n", [5, 10])
@@ -131,4 +131,88 @@ def test_the_interval_at_the_best_rate_covers_the_truth_whether_rates_are_equal_
 def test_with_one_rate_nothing_is_chosen():
     score = np.random.default_rng(10).random((1, 6))
     count = resample.bundle_counts(6, 50)
-    assert resample.bootstrap_cross_fit(score, -1, count) == pytest.approx(means(score, 50)[:, 0])
+    assert resample.bootstrap_cross_fit(score[None], -1, count) == pytest.approx(means(score, 50))
+
+
+def plain_draws(score, count):
+    """One arm, one draw, one bundle after the other: the rate whose mean over the draws of the others is highest."""
+    rates, n = score.shape
+    out = []
+    for drawn in count.tolist():
+        total = 0.0
+        for bundle, times in enumerate(drawn):
+            others = [(i, c) for i, c in enumerate(drawn) if i != bundle or c == n]
+            weight = max(sum(c for _, c in others), 1)
+            mean = [round(sum(c * score[l, i] for i, c in others) / weight, 12) for l in range(rates)]
+            total += times * score[mean.index(max(mean)), bundle]
+        out.append(total / n)
+    return out
+
+
+@pytest.fixture(params=[None, 7], ids=["whole", "in small blocks"])
+def block(request, monkeypatch):
+    """The large sweeps are worked on block by block; here the small ones are too."""
+    if request.param:
+        monkeypatch.setattr(resample, "BLOCK", request.param)
+        resample.bundle_counts.cache_clear()
+
+
+@pytest.mark.usefixtures("block")
+@pytest.mark.parametrize("n", [1, 2, 3, 6])
+def test_the_cross_fitted_draws_are_those_of_the_plain_loop(n):
+    score = np.random.default_rng(12).random((3, 3, n)).round(1)  # rounded: equal rates occur
+    score[1, 2] = np.nan  # an arm without that rate
+    count = resample.bundle_counts(n, 60)
+    draws = resample.bootstrap_cross_fit(score, 1, count)
+    for arm, drawn in zip(score, draws.T, strict=True):
+        assert drawn == pytest.approx(plain_draws(arm[~np.isnan(arm).any(axis=1)], count), abs=1e-12)
+
+
+@pytest.mark.usefixtures("block")
+def test_bundles_are_drawn_as_numpy_draws_them_at_once():
+    at_once = np.random.default_rng(0).multinomial(6, np.full(6, 1 / 6), size=50)
+    count = resample.bundle_counts(6, 50)
+    assert (count == at_once).all()
+    score = np.random.default_rng(13).random((4, 6))
+    assert resample.bootstrap_means(score, count) == pytest.approx(at_once @ score.T / 6)
+
+
+@pytest.mark.usefixtures("block")
+def test_intervals_are_quantiles_over_all_draws():
+    draws = np.random.default_rng(14).random((200, 5)).round(1)
+    low_high = np.quantile(draws, [resample.tail(9), 1 - resample.tail(9)], axis=0)
+    assert (np.array(resample.mean_interval(draws, 9)) == low_high).all()
+    best, worst = (stats.rankdata(-draws, method=method, axis=1) for method in ("min", "max"))
+    low, high = resample.rank_interval(draws, 9)
+    assert (low == np.quantile(best, resample.tail(9), axis=0, method="inverted_cdf")).all()
+    assert (high == np.quantile(worst, 1 - resample.tail(9), axis=0, method="inverted_cdf")).all()
+
+
+@pytest.mark.usefixtures("block")
+def test_many_signs_are_flipped_as_numpy_draws_them_at_once():
+    difference = np.random.default_rng(15).normal(0.2, 1, (3, 14))
+    bits = np.random.default_rng(0).integers(0, 2, size=(resample.RESAMPLES, 14))
+    bits[0] = 1
+    flipped = np.abs((2.0 * bits - 1) @ difference.T)
+    at_least = flipped >= np.abs(difference.sum(axis=1)) - 1e-12
+    assert resample.sign_flip_p(difference) == pytest.approx(at_least.mean(axis=0))
+
+
+@pytest.mark.parametrize("digits", [0, 1, 12])
+def test_equal_scores_share_the_ranks_that_scipy_gives_them(digits):
+    goodness = np.random.default_rng(16).random((30, 8)).round(digits)
+    best, worst = resample.ranks(goodness)
+    assert (best == stats.rankdata(-goodness, method="min", axis=1)).all()
+    assert (worst == stats.rankdata(-goodness, method="max", axis=1)).all()
+
+
+def test_the_half_width_is_the_spread_of_the_paired_differences():
+    draws, n = np.random.default_rng(17).random((300, 4)), 8
+    spread = (draws[:, :, None] - draws[:, None, :]).std(axis=0) * np.sqrt(n / (n - 1))
+    quantile = stats.t.ppf(1 - 0.05 / (2 * 6), n - 1)
+    assert resample.paired_half_width(draws, n) == pytest.approx(quantile * spread)
+
+
+def test_the_tail_is_hesterbergs():
+    for n in (2, 5, 10, 1000):
+        assert resample.tail(n) == pytest.approx(stats.norm.cdf(-np.sqrt(n / (n - 1)) * stats.t.ppf(0.975, n - 1)))

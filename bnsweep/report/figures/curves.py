@@ -7,7 +7,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from bnsweep.records import DIVERGED
 from bnsweep.report.figures.style import DASHES, SERIES, Sheet, panels, to_svg
 from bnsweep.report.figures.types import Drawing, Scene, legend
 from bnsweep.report.metrics import chance
@@ -21,16 +20,16 @@ CAPTION = (
 
 def learning_curves(scene: Scene) -> Drawing | None:
     name = "val/loss" if scene.metric.kind == "loss" else "val/accuracy"
-    history = scene.frame.history([name], scene.run_ids())
+    history = scene.frame.history([name], scene.all_run_ids)
     if history.empty or not np.isfinite(history["value"]).any():
         return None
     curves = whole_curves(scene, history, loss=name == "val/loss")
     rows, columns = scene.facets.shape
     figure, axes = panels(rows, columns, Sheet((max(2.1, 5.6 / columns), 1.5)))
-    for i, j, title, lines in scene.facets.panels():
+    for i, j, title, lines in scene.facets.panels:
         axes[i][j].set_title(title, loc="left")
         for k, _, arm in lines:
-            band(axes[i][j], curves, scene, arm, k)
+            band(axes[i][j], curves[curves.columns.intersection(scene.run_ids[arm])], k)
     label_edges(axes, "epoch", f"validation {name.partition('/')[2]}")
     for ax in (ax for row in axes for ax in row):
         ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
@@ -44,19 +43,15 @@ def whole_curves(scene: Scene, history: pd.DataFrame, loss: bool) -> pd.DataFram
     """Epoch x run. A diverged run goes on at chance: leaving it out would show the survivors only."""
     history = history.drop_duplicates(["run_id", "epoch"], keep="last")
     wide = history.pivot(index="epoch", columns="run_id", values="value").astype(float)
-    runs = scene.grid.runs
-    diverged = runs.loc[runs["status"] == DIVERGED, "run_id"]
+    runs = scene.grid.runs[scene.grid.diverged]
     level = chance(runs).to_numpy(float)
-    floor = pd.Series(-np.log(level) if loss else level, index=runs["run_id"])
+    floor = dict(zip(runs["run_id"], -np.log(level) if loss else level, strict=True))
     wide = wide.replace([np.inf, -np.inf], np.nan)
-    for run_id in wide.columns.intersection(list(diverged)):
-        wide[run_id] = wide[run_id].fillna(floor[run_id])
-    return wide
+    return wide.fillna({run_id: floor[run_id] for run_id in wide.columns.intersection(list(floor))})
 
 
-def band(ax: Axes, curves: pd.DataFrame, scene: Scene, arm: int, k: int) -> None:
-    ids = curves.columns.intersection(list(scene.grid.runs.loc[scene.runs_of(arm), "run_id"]))
-    values = curves[ids].dropna(how="all")
+def band(ax: Axes, curves: pd.DataFrame, k: int) -> None:
+    values = curves.dropna(how="all")
     if values.empty:
         return
     low, middle, high = np.nanquantile(values.to_numpy(), [0.25, 0.5, 0.75], axis=1)

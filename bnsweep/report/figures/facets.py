@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
@@ -30,8 +30,10 @@ class Facets:
     cut: bool
     """Whether levels were left out to keep the figure readable."""
 
-    def panels(self) -> Iterator[tuple[int, int, str, list[tuple[int, str, int]]]]:
+    @cached_property
+    def panels(self) -> list[tuple[int, int, str, list[tuple[int, str, int]]]]:
         """Row, column, title, and (colour number, level's name, arm) of each line in it."""
+        found = []
         rows, columns = self.levels_of(self.row), self.levels_of(self.column)
         for i, row in enumerate(rows):
             for j, column in enumerate(columns):
@@ -41,7 +43,8 @@ class Facets:
                     if factor is not None:
                         here = here[same(here[factor], level)]
                         title.append(level_text(factor, level) or f"no {factor}")
-                yield i, j, " · ".join(title), self.lines(here)
+                found.append((i, j, " · ".join(title), self.lines(here)))
+        return found
 
     def lines(self, here: pd.DataFrame) -> list[tuple[int, str, int]]:
         if self.colour is None:

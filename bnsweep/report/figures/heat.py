@@ -17,10 +17,9 @@ from numpy.typing import NDArray
 from bnsweep.report.figures.facets import same
 from bnsweep.report.figures.style import INK, LETTER, Sheet, panels, to_svg
 from bnsweep.report.figures.types import Drawing, Scene
-from bnsweep.report.grid import level_text, levels
-from bnsweep.report.metrics import scored
+from bnsweep.report.grid import level_text, levels, spread
 
-MOST = 8
+MOST, MOST_RATES = 8, 16
 
 
 def init_by_lr(scene: Scene) -> Drawing | None:
@@ -31,12 +30,13 @@ def init_by_lr(scene: Scene) -> Drawing | None:
     if len(grid.lrs) < 2 or not tall:
         return None
     rest = [f for f in ("activation", "bn") if f in factors and f != tall]
-    score_AL = cell_means(scene)
+    rates = spread(len(grid.lrs), MOST_RATES)
+    score_AL = cell_means(scene)[:, rates]
     levels_of = {f: levels(grid.runs, f)[:MOST] for f in (tall, *rest)}
     row, column = (rest if len(rest) == 2 else [None, rest[0]]) if rest else [None, None]
     rows, columns = levels_of.get(row or "", [None]), levels_of.get(column or "", [None])
     left = 0.3 + LETTER * max(len(level_text(tall, v)) for v in levels_of[tall])
-    panel = (max(1.9, 0.55 * len(grid.lrs)), 0.32 * len(levels_of[tall]))
+    panel = (max(1.9, 0.55 * len(rates)), 0.32 * len(levels_of[tall]))
     figure, axes = panels(len(rows), len(columns), Sheet(panel, left, right=0.9, top=0.35, bottom=0.35))
     good = Normalize(float(np.nanmin(score_AL)), float(np.nanmax(score_AL)))
     colours = matplotlib.colormaps["cividis" if scene.metric.sign > 0 else "cividis_r"]
@@ -48,7 +48,7 @@ def init_by_lr(scene: Scene) -> Drawing | None:
             named = [level_text(f, v) for f, v in ((row, r), (column, c)) if f]
             axes[i][j].set_title(" · ".join(named), loc="left")
             axes[i][j].set_yticks(range(len(cells)), [level_text(tall, v) for v in levels_of[tall]])
-            axes[i][j].set_xticks(range(len(grid.lrs)), list(grid.lrs["lr"]))
+            axes[i][j].set_xticks(range(len(rates)), list(grid.lrs["lr"].iloc[rates]))
     colour_bar(figure, ScalarMappable(good, colours), scene)
     return Drawing("heat", f"{tall} × learning rate".capitalize(), caption(scene, tall, rest), to_svg(figure, "heat"))
 
@@ -69,12 +69,13 @@ def caption(scene: Scene, tall: str, rest: Sequence[str]) -> str:
     text += f" count as chance. The wider the bright area, the less a network depends on {tall} and learning rate:"
     text += " compare its size between panels, not only its brightest cell."
     cut = [f for f in (tall, *rest) if len(levels(scene.grid.runs, f)) > MOST]
-    return text + (f" Only the first {MOST} levels of {', '.join(cut)} are drawn." if cut else "")
+    text += f" Only the first {MOST} levels of {', '.join(cut)} are drawn." if cut else ""
+    many = len(scene.grid.lrs)
+    return text + (f" {MOST_RATES} of {many} learning rates are drawn, at even distances." if many > MOST_RATES else "")
 
 
 def cell_means(scene: Scene) -> NDArray[np.float64]:
-    score_ALN = scene.grid.gather(scored(scene.grid.runs, scene.metric), scene.grid.run_ALN)
-    return np.array([[mean(cell) for cell in arm] for arm in score_ALN])
+    return np.asarray(mean(np.moveaxis(scene.grid.scores(scene.metric, scene.grid.run_ALN), 2, 0)))
 
 
 def mean(values: NDArray[np.float64]) -> Any:

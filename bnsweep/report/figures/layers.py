@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.patches import StepPatch
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from bnsweep.records import HISTOGRAM_EDGES
 from bnsweep.report.figures.curves import label_edges
@@ -39,49 +43,48 @@ def depth(scene: Scene) -> int:
 def gradient_flow(scene: Scene) -> Drawing | None:
     layers = depth(scene) + 1
     names = [f"layer/{l}/grad_activation" for l in range(1, layers + 1)]
-    history = scene.frame.history(names, scene.run_ids())
+    history = scene.frame.history(names, scene.all_run_ids)
     history = history[np.isfinite(history["value"]) & (history["value"] > 0)]
     if history.empty:
         return None
     history = history.sort_values("step", kind="stable")
-    ends = history.groupby(["run_id", "metric"])["value"].agg(["first", "last"])
+    ends = history.groupby(["run_id", "metric"])["value"].agg(["first", "last"]).unstack("metric")
     rows, columns = scene.facets.shape
     figure, axes = panels(rows, columns, Sheet((max(2.1, 5.6 / columns), 1.5)))
-    for i, j, title, lines in scene.facets.panels():
+    for i, j, title, lines in scene.facets.panels:
         axes[i][j].set_title(title, loc="left")
         axes[i][j].set_yscale("log")
         for k, _, arm in lines:
-            flow(axes[i][j], ends, list(scene.grid.runs.loc[scene.runs_of(arm), "run_id"]), names, k)
+            flow(axes[i][j], ends.loc[ends.index.intersection(scene.run_ids[arm])].median(), names, k)
     for ax in (ax for row in axes for ax in row):
         ax.set_xticks(range(layers), [*map(str, range(1, layers)), "out"])
         ax.yaxis.set_major_locator(LogLocator(numticks=6))
         ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
-        ax.yaxis.set_minor_formatter(NullFormatter())
+        ax.yaxis.set_minor_locator(NullLocator())
     label_edges(axes, "layer", "‖∂L/∂a‖")
     ends_key = [Line2D([], [], color=INK, ls=":", label="at the start"), Line2D([], [], color=INK, label="at the end")]
     legend(figure, scene, ends_key, markers=True)
     return Drawing("gradients", "Gradient flow", FLOW + scene.facets.held_text("drawn"), to_svg(figure, "gradients"))
 
 
-def flow(ax: Axes, ends: pd.DataFrame, run_ids: list[str], names: list[str], k: int) -> None:
-    here = ends[ends.index.get_level_values("run_id").isin(run_ids)].groupby("metric").median().reindex(names)
+def flow(ax: Axes, ends: pd.Series[Any], names: list[str], k: int) -> None:
     at = np.arange(len(names))
-    ax.plot(at, here["first"], color=SERIES[k], ls=":", marker=MARKERS[k], ms=3.5, alpha=0.8)
-    ax.plot(at, here["last"], color=SERIES[k], marker=MARKERS[k], ms=4.5)
+    ax.plot(at, ends["first"].reindex(names), color=SERIES[k], ls=":", marker=MARKERS[k], ms=3.5, alpha=0.8)
+    ax.plot(at, ends["last"].reindex(names), color=SERIES[k], marker=MARKERS[k], ms=4.5)
 
 
 def activation_histograms(scene: Scene) -> Drawing | None:
     """One row a setting of the panels' factors, one panel a hidden layer, one line a colour level; at the start."""
-    lines = [(title, found) for _, _, title, found in scene.facets.panels() if found][:MOST_ROWS]
-    first = {arm: scene.grid.runs["run_id"][scene.runs_of(arm)[0]] for _, found in lines for _, _, arm in found}
-    counts = scene.frame.histograms([str(run) for run in first.values()])
+    lines = [(title, found) for _, _, title, found in scene.facets.panels if found][:MOST_ROWS]
+    first = {arm: scene.run_ids[arm][0] for _, found in lines for _, _, arm in found}
+    counts = scene.frame.histograms(list(first.values()))
     layers = min(MOST_LAYERS, max((len(ends.get("start", [])) for ends in counts.values()), default=0))
     if not layers:
         return None
     figure, axes = panels(len(lines), layers, Sheet((max(2.1, 5.4 / layers), 0.85)))
     for i, (title, found) in enumerate(lines):
         for k, _, arm in found:
-            for l, layer in enumerate(counts.get(str(first[arm]), {}).get("start", [])[:layers]):
+            for l, layer in enumerate(counts.get(first[arm], {}).get("start", [])[:layers]):
                 outline(axes[i][l], np.asarray(layer, dtype=float), k)
         for l, ax in enumerate(axes[i]):
             ax.set_title(f"{title} · layer {l + 1}".removeprefix(" · "), loc="left")
@@ -96,5 +99,5 @@ def activation_histograms(scene: Scene) -> Drawing | None:
 def outline(ax: Axes, counts: np.ndarray[tuple[int, ...], np.dtype[np.float64]], k: int) -> None:
     if counts.sum() > 0:
         share = counts / counts.sum()
-        ax.stairs(share, HISTOGRAM_EDGES, color=SERIES[k], lw=1.4, fill=False)
-        ax.stairs(share, HISTOGRAM_EDGES, color=SERIES[k], alpha=0.12, fill=True)
+        # The limits are set: ax.stairs would measure every outline for them.
+        ax.add_artist(StepPatch(share, HISTOGRAM_EDGES, ec=SERIES[k], fc=to_rgba(SERIES[k], 0.12), lw=1.4))

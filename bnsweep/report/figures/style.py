@@ -24,6 +24,7 @@ RC: dict[str, Any] = {
     "text.parse_math": False,  # names typed by users are not formulas
     "font.size": 9,
     "axes.titlesize": 9.5,
+    "axes.titley": 1.0,  # left to itself, a title measures every tick of its panel
     "axes.labelsize": 9,
     "text.color": INK,
     "axes.labelcolor": INK,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -33,20 +34,25 @@ class Scene:
     metric: Metric
     facets: Facets
 
-    def runs_of(self, arm: int) -> list[int]:
-        """Rows of an arm's runs at the learning rate all bundles together choose, in the ranked bundles."""
-        rows = self.grid.run_ALN[arm, self.view.lr[arm], self.view.bundles]
-        return [int(r) for r in rows if r >= 0]
+    @cached_property
+    def run_ids(self) -> dict[int, list[str]]:
+        """Arm drawn -> its runs at the learning rate all bundles together choose, in the ranked bundles."""
+        names = self.grid.runs["run_id"].to_numpy(str)
+        found = {}
+        for arm in (arm for *_, lines in self.facets.panels for _, _, arm in lines):
+            rows = self.grid.run_ALN[arm, self.view.lr[arm], self.view.bundles]
+            found[arm] = names[rows[rows >= 0]].tolist()
+        return found
 
-    def run_ids(self) -> list[str]:
-        rows = [r for *_, lines in self.facets.panels() for _, _, arm in lines for r in self.runs_of(arm)]
-        return [str(i) for i in self.grid.runs.loc[rows, "run_id"].dropna()]
+    @property
+    def all_run_ids(self) -> list[str]:
+        return [run_id for ids in self.run_ids.values() for run_id in ids]
 
 
 def legend(figure: Figure, scene: Scene, extra: list[Line2D] | None = None, markers: bool = False) -> None:
     """One legend above all panels; a level is told by colour and by dash or marker."""
     facets = scene.facets
-    names = {k: name for *_, lines in facets.panels() for k, name, _ in lines if name}
+    names = {k: name for *_, lines in facets.panels for k, name, _ in lines if name}
     handles = []
     for k, name in sorted(names.items()):
         style = {"marker": MARKERS[k], "ls": "-"} if markers else {"ls": DASHES[k]}
