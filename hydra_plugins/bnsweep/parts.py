@@ -1,0 +1,78 @@
+"""Parts of composed configs: copied, and put together."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from copy import deepcopy
+from typing import Any, cast
+
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, Node
+
+from hydra_plugins.bnsweep.overrides import parse
+
+
+class Parts:
+    """Of configs that Hydra composed for choices which keep to their own part of it each, given as (choices, config):
+    what any other combination of these choices is put together from."""
+
+    def __init__(self, packages: dict[str, str], composed: Sequence[tuple[Sequence[str], DictConfig]]) -> None:
+        """`packages`: group -> the part that its choices are merged into, of the groups whose choices differ."""
+        self._packages = packages
+        self._first, self._whole = composed[0]
+        self._nodes: dict[str, Node] = {}
+        for choices, config in composed:
+            for text in choices:
+                group = parse(text).key_or_group
+                if group in packages:
+                    parent, key = _place(config, packages[group])
+                    self._nodes[text] = parent.__dict__["_content"][key]
+
+    def assemble(self, choices: Sequence[Override]) -> DictConfig | None:
+        """The config of these choices, to be changed; None if one of them is new."""
+        config = cast(DictConfig, copy_node(self._whole, None))
+        for choice in choices:
+            text = str(choice.input_line)
+            if text in self._first:
+                continue
+            if text not in self._nodes:
+                return None
+            parent, key = _place(config, self._packages[choice.key_or_group])
+            parent.__dict__["_content"][key] = copy_node(self._nodes[text], parent)
+            config.hydra.runtime.choices[choice.key_or_group] = choice.value()
+        return config
+
+
+def _place(config: DictConfig, package: str) -> tuple[Node, str]:
+    """The node that holds the part, and its key there."""
+    *path, key = package.split(".")
+    node: Any = config
+    for step in path:
+        node = node.__dict__["_content"][step]
+    return node, key
+
+
+def copy_node(node: Node, parent: Node | None) -> Node:
+    """`copy.deepcopy(node)` in a tenth of its time, put under `parent`: values are never changed in place, so the new
+    nodes hold the same ones."""
+    twin: Node = object.__new__(type(node))
+    state, metadata = twin.__dict__, object.__new__(type(node._metadata))
+    facts = metadata.__dict__
+    facts.update(node._metadata.__dict__)
+    facts["flags"] = dict(facts["flags"] or ())
+    facts["resolver_cache"] = deepcopy(facts["resolver_cache"]) if facts["resolver_cache"] else defaultdict(dict)
+    state.update(node.__dict__)
+    state.update(_metadata=metadata, _parent=parent, _flags_cache=None)
+    if "_content" in state:
+        state["_content"] = _copy_content(state["_content"], twin)
+    return twin
+
+
+def _copy_content(content: Any, parent: Node) -> Any:
+    """Of a mapping, a list, a union, or what stands for one (None, an interpolation)."""
+    if isinstance(content, dict):
+        return {key: copy_node(child, parent) for key, child in content.items()}
+    if isinstance(content, list):
+        return [copy_node(child, parent) for child in content]
+    return copy_node(content, parent) if isinstance(content, Node) else content
