@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from enum import Enum
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml  # type: ignore[import-untyped]
 from hydra import version
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobRuntime, JobStatus
 from hydra.types import HydraContext
-from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf import Container, DictConfig, Node, OmegaConf, open_dict, read_write
 from omegaconf._utils import get_omega_conf_dumper
 
 
@@ -21,7 +22,8 @@ def is_quiet(config: DictConfig, context: HydraContext) -> bool:
     """Whether `run_job`, without job logging, would do no more for this job than `Directories.conclude` does."""
     job = config.hydra.job
     stays = job.chdir is False or (job.chdir is None and version.base_at_least("1.2"))
-    return stays and not job.env_set and config.hydra.output_subdir is not None and not context.callbacks.callbacks
+    listened = job.env_set or context.callbacks.callbacks
+    return stays and not listened and config.hydra.output_subdir is not None and is_block(config)
 
 
 class Directories:
@@ -39,16 +41,18 @@ class Directories:
             names = [str(OmegaConf.select(config, f"hydra.sweep.{key}")) for key in ("dir", "subdir")]
         finally:
             HydraConfig.instance().cfg = previous
-        tree: Any = OmegaConf.to_container(config, enum_to_str=True)
-        hydra = tree.pop("hydra")
-        folder = hydra["runtime"]["output_dir"] = os.path.abspath(os.path.join(*names))  # noqa: PTH100, PTH118 (as Hydra)
-        task = hydra["overrides"]["task"]
-        inner = Path(folder, hydra["output_subdir"])
+        folder = os.path.abspath(os.path.join(*names))  # noqa: PTH100, PTH118 (as Hydra)
+        config.hydra.runtime.output_dir = folder
+        inner = Path(folder, config.hydra.output_subdir)
         inner.mkdir(parents=True, exist_ok=True)
-        texts = {"config": self._yaml.dump(tree), "hydra": self._yaml.dump({"hydra": hydra}), "overrides": dump(task)}
-        for name, text in texts.items():
-            (inner / f"{name}.yaml").write_text(text, encoding="utf-8")
-        return Concluded(compose, folder, task, outcome)
+        overrides = list(config.hydra.overrides.task)
+        for name, text in (
+            ("config.yaml", self._yaml.dump(config, leave_out="hydra") or "{}\n"),
+            ("hydra.yaml", f"hydra:\n{self._yaml.dump(config.hydra, depth=1)}"),
+            ("overrides.yaml", dump(overrides)),
+        ):
+            (inner / name).write_text(text, encoding="utf-8")
+        return Concluded(compose, folder, overrides, outcome)
 
 
 class Concluded(JobReturn):
@@ -77,29 +81,23 @@ class Concluded(JobReturn):
         return OmegaConf.masked_copy(config, "hydra")
 
 
-def dump(tree: object) -> str:
-    """`OmegaConf.to_yaml` of what `OmegaConf.to_container` gave."""
-    dumper = get_omega_conf_dumper()
-    text: str = yaml.dump(tree, default_flow_style=False, allow_unicode=True, sort_keys=False, Dumper=dumper)
-    return text
-
-
 class Yaml:
-    """Dumps trees that are much alike: a block of YAML is the blocks of its entries, and most have been seen before."""
+    """`OmegaConf.to_yaml` of configs that are much alike: a block of YAML is the blocks of its entries, and most of
+    them have been seen before."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[int, str, str], str] = {}
 
-    def dump(self, tree: dict[str, Any], depth: int = 0) -> str:
+    def dump(self, config: DictConfig, depth: int = 0, leave_out: str = "") -> str:
         """The block of a mapping, `depth` levels deep."""
-        if not is_block(tree):
-            return dump(tree)
-        return "".join([self._entry(key, value, depth) for key, value in tree.items()])
+        entries = config.__dict__["_content"].items()
+        return "".join([self._entry(key, node, depth) for key, node in entries if key != leave_out])
 
-    def _entry(self, key: str, value: Any, depth: int) -> str:
-        if is_block(value):
-            return f"{self._lines(key, {'x': 0}, depth, 1)}{self.dump(value, depth + 1)}"
-        return self._lines(key, value, depth, None)
+    def _entry(self, key: str, node: Node, depth: int) -> str:
+        if is_block(node):
+            return self._lines(key, {"x": 0}, depth, 1) + self.dump(cast(DictConfig, node), depth + 1)
+        value = OmegaConf.to_container(node, enum_to_str=True) if isinstance(node, Container) else node._value()
+        return self._lines(key, value.name if isinstance(value, Enum) else value, depth, None)
 
     def _lines(self, key: str, value: Any, depth: int, count: int | None) -> str:
         """The first `count` lines of an entry; all of them if None."""
@@ -110,14 +108,21 @@ class Yaml:
             nested = {key: value}
             for _ in range(depth):
                 nested = {"x": nested}
-            lines = dump(nested).splitlines(keepends=True)[depth:]
-            self._known[place] = "".join(lines[:count])
+            self._known[place] = "".join(dump(nested).splitlines(keepends=True)[depth:][:count])
         return self._known[place]
 
 
-def is_block(tree: object) -> bool:
-    """Whether it is a mapping whose keys YAML writes on one line each, before their values."""
-    return isinstance(tree, dict) and bool(tree) and all(is_simple(key) for key in tree)
+def dump(tree: object) -> str:
+    """`OmegaConf.to_yaml` of what `OmegaConf.to_container` gave."""
+    dumper = get_omega_conf_dumper()
+    text: str = yaml.dump(tree, default_flow_style=False, allow_unicode=True, sort_keys=False, Dumper=dumper)
+    return text
+
+
+def is_block(node: Node) -> bool:
+    """Whether it is a mapping that has entries, and keys that YAML writes on one line each."""
+    content = node.__dict__.get("_content")
+    return isinstance(content, dict) and bool(content) and all(map(is_simple, content))
 
 
 def is_simple(key: object) -> bool:

@@ -32,6 +32,7 @@ class Parts:
     def assemble(self, choices: Sequence[Override]) -> DictConfig | None:
         """The config of these choices, to be changed; None if one of them is new."""
         config = cast(DictConfig, copy_node(self._whole, None))
+        names = config.hydra.runtime.choices
         for choice in choices:
             text = str(choice.input_line)
             if text in self._first:
@@ -40,7 +41,7 @@ class Parts:
                 return None
             parent, key = _place(config, self._packages[choice.key_or_group])
             parent.__dict__["_content"][key] = copy_node(self._nodes[text], parent)
-            config.hydra.runtime.choices[choice.key_or_group] = choice.value()
+            names._get_node(choice.key_or_group)._set_value(choice.value())
         return config
 
 
