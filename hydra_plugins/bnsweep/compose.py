@@ -14,7 +14,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from hydra_plugins.bnsweep.overrides import parse
-from hydra_plugins.bnsweep.parts import Parts, copy_node
+from hydra_plugins.bnsweep.parts import Parts, copy_node, fill
 
 
 class Composer:
@@ -32,11 +32,12 @@ class Composer:
         self._loader = cast(ConfigLoaderImpl, loader)
         self._master = master
         self._groups: dict[str, list[str]] = {}
+        self._kinds: dict[str, str] = {}
         self._merged: dict[tuple[str, ...], DictConfig] = {}
         self._parts_of: dict[tuple[str, ...], Parts | None] = {}
         self._choices: dict[str, list[str]] = {}
         for text in dict.fromkeys(text for job in jobs for text in job):
-            if self._is_choice(parse(text)):
+            if self._kind(parse(text)) == "choice":
                 self._choices.setdefault(parse(text).get_key_element(), []).append(text)
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
@@ -53,16 +54,13 @@ class Composer:
 
     def _compose_quickly(self, overrides: list[Override]) -> DictConfig | None:
         """None if there is anything among the overrides but group choices and plain values."""
-        choices = [override for override in overrides if self._is_choice(override)]
-        values = [override for override in overrides if self._is_value(override)]
-        if len(choices) + len(values) < len(overrides):
+        kinds = [self._kind(override) for override in overrides]
+        if "other" in kinds:
             return None
-        config = self._merge(choices)
-        for override in values:
+        config = self._merge([override for override, kind in zip(overrides, kinds, strict=True) if kind == "choice"])
+        for override in (override for override, kind in zip(overrides, kinds, strict=True) if kind == "value"):
             OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
-        task = config.hydra.overrides.task
-        task.clear()
-        task.extend([override.input_line for override in overrides])
+        fill(config.hydra.overrides.task, [str(override.input_line) for override in overrides])
         job = config.hydra.job
         job.override_dirname = get_overrides_dirname(overrides=overrides, **job.config.override_dirname)
         return config
@@ -117,12 +115,14 @@ class Composer:
         apart = all(not f"{one}.".startswith(f"{other}.") for one, other in permutations(packages.values(), 2))
         return packages if apart and all(packages.values()) and packages.keys() == groups else None
 
-    def _is_choice(self, override: Override) -> bool:
-        return _is_plain(override) and self._is_group(override.key_or_group)
-
-    def _is_value(self, override: Override) -> bool:
-        change = override.type == OverrideType.CHANGE
-        return _is_plain(override) and change and not self._is_group(override.key_or_group)
+    def _kind(self, override: Override) -> str:
+        """`choice` of a group, plain `value`, or `other`."""
+        text = str(override.input_line)
+        if text not in self._kinds:
+            choice, change = self._is_group(override.key_or_group), override.type == OverrideType.CHANGE
+            plain = _is_plain(override) and (choice or change)
+            self._kinds[text] = ("choice" if choice else "value") if plain else "other"
+        return self._kinds[text]
 
     def _is_group(self, key: str) -> bool:
         parent, _, name = key.rpartition("/")

@@ -8,7 +8,7 @@ from copy import deepcopy
 from typing import Any, cast
 
 from hydra.core.override_parser.types import Override
-from omegaconf import DictConfig, Node
+from omegaconf import DictConfig, ListConfig, Node
 
 from hydra_plugins.bnsweep.overrides import parse
 
@@ -68,6 +68,18 @@ def copy_node(node: Node, parent: Node | None) -> Node:
     if "_content" in state:
         state["_content"] = _copy_content(state["_content"], twin)
     return twin
+
+
+def fill(node: ListConfig, texts: Sequence[str]) -> None:
+    """Replace the items of a list of strings, the first as OmegaConf does and the others after its model."""
+    node.clear()
+    node.extend(texts[:1])
+    items = node.__dict__["_content"]
+    for place, text in enumerate(texts[1:], start=1):
+        item = copy_node(items[0], node)
+        item._metadata.key = place
+        item.__dict__["_val"] = text
+        items.append(item)
 
 
 def _copy_content(content: Any, parent: Node) -> Any:
