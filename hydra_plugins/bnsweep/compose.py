@@ -14,7 +14,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from hydra_plugins.bnsweep.overrides import parse
-from hydra_plugins.bnsweep.parts import Parts, copy_node, fill
+from hydra_plugins.bnsweep.parts import Parts, copy_node, fill, merges_into_references
 
 
 class Composer:
@@ -103,17 +103,19 @@ class Composer:
         if any(file is None or file.defaults_list or file.header["package"] is not None for file in chosen):
             return None
         entries = self._loader.compute_defaults_list(name, overrides, RunMode.RUN).defaults
+        groups = {override.key_or_group for override in varied}
+        packages = {str(entry.override_key): entry.package or "" for entry in entries if entry.override_key in groups}
+        apart = all(not f"{one}.".startswith(f"{other}.") for one, other in permutations(packages.values(), 2))
+        if not apart or not all(packages.values()) or packages.keys() != groups:
+            return None
+        merged = [(packages[o.key_or_group], file.config) for o, file in zip(varied, chosen, strict=True) if file]
         for entry in entries:
             file = files.load_config(str(entry.config_path))
             # A defaults list that reads choices: one group's choice may change what is merged for another.
             if file is None or any("${" in str(vars(default)) for default in file.defaults_list or ()):
                 return None
-        groups = {override.key_or_group for override in varied}
-        packages = {
-            str(entry.override_key): str(entry.package or "") for entry in entries if entry.override_key in groups
-        }
-        apart = all(not f"{one}.".startswith(f"{other}.") for one, other in permutations(packages.values(), 2))
-        return packages if apart and all(packages.values()) and packages.keys() == groups else None
+            merged.append((entry.package or "", file.config))
+        return None if merges_into_references(merged) else packages
 
     def _kind(self, override: Override) -> str:
         """`choice` of a group, plain `value`, or `other`."""

@@ -8,7 +8,7 @@ from copy import deepcopy
 from typing import Any, cast
 
 from hydra.core.override_parser.types import Override
-from omegaconf import DictConfig, ListConfig, Node
+from omegaconf import Container, DictConfig, ListConfig, Node
 
 from hydra_plugins.bnsweep.overrides import parse
 
@@ -68,6 +68,26 @@ def copy_node(node: Node, parent: Node | None) -> Node:
     if "_content" in state:
         state["_content"] = _copy_content(state["_content"], twin)
     return twin
+
+
+def merges_into_references(files: Sequence[tuple[str, Container]]) -> bool:
+    """Whether a mapping or list of one of these (package, config) is merged where another has an interpolation: what
+    that stands for, which may be another group's, is then copied there."""
+    references: set[str] = set()
+    containers: set[str] = set()
+
+    def visit(node: Node, path: str) -> None:
+        content = node.__dict__.get("_content")
+        if node._is_interpolation():
+            references.add(path)
+        elif isinstance(node, Container):
+            containers.add(path)
+            for key, child in content.items() if isinstance(content, dict) else ():
+                visit(child, f"{path}.{key}")
+
+    for package, config in files:
+        visit(config, f".{package}" if package else "")
+    return bool(references & containers)
 
 
 def fill(node: ListConfig, texts: Sequence[str]) -> None:
