@@ -31,6 +31,7 @@ class Composer:
         """`jobs` are the overrides of those that may be composed."""
         self._loader = cast(ConfigLoaderImpl, loader)
         self._master = master
+        self._hydra_overrides = cast(list[str], OmegaConf.to_container(master.hydra.overrides.hydra))  # as written
         self._groups: dict[str, list[str]] = {}
         self._kinds: dict[str, str] = {}
         self._merged: dict[tuple[str, ...], DictConfig] = {}
@@ -97,7 +98,7 @@ class Composer:
         """Group -> the part of the config that its choices, and no other group's, are merged into; None if Hydra may
         have more to do for one of these choices than to merge its file there."""
         hydra = self._master.hydra
-        name, overrides = hydra.job.config_name, [*hydra.overrides.hydra, *first]
+        name, overrides = hydra.job.config_name, [*self._hydra_overrides, *first]
         _, files = self._loader._parse_overrides_and_create_caching_repo(name, overrides)
         chosen = [files.load_config(f"{override.key_or_group}/{override.value()}") for override in varied]
         if any(file is None or file.defaults_list or file.header["package"] is not None for file in chosen):
@@ -131,7 +132,7 @@ class Composer:
         if parent not in self._groups:
             hydra = self._master.hydra
             self._groups[parent] = self._loader.get_group_options(
-                parent, ObjectType.GROUP, hydra.job.config_name, list(hydra.overrides.hydra)
+                parent, ObjectType.GROUP, hydra.job.config_name, self._hydra_overrides
             )
         return name in self._groups[parent]
 

@@ -43,9 +43,10 @@ class Directories:
             HydraConfig.instance().cfg = previous
         folder = os.path.abspath(os.path.join(*names))  # noqa: PTH100, PTH118 (as Hydra)
         config.hydra.runtime.output_dir = folder
+        Path(*names).mkdir(parents=True, exist_ok=True)  # which may go up again
         inner = Path(folder, config.hydra.output_subdir)
         inner.mkdir(parents=True, exist_ok=True)
-        overrides = list(config.hydra.overrides.task)
+        overrides = cast(list[str], OmegaConf.to_container(config.hydra.overrides.task))
         for name, text in (
             ("config.yaml", self._yaml.dump(config, leave_out="hydra") or "{}\n"),
             ("hydra.yaml", f"hydra:\n{self._yaml.dump(config.hydra, depth=1)}"),

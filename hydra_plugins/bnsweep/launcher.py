@@ -62,7 +62,7 @@ class StackedLauncher(BasicLauncher):
         assert self.config is not None
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
-        str(self.config.hydra.sweep.dir)  # read now: fixes the start time that its name may hold
+        _ = self.config.hydra.sweep.dir  # read now: fixes the start time that its name may hold
         jobs = self._jobs(job_overrides, initial_job_idx)
         outcomes = self.batched(jobs)
         directories = Directories()
