@@ -36,10 +36,7 @@ class Composer:
         self._kinds: dict[str, str] = {}
         self._merged: dict[tuple[str, ...], DictConfig] = {}
         self._parts_of: dict[tuple[str, ...], Parts | None] = {}
-        self._choices: dict[str, list[str]] = {}
-        for text in dict.fromkeys(text for job in jobs for text in job):
-            if self._kind(parse(text)) == "choice":
-                self._choices.setdefault(parse(text).get_key_element(), []).append(text)
+        self._texts = dict.fromkeys(text for job in jobs for text in job)
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
         """What `load_sweep_config(master, overrides)` gives, to the byte, or raises."""
@@ -83,7 +80,11 @@ class Composer:
 
     def _find_parts(self, keys: tuple[str, ...]) -> Parts | None:
         """None if the choices of these groups cannot be taken apart, or are one for each group."""
-        options = [self._choices.get(key, []) for key in keys]
+        choices: dict[str, list[str]] = {}
+        for text in self._texts:
+            if self._kind(parse(text)) == "choice":
+                choices.setdefault(parse(text).get_key_element(), []).append(text)
+        options = [choices.get(key, []) for key in keys]
         varied = [texts for texts in options if len(texts) > 1]
         if not varied or not all(options) or len(set(keys)) < len(keys):
             return None
