@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import fields
+from functools import cache
 from typing import Any
 
 from bnsweep.checks import ConfigError
@@ -35,13 +36,11 @@ GROUPS: dict[str, type] = {
 }
 
 
-def known_keys(node: type = RunConfig, prefix: str = "") -> list[str]:
+@cache
+def known_keys() -> tuple[str, ...]:
     """Every dotted key of the schema, for error texts."""
-    keys: list[str] = []
-    for f in fields(node):
-        inner = GROUPS.get(f.name) if node is RunConfig else None
-        keys += known_keys(inner, f"{f.name}.") if inner else [prefix + f.name]
-    return keys
+    inner = [f"{group}.{f.name}" for group, node in GROUPS.items() for f in fields(node)]
+    return (*inner, *(f.name for f in fields(RunConfig) if f.name not in GROUPS))
 
 
 def from_tree(tree: dict[str, Any]) -> RunConfig:

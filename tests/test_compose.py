@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import random
-import sys
 from collections.abc import Iterator, Sequence
-from importlib.util import module_from_spec, spec_from_file_location
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.utils import create_config_search_path
-from hydra.core.utils import setup_globals
+from composing import APP, CountingLoader, anatomy, application, load
 from hydra.errors import ConfigCompositionException
-from hydra.types import RunMode
-from omegaconf import Container, DictConfig, Node, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from hydra_plugins.bnsweep.compose import Composer
 from hydra_plugins.bnsweep.overrides import check_duplicates
-
-APP = Path(__file__).parent / "apps" / "launcher_app"
 
 CHOICES = [
     ["bn=none", "bn=before", "bn=after"],
@@ -69,32 +63,8 @@ WRONG = [
 
 @pytest.fixture(scope="module", autouse=True)
 def schema() -> Iterator[None]:
-    """The application's types, importable by name, as those of a running application are."""
-    spec = spec_from_file_location("launcher_app", APP / "app.py")
-    assert spec is not None and spec.loader is not None
-    sys.modules["launcher_app"] = module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    setup_globals()
-    yield
-    del sys.modules["launcher_app"]
-
-
-class CountingLoader(ConfigLoaderImpl):
-    """Hydra's loader; counts the jobs it composed."""
-
-    composed = 0
-
-    def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
-        self.composed += 1
-        return super().load_sweep_config(master_config, sweep_overrides)
-
-
-def load(folder: Path, *hydra_overrides: str) -> tuple[CountingLoader, DictConfig]:
-    """A loader on `folder`, and the config of a sweep, with its start time as read once."""
-    loader = CountingLoader(create_config_search_path(str(folder)))
-    master = loader.load_configuration("config", list(hydra_overrides), RunMode.MULTIRUN)
-    assert OmegaConf.select(master, "hydra.sweep.dir")
-    return loader, master
+    with application():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -105,24 +75,7 @@ def sweep() -> tuple[CountingLoader, DictConfig]:
 @pytest.fixture(scope="module")
 def composer(sweep: tuple[CountingLoader, DictConfig]) -> Composer:
     """One for many tests, as it is one for many jobs."""
-    return Composer(*sweep)
-
-
-def anatomy(node: Node) -> list[Any]:
-    """All that a config is made of: types, flags and raw contents of every node, in order."""
-    meta = node._metadata
-    facts: list[Any] = [
-        node._get_full_key(None),
-        type(node),
-        meta.ref_type,
-        meta.object_type,
-        meta.optional,
-        meta.flags,
-    ]
-    if not isinstance(node, Container) or not isinstance(node._content, dict | list):
-        return [*facts, node._value()]
-    inner = node._content.values() if isinstance(node._content, dict) else node._content
-    return [*facts, *(anatomy(child) for child in inner)]
+    return Composer(*sweep, CHOICES)
 
 
 def outcome(compose: Any, *arguments: Any) -> Any:
@@ -166,7 +119,21 @@ def test_every_kind_of_override_is_composed_as_hydra_does(
     assert outcome(composer.compose, overrides) == expected
 
 
-def test_hydra_composes_once_for_each_combination_of_choices(sweep: tuple[CountingLoader, DictConfig]) -> None:
+GRID = [list(job) for job in product(CHOICES[0], CHOICES[1], CHOICES[2], ["lr.value=0.3"], VALUES[4])]
+
+
+def test_choices_that_keep_apart_are_composed_together(sweep: tuple[CountingLoader, DictConfig]) -> None:
+    """As often as the largest group has choices, not once a combination; and every combination is Hydra's."""
+    loader, master = sweep
+    composer = Composer(loader, master, GRID)
+    before = loader.composed
+    quick = [outcome(composer.compose, job) for job in GRID]
+    assert loader.composed - before == 3
+    for job, config in list(zip(GRID, quick, strict=True))[:: len(VALUES[4])]:
+        assert config == outcome(loader.load_sweep_config, master, job), job
+
+
+def test_unannounced_choices_are_composed_once_a_combination(sweep: tuple[CountingLoader, DictConfig]) -> None:
     loader, master = sweep
     composer = Composer(loader, master)
     before = loader.composed
@@ -179,14 +146,73 @@ def test_hydra_composes_once_for_each_combination_of_choices(sweep: tuple[Counti
     assert loader.composed - before == 3
 
 
-def test_jobs_of_equal_choices_share_nothing(composer: Composer) -> None:
+THREE = {"config.yaml": "defaults: [a: one, b: one, c: one, _self_]"}
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"config.yaml": "defaults: [a: one, b: one, '${a}_${b}', _self_]", "two_two.yaml": "both: 1"},
+        {"config.yaml": "defaults: [a: one, b: one, optional c: '${a}_${b}', _self_]", "c/two_two.yaml": "both: 1"},
+        {"a/two.yaml": "# @package _global_\nb: {size: 7}\nhydra: {job: {name: other}}"},
+        {
+            "a/two.yaml": "defaults: [override /b: two]\nsize: 2",
+            "config.yaml": "defaults: [a: one, b: one, c: one, _self_]",
+        },
+        {"a/two.yaml": "defaults: [part, _self_]\nsize: 2", "a/part.yaml": "more: 1"},
+        {"config.yaml": "defaults: [a: one, b@a.inner: one, _self_]"},
+        {"config.yaml": "defaults: [a@same: one, b@same: one, _self_]"},
+        {"config.yaml": "defaults: [a: one, b: one, _self_]\na: {size: '${b.size}', mine: 1}\nb: {more: '${a.mine}'}"},
+        {"config.yaml": "defaults: [_self_, a: one, b: one]\na: {size: 5}\nb: ${a}"},
+        {"config.yaml": "defaults: [a: one, b: one]\nc: ${hydra:runtime.choices.a}", "a/two.yaml": "'': null"},
+        {"a/two.yaml": ""},
+    ],
+    ids=range(11),
+)
+@pytest.mark.filterwarnings("ignore:In 'config'. Defaults list is missing `_self_`")
+def test_choices_that_meet_are_composed_as_hydra_does(files: dict[str, str], tmp_path: Path) -> None:
+    """One choice may read, add, override or write what belongs to another group."""
+    plain = {
+        "config.yaml": "defaults: [a: one, b: one, _self_]",
+        "one_one.yaml": "",
+        "one_two.yaml": "",
+        "two_one.yaml": "",
+    }
+    for group in "abc":
+        plain |= {f"{group}/one.yaml": "size: 1", f"{group}/two.yaml": "size: 2", f"{group}/three.yaml": "other: 3"}
+    for name, text in {**plain, **files}.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    loader, master = load(tmp_path)
+    keys = ("a", "b@a.inner") if "inner" in (tmp_path / "config.yaml").read_text() else ("a", "b")
+    keys = ("a@same", "b@same") if "same" in (tmp_path / "config.yaml").read_text() else keys
+    names = ("one", "two", "three")
+    jobs = [[f"{keys[0]}={one}", f"{keys[1]}={two}"] for one, two in product(names, names)]
+    composer = Composer(loader, master, jobs)
+    for job in jobs:
+        assert outcome(composer.compose, job) == outcome(loader.load_sweep_config, master, job), job
+
+
+@pytest.mark.parametrize("announced", [[], CHOICES])
+def test_jobs_of_equal_choices_share_nothing(
+    sweep: tuple[CountingLoader, DictConfig], announced: list[list[str]]
+) -> None:
+    composer = Composer(*sweep, announced)
     first = composer.compose(["bn=before", "seed=1"])
     again = OmegaConf.to_yaml(first)
     other = composer.compose(["bn=before", "seed=2"])
     with open_dict(other):
         other.model.hidden.append(99)
+        other.bn.placement = "after"
         other.hydra.job.num = 5
+        other.hydra.runtime.choices.bn = "x"
+        other.hydra.overrides.task.append("x")
+    OmegaConf.set_readonly(other.bn, True)
+    OmegaConf.clear_cache(other)
     assert OmegaConf.to_yaml(first) == again == OmegaConf.to_yaml(composer.compose(["bn=before", "seed=1"]))
+    assert not OmegaConf.is_readonly(first.bn)
+    assert OmegaConf.get_cache(first)
 
 
 def test_all_jobs_of_a_sweep_have_its_start_time(sweep: tuple[CountingLoader, DictConfig], composer: Composer) -> None:

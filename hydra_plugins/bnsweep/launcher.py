@@ -5,16 +5,17 @@
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from functools import partial
+from typing import Any, overload
 
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn, configure_log, filter_overrides, run_job, setup_globals
 from hydra.errors import ConfigCompositionException
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig
 
 from hydra_plugins.bnsweep.compose import Composer
+from hydra_plugins.bnsweep.directory import Directories, is_quiet
 from hydra_plugins.bnsweep.overrides import check_duplicates
 
 log = logging.getLogger(__name__)
@@ -38,9 +39,10 @@ class StackedLauncher(BasicLauncher):
 
     `task.batched(configs)` is called once with the configs of all jobs, each with its `hydra` node, in the order of
     their numbers. It returns, for each, what the task would have returned, or the exception that it would have raised;
-    what it raises itself ends the sweep. Nothing is called before every job has been composed. Directories, `.hydra`,
-    callbacks and JobReturns are made afterwards, job by job, by Hydra. Inside `batched` no job is Hydra's current one:
-    `HydraConfig`, `${hydra:…}`, hydra.job.chdir and hydra.job.env_set are not in force; `${hydra.…}` is.
+    what it raises itself ends the sweep. A config is composed when it is read, and anew at each reading, so that a
+    sweep of any length fits in memory: one that cannot be composed raises then, so read them all before any work.
+    Directories, `.hydra`, callbacks and JobReturns are made afterwards, job by job. Inside `batched` no job is Hydra's
+    current one: `HydraConfig`, `${hydra:…}`, hydra.job.chdir and hydra.job.env_set are not in force; `${hydra.…}` is.
 
     A task without a batched form is launched by Hydra's basic launcher.
     """
@@ -60,30 +62,25 @@ class StackedLauncher(BasicLauncher):
         assert self.config is not None
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
-        folder = Path(str(self.config.hydra.sweep.dir))  # read now: fixes the start time that its name may hold
-        configs = self._compose(job_overrides, initial_job_idx)
-        folder.mkdir(parents=True, exist_ok=True)
-        return [self._conclude(*job) for job in zip(configs, self.batched(configs), strict=True)]
+        _ = self.config.hydra.sweep.dir  # read now: fixes the start time that its name may hold
+        jobs = self._jobs(job_overrides, initial_job_idx)
+        outcomes = self.batched(jobs)
+        directories = Directories()
+        return [self._conclude(directories, jobs, *job) for job in zip(range(len(jobs)), outcomes, strict=True)]
 
-    def _compose(self, job_overrides: Sequence[Sequence[str]], first: int) -> list[DictConfig]:
+    def _jobs(self, job_overrides: Sequence[Sequence[str]], first: int) -> "Jobs":
         assert self.config is not None and self.hydra_context is not None
         if not job_overrides:
             raise ConfigCompositionException("no jobs: an override sweeps over an empty range or list")
         check_duplicates(self.config.hydra.overrides.task)  # as given: sweepers drop duplicates
-        composer = Composer(self.hydra_context.config_loader, self.config)
-        configs = []
-        for num, overrides in enumerate(job_overrides, start=first):
-            log.debug("#%d : %s", num, " ".join(filter_overrides(overrides)))
-            config = composer.compose(overrides)
-            with open_dict(config):
-                config.hydra.job.id = num
-                config.hydra.job.num = num
-            configs.append(config)
-        return configs
+        return Jobs(Composer(self.hydra_context.config_loader, self.config, job_overrides), job_overrides, first)
 
-    def _conclude(self, config: DictConfig, outcome: object) -> JobReturn:
-        """Let Hydra run the job, whose work is done."""
+    def _conclude(self, directories: Directories, jobs: "Jobs", place: int, outcome: object) -> JobReturn:
+        """Let Hydra run the job, whose work is done; or do the little that it would do."""
         assert self.hydra_context is not None
+        config = jobs[place]
+        if not self.job_logging and is_quiet(config, self.hydra_context):
+            return directories.conclude(config, partial(jobs.compose, place), outcome)
         return run_job(
             hydra_context=self.hydra_context,
             task_function=Recall(outcome),
@@ -92,6 +89,36 @@ class StackedLauncher(BasicLauncher):
             job_subdir_key="hydra.sweep.subdir",
             configure_logging=self.job_logging,
         )
+
+
+class Jobs(Sequence[DictConfig]):
+    """The configs of a sweep's jobs, each composed when it is read."""
+
+    def __init__(self, composer: Composer, overrides: Sequence[Sequence[str]], first: int) -> None:
+        self._composer = composer
+        self._overrides = overrides
+        self._nums = range(first, first + len(overrides))
+
+    def __len__(self) -> int:
+        return len(self._nums)
+
+    @overload
+    def __getitem__(self, place: int) -> DictConfig: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[DictConfig]: ...
+    def __getitem__(self, place: int | slice) -> DictConfig | list[DictConfig]:
+        if isinstance(place, slice):
+            return [self.compose(i) for i in range(len(self))[place]]
+        return self.compose(place)
+
+    def compose(self, place: int) -> DictConfig:
+        num, overrides = self._nums[place], self._overrides[place]
+        log.debug("#%d : %s", num, " ".join(filter_overrides(overrides)))
+        config = self._composer.compose(overrides)
+        job = config.hydra.job
+        job.id = num
+        job.num = num
+        return config
 
 
 @dataclass

@@ -1,0 +1,106 @@
+"""Job directories and JobReturns made without Hydra's `run_job` are the ones that it makes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from composing import APP, CountingLoader, anatomy, application, load
+from hydra import version
+from hydra._internal.callbacks import Callbacks
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn, JobRuntime
+from hydra.types import HydraContext
+from omegaconf import DictConfig, OmegaConf
+
+from hydra_plugins.bnsweep import launcher as module
+from hydra_plugins.bnsweep.launcher import StackedLauncher
+
+JOBS = [
+    ["bn=none", "seed=0"],
+    ["bn=before", "seed=1", "lr.value=1e-3", "note='two words: ${bn.placement}'"],
+    ["bn=after", "seed=2", "model.hidden=[]", "data.subset=null", f"note='{'long words ' * 9}'"],
+    ["bn=none", "seed=3", "lr.value=nan", "bn.affine=no", 'note="1 true # [x]"'],
+    ["bn=after", "seed=3", "data.seed=${fail_seed}", "lr.schedule=${hydra:job.num}", "note='é\N{SNOWMAN}\t'"],
+    ["+extra={a:1,b:[1,{c:2}],1:x,long:{}}", "bn=none", "note='null'"],
+    ["+experiment=big", "lr.value=2", "record=???"],
+    [],
+]
+OUTCOMES = [0.5, ValueError("it failed"), None, {"a": 1}, 1, 2, 3, "x"]
+
+
+@pytest.fixture(autouse=True)
+def process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hydra_restore_singletons: Any) -> Iterator[None]:
+    """Those of a running application."""
+    monkeypatch.chdir(tmp_path)
+    with application():
+        version.setbase("1.3")
+        JobRuntime.instance().set("name", "app")
+        yield
+
+
+def sweep(*overrides: str) -> tuple[CountingLoader, DictConfig]:
+    return load(APP / "conf", "hydra.sweep.dir=out", *overrides)
+
+
+def conclude(loader: CountingLoader, master: DictConfig, jobs: Sequence[Sequence[str]] = JOBS) -> list[JobReturn]:
+    launcher = StackedLauncher()
+    launcher.config, launcher.hydra_context = master, HydraContext(config_loader=loader, callbacks=Callbacks(master))
+
+    def task(_: object) -> None:
+        raise AssertionError("not to be called")
+
+    task.batched = lambda configs: OUTCOMES[: len(configs)]  # type: ignore[attr-defined]
+    launcher.task_function = task  # type: ignore[assignment]
+    return list(launcher.launch(jobs, 3))
+
+
+def files(folder: str) -> dict[str, bytes | None]:
+    return {str(p.relative_to(folder)): p.read_bytes() if p.is_file() else None for p in Path(folder).rglob("*")}
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [[], ["hydra.sweep.subdir=${hydra.job.override_dirname}/${hydra:job.num}/../x${seed}", "hydra.output_subdir=a/b"]],
+    ids=["numbered", "named"],
+)
+def test_a_job_is_concluded_as_hydra_does(overrides: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    loader, master = sweep(*overrides)
+    quick = conclude(loader, master)
+    assert HydraConfig.instance().cfg is None
+    Path("out").rename("quick")
+    monkeypatch.setattr(module, "is_quiet", lambda *_: False)
+    plain = conclude(loader, master)
+    assert {type(job).__name__ for job in plain} == {"JobReturn"} and not {type(job) for job in quick} & {JobReturn}
+    assert files("quick") == files("out")
+    assert sum(name.endswith(".yaml") for name in files("out")) >= 3 * (len(JOBS) - 1), "two may share a name"
+    for one, other in zip(quick, plain, strict=True):
+        assert one.cfg is one.cfg, "the same each time it is asked for"
+        for ours, hydras in ((one.cfg, other.cfg), (one.hydra_cfg, other.hydra_cfg)):
+            assert ours is not None and hydras is not None
+            assert anatomy(ours) == anatomy(hydras)
+            assert OmegaConf.get_cache(ours) == OmegaConf.get_cache(hydras)
+        for name in ("overrides", "working_dir", "task_name", "status", "_return_value"):
+            assert getattr(one, name) == getattr(other, name)
+
+
+def test_an_outcome_that_is_an_exception_is_raised_when_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    failed = conclude(*sweep(), JOBS[:2])[1]
+    with pytest.raises(ValueError, match="it failed"):
+        _ = failed.return_value
+    assert f"Error executing job with overrides: {JOBS[1]}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "hydra.job.chdir=true",
+        "hydra.output_subdir=null",
+        "+hydra.job.env_set.MARK=1",
+        "+hydra.callbacks.log._target_=hydra.experimental.callbacks.LogJobReturnCallback",
+    ],
+)
+def test_what_hooks_into_a_job_is_left_to_hydra(override: str) -> None:
+    assert [type(job) for job in conclude(*sweep(override), JOBS[:1])] == [JobReturn]
