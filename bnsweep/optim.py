@@ -66,8 +66,8 @@ class Optimizer:
 
     @torch.no_grad()
     def update(self, d_KHB: Tensor, x: Sequence[tuple[slice, Tensor]], rest: Tensor, alive_K: Tensor | None) -> None:
-        """One step. The gradient of layer 1's weights is d [K, H, B] times x [B, D], given for each slice of members
-        that share it; that of all else is `rest`. Both are overwritten. `alive_K` None: all are."""
+        """One step. The gradient of layer 1's weights is d [K, H, B] times x, given as `Passes.batches` does; that of
+        all else is `rest`. Both are overwritten. `alive_K` None: all are."""
         if not self._constant:
             self._rate_K, self._rate_rest = self._rates()
         self.stack.t += 1
@@ -119,9 +119,10 @@ class Optimizer:
 
 
 def add_products(target_KHD: Tensor, d_KHB: Tensor, x: Sequence[tuple[slice, Tensor]]) -> None:
-    """target += d x, a wide product for each slice of members that share their x [B, D]."""
-    for s, x_BD in x:
-        target_KHD[s].flatten(0, 1).addmm_(d_KHB[s].flatten(0, 1), x_BD)
+    """target += d x, a wide product for every data seed of a block of members; x is [g, B, D] of each block."""
+    for s, x_GBD in x:
+        g, samples, inputs = x_GBD.shape
+        target_KHD[s].view(g, -1, inputs).baddbmm_(d_KHB[s].view(g, -1, samples), x_GBD)
 
 
 def state_tensors(config: RunConfig) -> int:

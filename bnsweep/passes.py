@@ -77,19 +77,19 @@ class Passes:
         self._weight_grads, self._bias_grads, *_ = stack.parts(self.gradients)
         self._segments = [Segment(stack, s, self.gradients) for s in stack.bn_segments]
         self._first = [
-            (s, stack.data_seeds.index(stack.configs[s.start].data_seed), w, b)
-            for s in stack.batch_segments
-            for w, b in [(stack.first[s].flatten(0, 1), stack.biases[0][s].view(-1, 1))]
+            (s, groups, stack.first[s].view(n, -1, stack.sizes[0]), stack.biases[0][s].view(n, -1, 1))
+            for s, groups in stack.batch_blocks
+            for n in [groups.stop - groups.start]
         ]
-        """Layer 1 of neighbours that share a batch: members, their batch, weights [k*H, D], biases [k*H, 1]."""
+        """Layer 1 in blocks: members, their g data seeds, weights [g, n*H, D], biases [g, n*H, 1]."""
         self._space = Workspace(stack, self._segments)
         rates = [c.model.dropout for c in stack.configs]
         self._dropout_K11 = stack.scalars(lambda c: c.model.dropout).view(-1, 1, 1) if any(rates) else None
         self._seeds_S = torch.tensor(stack.seeds, device=stack.device)
 
     def batches(self, x_GBD: Tensor) -> list[tuple[slice, Tensor]]:
-        """Neighbours that share a batch, and that batch [B, D]."""
-        return [(s, x_GBD[g]) for s, g, _, _ in self._first]
+        """Members in blocks, and their batches [g, B, D]; members [k, ...] are [g, n, ...] there."""
+        return [(s, x_GBD[groups]) for s, groups, _, _ in self._first]
 
     @torch.no_grad()
     def evaluate(self, x_GBD: Tensor) -> Tensor:
@@ -137,8 +137,8 @@ class Passes:
     def _linear(self, i: int, h: Tensor, z: Tensor) -> Tensor:
         if i > 0:
             return torch.baddbmm(self.stack.biases[i], self.stack.weights[i], h, out=z)
-        for s, g, w, b in self._first:
-            torch.addmm(b, w, h[g].T, out=z[s].view(-1, z.shape[2]))
+        for s, groups, w, b in self._first:
+            torch.baddbmm(b, w, h[groups].transpose(1, 2), out=z[s].view(len(w), -1, z.shape[2]))
         return z
 
     def _kept(self, i: int, h: Tensor, step: Tensor) -> Tensor:

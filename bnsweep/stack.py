@@ -37,6 +37,20 @@ def runs_of(values: Sequence[object]) -> list[slice]:
     return slices
 
 
+def blocks_of(data_seeds: Sequence[int], groups: Sequence[int]) -> list[tuple[slice, slice]]:
+    """Slices of members and of `groups` such that, in each, every group has the same number of members, in order."""
+    blocks: list[tuple[slice, slice]] = []
+    for s in runs_of(data_seeds):
+        g = groups.index(data_seeds[s.start])
+        if blocks:
+            members, seen = blocks[-1]
+            if g == seen.stop and (s.stop - s.start) * (seen.stop - seen.start) == members.stop - members.start:
+                blocks[-1] = slice(members.start, s.stop), slice(seen.start, g + 1)
+                continue
+        blocks.append((s, slice(g, g + 1)))
+    return blocks
+
+
 class Blocks:
     """Tensors of given shapes [K, ...] laid end to end in one, so that one operator serves them all."""
 
@@ -73,8 +87,8 @@ class Stack:
         self.seed_of_K = self.index(lambda c: self.seeds.index(c.seed))
         self.activation_segments = runs_of([c.activation.name for c in self.configs])
         self.bn_segments = runs_of([(c.bn.placement, c.bn.eps) for c in self.configs])
-        self.batch_segments = runs_of([c.data_seed for c in self.configs])
-        """Neighbours that see the same batches."""
+        self.batch_blocks = blocks_of([c.data_seed for c in self.configs], self.data_seeds)
+        """(members, data seeds): neighbours whose first layer is one batched product over those seeds' batches."""
         self._allocate()
         self._initialise()
 

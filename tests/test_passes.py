@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from test_train import CPU, make, mix
@@ -10,8 +12,8 @@ from bnsweep import data, model, segment
 from bnsweep.config import DataConfig
 from bnsweep.passes import Passes
 from bnsweep.segment import BatchNorm
-from bnsweep.stack import Stack
-from bnsweep.train import Trainer
+from bnsweep.stack import Stack, blocks_of
+from bnsweep.train import Trainer, train
 
 
 @pytest.mark.parametrize("name", model.ACTIVATIONS)
@@ -101,3 +103,30 @@ def test_a_training_step_keeps_its_memory_whatever_is_evaluated_in_between() -> 
     trainer.epoch(1)
     after = [layer.x.data_ptr() for layer in trainer.passes.forward(digits.x_ND[None, :20].double().repeat(3, 1, 1))[1]]
     assert before[1:] == after[1:]
+
+
+def test_blocks_of_layer_1_join_only_seeds_with_as_many_members() -> None:
+    def blocks(seeds: list[int]) -> list[tuple[int, int, int, int]]:
+        return [(s.start, s.stop, g.start, g.stop) for s, g in blocks_of(seeds, [3, 5, 8])]
+
+    assert blocks([3, 3, 5, 5, 8, 8]) == [(0, 6, 0, 3)]
+    assert blocks([3, 3, 5, 5, 5, 8]) == [(0, 2, 0, 1), (2, 5, 1, 2), (5, 6, 2, 3)]
+    assert blocks([3, 8, 3, 5, 5, 8, 8]) == [(0, 1, 0, 1), (1, 2, 2, 3), (2, 3, 0, 1), (3, 7, 1, 3)]
+
+
+def test_a_balanced_grid_of_several_data_seeds_gives_each_run_its_own_batches() -> None:
+    digits = data.load(DataConfig())
+    arms = [("relu", "he", "constant", "before"), ("sigmoid", "he", "constant", "none")]
+    configs = [
+        replace(make(arm, i=2 * lr), seed=seed, bn=replace(make(arm).bn))
+        for arm in arms
+        for lr in (0, 1)
+        for seed in range(3)
+    ]
+    trainer = Trainer(configs, digits, CPU)
+    assert len(trainer.passes.batches(digits.x_ND[None, :5].repeat(3, 1, 1))) == 2, "one block an arm"
+    records, _ = train(configs, digits, CPU)
+    for config, record in zip(configs, records, strict=True):
+        (alone,), _ = train([config], digits, CPU)
+        for name, values in alone.history.items():
+            assert record.history[name] == pytest.approx(values, rel=1e-9, abs=1e-12), name
