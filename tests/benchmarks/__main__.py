@@ -20,7 +20,7 @@ from bnsweep.environment import cores, environment
 from tests.benchmarks import roofline
 from tests.benchmarks.arm_single import Tuning
 from tests.benchmarks.arms import ARMS
-from tests.benchmarks.bench import Result, measure
+from tests.benchmarks.bench import WARM_UP, Result, measure
 from tests.benchmarks.hydra_cost import seconds_a_run
 from tests.benchmarks.report import Table, document, markdown, write
 from tests.benchmarks.work import Spec, load
@@ -37,7 +37,7 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     p.add_argument("--arms", type=names, default=list(ARMS), metavar="A,B", help=f"of {','.join(ARMS)}")
     p.add_argument("--repeats", type=int, default=5, help="timed repeats after the warm-up (default: %(default)s)")
     p.add_argument("--steps", type=int, help="steps of a pass (default: 60 on a CPU, fewer at large K; 468 on CUDA)")
-    p.add_argument("--seconds", type=float, default=1.0, help="what a repeat of an arm takes (default: %(default)s)")
+    p.add_argument("--seconds", type=float, default=0.5, help="what a repeat of an arm takes (default: %(default)s)")
     p.add_argument("--data", default="data", help="folder of MNIST/raw; synthetic rows without one")
     p.add_argument("--hfta", metavar="PATH", help="checkout of HFTA for arm g (default: $HFTA_PATH)")
     p.add_argument("--adversarial", action="store_true", help="the adversarial sweep alone")
@@ -65,7 +65,7 @@ def steps_of(options: argparse.Namespace, members: int) -> int:
         return int(options.steps)
     if options.device == "cuda":
         return 468
-    return max(20, min(60, 12_000 // members))
+    return max(15, min(60, 12_000 // members))
 
 
 def facts(options: argparse.Namespace) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def facts(options: argparse.Namespace) -> dict[str, Any]:
         "versions": ", ".join([f"python {here.versions['python']}", f"torch {torch.__version__}", *versions]),
         "threads": f"torch {torch.get_num_threads()}, cores {cores()}",
         "data": load(options.data).info.source,
-        "repeats": f"n = {options.repeats} after {2} passes of warm-up",
+        "repeats": f"n = {options.repeats} after {WARM_UP} passes of warm-up",
         "Hydra's basic launcher": cost,
         "load average before": " ".join(f"{x:.2f}" for x in os.getloadavg()),
     }

@@ -150,8 +150,8 @@ def notes(table: Table) -> str:
     lines: dict[str, list[str]] = {}
     for r in table.results:
         if r.verdict is not None and not r.refused:
-            gate_ = f"{r.verdict.members} members compared, {r.verdict.by_status} of them by status, "
-            gate_ += f"largest difference {r.verdict.worst:.1e}"
+            gate_ = f"{r.verdict.members} members compared, {r.verdict.by_status} diverged, "
+            gate_ += f"{r.verdict.sensitive} sensitive, largest difference of the others {r.verdict.worst:.1e}"
             lines.setdefault(r.label, []).append(f"K = {r.spec.members}: {r.note}; {gate_}")
     return "\n".join(f"- {label}. {'. '.join(texts)}." for label, texts in lines.items())
 
@@ -162,8 +162,8 @@ Training only: no arm evaluates. Medians of interleaved repeats. "% GEMM": arith
 peak; "% floor": least time by the roofline over the measured time, and the term that binds. MiB: growth of a process
 of its own, data apart. Cold: import, compile and capture before the first warm pass. "× (c)": times as fast as that
 arm. Every arm shown reached the losses of the plain loop within {gate.TOLERANCE:g}, relative to max(1, loss), on up
-to {gate.MEMBERS} members; a member that diverges, or whose loss float64 moves by more than a tenth of that, is
-compared by status.
+to {gate.MEMBERS} members. Members that diverge must do so in both; a sensitive one, which the plain loop itself misses
+when its initial weights differ by {gate.NUDGE:g}, may be off by twice what that does.
 """
 
 

@@ -44,7 +44,7 @@ ADVERSARIAL_HIDDEN = [50, 30, 50, 30, 50, 30, 50, 30]
 VANISHING_STD = 4e-6
 """With sigmoid and no BN a layer shrinks the gradient by about std·sqrt(units)/4: after eight of them it is denormal
 (below 1.2e-38) or 0."""
-DIVERGING_LR = 1e4
+DIVERGING_LR = 1e8
 DATA_SEEDS = 6
 
 BLANK = "-"
@@ -167,11 +167,13 @@ def synthetic() -> data.Dataset:
     """Ten noisy prototypes: 70,000 rows of 784 pixels, about a fifth of them not 0, as in MNIST."""
     generator = torch.Generator().manual_seed(0)
     rows, features = 70_000, 784
-    prototypes = torch.randint(0, 256, (10, features), generator=generator)
-    prototypes *= torch.rand(10, features, generator=generator) < 0.2
+    shape, byte = (10, features), torch.uint8
+    prototypes = torch.randint(1, 192, shape, generator=generator, dtype=byte)
+    prototypes *= torch.rand(shape, generator=generator) < 0.2
     y_N = torch.randint(0, 10, (rows,), generator=generator)
-    noise = torch.randint(0, 64, (rows, features), generator=generator, dtype=torch.uint8)
-    x_ND = ((prototypes[y_N] + noise).clamp_(max=255) * (prototypes[y_N] > 0)).float().div_(255)
+    noise = torch.randint(0, 64, (rows, features), generator=generator, dtype=byte)
+    ink = prototypes[y_N]
+    x_ND = (ink + noise * (ink > 0)).float().div_(255)
     return data.Dataset(DatasetInfo("mnist", "synthetic", "synthetic rows", rows, features, 10), x_ND, y_N)
 
 
