@@ -7,7 +7,8 @@ LOCK   := $(wildcard .lock/*.txt) .lock/install.py
 
 GRID := activation=sigmoid,relu init=normal,xavier,he lr=small,medium,large bn=none,before,after 'seed=range(0,10)'
 # Another grid: make sweep GRID="bn=none,before 'seed=range(0,3)'"
-# More overrides for `make sweep` and `make report`, more options for `make test`: make sweep ARGS='train.epochs=5'
+# More overrides for `make sweep` and `make report`, more options for `make test` and `make bench`:
+# make sweep ARGS='train.epochs=5'
 ARGS ?=
 PORT ?= 5000
 
@@ -22,7 +23,7 @@ $(error $(filter-out PYTHON VENV GRID ARGS PORT,$(GIVEN)): overrides go into ARG
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help sweep report ui test test-slow lint format types browser lock clean
+.PHONY: help sweep report ui test test-slow bench lint format types browser lock clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -42,6 +43,10 @@ test: lint types ## lint, types and tests
 
 test-slow: $(READY) ## the tests marked slow
 	$(ONE_THREAD) $(RUN) -m pytest -m slow $(ARGS)
+
+bench: $(READY) ## time bnsweep against other ways to train the same runs (about 15 minutes); ARGS= adds options
+	@$(RUN) .lock/install.py bench
+	@$(RUN) -m tests.benchmarks $(ARGS)
 
 lint: $(READY) ## ruff: rules and formatting
 	$(RUN) -m ruff check .

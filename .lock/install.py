@@ -1,5 +1,7 @@
 """Install the lock and the project: `.venv/bin/python .lock/install.py`, into the environment of that Python.
 
+`.lock/install.py bench` adds what only the benchmarks want.
+
 Nothing is installed that the lock does not name by hash; what builds source packages is in the lock too.
 """
 
@@ -34,6 +36,9 @@ def torch_wants_cuda() -> bool:
 def main() -> None:
     if sys.prefix == sys.base_prefix:
         sys.exit("error: run this with the Python of a virtual environment, such as .venv/bin/python")
+    if sys.argv[1:] == ["bench"]:
+        install_lock("bench")
+        return
     install_lock("build")
     # pip would take the registry's CUDA build before a CPU-only one from elsewhere; most machines have none to offer.
     installed("--require-hashes", "--requirement", ".lock/cpu.txt", quiet=True)

@@ -1,7 +1,8 @@
 """Write the lock: `make lock`.
 
-Three files of names, versions and hashes, each installed with `--require-hashes --no-deps`: build.txt (what builds
-packages that ship as source), main.txt (all else) and cuda.txt (several GB that only a CUDA build of torch wants).
+Four files of names, versions and hashes, each installed with `--require-hashes --no-deps`: build.txt (what builds
+packages that ship as source), main.txt (all else), cuda.txt (several GB that only a CUDA build of torch wants) and
+bench.txt (what only `make bench` wants).
 uv comes from the registry into a folder that is gone afterwards.
 """
 
@@ -18,6 +19,7 @@ HERE = Path(__file__).parent
 PROJECT = HERE.parent
 OLDEST_PYTHON = "3.11"
 CUDA = ("cuda-", "nvidia-", "triton==")
+BENCH = ("jax==", "jaxlib==", "ml-dtypes==", "opt-einsum==")
 
 
 def compiled(uv: Path, *arguments: str) -> list[str]:
@@ -39,8 +41,9 @@ def main() -> None:
         resolved.write_text("\n".join(whole), encoding="utf-8")
         first = compiled(tools / "uv", build, "--constraint", str(resolved))
     cuda = [block for block in whole if block.startswith(CUDA)]
-    rest = [block for block in whole if block not in cuda and block not in first]
-    for name, blocks in {"build": first, "main": rest, "cuda": cuda}.items():
+    bench = [block for block in whole if block.startswith(BENCH)]
+    rest = [block for block in whole if block not in (*cuda, *bench, *first)]
+    for name, blocks in {"build": first, "main": rest, "cuda": cuda, "bench": bench}.items():
         (HERE / f"{name}.txt").write_text("\n".join(blocks) + "\n", encoding="utf-8")
         print(f".lock/{name}.txt: {len(blocks)} packages")
 

@@ -21,8 +21,8 @@ def locked(name: str) -> dict[str, str]:
     return {block.partition("==")[0]: block for block in blocks}
 
 
-def test_the_lock_has_its_four_files() -> None:
-    assert LOCKS.keys() == {"build.txt", "cpu.txt", "cuda.txt", "main.txt"}
+def test_the_lock_has_its_five_files() -> None:
+    assert LOCKS.keys() == {"bench.txt", "build.txt", "cpu.txt", "cuda.txt", "main.txt"}
 
 
 @pytest.mark.parametrize("name", LOCKS)
@@ -39,13 +39,18 @@ def test_every_dependency_is_locked() -> None:
         *(text for extra in project["optional-dependencies"].values() for text in extra),
     ]
     names = {re.match(r"[\w.-]+", text)[0] for text in wanted} - {"bnsweep"}  # type: ignore[index]
-    assert names <= locked("main.txt").keys() | locked("build.txt").keys()
+    assert names <= locked("main.txt").keys() | locked("build.txt").keys() | locked("bench.txt").keys()
 
 
 def test_what_only_cuda_wants_is_kept_apart() -> None:
     cuda = re.compile(r"(nvidia-|cuda-|triton$)")
     assert all(map(cuda.match, locked("cuda.txt")))
     assert not any(map(cuda.match, locked("main.txt")))
+
+
+def test_what_only_the_benchmarks_want_is_kept_apart() -> None:
+    assert {"jax", "jaxlib"} <= locked("bench.txt").keys()
+    assert not locked("bench.txt").keys() & locked("main.txt").keys()
 
 
 def test_the_cpu_build_is_of_the_torch_in_the_lock() -> None:

@@ -1,0 +1,32 @@
+"""The arms by their keys on the command line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.benchmarks.arm import Arm
+from tests.benchmarks.arm_func import Vmap, VmapCompiled
+from tests.benchmarks.arm_hfta import Hfta
+from tests.benchmarks.arm_jax import Jax
+from tests.benchmarks.arm_loaders import TensorLoop, UsualLoop
+from tests.benchmarks.arm_ours import Ours, OursAdam
+from tests.benchmarks.arm_single import PerCore, Single, SingleAdam
+from tests.benchmarks.work import Work
+
+ARMS: dict[str, type[Arm]] = {
+    "a": UsualLoop,
+    "b": TensorLoop,
+    "c": Single,
+    "d": PerCore,
+    "e": Vmap,
+    "ec": VmapCompiled,
+    "f": Jax,
+    "ours": Ours,
+    "c-adam": SingleAdam,
+    "g": Hfta,
+    "ours-adam": OursAdam,
+}
+
+
+def make(key: str, work: Work, **settings: Any) -> Arm:
+    return ARMS[key](work, **settings)

@@ -1,0 +1,119 @@
+"""The equality gate: an arm has a speed only if its members reach the losses of the plain nn.Module loop."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from bnsweep.config import RunConfig
+from bnsweep.identity import identity
+from bnsweep.model import build
+from tests.benchmarks.arm import Arm
+from tests.benchmarks.arm_loaders import make_optimizer
+from tests.benchmarks.work import BATCH, Work, spread
+
+TOLERANCE = 1e-4
+"""Largest difference of a member's loss, relative to max(1, loss)."""
+MEMBERS = 16
+"""Of all that an arm trained, evenly spread, are compared."""
+ROWS = 2048
+"""Training rows of the compared loss; in eval mode, so that it judges the running statistics too."""
+NUDGE, NUDGES = 1e-6, 8
+"""A member that misses its loss is sensitive if the plain loop misses it too in one of so many trainings whose initial
+weights differ by this relative amount: one sample whose ReLU input changes sign by rounding does that at learning rate
+1. It may then miss it by twice as much as they do."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    members: int
+    by_status: int
+    """Diverged in the plain loop: the arm must say so too."""
+    sensitive: int
+    worst: float
+    """Largest relative difference of the others."""
+    reason: str = ""
+    """Why the arm is refused; empty when it is not."""
+
+
+_references: dict[tuple[str, int, int, str], float] = {}
+
+
+def reference(work: Work, config: RunConfig, passes: int, nudge: int = 0) -> float:
+    """Loss of the plain loop after so many passes, NaN when it diverged; nudges are numbered from 1, 0 is none."""
+    key = (identity(config), passes, nudge, work.dataset.info.digest)
+    if key not in _references:
+        _references[key] = plain_loss(work, config, passes, nudge)
+    return _references[key]
+
+
+def plain_loss(work: Work, config: RunConfig, passes: int, nudge: int) -> float:
+    torch.set_num_threads(1)
+    model = build(config)
+    if nudge:
+        generator = torch.Generator().manual_seed(nudge)
+        with torch.no_grad():
+            for p in model.parameters():
+                p.mul_(1 + NUDGE * torch.randn(p.shape, generator=generator))
+    x_ND, y_N = work.dataset.x_ND, work.dataset.y_N
+    optimizer = make_optimizer(config, model)
+    finite = True
+    for epoch in range(passes):
+        for rows in work.order(config, epoch).split(BATCH):
+            loss = F.cross_entropy(model(x_ND[rows]), y_N[rows])
+            finite = finite and math.isfinite(loss.item())
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return final_loss(work, config, model) if finite else math.nan
+
+
+@torch.no_grad()
+def final_loss(work: Work, config: RunConfig, model: nn.Module | None) -> float:
+    """Loss in eval mode on training rows; NaN for a network that diverged."""
+    if model is None:
+        return math.nan
+    rows = work.train_rows(config)[:ROWS]
+    loss = F.cross_entropy(model.eval()(work.dataset.x_ND[rows]), work.dataset.y_N[rows]).item()
+    return loss if math.isfinite(loss) else math.nan
+
+
+def difference(a: float, b: float) -> float:
+    return abs(a - b) / max(1.0, abs(b))
+
+
+def allowed(work: Work, config: RunConfig, passes: int) -> float:
+    """Difference that a member is allowed which misses TOLERANCE."""
+    wanted = reference(work, config, passes)
+    nudged = [reference(work, config, passes, nudge) for nudge in range(1, NUDGES + 1)]
+    own = max((difference(loss, wanted) for loss in nudged if not math.isnan(loss)), default=0.0)
+    return 2 * own if own > TOLERANCE else TOLERANCE
+
+
+def check(arm: Arm, passes: int) -> Verdict:
+    """Compare an arm that was trained `passes` passes, epochs 0 to passes - 1, with the plain loop."""
+    work, diverged, sensitive, worst, reason = arm.work, 0, 0, 0.0, ""
+    members = spread(len(arm.configs), MEMBERS)
+    for i, model in zip(members, arm.models(members), strict=True):
+        config = work.configs[i]
+        wanted, found = reference(work, config, passes), final_loss(work, config, model)
+        off = difference(found, wanted)
+        if math.isnan(wanted) != math.isnan(found):
+            says = ["finished", "diverged"]
+            reason = f"member {i} {says[math.isnan(found)]}, in the plain loop it {says[math.isnan(wanted)]}"
+        elif math.isnan(wanted):
+            diverged += 1
+        elif off <= TOLERANCE:
+            worst = max(worst, off)
+        elif off <= allowed(work, config, passes):
+            sensitive += 1
+        else:
+            reason = f"loss of member {i} is {found:.6g}, {wanted:.6g} in the plain loop"
+    compared = len(members) - diverged - sensitive
+    if not reason and 2 * compared < len(members):
+        reason = f"only {compared} of {len(members)} members can be compared by their loss"
+    return Verdict(len(members), diverged, sensitive, worst, reason)

@@ -1,0 +1,195 @@
+"""Results as a table for the terminal and Markdown, and as JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from bnsweep.config import RunConfig
+from tests.benchmarks import gate
+from tests.benchmarks.bench import Result
+from tests.benchmarks.roofline import Floor, Peaks, floor, flops_a_sample
+from tests.benchmarks.work import BATCH, EPOCH_STEPS, RUN_EPOCHS, SAMPLES, Work
+
+HEADER = (
+    *("K", "arm", "ms per model-epoch (min-max)", "runs/s", "member-steps/s", "% GEMM", "% layer 1", "% floor, binds"),
+    *("MiB", "cold s", "× (a)", "× (c)", "× (d)", "run and extrapolated"),
+)
+
+
+class Table:
+    """The results of one kind of work."""
+
+    def __init__(self, results: Sequence[Result], peaks: Peaks) -> None:
+        self.results, self.peaks = results, peaks
+
+    def floor(self, result: Result) -> Floor:
+        configs: list[RunConfig] = Work(result.spec).configs
+        orders = len({c.data_seed for c in configs})
+        return floor(self.peaks, configs[0].sizes, result.spec.members, orders, result.spec.optimizer)
+
+    def against(self, result: Result, key: str) -> float:
+        """How many times faster than an arm on the same members with the same optimizer; NaN where there is none."""
+        twins = [r for r in self.results if r.key.partition("-")[0] == key and r.spec == result.spec and r.seconds]
+        return twins[0].median / result.median if twins and result.seconds else math.nan
+
+    def numbers(self, result: Result) -> dict[str, Any]:
+        """What a row says, in plain values; missing ones are None."""
+        ms, floor_ = 1e3 * result.median, self.floor(result)
+        rate = flops_a_sample(Work(result.spec).configs[0].sizes) * SAMPLES / result.median
+        values = {
+            "ms_per_model_epoch": ms,
+            "ms_min": 1e3 * result.model_epoch(min(result.seconds, default=math.nan)) if result.trained else math.nan,
+            "ms_max": 1e3 * result.model_epoch(max(result.seconds, default=math.nan)) if result.trained else math.nan,
+            "runs_per_s": 1 / (RUN_EPOCHS * result.median),
+            "member_steps_per_s": EPOCH_STEPS / result.median,
+            "flops": rate,
+            "share_of_gemm_peak": rate / self.peaks.gemm,
+            "share_of_layer1_gemm": rate / self.peaks.layer1,
+            "share_of_floor": floor_.seconds / (result.median * result.spec.members),
+            "floor_ms_per_model_epoch": 1e3 * floor_.seconds / result.spec.members,
+            **{f"times_{key}": self.against(result, key) for key in "acd"},
+        }
+        return {
+            **{name: value if math.isfinite(value) else None for name, value in values.items()},
+            "binds": floor_.binds,
+            "memory_bytes": result.memory,
+            "extrapolated": result.extrapolated,
+        }
+
+    def row(self, result: Result) -> list[str]:
+        head = [str(result.spec.members), result.label]
+        if result.refused:
+            return [*head, *["—"] * (len(HEADER) - 3), result.refused]
+        n = self.numbers(result)
+        return [
+            *head,
+            f"{short(n['ms_per_model_epoch'])} ({short(n['ms_min'])}-{short(n['ms_max'])})",
+            *(short(n[name]) for name in ("runs_per_s", "member_steps_per_s")),
+            *(percent(n[name]) for name in ("share_of_gemm_peak", "share_of_layer1_gemm")),
+            f"{percent(n['share_of_floor'])} {n['binds']}",
+            "—" if result.memory is None else f"{result.memory / 2**20:.0f}",
+            f"{result.cold:.1f}",
+            *(short(n[f"times_{key}"]) for key in "acd"),
+            self.ran(result),
+        ]
+
+    def ran(self, result: Result) -> str:
+        steps = f"{result.passes * result.spec.steps} steps"
+        if not result.extrapolated:
+            return steps
+        return f"{steps} of {result.trained} members, extrapolated"
+
+    def rows(self) -> list[list[str]]:
+        return [list(HEADER), *(self.row(result) for result in self.results)]
+
+
+def short(value: float | None) -> str:
+    """Three figures."""
+    if value is None or not math.isfinite(value):
+        return "—"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def percent(share: float | None) -> str:
+    return "—" if share is None else f"{100 * share:.2g} %" if share < 1 else f"{100 * share:.0f} %"
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table whose columns line up in a terminal too."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ["| " + " | ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) + " |" for row in rows]
+    return "\n".join([lines[0], "|" + "|".join("-" * (w + 2) for w in widths) + "|", *lines[1:]])
+
+
+def losses(table: Table) -> str:
+    """Where stacking loses, in words."""
+    says = []
+    for result in table.results:
+        if result.key.startswith("ours") and result.seconds:
+            slower = [f"({key}) by {1 / ratio:.2f}×" for key in "cd" if (ratio := table.against(result, key)) < 1]
+            if slower:
+                says.append(f"K = {result.spec.members}: {result.label} is slower than {' and '.join(slower)}")
+    return "; ".join(says) or "nowhere among these"
+
+
+def curve(table: Table) -> str:
+    ours = [r for r in table.results if r.key == "ours" and r.seconds]
+    return ", ".join(f"{r.spec.members}: {short(1e3 * r.median)} ms" for r in ours) or "not measured"
+
+
+def document(tables: dict[str, Table], facts: dict[str, Any]) -> str:
+    """The whole report as Markdown."""
+    peaks: Peaks = next(iter(tables.values())).peaks
+    parts = [
+        "# bnsweep benchmark",
+        "\n".join(f"- {name}: {value}" for name, value in facts.items()),
+        "Measured peaks: "
+        + ", ".join(
+            [
+                f"GEMM {peaks.gemm / 1e9:.0f} GFLOP/s ({peaks.gemm_shape})",
+                f"layer 1 of 96 members {peaks.layer1 / 1e9:.0f} GFLOP/s",
+                f"copy {peaks.copy / 1e9:.1f} GB/s",
+                f"an operator {peaks.launch * 1e6:.2f} µs.",
+            ]
+        ),
+    ]
+    for title, table in tables.items():
+        parts += [f"## {title}", markdown(table.rows()), notes(table)]
+        if any(r.key == "ours" for r in table.results):
+            parts += [f"Where stacking loses: {losses(table)}.", f"Cost of (ours) against K: {curve(table)}."]
+    return "\n\n".join(parts) + "\n\n" + LEGEND
+
+
+def notes(table: Table) -> str:
+    """What each arm chose for itself and how close its losses are, once where all K agree."""
+    lines: dict[str, list[str]] = {}
+    for r in table.results:
+        if r.verdict is not None and not r.refused:
+            gate_ = f"{r.verdict.members} members compared, {r.verdict.by_status} diverged, "
+            gate_ += f"{r.verdict.sensitive} sensitive, largest difference of the others {r.verdict.worst:.1e}"
+            lines.setdefault(r.label, []).append(f"K = {r.spec.members}: {r.note}; {gate_}")
+    return "\n".join(f"- {label}. {'. '.join(texts)}." for label, texts in lines.items())
+
+
+LEGEND = f"""\
+A model-epoch is one member over {SAMPLES:,} samples (B = {BATCH}); runs/s counts runs of {RUN_EPOCHS} epochs.
+Training only: no arm evaluates. Medians of interleaved repeats. "% GEMM": arithmetic of the network over the measured
+peak; "% floor": least time by the roofline over the measured time, and the term that binds. MiB: growth of a process
+of its own, data apart. Cold: import, compile and capture before the first warm pass. "× (c)": times as fast as that
+arm. Every arm shown reached the losses of the plain loop within {gate.TOLERANCE:g}, relative to max(1, loss), on up
+to {gate.MEMBERS} members. Members that diverge must do so in both; a sensitive one, which the plain loop itself misses
+when its initial weights differ by {gate.NUDGE:g}, may be off by twice what that does.
+"""
+
+
+def as_json(tables: dict[str, Table], facts: dict[str, Any]) -> str:
+    """Everything, every repeat's seconds included; what is missing is null."""
+    peaks = next(iter(tables.values())).peaks
+    content = {
+        "facts": facts,
+        "peaks": asdict(peaks),
+        "tables": {
+            title: [{**asdict(result), **table.numbers(result)} for result in table.results]
+            for title, table in tables.items()
+        },
+    }
+    return json.dumps(without_nan(content), indent=1, allow_nan=False) + "\n"
+
+
+def without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: without_nan(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write(folder: Path, tables: dict[str, Table], facts: dict[str, Any]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "bench.json").write_text(as_json(tables, facts), encoding="utf-8")
+    (folder / "bench.md").write_text(document(tables, facts), encoding="utf-8")

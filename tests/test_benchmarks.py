@@ -1,0 +1,156 @@
+"""The benchmark tells right arms from wrong ones and writes what it measured. Nothing here asserts a time."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from bnsweep.config import LrConfig
+from tests.benchmarks import roofline
+from tests.benchmarks.arm import Arm
+from tests.benchmarks.arm_single import Single, Tuning
+from tests.benchmarks.arms import ARMS, make
+from tests.benchmarks.bench import measure
+from tests.benchmarks.gate import check
+from tests.benchmarks.report import Table, document
+from tests.benchmarks.work import Spec, Work, adversarial_member, lecture_member
+
+ROOT = Path(__file__).parents[1]
+SPEC = Spec(members=6, steps=4, root="nowhere")
+SETTINGS = {"c": {"tuning": Tuning()}, "d": {"tuning": Tuning()}, "e": {"threads": 1}}
+
+
+@pytest.fixture(autouse=True)
+def threads_as_before():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def trained(arm: Arm) -> Arm:
+    for number in range(2):
+        arm.epoch(number)
+    return arm
+
+
+@pytest.mark.parametrize("kind", ["lecture", "adversarial"])
+@pytest.mark.parametrize("key", ["b", "c", "e", "ours", "ours-adam"])
+def test_arms_pass_the_gate(key: str, kind: str) -> None:
+    work = Work(replace(SPEC, kind=kind, optimizer=ARMS[key].optimizer))
+    verdict = check(trained(make(key, work, **SETTINGS.get(key, {}))), passes=2)
+    assert verdict.reason == ""
+    if kind == "adversarial":
+        assert verdict.by_status > 0
+
+
+def test_the_usual_loop_passes_the_gate() -> None:
+    assert check(trained(make("a", Work(SPEC))), passes=2).reason == ""
+
+
+class WrongRate(Single):
+    """One member trains at a slightly different learning rate."""
+
+    def __init__(self, work: Work) -> None:
+        super().__init__(work, Tuning())
+        group = self.loops[0].optimizer.param_groups[0]
+        group["lr"] *= 1.05
+
+
+class WrongOrder(Single):
+    """Sees the epochs in another order."""
+
+    def epoch(self, number: int) -> None:
+        super().epoch(1 - number)
+
+
+class NoRunningStatistics(Single):
+    """Trains rightly, but would not evaluate so."""
+
+    def __init__(self, work: Work) -> None:
+        super().__init__(work, Tuning())
+
+    def epoch(self, number: int) -> None:
+        super().epoch(number)
+        for module in self.loops[0].model.modules():
+            if isinstance(module, torch.nn.BatchNorm1d):
+                module.reset_running_stats()
+
+
+@pytest.mark.parametrize("wrong", [WrongRate, NoRunningStatistics])
+def test_the_gate_refuses_a_wrong_arm(wrong: type[Arm], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ARMS, "wrong", wrong)
+    result = measure(SPEC, ["wrong"], repeats=1, seconds=0.0)[0]
+    assert result.refused.startswith("refused: loss of member 0 is ")
+    assert result.seconds == []
+    table = Table([result], roofline.Peaks(1e9, "", 1e9, 1e9, 1e-6))
+    assert "| refused: loss of member 0" in document({"wrong": table}, {})
+    assert table.numbers(result)["ms_per_model_epoch"] is None
+
+
+def test_the_gate_refuses_an_arm_that_shuffles_otherwise() -> None:
+    assert check(trained(WrongOrder(Work(SPEC), Tuning())), passes=2).reason
+
+
+def test_the_gate_compares_diverging_members_by_status() -> None:
+    work = Work(replace(SPEC, kind="adversarial"))
+    right = make("ours", work)
+    work.configs[0] = replace(work.configs[0], lr=LrConfig(0.01))
+    assert "member 0 diverged, in the plain loop it finished" in check(trained(right), passes=2).reason
+
+
+def test_the_adversarial_members_are_what_they_say() -> None:
+    """Denormal or vanished gradients, several data seeds, and sizes that no vector length divides."""
+    spec = replace(SPEC, members=36, kind="adversarial")
+    configs = [adversarial_member(i, spec) for i in range(36)]
+    assert len({c.data_seed for c in configs}) == 6
+    assert all(h % 16 for h in configs[0].model.hidden)
+    work = Work(spec)
+    loop = Single(work, Tuning(), members=[1]).loops[1]
+    loop.epoch(0)
+    size = loop.model.linear1.weight.grad.abs().max().item()
+    assert size < torch.finfo(torch.float32).tiny
+
+
+def test_members_mix_what_a_sweep_varies() -> None:
+    configs = [lecture_member(i, SPEC) for i in range(8)]
+    assert len({c.activation.name for c in configs}) == 2
+    assert len({c.bn.placement for c in configs}) == 3
+    assert len({c.lr.value for c in configs}) == 3
+    assert (configs[0].activation.name, configs[0].init.name, configs[0].bn.placement) == ("relu", "xavier", "before")
+
+
+def test_the_roofline_counts_the_seed_network() -> None:
+    sizes = [784, 32, 32, 10]
+    assert roofline.flops_a_sample(sizes) == 108_416
+    peaks = roofline.Peaks(gemm=1e12, gemm_shape="", layer1=1e12, copy=1e13, launch=1e-6)
+    assert roofline.floor(peaks, sizes, 1, 1, "sgd").binds == "launches"
+    many = roofline.floor(peaks, sizes, 1000, 1, "sgd")
+    assert many.binds == "FLOPs"
+    assert many.seconds == pytest.approx(1000 * 108_416 * 60_000 / 1e12)
+
+
+def test_a_smoke_run_writes_table_and_numbers(tmp_path: Path) -> None:
+    words = f"--quick --members 1,4 --arms c,g,ours --steps 4 --data nowhere --out {tmp_path}"
+    command = [sys.executable, "-m", "tests.benchmarks", *words.split()]
+    environ = {name: value for name, value in os.environ.items() if name != "HFTA_PATH"}
+    run = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    text = (tmp_path / "bench.md").read_text(encoding="utf-8")
+    assert text in run.stdout
+    assert "synthetic rows" in text and "Where stacking loses" in text
+    content = json.loads((tmp_path / "bench.json").read_text(encoding="utf-8"))
+    lecture, adversarial = content["tables"].values()
+    rows = {(row["spec"]["members"], row["key"]): row for row in lecture}
+    assert rows.keys() == {(k, key) for k in (1, 4) for key in ("c", "g", "ours")}
+    assert rows[4, "g"]["refused"].startswith("not run: no HFTA given")
+    for row in (rows[4, "c"], rows[4, "ours"], *adversarial):
+        assert len(row["seconds"]) == 2 and row["ms_per_model_epoch"] > 0 and row["verdict"]["reason"] == ""
+    assert rows[4, "ours"]["times_c"] > 0
+    assert content["facts"]["load average before"]
