@@ -24,8 +24,9 @@ CACHE_BYTES = 32 * 2**20
 """What a stack works on in one step on a CPU at most, about. Larger stacks leave the caches and gain nothing; much
 smaller ones spend their time between operators, where two threads wait for one another."""
 
-SMALL_STACK = 16
-"""Fewer runs than this are not split among cores."""
+SMALL_STEP = 20e6
+"""Floating-point operations of a step that keep one core busy about as long as its operators take to be called: runs
+that come to less together are not split among cores."""
 
 MEMORY_SHARE = 0.5
 """Share of the free memory that a stack may plan to use."""
@@ -74,6 +75,12 @@ def parameter_bytes(config: RunConfig) -> int:
     sizes = config.sizes
     parameters = sum((a + 1) * b for a, b in zip(sizes[:-1], sizes[1:], strict=True)) + 4 * sum(sizes[1:-1])
     return item_bytes(config) * parameters
+
+
+def step_flops(config: RunConfig) -> int:
+    """Multiplications and additions of a sample's way forward and back; no gradient is needed of the inputs."""
+    first, *later = (a * b for a, b in zip(config.sizes[:-1], config.sizes[1:], strict=True))
+    return 4 * first + 6 * sum(later)
 
 
 def activation_bytes(config: RunConfig, samples: int) -> int:
@@ -130,7 +137,8 @@ def stack_limit(config: RunConfig, runs: int, device: torch.device) -> int:
     limits = [fits, config.sweep.max_stack or fits]
     if device.type == "cpu":
         each = parameter_bytes(config) + activation_bytes(config, config.train.batch_size)
-        limits += [max(1, CACHE_BYTES // each), max(SMALL_STACK, math.ceil(runs / workers))]
+        few = math.ceil(SMALL_STEP / (step_flops(config) * config.train.batch_size))
+        limits += [max(1, CACHE_BYTES // each), max(few, math.ceil(runs / workers))]
     return min(limits)
 
 

@@ -33,7 +33,7 @@ from bnsweep.mlflow_client import ClientBackend
 from bnsweep.mlflow_sqlite import SqliteBackend
 from bnsweep.model import build
 from bnsweep.outcome import Result
-from bnsweep.plan import make_plan, member_bytes, pack
+from bnsweep.plan import make_plan, member_bytes, pack, stack_limit, step_flops
 from bnsweep.sweep import describe, run_sweep
 from bnsweep.tracking import Store
 from bnsweep.train import train
@@ -281,6 +281,14 @@ def test_stacks_keep_data_seeds_whole_and_shapes_apart(tracking: TrackingConfig)
     for stack in plan.stacks:
         assert len({tuple((configs + wide)[job].model.hidden) for job in stack}) == 1
     assert sorted(job for stack in plan.stacks for job in stack) == list(range(40))
+
+
+def test_runs_are_split_among_cores_where_a_step_is_work_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bnsweep.plan.worker_count", lambda device: 2)
+    small, large = RunConfig(), RunConfig(data=DataConfig("mnist"), train=TrainConfig(batch_size=128))
+    assert step_flops(large) == 4 * 784 * 32 + 6 * (32 * 32 + 32 * 10)
+    assert (stack_limit(large, 8, CPU), stack_limit(small, 8, CPU)) == (4, 20)
+    assert (stack_limit(large, 1000, CPU), stack_limit(small, 1000, CPU)) == (100, 261), "what a core's caches hold"
 
 
 def test_a_stack_never_plans_more_than_the_free_memory(

@@ -43,10 +43,10 @@ class Ours(Arm):
     def models(self, members: Sequence[int]) -> list[nn.Sequential | None]:
         found: dict[int, nn.Sequential | None] = {}
         for jobs, trainer in zip(self.plan.stacks, self.trainers, strict=True):
-            diverged = trainer.diverged_K.tolist()
+            alive = trainer.alive_K.tolist()
             for k, position in enumerate(trainer.stack.positions):
                 if jobs[position] in members:
-                    found[jobs[position]] = trainer.stack.export(k) if diverged[k] < 0 else None
+                    found[jobs[position]] = trainer.stack.export(k) if alive[k] else None
         return [found[i] for i in members]
 
     def close(self) -> None:
