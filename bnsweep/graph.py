@@ -19,40 +19,39 @@ class Captured:
     graph: torch.cuda.CUDAGraph
 
 
-class ReplayedStep:
-    """A drop-in for `step(rows_GB)` on a CUDA device: same kernels, same numbers.
+class Replay:
+    """Takes steps on a CUDA device: same kernels, same numbers.
 
-    `step` must do all its work on the device, in tensors that keep their place. Every step given is taken exactly once:
-    those before the capture run as usual, since a capture records and does not run.
+    `step` must do all its work on the device, in tensors that keep their place, and be the same at every call. Every
+    step is taken exactly once: those before the capture run as usual, since a capture records and does not run.
     """
 
-    def __init__(self, step: Callable[[Tensor], None]) -> None:
-        self._step = step
+    def __init__(self) -> None:
         self._taken: dict[torch.Size, int] = {}
         self._captured: dict[torch.Size, Captured] = {}
         self._side = torch.cuda.Stream()
 
-    def __call__(self, rows_GB: Tensor) -> None:
+    def __call__(self, step: Callable[[Tensor], None], rows_GB: Tensor) -> None:
         shape = rows_GB.shape
         captured = self._captured.get(shape)
         if captured is None and self._taken.get(shape, 0) < WARM_UP:
             self._taken[shape] = self._taken.get(shape, 0) + 1
-            self._warm_up(rows_GB)
+            self._warm_up(step, rows_GB)
             return
         if captured is None:
-            captured = self._captured[shape] = self._capture(rows_GB)
+            captured = self._captured[shape] = self._capture(step, rows_GB)
         captured.rows_GB.copy_(rows_GB)
         captured.graph.replay()
 
-    def _warm_up(self, rows_GB: Tensor) -> None:
+    def _warm_up(self, step: Callable[[Tensor], None], rows_GB: Tensor) -> None:
         # Not on the default stream, as torch asks for before a capture.
         self._side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self._side):
-            self._step(rows_GB)
+            step(rows_GB)
         torch.cuda.current_stream().wait_stream(self._side)
 
-    def _capture(self, rows_GB: Tensor) -> Captured:
+    def _capture(self, step: Callable[[Tensor], None], rows_GB: Tensor) -> Captured:
         captured = Captured(rows_GB.clone(), torch.cuda.CUDAGraph())
         with torch.cuda.graph(captured.graph):
-            self._step(captured.rows_GB)
+            step(captured.rows_GB)
         return captured

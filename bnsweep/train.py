@@ -15,7 +15,7 @@ from bnsweep import data, probes
 from bnsweep.batches import place_data
 from bnsweep.checks import ConfigError
 from bnsweep.config import RunConfig
-from bnsweep.graph import ReplayedStep
+from bnsweep.graph import Replay
 from bnsweep.optim import Optimizer, add_products
 from bnsweep.passes import Layer, Passes
 from bnsweep.records import HISTOGRAM_EDGES, RunRecord
@@ -80,13 +80,20 @@ class Trainer:
         names = [c.activation.name for c in self.stack.configs]
         bounds = [probes.SATURATED.get(n, (torch.nan, torch.nan)) for n in names]
         self._low_K, self._high_K = torch.tensor(bounds, device=device, dtype=self.stack.dtype).unbind(1)
-        self.step = ReplayedStep(self._take_step) if device.type == "cuda" else self._take_step
+        # Not given the step to keep: a cycle would hold the memory of every stack until Python looks for cycles.
+        self._replay = Replay() if device.type == "cuda" else None
         self._relu_K = torch.tensor([n == "relu" for n in names], device=device)
+
+    def step(self, rows_GB: Tensor) -> None:
+        """One update, on these rows, of every member that is alive; a member whose loss is not finite stops here for
+        good."""
+        if self._replay is None:
+            self._take_step(rows_GB)
+        else:
+            self._replay(self._take_step, rows_GB)
 
     @torch.no_grad()
     def _take_step(self, rows_GB: Tensor) -> None:
-        """One update, on these rows, of every member that is alive; a member whose loss is not finite stops here for
-        good."""
         x_GBD, y_KB = self.batches.take(rows_GB)
         logits, layers = self.passes.forward(x_GBD, self.stack.t)
         log_p, right_KB = log_probabilities(logits, y_KB)

@@ -50,7 +50,7 @@ def test_every_step_is_taken_exactly_once() -> None:
     for epoch in range(3):
         trainer.epoch(epoch)
     assert int(trainer.stack.t) == 3 * trainer.total_steps // trainer.settings.epochs
-    assert isinstance(trainer.step, graph.ReplayedStep) and trainer.step._captured
+    assert trainer._replay is not None and trainer._replay._captured
 
 
 def test_float32_is_ieee_and_not_tf32(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -130,3 +132,17 @@ def test_a_balanced_grid_of_several_data_seeds_gives_each_run_its_own_batches() 
         (alone,), _ = train([config], digits, CPU)
         for name, values in alone.history.items():
             assert record.history[name] == pytest.approx(values, rel=1e-9, abs=1e-12), name
+
+
+def test_a_trainer_is_gone_when_it_is_let_go() -> None:
+    """Its memory, hundreds of MB a stack, must not wait for Python to look for cycles."""
+    trainer = Trainer(mix(), data.load(DataConfig()), CPU)
+    trainer.epoch(0)
+    trainer.evaluate(1, histograms=True)
+    gone = weakref.ref(trainer), weakref.ref(trainer.passes), weakref.ref(trainer.stack.first)
+    gc.disable()
+    try:
+        del trainer
+        assert [ref() for ref in gone] == [None] * 3
+    finally:
+        gc.enable()
