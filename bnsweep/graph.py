@@ -51,7 +51,9 @@ class Replay:
         torch.cuda.current_stream().wait_stream(self._side)
 
     def _capture(self, step: Callable[[Tensor], None], rows_GB: Tensor) -> Captured:
+        assert all(rows_GB.numel() <= shape.numel() for shape in self._captured), "a larger batch would move memory"
         captured = Captured(rows_GB.clone(), torch.cuda.CUDAGraph())
-        with torch.cuda.graph(captured.graph):
+        # Other threads may use the device meanwhile: the one that logs copies networks from it.
+        with torch.cuda.graph(captured.graph, capture_error_mode="thread_local"):
             step(captured.rows_GB)
         return captured

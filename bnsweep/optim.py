@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from bnsweep.config import RunConfig
 from bnsweep.stack import Stack
 
 BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
@@ -35,13 +34,16 @@ class Optimizer:
         self._trained_rest = torch.cat(
             [on_K.repeat_interleave(p[0].numel()) for on_K, p in zip(stack.trained[1:], stack.rest.views, strict=True)]
         )
-        self._of_rest = stack.rest.member_of_flat
+        self._of_rest = stack.rest.members()
         self._rate_K, self._rate_rest = self._rates()
         decay_K = stack.scalars(lambda c: c.optimizer.weight_decay)
         self._decay_K11 = decay_K.view(-1, 1, 1) if decay_K.any() else None
-        self._decay_rest = decay_K[self._of_rest]
         momentum_K = stack.scalars(lambda c: c.optimizer.momentum)
-        self._momentum_K11, self._momentum_rest = momentum_K.view(-1, 1, 1), momentum_K[self._of_rest]
+        self._momentum_K11 = momentum_K.view(-1, 1, 1)
+        if self._decay_K11 is not None:
+            self._decay_rest = decay_K[self._of_rest]
+        if self.family == "momentum":
+            self._momentum_rest = momentum_K[self._of_rest]
         states = range(STATES[self.family])
         self._first_state = [torch.zeros_like(stack.first) for _ in states]
         self._rest_state = [torch.zeros_like(stack.rest.flat) for _ in states]
@@ -125,6 +127,8 @@ def add_products(target_KHD: Tensor, d_KHB: Tensor, x: Sequence[tuple[slice, Ten
         target_KHD[s].view(g, -1, inputs).baddbmm_(d_KHB[s].view(g, -1, samples), x_GBD)
 
 
-def state_tensors(config: RunConfig) -> int:
-    """Tensors as large as the parameters that training holds at once: parameters, gradients, state, one temporary."""
-    return 3 + STATES[config.optimizer.name]
+FIRST = {"sgd": 2, "momentum": 3, "adam": 6}
+"""Tensors as large as layer 1's weights that a step or probe holds at once: weights, state, gradient, temporaries."""
+
+REST = {"sgd": 9, "momentum": 11, "adam": 13}
+"""The same for all other parameters, whose gradients, rates and members stand beside them."""

@@ -96,8 +96,7 @@ class Passes:
         """Logits [K, C, B] of the batches x with BN's running statistics (eval mode)."""
         h, samples = x_GBD, x_GBD.shape[1]
         for i in range(self.stack.depth):
-            # Two layers take turns in the same memory.
-            z, out, spare, _ = self._buffers(i, i % 2, samples)
+            z, out, spare, _ = self._buffers(i, 0, samples)  # all layers in the same memory
             self._linear(i, h, z.full)
             for segment, *pieces in zip(self._segments, z.pieces, out.pieces, spare.pieces, strict=True):
                 segment.evaluate(i, *pieces)
@@ -128,7 +127,10 @@ class Passes:
         z, out = self._space(f"z{place}", *shape), self._space(f"out{place}", *shape)
         if not self.stack.has_bn:
             return z, out, out, out
-        return z, out, self._space(f"spare{place}", *shape), self._space(f"x_hat{place}", *shape)
+        spare = self._space(f"spare{place}", *shape)
+        # torch's own BN needs no x_hat, and on a CPU memory that is not touched costs nothing.
+        x_hat = self._space(f"x_hat{place}", *shape) if self.stack.device.type == "cpu" else spare
+        return z, out, spare, x_hat
 
     def _logits(self, h: Tensor) -> Tensor:
         logits = self._space("logits", self.stack.sizes[-1], h.shape[-1]).full

@@ -17,7 +17,7 @@ from bnsweep.config import RunConfig
 from bnsweep.data import Dataset
 from bnsweep.graph import WARM_UP
 from bnsweep.identity import identity, numbers, stack_key
-from bnsweep.optim import state_tensors
+from bnsweep.optim import FIRST, REST
 from bnsweep.train import EVALUATION_ELEMENTS, Trainer
 
 CACHE_BYTES = 32 * 2**20
@@ -65,16 +65,20 @@ class Plan:
 
 
 def member_bytes(config: RunConfig) -> int:
-    """Memory that one more member of a stack takes, estimated from shapes: parameters with optimizer state, and the
-    activations of a training batch and of the probe batch."""
-    probe = activation_bytes(config, min(PROBE_SAMPLES, config.data.train_size))
-    return parameter_bytes(config) * state_tensors(config) + activation_bytes(config, config.train.batch_size) + probe
+    """Memory that one more member of a stack takes, estimated from shapes: parameters with all that stands beside
+    them, and the activations of a training batch and of the probe batch."""
+    samples = batch_size(config) + min(PROBE_SAMPLES, config.data.train_size)
+    return parameter_bytes(config) + activation_bytes(config, samples)
+
+
+def batch_size(config: RunConfig) -> int:
+    return min(config.train.batch_size, config.data.train_size)
 
 
 def parameter_bytes(config: RunConfig) -> int:
-    sizes = config.sizes
-    parameters = sum((a + 1) * b for a, b in zip(sizes[:-1], sizes[1:], strict=True)) + 4 * sum(sizes[1:-1])
-    return item_bytes(config) * parameters
+    first, *later = (a * b for a, b in zip(config.sizes[:-1], config.sizes[1:], strict=True))
+    rest = sum(later) + 3 * sum(config.sizes[1:])
+    return item_bytes(config) * (FIRST[config.optimizer.name] * first + REST[config.optimizer.name] * rest)
 
 
 def step_flops(config: RunConfig) -> int:
@@ -107,6 +111,12 @@ def stack_bytes(configs: Sequence[RunConfig]) -> int:
     return len(configs) * member_bytes(configs[0]) + seeds * input_bytes(configs[0])
 
 
+def fixed_bytes(config: RunConfig, device: torch.device) -> int:
+    """Memory of a stack whatever its size: the samples, and an evaluation's pieces."""
+    facts = config.data.facts
+    return 8 * (8 * EVALUATION_ELEMENTS[device.type] + facts.features * (facts.pool + facts.test))
+
+
 def free_bytes(device: torch.device) -> int:
     """Memory free now, on the device."""
     if device.type == "cuda":
@@ -127,17 +137,16 @@ def worker_count(device: torch.device) -> int:
 def stack_limit(config: RunConfig, runs: int, device: torch.device) -> int:
     """Most members of a stack of `runs` wanted: what memory allows and, on a CPU, what its cache does and leaves every
     core something to do; never more than max_stack."""
-    workers, facts, free = worker_count(device), config.data.facts, free_bytes(device)
+    workers, free = worker_count(device), free_bytes(device)
     one = stack_bytes([config])
     says = f"smaller: a run takes about {one / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free"
     check(one <= free, "model.hidden", config.model.hidden, says)
-    fixed = 8 * (8 * EVALUATION_ELEMENTS[device.type] + facts.features * (facts.pool + facts.test))
     each = member_bytes(config) + input_bytes(config)
-    fits = max(1, int((MEMORY_SHARE * free / workers - fixed) // each))
+    fits = max(1, int((MEMORY_SHARE * free / workers - fixed_bytes(config, device)) // each))
     limits = [fits, config.sweep.max_stack or fits]
     if device.type == "cpu":
-        each = parameter_bytes(config) + activation_bytes(config, config.train.batch_size)
-        few = math.ceil(SMALL_STEP / (step_flops(config) * config.train.batch_size))
+        each = parameter_bytes(config) + activation_bytes(config, batch_size(config))
+        few = math.ceil(SMALL_STEP / (step_flops(config) * batch_size(config)))
         limits += [max(1, CACHE_BYTES // each), max(few, math.ceil(runs / workers))]
     return min(limits)
 
@@ -162,8 +171,9 @@ def make_plan(configs: Sequence[RunConfig], done: Collection[str], device: torch
     for jobs in by_shape.values():
         stacks += pack(jobs, configs, stack_limit(configs[jobs[0]], len(jobs), device), worker_count(device))
     stacks.sort(key=min)
-    workers = max(1, min(worker_count(device), len(stacks)))
     largest = max((stack_bytes([configs[job] for job in stack]) for stack in stacks), default=0)
+    side_by_side = int(free_bytes(device) // max(largest, 1))
+    workers = max(1, min(worker_count(device), len(stacks), side_by_side))
     return Plan(list(configs), identities, set(done) & set(identities), stacks, largest, device, workers)
 
 

@@ -37,7 +37,7 @@ def dead_units(h: Tensor, is_relu_K: Tensor) -> Tensor:
 
 
 def histogram_counts(h: Tensor, low: float, high: float, bins: int) -> Tensor:
-    """Counts [K, bins] of outputs in equal bins over [low, high]; values outside, NaN too, go to the end bins."""
+    """Counts [K, bins] of outputs in equal bins over [low, high]; what is outside goes to the end bins, NaN to 0's."""
     scaled = h.flatten(1).nan_to_num().sub_(low).mul_(bins / (high - low))
     index = scaled.floor_().clamp_(0, bins - 1).long()
     counts = torch.zeros(len(h), bins, dtype=torch.long, device=h.device)

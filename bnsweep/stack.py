@@ -58,9 +58,11 @@ class Blocks:
         sizes = [math.prod(shape) for shape in shapes]
         self.flat = torch.zeros(sum(sizes), device=device, dtype=dtype)
         self.views = [v.view(shape) for v, shape in zip(self.flat.split(sizes), shapes, strict=True)]
-        members = [torch.arange(shape[0]).repeat_interleave(math.prod(shape[1:])) for shape in shapes]
-        self.member_of_flat = torch.cat(members or [torch.empty(0, dtype=torch.long)]).to(device)
+
+    def members(self) -> Tensor:
         """For every element of `flat`, the member it belongs to."""
+        places = [torch.arange(len(v), dtype=torch.int32).repeat_interleave(v[0].numel()) for v in self.views]
+        return torch.cat(places or [torch.empty(0, dtype=torch.int32)]).to(self.flat.device)
 
 
 def halves(blocks: Blocks) -> tuple[list[Tensor], list[Tensor]]:

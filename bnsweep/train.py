@@ -76,7 +76,8 @@ class Trainer:
         self.survived_K = torch.zeros(k, dtype=torch.long, device=device)
         """Steps whose loss was finite, up to the first that was not."""
         momentum_K = self.stack.scalars(lambda c: c.bn.momentum)
-        self._momentum_of_running = momentum_K[self.stack.running.member_of_flat]
+        self._member_of_running = self.stack.running.members()
+        self._momentum_of_running = momentum_K[self._member_of_running]
         names = [c.activation.name for c in self.stack.configs]
         bounds = [probes.SATURATED.get(n, (torch.nan, torch.nan)) for n in names]
         self._low_K, self._high_K = torch.tensor(bounds, device=device, dtype=self.stack.dtype).unbind(1)
@@ -116,7 +117,7 @@ class Trainer:
             return
         running, batch = self.stack.running.flat, self.stack.batch.flat
         if alive_K is not None:
-            batch = torch.where(alive_K.index_select(0, self.stack.running.member_of_flat), batch, running)
+            batch = torch.where(alive_K.index_select(0, self._member_of_running), batch, running)
         running.lerp_(batch, self._momentum_of_running)
 
     def first_bad_step(self) -> Tensor:
@@ -138,7 +139,7 @@ class Trainer:
         rows = self.batches.rows[split]
         loss_K = torch.zeros(len(self.stack), device=rows.device, dtype=torch.float64)
         right_K = torch.zeros_like(loss_K)
-        widest = len(self.stack) * max(self.stack.sizes[1:])
+        widest = max(len(self.stack) * max(self.stack.sizes[1:]), len(rows) * self.stack.sizes[0])
         samples = max(EVALUATION_SAMPLES, EVALUATION_ELEMENTS[rows.device.type] // widest)
         for rows_GB in rows.split(samples, dim=1):
             x_GBD, y_KB = self.batches.take(rows_GB)
@@ -190,9 +191,10 @@ class Trainer:
         values: dict[str, Tensor] = {}
         for name, split in (("train", "train"), ("val", "validation"), ("test", "test")):
             values[f"{name}/loss"], values[f"{name}/accuracy"] = self.score(split)
-        before_K = self.alive_K.clone()
-        self.keep_finite(values["train/loss"])
-        self.survived_K -= (before_K & ~self.alive_K).long()  # its last step led there
+        if epoch > 0:  # before the first step nothing has diverged: BN may yet train what overflows without it
+            before_K = self.alive_K.clone()
+            self.keep_finite(values["train/loss"])
+            self.survived_K -= (before_K & ~self.alive_K).long()  # its last step led there
         diagnostics, counts = self.probe(histograms)
         values |= diagnostics
         table_MK = torch.stack([v.double() for v in values.values()])

@@ -288,7 +288,7 @@ def test_runs_are_split_among_cores_where_a_step_is_work_enough(monkeypatch: pyt
     small, large = RunConfig(), RunConfig(data=DataConfig("mnist"), train=TrainConfig(batch_size=128))
     assert step_flops(large) == 4 * 784 * 32 + 6 * (32 * 32 + 32 * 10)
     assert (stack_limit(large, 8, CPU), stack_limit(small, 8, CPU)) == (4, 20)
-    assert (stack_limit(large, 1000, CPU), stack_limit(small, 1000, CPU)) == (100, 261), "what a core's caches hold"
+    assert (stack_limit(large, 1000, CPU), stack_limit(small, 1000, CPU)) == (69, 179), "what a core's caches hold"
 
 
 def test_a_stack_never_plans_more_than_the_free_memory(
@@ -301,6 +301,13 @@ def test_a_stack_never_plans_more_than_the_free_memory(
     assert all(len(s) * member_bytes(configs[0]) * plan.workers <= free for s in plan.stacks)
     assert len(plan.stacks) > 2
     assert "stacks:" in describe(plan)
+    free = member_bytes(configs[0]) * 3 // 2
+    assert make_plan(configs, (), CPU).workers == 1, "where one run takes most of the memory, one at a time"
+
+
+def test_a_batch_larger_than_the_data_counts_as_the_data() -> None:
+    config = RunConfig(data=DataConfig(subset=200), train=TrainConfig(batch_size=20_000_000))
+    assert member_bytes(config) == member_bytes(replace(config, train=TrainConfig(batch_size=200)))
 
 
 SWEEP = "activation=sigmoid,relu bn=none,before seed=range(0,4) train.epochs=300 data.subset=120 sweep.max_stack=4"
