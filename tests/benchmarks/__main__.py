@@ -25,7 +25,7 @@ from tests.benchmarks.hydra_cost import seconds_a_run
 from tests.benchmarks.report import Table, document, markdown, write
 from tests.benchmarks.work import Spec, load
 
-MEMBERS = (1, 8, 32, 128, 360, 1024)
+MEMBERS = (1, 8, 32, 96, 128, 360, 1024)
 ADVERSARIAL = {"sgd": ("c", "ours"), "adam": ("c-adam", "ours-adam")}
 ADVERSARIAL_MEMBERS = 36
 
