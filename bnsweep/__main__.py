@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 STARTED = time.perf_counter()
 
+SLOW_TO_COMPOSE = 1000
+"""Jobs that take Hydra more than a few seconds, which should not pass in silence."""
+
 
 class RunFailed(RuntimeError):
     """A job that failed; its traceback is in the log already."""
@@ -61,6 +64,8 @@ def value_of(outcome: Outcome) -> float | RunFailed:
 
 def batched(configs: Sequence[DictConfig]) -> list[float | RunFailed]:
     """All jobs of a sweep as one computation; the stacked launcher calls this."""
+    if len(configs) > SLOW_TO_COMPOSE:
+        print(f"composing {len(configs)} jobs", flush=True)
     runs = [parse(config) for config in configs]
     if configs[0].hydra.sweeper.get("max_batch_size") is not None:
         rule = "left out: all runs are checked before any is trained (sweep.max_stack bounds how many train as one)"

@@ -25,7 +25,7 @@ ROWS = 2048
 NUDGE, NUDGES = 1e-6, 8
 """A member that misses its loss is sensitive if the plain loop misses it too in one of so many trainings whose initial
 weights differ by this relative amount: one sample whose ReLU input changes sign by rounding does that at learning rate
-1. It may then miss it by twice as much as they do."""
+1. It may then miss it by three times as much as they do, whose distribution has a long tail."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def allowed(work: Work, config: RunConfig, passes: int) -> float:
     wanted = reference(work, config, passes)
     nudged = [reference(work, config, passes, nudge) for nudge in range(1, NUDGES + 1)]
     own = max((difference(loss, wanted) for loss in nudged if not math.isnan(loss)), default=0.0)
-    return 2 * own if own > TOLERANCE else TOLERANCE
+    return 3 * own if own > TOLERANCE else TOLERANCE
 
 
 def check(arm: Arm, passes: int) -> Verdict:

@@ -163,7 +163,7 @@ peak; "% floor": least time by the roofline over the measured time, and the term
 of its own, data apart. Cold: import, compile and capture before the first warm pass. "× (c)": times as fast as that
 arm. Every arm shown reached the losses of the plain loop within {gate.TOLERANCE:g}, relative to max(1, loss), on up
 to {gate.MEMBERS} members. Members that diverge must do so in both; a sensitive one, which the plain loop itself misses
-when its initial weights differ by {gate.NUDGE:g}, may be off by twice what that does.
+when its initial weights differ by {gate.NUDGE:g}, may be off by three times what that does.
 """
 
 
