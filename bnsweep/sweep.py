@@ -10,27 +10,22 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from pathlib import Path
-
-import torch
 
 from bnsweep import data
 from bnsweep.checks import ConfigError, check_folder
 from bnsweep.config import DataConfig, RunConfig, SweepConfig, TrackingConfig
 from bnsweep.interrupt import Interrupts
 from bnsweep.outcome import Outcome, Result, describe_ledger
-from bnsweep.plan import Plan, check_memory, make_plan, predicted_seconds
+from bnsweep.plan import Plan, check_memory, make_plan, predicted_seconds, stack_limit
 from bnsweep.progress import Progress
 from bnsweep.records import FAILED, FINISHED, RunRecord
-from bnsweep.stack import Stack
-from bnsweep.summary import Evaluation
 from bnsweep.tracking import Done, Manifest, Store
-from bnsweep.train import describe_device, resolve_device, train
+from bnsweep.train import describe_device, resolve_device
+from bnsweep.workers import Trained, Workers, prepare
 
 log = logging.getLogger(__name__)
-
-Trained = tuple[list[RunRecord], Stack]
 
 
 def shared_settings(configs: Sequence[RunConfig]) -> tuple[TrackingConfig, SweepConfig]:
@@ -79,51 +74,42 @@ class Sweep:
         self._training: list[float] = []
         self._logging: list[float] = []
         self.progress = Progress({stack[0]: (len(stack), plan.configs[stack[0]].train.epochs) for stack in plan.stacks})
-        self.interrupts, self.stopping = Interrupts(), False
+        self.interrupts = Interrupts()
         self._reasons: set[str] = set()
 
     def run(self) -> None:
-        """Stacks train in threads of their own; this thread logs what they leave, and takes the interrupts."""
-        pool = ThreadPoolExecutor(self.plan.workers)
-        try:
-            with self.progress:
-                waiting: dict[Future[Trained], Sequence[int]] = {
-                    pool.submit(self._train, jobs): jobs for jobs in self.plan.stacks
-                }
-                while waiting:
-                    self.interrupts.check()
-                    for future in wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED).done:
-                        jobs = waiting.pop(future)
-                        waiting |= {pool.submit(self._train, half): half for half in self._conclude(jobs, future)}
-                # One that came while the last run was being logged.
+        """Stacks train in workers; this thread logs what they leave, and takes the interrupts."""
+        plan, keep = self.plan, self.settings.save_models
+        with tempfile.TemporaryDirectory() as folder:
+            self.workers = Workers(plan.workers, self.datasets, plan.device, Path(folder), keep)
+            try:
+                with self.progress:
+                    self._run()
+            finally:
+                self.workers.stop()
+
+    def _run(self) -> None:
+        waiting = dict(map(self._submit, self.plan.stacks))
+        while waiting:
+            self.interrupts.check()
+            done = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED).done
+            for news in self.workers.news():
+                self.progress.advance(news.stack, news.epoch, news.diverged)
+            for future in done:
                 self.interrupts.check()
-        finally:
-            self.stopping = True
-            pool.shutdown(cancel_futures=True)
+                waiting |= dict(map(self._submit, self._conclude(waiting.pop(future), future)))
+        # One that came while the last run was being logged.
+        self.interrupts.check()
 
-    def _train(self, jobs: Sequence[int]) -> Trained:
-        if self.plan.device.type == "cpu":
-            torch.set_num_threads(1)  # of this worker
-        configs = [self.plan.configs[job] for job in jobs]
-        dataset = self.datasets[configs[0].data.name, configs[0].data.root]
-
-        def tick() -> None:
-            if self.stopping:
-                raise InterruptedError("the sweep was stopped")
-
-        def watch(evaluation: Evaluation) -> None:
-            self.progress.advance(jobs[0], evaluation.epoch, sum(step >= 0 for step in evaluation.diverged))
-
-        started = time.perf_counter()
-        try:
-            return train(configs, dataset, self.plan.device, watch, tick)
-        finally:
-            self._training.append(time.perf_counter() - started)
+    def _submit(self, jobs: Sequence[int]) -> tuple[Future[Trained], Sequence[int]]:
+        return self.workers.submit(jobs[0], [self.plan.configs[job] for job in jobs]), jobs
 
     def _conclude(self, jobs: Sequence[int], future: Future[Trained]) -> list[Sequence[int]]:
         """Log a stack that is over. One that failed is to be tried again by halves, which are returned, until the run
         that fails stands alone and is logged as failed."""
         error = future.exception()
+        if isinstance(error, BrokenExecutor):
+            raise error
         if isinstance(error, Exception):
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
             # The traceback once, not for every half of every stack that fails alike.
@@ -133,27 +119,27 @@ class Sweep:
                 halves = jobs[: len(jobs) // 2], jobs[len(jobs) // 2 :]
                 self.progress.divide(jobs[0], {half[0]: len(half) for half in halves})
                 return list(halves)
-            self._log(jobs, [RunRecord(FAILED, reason=reason)], None)
+            self._log(jobs, Trained([RunRecord(FAILED, reason=reason)], [None], 0.0))
         else:
-            self._log(jobs, *future.result())
+            self._log(jobs, future.result())
         self.progress.settle(jobs[0])
         return []
 
-    def _log(self, jobs: Sequence[int], records: Sequence[RunRecord], stack: Stack | None) -> None:
+    def _log(self, jobs: Sequence[int], trained: Trained) -> None:
         started = time.perf_counter()
+        configs = [self.plan.configs[job] for job in jobs]
+        runs = list(zip(configs, trained.records, trained.models, strict=True))
         for first in range(0, len(jobs), self.store.batch):
             self.interrupts.check()
             some = slice(first, first + self.store.batch)
-            with tempfile.TemporaryDirectory() as folder:
-                models: list[Path | None] = [None] * len(jobs[some])
-                if self.settings.save_models and stack is not None:
-                    models = save_models(stack, records[some], first, Path(folder))
-                configs = [self.plan.configs[job] for job in jobs[some]]
-                run_ids = self._log_runs(list(zip(configs, records[some], models, strict=True)))
-            for job, record, run_id in zip(jobs[some], records[some], run_ids, strict=True):
+            run_ids = self._log_runs(runs[some])
+            for job, (_, record, model), run_id in zip(jobs[some], runs[some], run_ids, strict=True):
                 outcome = Outcome(record.status, record.summary, record.reason, run_id)
                 self.outcomes[self.plan.identities[job]] = outcome
                 self.progress.end(record.status)
+                if model is not None:
+                    model.unlink()  # the store has its own copy
+        self._training.append(trained.seconds)
         self._logging.append(time.perf_counter() - started)
 
     def _log_runs(self, runs: Sequence[tuple[RunConfig, RunRecord, Path | None]]) -> list[str]:
@@ -172,21 +158,6 @@ class Sweep:
     def ledger(self) -> dict[str, int]:
         counts = Counter(outcome.status for outcome in self.outcomes.values())
         return {"planned": self.plan.runs, **{s: counts[s] for s in ("finished", "diverged", "failed")}}
-
-
-def save_models(stack: Stack, records: Sequence[RunRecord], first: int, folder: Path) -> list[Path | None]:
-    """`model.safetensors` of each run that finished, a folder each; `model.build(config)` takes its state dict. The
-    records are those from place `first` on among the stack's jobs."""
-    from safetensors.torch import save_file
-
-    paths: list[Path | None] = []
-    for place, record in enumerate(records, first):
-        path = folder / str(place) / "model.safetensors" if record.status == FINISHED else None
-        if path is not None:
-            path.parent.mkdir()
-            save_file(stack.export(stack.positions.index(place)).state_dict(), path)
-        paths.append(path)
-    return paths
 
 
 def standing(done: dict[str, Done], settings: SweepConfig) -> dict[str, Done]:
@@ -217,6 +188,8 @@ def run_sweep(
     if settings.report is not None:
         check_folder("sweep.report", Path(settings.report))
     check_memory(configs, device)
+    if not settings.dry_run and stack_limit(configs[0], len(configs), device) < len(configs) and device.type == "cpu":
+        prepare()
     datasets = load_datasets(configs)
     if settings.dry_run:
         plan = make_plan(configs, () if settings.rerun else existing_runs(tracking, settings), device)

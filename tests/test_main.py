@@ -117,7 +117,7 @@ def test_a_failed_run_ends_in_a_failing_status_and_a_report(
     def broken(*_: object) -> None:
         raise RuntimeError("no such luck")
 
-    monkeypatch.setattr("bnsweep.sweep.train", broken)
+    monkeypatch.setattr("bnsweep.workers.train", broken)
     arguments = ["-m", "activation=relu", "bn=none,after", "seed=0", "train=smoke"]
     assert refused(arguments, monkeypatch) == "bnsweep: a run failed: RuntimeError: no such luck"
     out = capsys.readouterr().out

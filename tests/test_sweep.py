@@ -9,13 +9,14 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from bnsweep import sweep
+from bnsweep import sweep, workers
 from bnsweep.checks import ConfigError
 from bnsweep.config import (
     ActivationConfig,
@@ -28,6 +29,7 @@ from bnsweep.config import (
     TrackingConfig,
     TrainConfig,
 )
+from bnsweep.data import load
 from bnsweep.identity import identity
 from bnsweep.mlflow_client import ClientBackend
 from bnsweep.mlflow_sqlite import SqliteBackend
@@ -139,7 +141,7 @@ def test_a_run_that_fails_takes_no_other_with_it(
             raise RuntimeError("out of\nmemory")
         return train(members, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(sweep, "train", breaks_on_the_sixth)
+    monkeypatch.setattr(workers, "train", breaks_on_the_sixth)
     result = done(configs)
     assert [o.status for o in result.outcomes] == ["finished"] * 5 + ["failed"] + ["finished"] * 2
     assert result.outcomes[5].reason == "RuntimeError: out of memory"
@@ -158,6 +160,36 @@ def test_a_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "predicted training time" in out
     assert "MiB" in out
     assert list(tmp_path.iterdir()) == []
+
+
+def test_networks_trained_in_processes_of_their_own_are_kept(
+    tracking: TrackingConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from safetensors.torch import load_file
+
+    monkeypatch.setattr("bnsweep.plan.worker_count", lambda device: 2)
+    configs = [replace(c, sweep=replace(c.sweep, save_models=True)) for c in grid(tracking, max_stack=4)]
+    result = done(configs)
+    store = Store.open(tracking)
+    runs = {run.run_id: run for run in store.backend.runs("run")}
+    for config, outcome in zip(configs, result.outcomes, strict=True):
+        path = store.backend.artifact(runs[outcome.run_id], "model.safetensors")
+        (record,), stack = train([config], load(config.data), CPU)
+        assert record.summary["final_test_loss"] == pytest.approx(outcome.summary["final_test_loss"], rel=1e-4)
+        kept = load_file(path)
+        assert kept.keys() == stack.export(0).state_dict().keys()
+
+
+def test_a_stack_that_fails_in_a_process_of_its_own_says_why(
+    tracking: TrackingConfig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("bnsweep.plan.worker_count", lambda device: 2)
+    configs = grid(tracking, max_stack=4)
+    configs[5].activation.name = "unheard of"  # set after the checks, which would refuse it
+    result = done(configs)
+    assert [o.status for o in result.outcomes] == ["finished"] * 5 + ["failed"] + ["finished"] * 2
+    assert "unheard of" in result.outcomes[5].reason
+    assert "bnsweep/train.py" in caplog.text, "the traceback of the other process"
 
 
 def test_two_stacks_at_a_time_leave_what_one_does(tracking: TrackingConfig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -313,20 +345,20 @@ def test_a_batch_larger_than_the_data_counts_as_the_data() -> None:
 SWEEP = "activation=sigmoid,relu bn=none,before seed=range(0,4) train.epochs=300 data.subset=120 sweep.max_stack=4"
 
 
-def start(folder: Path) -> subprocess.Popen[str]:
+def start(folder: Path, workers: int = 1) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "bnsweep", "-m", *SWEEP.split()],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(REPO), "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "PYTHONPATH": str(REPO), "OMP_NUM_THREADS": str(workers)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
 
 
-def stop_after_first_stack(folder: Path, how: signal.Signals) -> tuple[int, str]:
+def stop_after_first_stack(folder: Path, how: signal.Signals, workers: int) -> tuple[int, str]:
     """Exit status and output of a sweep that is stopped when the first of its four stacks has been logged."""
-    with start(folder) as process:
+    with start(folder, workers) as process:
         assert process.stdout is not None
         seen = ""
         for line in process.stdout:
@@ -338,28 +370,54 @@ def stop_after_first_stack(folder: Path, how: signal.Signals) -> tuple[int, str]
     return process.returncode, seen
 
 
+def finished(folder: Path) -> int:
+    store = Store.open(TrackingConfig(uri=f"sqlite:///{folder / 'mlflow.db'}"))
+    return len(store.done())
+
+
+def children_in(folder: Path) -> list[Path]:
+    """/proc entries of the Python processes whose working directory is the folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if (process / "cwd").resolve() == folder.resolve() and b"python" in (process / "cmdline").read_bytes():
+                found.append(process)
+    return found
+
+
+def wait_for_the_end_of(processes: list[Path], seconds: float = 20.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while any(process.exists() for process in processes) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return not any(process.exists() for process in processes)
+
+
 def statuses(folder: Path) -> set[str]:
     store = Store.open(TrackingConfig(uri=f"sqlite:///{folder / 'mlflow.db'}"))
     return {run.info.status for run in store.client.search_runs([store.experiment_id])}
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_a_sweep_cut_short_goes_on_and_reports_as_if_it_had_not_been(
-    how: signal.Signals, empty_database: Path, tmp_path: Path
+    how: signal.Signals, workers: int, empty_database: Path, tmp_path: Path
 ) -> None:
     cut, whole = tmp_path / "cut", tmp_path / "whole"
     for folder in (cut, whole):
         folder.mkdir()
         shutil.copyfile(empty_database, folder / "mlflow.db")
-    code, text = stop_after_first_stack(cut, how)
+    code, text = stop_after_first_stack(cut, how, workers)
     assert code == (-signal.SIGKILL if how == signal.SIGKILL else 130), text
     if how != signal.SIGKILL:
         assert "interrupted; the same command goes on from here" in text
-        assert "12 not reached" in text
+        assert "12 not reached" in text or workers == 2
     assert "RUNNING" not in statuses(cut)
-    for folder, trained in ((cut, 12), (whole, 16)):
-        with start(folder) as process:
+    assert wait_for_the_end_of(children_in(cut)), "no worker outlives its sweep"
+    left = 16 - finished(cut)
+    assert left == 12 if workers == 1 else left in (4, 8, 12)
+    for folder, trained in ((cut, left), (whole, 16)):
+        with start(folder, workers) as process:
             out = process.communicate()[0]
         assert process.returncode == 0, out
         assert f"16 finished, 0 diverged, 0 failed ({trained} trained now)" in out

@@ -1,18 +1,66 @@
-"""(ours): bnsweep's Trainer, packed and run as a sweep does it, without MLflow and without evaluations."""
+"""(ours): bnsweep's Trainer, packed and run as a sweep does it, without MLflow and without evaluations: one stack at a
+time in this process, several in processes of their own."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bnsweep.environment import cores
+from bnsweep.model import build
 from bnsweep.plan import make_plan
 from bnsweep.train import Trainer
+from bnsweep.workers import processes
 from tests.benchmarks.arm import Arm
-from tests.benchmarks.work import Work
+from tests.benchmarks.work import Spec, Work
+
+
+class Stacks:
+    """What one worker trains."""
+
+    def __init__(self, work: Work, stacks: Sequence[Sequence[int]]) -> None:
+        if work.device.type == "cpu":
+            torch.set_num_threads(1)
+        self.stacks = stacks
+        self.trainers = [Trainer([work.configs[i] for i in jobs], work.dataset, work.device) for jobs in stacks]
+
+    def epoch(self, number: int) -> None:
+        for trainer in self.trainers:
+            if trainer.stack.device.type == "cpu":
+                torch.set_num_threads(1)
+            trainer.epoch(number)
+
+    def states(self, members: Sequence[int]) -> dict[int, dict[str, Any] | None]:
+        """As numpy arrays, which pass between processes; None for a member that diverged."""
+        found: dict[int, dict[str, Any] | None] = {}
+        for jobs, trainer in zip(self.stacks, self.trainers, strict=True):
+            alive = trainer.alive_K.tolist()
+            for k, position in enumerate(trainer.stack.positions):
+                if jobs[position] in members:
+                    state = trainer.stack.export(k).state_dict()
+                    found[jobs[position]] = {name: t.numpy() for name, t in state.items()} if alive[k] else None
+        return found
+
+
+_here: Stacks
+"""Of a worker process."""
+
+
+def begin(spec: Spec, stacks: Sequence[Sequence[int]]) -> None:
+    global _here  # noqa: PLW0603
+    _here = Stacks(Work(spec), stacks)
+
+
+def epoch_here(number: int) -> None:
+    _here.epoch(number)
+
+
+def states_here(members: Sequence[int]) -> dict[int, dict[str, Any] | None]:
+    return _here.states(members)
 
 
 class Ours(Arm):
@@ -21,36 +69,43 @@ class Ours(Arm):
     def __init__(self, work: Work) -> None:
         super().__init__(work)
         torch.set_num_threads(cores())  # a sweep starts with torch's own setting, of which it makes its workers
-        self.plan = make_plan(self.configs, (), work.device)
-        sizes = sorted((len(stack) for stack in self.plan.stacks), reverse=True)
-        self.note = f"stacks of {', '.join(map(str, sizes))}; {self.plan.workers} at a time"
-        self.pool = ThreadPoolExecutor(self.plan.workers, initializer=self.prepare)
-        self.trainers = list(self.pool.map(self.make, self.plan.stacks))
+        plan = make_plan(self.configs, (), work.device)
+        sizes = sorted((len(stack) for stack in plan.stacks), reverse=True)
+        self.note = f"stacks of {', '.join(map(str, sizes))}; {plan.workers} at a time"
+        shares = [plan.stacks[i :: plan.workers] for i in range(plan.workers)]
+        self.here = Stacks(work, plan.stacks) if plan.workers == 1 else None
+        self.pools = [
+            ProcessPoolExecutor(1, processes(), begin, (work.spec, share)) for share in shares if self.here is None
+        ]
 
-    def prepare(self) -> None:
-        if self.work.device.type == "cpu":
-            torch.set_num_threads(1)  # of this worker
-
-    def make(self, jobs: Sequence[int]) -> Trainer:
-        return Trainer([self.configs[job] for job in jobs], self.work.dataset, self.work.device)
+    def each(self, function: Callable[[Any], Any], argument: object) -> list[Any]:
+        futures = [pool.submit(function, argument) for pool in self.pools]
+        return [future.result() for future in futures]
 
     def epoch(self, number: int) -> None:
-        for _ in self.pool.map(lambda trainer: trainer.epoch(number), self.trainers):
-            pass
+        if self.here is None:
+            self.each(epoch_here, number)
+        else:
+            self.here.epoch(number)
         if self.work.device.type == "cuda":
             torch.cuda.synchronize()
 
     def models(self, members: Sequence[int]) -> list[nn.Sequential | None]:
-        found: dict[int, nn.Sequential | None] = {}
-        for jobs, trainer in zip(self.plan.stacks, self.trainers, strict=True):
-            alive = trainer.alive_K.tolist()
-            for k, position in enumerate(trainer.stack.positions):
-                if jobs[position] in members:
-                    found[jobs[position]] = trainer.stack.export(k) if alive[k] else None
-        return [found[i] for i in members]
+        parts = self.each(states_here, members) if self.here is None else [self.here.states(members)]
+        states = {i: state for part in parts for i, state in part.items()}
+        return [self.model(i, states[i]) for i in members]
+
+    def model(self, i: int, state: dict[str, Any] | None) -> nn.Sequential | None:
+        if state is None:
+            return None
+        model = build(self.configs[i])
+        tensors: dict[str, Tensor] = {name: torch.as_tensor(array) for name, array in state.items()}
+        model.load_state_dict(tensors)
+        return model
 
     def close(self) -> None:
-        self.pool.shutdown()
+        for pool in self.pools:
+            pool.shutdown()
 
 
 class OursAdam(Ours):
