@@ -3,6 +3,7 @@ time in this process, several in processes of their own."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
@@ -63,6 +64,10 @@ def states_here(members: Sequence[int]) -> dict[int, dict[str, Any] | None]:
     return _here.states(members)
 
 
+def pid_here(_: None) -> int:
+    return os.getpid()
+
+
 class Ours(Arm):
     label = "(ours) bnsweep"
 
@@ -102,6 +107,10 @@ class Ours(Arm):
         tensors: dict[str, Tensor] = {name: torch.as_tensor(array) for name, array in state.items()}
         model.load_state_dict(tensors)
         return model
+
+    @property
+    def pids(self) -> list[int]:
+        return self.each(pid_here, None)
 
     def close(self) -> None:
         for pool in self.pools:
