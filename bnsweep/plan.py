@@ -7,22 +7,29 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 
 import torch
 
-from bnsweep.batches import PROBE_SAMPLES
 from bnsweep.checks import check
 from bnsweep.config import RunConfig
 from bnsweep.data import Dataset
 from bnsweep.graph import WARM_UP
 from bnsweep.identity import identity, numbers, stack_key
-from bnsweep.optim import FIRST, REST
-from bnsweep.train import EVALUATION_ELEMENTS, Trainer
+from bnsweep.memory import (
+    WORKER_BYTES,
+    activation_bytes,
+    batch_size,
+    fixed_bytes,
+    free_bytes,
+    input_bytes,
+    member_bytes,
+    parameter_bytes,
+    stack_bytes,
+)
+from bnsweep.train import Trainer
 
 CACHE_BYTES = 32 * 2**20
-"""What a stack works on in one step on a CPU at most, about. Larger stacks leave the caches and gain nothing; much
-smaller ones spend their time between operators, where two threads wait for one another."""
+"""What a stack works on in one step on a CPU at most, about. Larger stacks leave the caches and gain nothing."""
 
 SMALL_STEP = 20e6
 """Floating-point operations of a step that keep one core busy about as long as its operators take to be called: runs
@@ -64,73 +71,15 @@ class Plan:
         return len({tuple(item for item in numbers(c).items() if item[0] not in seeds) for c in self.configs})
 
 
-def member_bytes(config: RunConfig) -> int:
-    """Memory that one more member of a stack takes, estimated from shapes: parameters with all that stands beside
-    them, and the activations of a training batch and of the probe batch."""
-    samples = batch_size(config) + min(PROBE_SAMPLES, config.data.train_size)
-    return parameter_bytes(config) + activation_bytes(config, samples)
-
-
-def batch_size(config: RunConfig) -> int:
-    return min(config.train.batch_size, config.data.train_size)
-
-
-def parameter_bytes(config: RunConfig) -> int:
-    first, *later = (a * b for a, b in zip(config.sizes[:-1], config.sizes[1:], strict=True))
-    rest = sum(later) + 3 * sum(config.sizes[1:])
-    return item_bytes(config) * (FIRST[config.optimizer.name] * first + REST[config.optimizer.name] * rest)
-
-
 def step_flops(config: RunConfig) -> int:
     """Multiplications and additions of a sample's way forward and back; no gradient is needed of the inputs."""
     first, *later = (a * b for a, b in zip(config.sizes[:-1], config.sizes[1:], strict=True))
     return 4 * first + 6 * sum(later)
 
 
-def activation_bytes(config: RunConfig, samples: int) -> int:
-    """About 6 tensors a layer, with their gradients."""
-    return item_bytes(config) * 6 * samples * sum(config.sizes[1:])
-
-
-def input_bytes(config: RunConfig) -> int:
-    """Memory of the batches of one data seed."""
-    return item_bytes(config) * batch_rows(config) * config.sizes[0]
-
-
-def item_bytes(config: RunConfig) -> int:
-    return 8 if config.train.dtype == "float64" else 4
-
-
-def batch_rows(config: RunConfig) -> int:
-    """Samples that pass with their gradients at once: a training batch or the probe batch."""
-    return min(max(config.train.batch_size, PROBE_SAMPLES), config.data.train_size)
-
-
-def stack_bytes(configs: Sequence[RunConfig]) -> int:
-    seeds = len({config.data_seed for config in configs})
-    return len(configs) * member_bytes(configs[0]) + seeds * input_bytes(configs[0])
-
-
-def fixed_bytes(config: RunConfig, device: torch.device) -> int:
-    """Memory of a stack whatever its size: the samples, and an evaluation's pieces."""
-    facts = config.data.facts
-    return 8 * (8 * EVALUATION_ELEMENTS[device.type] + facts.features * (facts.pool + facts.test))
-
-
-def free_bytes(device: torch.device) -> int:
-    """Memory free now, on the device."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
-    except (OSError, StopIteration):
-        return 4 * 2**30
-
-
 def worker_count(device: torch.device) -> int:
-    """Stacks trained at a time: on a CPU one a core, each with one thread (two threads on operators this small spend
-    their time waiting for one another); a GPU takes one after the other."""
+    """Stacks trained at a time: on a CPU one a core, each in a process with one thread (two threads on operators this
+    small spend their time waiting for one another); a GPU takes one after the other."""
     return torch.get_num_threads() if device.type == "cpu" else 1
 
 
@@ -172,7 +121,7 @@ def make_plan(configs: Sequence[RunConfig], done: Collection[str], device: torch
         stacks += pack(jobs, configs, stack_limit(configs[jobs[0]], len(jobs), device), worker_count(device))
     stacks.sort(key=min)
     largest = max((stack_bytes([configs[job] for job in stack]) for stack in stacks), default=0)
-    side_by_side = int(free_bytes(device) // max(largest, 1))
+    side_by_side = int(free_bytes(device) // (largest + WORKER_BYTES))
     workers = max(1, min(worker_count(device), len(stacks), side_by_side))
     return Plan(list(configs), identities, set(done) & set(identities), stacks, largest, device, workers)
 

@@ -1,6 +1,6 @@
-"""Jobs become a plan, the plan's stacks are trained and logged one after the other, and the ledger says what happened.
+"""Jobs become a plan, the plan's stacks are trained by workers and logged here, and the ledger says what happened.
 
-Each stack is in MLflow before the next one starts: whatever ends the process, the same command goes on from there.
+Each stack is in MLflow as soon as it is over: whatever ends the process, the same command goes on from there.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ ROOMS = {
         *("mlflow_encode", "mlflow_sqlite", "mlflow_view"),
         not_="torch hydra data model stack probes train",
     ),
-    "sweep": room("sweep", "interrupt", "outcome", "plan", "progress", "workers", not_="hydra"),
+    "sweep": room("sweep", "interrupt", "outcome", "memory", "plan", "progress", "workers", not_="hydra"),
     "hydra_plugins": room("hydra_plugins", not_="torch mlflow train sweep"),
     "report": room("report", not_="torch hydra.core train stack model data sweep hydra_plugins"),
     "main": room("__main__", "complaints", not_="torch mlflow"),

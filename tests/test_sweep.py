@@ -31,11 +31,12 @@ from bnsweep.config import (
 )
 from bnsweep.data import load
 from bnsweep.identity import identity
+from bnsweep.memory import member_bytes
 from bnsweep.mlflow_client import ClientBackend
 from bnsweep.mlflow_sqlite import SqliteBackend
 from bnsweep.model import build
 from bnsweep.outcome import Result
-from bnsweep.plan import make_plan, member_bytes, pack, stack_limit, step_flops
+from bnsweep.plan import make_plan, pack, stack_limit, step_flops
 from bnsweep.sweep import describe, run_sweep
 from bnsweep.tracking import Store
 from bnsweep.train import train

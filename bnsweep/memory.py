@@ -1,0 +1,75 @@
+"""What a stack takes of a device's memory, estimated from shapes before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from bnsweep.batches import PROBE_SAMPLES
+from bnsweep.config import RunConfig
+from bnsweep.optim import FIRST, REST
+from bnsweep.train import EVALUATION_ELEMENTS
+
+WORKER_BYTES = 300 * 2**20
+"""Of a process that has imported torch, before it trains anything."""
+
+
+def member_bytes(config: RunConfig) -> int:
+    """Memory that one more member of a stack takes, estimated from shapes: parameters with all that stands beside
+    them, and the activations of a training batch and of the probe batch."""
+    samples = batch_size(config) + min(PROBE_SAMPLES, config.data.train_size)
+    return parameter_bytes(config) + activation_bytes(config, samples)
+
+
+def batch_size(config: RunConfig) -> int:
+    return min(config.train.batch_size, config.data.train_size)
+
+
+def parameter_bytes(config: RunConfig) -> int:
+    first, *later = (a * b for a, b in zip(config.sizes[:-1], config.sizes[1:], strict=True))
+    rest = sum(later) + 3 * sum(config.sizes[1:])
+    return item_bytes(config) * (FIRST[config.optimizer.name] * first + REST[config.optimizer.name] * rest)
+
+
+def activation_bytes(config: RunConfig, samples: int) -> int:
+    """About 6 tensors a layer, with their gradients."""
+    return item_bytes(config) * 6 * samples * sum(config.sizes[1:])
+
+
+def input_bytes(config: RunConfig) -> int:
+    """Memory of the batches of one data seed."""
+    return item_bytes(config) * batch_rows(config) * config.sizes[0]
+
+
+def item_bytes(config: RunConfig) -> int:
+    return 8 if config.train.dtype == "float64" else 4
+
+
+def batch_rows(config: RunConfig) -> int:
+    """Samples that pass with their gradients at once: a training batch or the probe batch."""
+    return min(max(config.train.batch_size, PROBE_SAMPLES), config.data.train_size)
+
+
+def stack_bytes(configs: Sequence[RunConfig]) -> int:
+    seeds = len({config.data_seed for config in configs})
+    return len(configs) * member_bytes(configs[0]) + seeds * input_bytes(configs[0])
+
+
+def fixed_bytes(config: RunConfig, device: torch.device) -> int:
+    """Memory of a stack whatever its size: its worker's process, the samples, and an evaluation's pieces."""
+    facts = config.data.facts
+    process = WORKER_BYTES if device.type == "cpu" else 0
+    return process + 8 * (8 * EVALUATION_ELEMENTS[device.type] + facts.features * (facts.pool + facts.test))
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory free now, on the device."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        return 4 * 2**30
