@@ -3,6 +3,7 @@
 # No `from __future__ import annotations`: Hydra's scanner executes modules before they are in sys.modules, where
 # dataclasses look text annotations up.
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +20,9 @@ from hydra_plugins.bnsweep.directory import Directories, is_quiet
 from hydra_plugins.bnsweep.overrides import check_duplicates
 
 log = logging.getLogger(__name__)
+
+SILENCE = 10.0
+"""Seconds without a word while job directories are written."""
 
 Batched = Callable[[Sequence[DictConfig]], Sequence[Any]]
 
@@ -65,8 +69,13 @@ class StackedLauncher(BasicLauncher):
         _ = self.config.hydra.sweep.dir  # read now: fixes the start time that its name may hold
         jobs = self._jobs(job_overrides, initial_job_idx)
         outcomes = self.batched(jobs)
-        directories = Directories()
-        return [self._conclude(directories, jobs, *job) for job in zip(range(len(jobs)), outcomes, strict=True)]
+        directories, returns, told = Directories(), [], time.monotonic()
+        for place, outcome in zip(range(len(jobs)), outcomes, strict=True):
+            returns.append(self._conclude(directories, jobs, place, outcome))
+            if time.monotonic() - told > SILENCE:
+                told = time.monotonic()
+                log.info("%d of %d job directories", place + 1, len(jobs))
+        return returns
 
     def _jobs(self, job_overrides: Sequence[Sequence[str]], first: int) -> "Jobs":
         assert self.config is not None and self.hydra_context is not None
