@@ -2,8 +2,8 @@
 kept from step to step, and the gradient of layer 1's weights is left as two factors for the optimizer to add.
 
 Shapes: K members, G data seeds, B samples, D inputs, H units, C classes. Activations are [K, H, B]: a member's slice
-is contiguous, so segments of members that share an activation or a BN setting are views, BatchNorm runs natively over
-[1, k*H, B], and layer 1 of neighbours that share their batch is one wide matrix product.
+is contiguous, so segments of members that share an activation or a BN setting are views, BatchNorm runs over the rows
+of [k*H, B], and layer 1 of neighbours that share their batch is one wide matrix product.
 """
 
 from __future__ import annotations
@@ -167,15 +167,12 @@ class Passes:
             d = torch.bmm(w.transpose(1, 2), d, out=buffer.full)
             if layer.kept is not None:
                 d.mul_(layer.kept)
-            for segment, *pieces, (a, h, saved) in zip(
-                self._segments, buffer.pieces, spare.pieces, layer.ran, strict=True
-            ):
-                segment.activation_backward(i, pieces[0], a, h, saved, pieces[1])
+            ran = list(zip(self._segments, buffer.pieces, spare.pieces, layer.ran, strict=True))
+            for segment, piece, free, (a, h, saved) in ran:
+                segment.activation_backward(i, piece, a, h, saved, free)
             if watch is not None:
                 watch(d)
-            for segment, *pieces, (_, _, saved) in zip(
-                self._segments, buffer.pieces, spare.pieces, layer.ran, strict=True
-            ):
-                segment.linear_backward(i, pieces[0], saved, pieces[1])
+            for segment, piece, free, (_, _, saved) in ran:
+                segment.linear_backward(i, piece, saved, free)
         torch.sum(d, 2, keepdim=True, out=self._bias_grads[0])
         return d
