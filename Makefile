@@ -7,7 +7,7 @@ LOCK   := $(wildcard .lock/*.txt) .lock/install.py
 
 GRID := activation=sigmoid,relu init=normal,xavier,he lr=small,medium,large bn=none,before,after 'seed=range(0,10)'
 # Another grid: make sweep GRID="bn=none,before 'seed=range(0,3)'"
-# More overrides for `make sweep` and `make report`, more options for `make test` and `make bench`:
+# More overrides for `make sweep`, `make report` and `make experiments`, more options for `make test` and `make bench`:
 # make sweep ARGS='train.epochs=5'
 ARGS ?=
 PORT ?= 5000
@@ -23,7 +23,7 @@ $(error $(filter-out PYTHON VENV GRID ARGS PORT,$(GIVEN)): overrides go into ARG
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help sweep report ui test test-slow bench lint format types browser lock clean
+.PHONY: help sweep report experiments ui test test-slow bench lint format types browser lock clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -33,6 +33,9 @@ sweep: $(READY) ## train the default sweep (540 runs) on the embedded data and r
 
 report: $(READY) ## write the report of the latest sweep again; ARGS= adds overrides such as sweep=ID
 	@$(RUN) -m bnsweep.report $(ARGS)
+
+experiments: $(READY) ## published numbers beside ours, written to experiments/; ARGS= names some of them or adds settings
+	@$(RUN) -m bnsweep.experiments $(ARGS)
 
 ui: $(READY) ## open MLflow on mlflow.db, this machine only; PORT= chooses the port
 	@test -f mlflow.db || { echo "error: no mlflow.db in this folder yet; 'make sweep' writes it" >&2; exit 1; }

@@ -48,6 +48,7 @@ ROOMS = {
     "hydra_plugins": room("hydra_plugins", not_="torch mlflow train sweep"),
     "report": room("report", not_="torch hydra.core train stack model data sweep hydra_plugins"),
     "main": room("__main__", "complaints", not_="torch mlflow"),
+    "experiments": room("experiments", "tolerance", not_="mlflow"),
 }
 ROOM_OF = {name: title for title, entry in ROOMS.items() for name in entry.files}
 RANK = {title: i for i, title in enumerate(ROOMS)}

@@ -123,8 +123,9 @@ class Composer:
         """`choice` of a group, plain `value`, or `other`."""
         text = str(override.input_line)
         if text not in self._kinds:
-            choice, change = self._is_group(override.key_or_group), override.type == OverrideType.CHANGE
-            plain = _is_plain(override) and (choice or change)
+            # A mapping is a value to Hydra even where its key is a group.
+            choice = not isinstance(override.value(), dict) and self._is_group(override.key_or_group)
+            plain = _is_plain(override) and (choice or override.type == OverrideType.CHANGE)
             self._kinds[text] = ("choice" if choice else "value") if plain else "other"
         return self._kinds[text]
 
@@ -139,6 +140,5 @@ class Composer:
 
 
 def _is_plain(override: Override) -> bool:
-    """Neither Hydra's own, nor with a package, nor a mapping (which Hydra takes for a value even of a group)."""
-    special = override.is_hydra_override() or override.package is not None or override.is_sweep_override()
-    return not special and not isinstance(override.value(), dict)
+    """Neither Hydra's own, nor with a package."""
+    return not (override.is_hydra_override() or override.package is not None or override.is_sweep_override())

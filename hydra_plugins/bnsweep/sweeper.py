@@ -2,18 +2,20 @@
 
 # No `from __future__ import annotations`: Hydra's scanner executes modules before they are in sys.modules, where
 # dataclasses look text annotations up.
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper, BasicSweeperConf
 from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
+from omegaconf import DictConfig
 
 from hydra_plugins.bnsweep.launcher import StackedLauncher
-from hydra_plugins.bnsweep.overrides import check_duplicates
+from hydra_plugins.bnsweep.overrides import check_duplicates, parse
 
 REPLICATE = "seed="
 
@@ -27,11 +29,12 @@ ConfigStore.instance().store(group="hydra/sweeper", name="stacked", node=Stacked
 
 
 class StackedSweeper(BasicSweeper):
-    """The basic sweeper, but for four things.
+    """The basic sweeper, but for five things.
 
     All jobs of the first `seed` come first, then those of the second, and so on, so that a sweep cut short still
     compares what it compares; within a seed, and within a job's overrides, the order is the basic sweeper's.
-    A key given twice is refused. Jobs are not composed only to see whether they can be, where the launcher composes
+    A key given twice is refused; one that is given by hand is not swept by hydra.sweeper.params, however it is written
+    (`seed`, `+seed`, `++seed`). Jobs are not composed only to see whether they can be, where the launcher composes
     all of them before the first runs. A sweep that is refused leaves no directory behind.
     """
 
@@ -46,6 +49,7 @@ class StackedSweeper(BasicSweeper):
     def sweep(self, arguments: list[str]) -> Any:
         assert self.config is not None
         check_duplicates(arguments)
+        self.params = untyped(self.params, arguments)
         folder = Path(str(self.config.hydra.sweep.dir))
         new = [path for path in (folder, *folder.parents) if not path.exists()]
         try:
@@ -57,6 +61,23 @@ class StackedSweeper(BasicSweeper):
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
         if not (isinstance(self.launcher, StackedLauncher) and self.launcher.batched):
             super().validate_batch_is_legal(batch)
+
+
+def untyped(params: Mapping[str, Any], arguments: Sequence[str]) -> dict[str, Any]:
+    """The sweep that a config names, without the keys that are given by hand."""
+    typed = {parse(text).get_key_element().lstrip("+~") for text in arguments}
+    return {key: value for key, value in params.items() if key.lstrip("+") not in typed}
+
+
+def sweep_jobs(master: DictConfig, arguments: Sequence[str], changes: Sequence[str] = ()) -> list[list[str]]:
+    """The overrides of each job of the sweep whose own config is `master`, as StackedSweeper makes them; `changes` are
+    overrides that come before its params and after what is given by hand."""
+    changed = {parse(text).get_key_element(): text.partition("=")[2] for text in changes}
+    params = untyped({**(master.hydra.sweeper.params or {}), **changed}, arguments)
+    texts = [*(f"{key}={value}" for key, value in params.items()), *arguments]
+    overrides = OverridesParser.create().parse_overrides(texts)
+    (jobs,) = StackedSweeper.split_arguments(overrides, None)
+    return jobs
 
 
 def remove_unused(folders: Sequence[Path]) -> None:

@@ -1,0 +1,1 @@
+"""Named experiments: published numbers beside ours. `python -m bnsweep.experiments --help`."""

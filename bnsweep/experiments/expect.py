@@ -1,0 +1,145 @@
+"""The `expect:` entries of an experiment's file: what they may say, and what is wrong with one that says otherwise."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bnsweep.checks import ConfigError, check
+from bnsweep.config import RunConfig
+from bnsweep.experiments.quantities import Quantity, check_known, parse_quantity
+from bnsweep.experiments.runs import check_one_a_seed, check_selector, matches, words
+from bnsweep.identity import numbers
+
+KEYS = ("quantity", "runs", "against", "by", "published", "tolerance", "low", "high", "from", "full_only", "note")
+CONTRASTS = ("difference", "ratio", "deviation")
+
+
+@dataclass(frozen=True)
+class Expectation:
+    quantity: Quantity
+    runs: dict[str, Any]
+    """Factor -> value of the runs that are measured."""
+    against: dict[str, Any]
+    """What sets the runs apart that they are compared with; empty: no contrast."""
+    by: str
+    """One of CONTRASTS, or empty."""
+    published: float | None
+    low: float
+    """Inside is low <= median <= high; both infinite: reported, not judged."""
+    high: float
+    tolerance: str
+    """Those bounds as the file gives them."""
+    source: str
+    full_only: bool
+    note: str
+
+    @property
+    def other(self) -> dict[str, Any]:
+        """The selector of the other arm."""
+        return {**self.runs, **self.against}
+
+    @property
+    def judged(self) -> bool:
+        return math.isfinite(self.low) or math.isfinite(self.high)
+
+    def words(self) -> str:
+        """Runs and contrast."""
+        contrast = f"; {self.by} to {words(self.against)}" if self.by else ""
+        return words(self.runs) + contrast
+
+
+def parse_expectation(entry: Mapping[str, Any]) -> Expectation:
+    """One entry, checked by itself. Raises ConfigError."""
+    for key in entry:
+        near = difflib.get_close_matches(str(key), KEYS, n=1) or [f"one of {', '.join(KEYS)}"]
+        check(key in KEYS, str(key), entry[key], f"left out or renamed: no such key (did you mean {near[0]}?)")
+    check(isinstance(entry.get("quantity"), str), "quantity", entry.get("quantity"), "the name of what is measured")
+    selectors = {key: entry.get(key) or {} for key in ("runs", "against")}
+    for key, selector in selectors.items():
+        check(isinstance(selector, Mapping), key, selector, "a mapping of factors to values, such as {bn: none}")
+    by = entry.get("by") or ""
+    check(bool(by) == bool(selectors["against"]), "by", by or None, "given with against, and left out without it")
+    check(by in ("", *CONTRASTS), "by", by, f"one of {', '.join(CONTRASTS)}")
+    full_only = entry.get("full_only", False)
+    check(isinstance(full_only, bool), "full_only", full_only, "true or false")
+    texts = {key: str(entry.get(key) or "") for key in ("from", "note")}
+    published = number(entry, "published")
+    low, high, tolerance = bounds(entry, published)
+    quantity = parse_quantity(entry["quantity"], whole_curve=by == "deviation")
+    arms = dict(selectors["runs"]), dict(selectors["against"])
+    return Expectation(quantity, *arms, by, published, low, high, tolerance, texts["from"], full_only, texts["note"])
+
+
+def number(entry: Mapping[str, Any], key: str) -> float | None:
+    value = entry.get(key)
+    ok = value is None or (isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value))
+    check(ok, key, value, "a finite number or null")
+    return None if value is None else float(value)
+
+
+def bounds(entry: Mapping[str, Any], published: float | None) -> tuple[float, float, str]:
+    """What the median must lie between, and that in words: `tolerance` around `published`, or `low` and `high`."""
+    low, high, tolerance = number(entry, "low"), number(entry, "high"), entry.get("tolerance")
+    if tolerance is None:
+        both = low is not None and high is not None
+        check(not both or low <= high, "low", low, f"<= high={high}")  # type: ignore[operator]
+        words = f"{low:g} to {high:g}" if both else f">= {low:g}" if low is not None else ""
+        words = words or ("" if high is None else f"<= {high:g}")
+        return -math.inf if low is None else low, math.inf if high is None else high, words
+    check(low is None and high is None, "tolerance", tolerance, "left out where low or high is given")
+    check(published is not None, "tolerance", tolerance, "given with a published number (low and high need none)")
+    assert published is not None
+    says = 'a number >= 0, or a percentage of the published number such as "2%"'
+    text = str(tolerance).strip()
+    try:
+        width = float(text.removesuffix("%"))
+    except ValueError:
+        width = math.nan
+    check(math.isfinite(width) and width >= 0 and not isinstance(tolerance, bool), "tolerance", tolerance, says)
+    half = abs(published) * width / 100 if text.endswith("%") else width
+    return published - half, published + half, f"±{width:g} %" if text.endswith("%") else f"±{width:g}"
+
+
+def read_expectations(
+    name: str, entries: Sequence[Any], configs: Sequence[RunConfig], quick: bool
+) -> list[Expectation]:
+    """All entries of experiment `name`, checked against its runs. Raises ConfigError, naming the entry."""
+    factors = [numbers(config) for config in configs]
+    found = []
+    for place, entry in enumerate(entries, start=1):
+        try:
+            check(isinstance(entry, Mapping), "entry", entry, "a mapping with a quantity")
+            expectation = parse_expectation(entry)
+            if not (quick and expectation.full_only):
+                check_runs(expectation, configs, factors)
+        except ConfigError as error:
+            raise ConfigError(f"{name}: expect {place}: {error}") from None
+        found.append(expectation)
+    return found
+
+
+def check_runs(expectation: Expectation, configs: Sequence[RunConfig], factors: Sequence[Mapping[str, Any]]) -> None:
+    """Refuses an expectation that these runs cannot answer."""
+    changed = {name for name, value in expectation.against.items() if expectation.runs.get(name, ...) != value}
+    check(not expectation.by or bool(changed), "against", words(expectation.against), "different from runs")
+    seeds = []
+    for selector in (expectation.runs, expectation.other) if expectation.by else (expectation.runs,):
+        check_selector(factors, selector)
+        places = [place for place, known in enumerate(factors) if matches(known, selector)]
+        for config in (configs[place] for place in places):
+            check_known(expectation.quantity, config)
+        if not expectation.quantity.of_sets:
+            check_one_a_seed(distinct([factors[place] for place in places]))
+        seeds.append({configs[place].seed for place in places})
+    check(len(set.intersection(*seeds)) > 0, "against", words(expectation.against), "of the same seeds as the runs")
+
+
+def distinct(factors: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Jobs that mean the same run are one run."""
+    return list(
+        {tuple(sorted((name, str(value)) for name, value in known.items())): known for known in factors}.values()
+    )

@@ -1,0 +1,211 @@
+"""From the record of a run to one number: the language of `quantity:`.
+
+A metric of the history with a reading (`flow@start`, `train/accuracy@end`, `bn_gap@20`: the reading after 20 steps), a
+summary name (`final_train_accuracy`), a function of metrics (`growth(5,17)@start`, `largest(train/loss)`), or a
+function of a whole set of runs (`sets.SETS`).
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from bnsweep.checks import ConfigError
+from bnsweep.config import RunConfig
+from bnsweep.experiments.runs import Run
+from bnsweep.experiments.sets import SETS
+from bnsweep.records import DIVERGED
+from bnsweep.summary import SCORES
+
+Curve = list[float]
+
+ALWAYS = ("step", "epoch", "lr", *(score.replace("_", "/") for score in SCORES))
+LIGHT = ("flow", "growth")
+LIGHT_LAYER = (
+    *("grad_activation", "grad_weight", "update_ratio", "mean", "std", "saturation", "dead", "nonpositive"),
+    "effective_lr",
+)
+LANDSCAPE = ("loss_range", "gradient_change", "beta")
+FULL = ("bn_gap", "batch/loss", "batch/accuracy", *(f"landscape/{name}" for name in LANDSCAPE))
+FULL_LAYER = (
+    *("unit_q15", "unit_q50", "unit_q85", "spread", "shift", "ics", "ics_ratio", "ics_cosine", "angular_update"),
+    *("weight_cosine", "grad_bias", "dropout_ratio"),
+)
+SUMMARY = (
+    *(f"{which}_{score}" for which in ("final", "best") for score in SCORES),
+    *("best_step", "gap_accuracy", "gap_loss", "steps_to_tau", "tau_reached", "auc"),
+)
+
+
+@dataclass(frozen=True)
+class Quantity:
+    text: str
+    name: str
+    """A metric, a summary name, or a function."""
+    arguments: tuple[str, ...] = ()
+    reading: str = ""
+    """start, end, a number of steps, or empty: the whole curve, or none of a curve."""
+
+    @property
+    def of_sets(self) -> bool:
+        """Whether it takes all runs of an arm at once."""
+        return self.name in SETS
+
+
+def parse_quantity(text: str, whole_curve: bool = False) -> Quantity:
+    """`whole_curve`: the readings are compared one by one, so that none has to be named. Raises ConfigError."""
+    found = re.fullmatch(r"([\w/]+)(?:\(([^()]*)\))?(?:@(start|end|\d+))?", text.replace(" ", ""))
+    if found is None:
+        says = "NAME, NAME@start, NAME@end, NAME@STEP or FUNCTION(...), with a reading where the function is of curves"
+        raise ConfigError(f"quantity={text}: must be {says}")
+    name, inner, reading = found[1], found[2], found[3] or ""
+    arguments = tuple(inner.split(",")) if inner is not None else ()
+    single = name in SETS or name in WHOLE or is_summary(name)
+    if inner is not None and name not in {**CURVES, **WHOLE}:
+        raise ConfigError(f"quantity={text}: no such function (there are {', '.join([*CURVES, *WHOLE])})")
+    if name in CURVES and inner is not None and len(arguments) != 2:
+        raise ConfigError(f"quantity={text}: {name} takes two arguments")
+    if name in WHOLE and len(arguments) != 1:
+        raise ConfigError(f"quantity={text}: {name} takes one metric")
+    if single and (reading or whole_curve):
+        raise ConfigError(f"quantity={text}: is one number of a run: it takes no reading, and has no deviation")
+    if whole_curve and reading:
+        raise ConfigError(f"quantity={text}: must have no reading: a deviation is of whole curves")
+    if not single and not reading and not whole_curve:
+        raise ConfigError(f"quantity={text}: needs a reading: @start, @end or @STEP")
+    return Quantity(text, name, arguments, reading)
+
+
+def is_summary(name: str) -> bool:
+    return name in SUMMARY or re.fullmatch(r"drift_\d+", name) is not None
+
+
+def check_known(quantity: Quantity, config: RunConfig) -> None:
+    """Refuses what a run of this config does not measure. Raises ConfigError."""
+    hidden, reading = len(config.model.hidden), quantity.reading
+    if reading.isdigit() and int(reading) > config.total_steps:
+        raise ConfigError(f"quantity={quantity.text}: must be read within the {config.total_steps} steps of the runs")
+    if quantity.name == "growth" and quantity.arguments:
+        first, last = (int(a) if a.isdigit() else 0 for a in quantity.arguments)
+        if not 1 <= first < last <= hidden + 1:
+            raise ConfigError(f"quantity={quantity.text}: must name two layers, from 1 to {hidden + 1}, in order")
+        return
+    if quantity.of_sets or (is_summary(quantity.name) and not quantity.name.startswith("drift_")):
+        return
+    if quantity.name.startswith("drift_"):
+        names = [quantity.name]
+    else:
+        stars = quantity.name == "largest"
+        names = [name.replace("*", "1") if stars else name for name in quantity.arguments] or [quantity.name]
+    known = known_metrics(hidden)
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=3) or [*ALWAYS, *SUMMARY]
+            raise ConfigError(f"quantity={quantity.text}: {name}: no such metric (did you mean {', '.join(near)}?)")
+
+
+@cache
+def known_metrics(hidden: int) -> frozenset[str]:
+    """What a network of so many hidden layers can have measured; layer numbers from 1, the output layer last."""
+    layers = {f"layer/{l}/{name}" for l in range(1, hidden + 2) for name in (*LIGHT_LAYER, *FULL_LAYER)}
+    return frozenset({*ALWAYS, *LIGHT, *FULL, *layers, *(f"drift_{l}" for l in range(1, hidden + 1))})
+
+
+def measure(quantity: Quantity, run: Run) -> float:
+    """One number; NaN where the run has none. An accuracy that a diverged run lost is chance level."""
+    if is_summary(quantity.name):
+        value = run.record.summary.get(quantity.name, math.nan)
+    elif quantity.name in WHOLE:
+        value = WHOLE[quantity.name](run, quantity.arguments[0])
+    else:
+        value = at(curve(quantity, run), quantity.reading, run)
+    lost = math.isnan(value) and run.record.status == DIVERGED
+    score = re.fullmatch(r"(final_|best_)?(train|val|test)[/_]accuracy", quantity.name)
+    return 1 / run.config.data.facts.classes if lost and score else value
+
+
+def curve(quantity: Quantity, run: Run) -> Curve:
+    """One number an evaluation."""
+    if quantity.arguments:
+        return CURVES[quantity.name](run, *quantity.arguments)
+    return metric(run, quantity.name)
+
+
+def metric(run: Run, name: str) -> Curve:
+    return run.record.history.get(name, [math.nan] * len(run.record.history.get("step", ())))
+
+
+def at(values: Curve, reading: str, run: Run) -> float:
+    """The first reading, the last, or that after so many steps; NaN where there is none."""
+    steps = run.record.history.get("step", [])
+    wanted = {"start": steps[:1], "end": steps[-1:]}.get(reading) or ([float(reading)] if reading.isdigit() else [])
+    return next((value for step, value in zip(steps, values, strict=True) if [step] == wanted), math.nan)
+
+
+def growth(run: Run, first: str, last: str) -> Curve:
+    """Factor on the squared gradient norm a backward step: exp of the ordinary least squares slope of
+    ln(grad_activation^2) over the layers `first` to `last` (Yang et al. 2019, arXiv 1902.08129, Theorem 8)."""
+    layers = range(int(first), int(last) + 1)
+    norms_LE = np.array([metric(run, f"layer/{l}/grad_activation") for l in layers])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logs_LE = 2 * np.log(norms_LE)
+        back_L = -np.array(layers, dtype=float) + np.mean(layers)
+        slope_E = back_L @ logs_LE / (back_L @ back_L)
+        return [float(value) for value in np.exp(slope_E)]
+
+
+def pointwise(of_two: Callable[[float, float], float]) -> Callable[[Run, str, str], Curve]:
+    def combined(run: Run, a: str, b: str) -> Curve:
+        return [of_two(x, y) for x, y in zip(metric(run, a), metric(run, b), strict=True)]
+
+    return combined
+
+
+def ratio(a: float, b: float) -> float:
+    return a / b if b else math.nan
+
+
+def log10ratio(a: float, b: float) -> float:
+    return math.log10(a / b) if b and a / b > 0 else math.nan
+
+
+def difference(a: float, b: float) -> float:
+    return a - b
+
+
+CURVES: dict[str, Callable[..., Curve]] = {
+    "growth": growth,
+    "ratio": pointwise(ratio),
+    "log10ratio": pointwise(log10ratio),
+    "difference": pointwise(difference),
+}
+"""Functions of two metrics (growth: of two layers), reading by reading."""
+
+
+def largest(run: Run, name: str) -> float:
+    """Largest absolute value over all readings; with `*` for the layer, over all hidden layers too."""
+    layers = range(1, len(run.config.model.hidden) + 1)
+    names = [name.replace("*", str(l)) for l in layers] if "*" in name else [name]
+    return max((abs(value) for each in names for value in read(run, each)), default=math.nan)
+
+
+def mean(run: Run, name: str) -> float:
+    """Mean over the readings there are."""
+    values = read(run, name)
+    return sum(values) / len(values) if values else math.nan
+
+
+def read(run: Run, name: str) -> Sequence[float]:
+    """The readings there are of a metric that probes may not read every time; none of a run that diverged, whose last
+    ones are missing for another reason."""
+    return [] if run.record.status == DIVERGED else [value for value in metric(run, name) if not math.isnan(value)]
+
+
+WHOLE: dict[str, Callable[[Run, str], float]] = {"largest": largest, "mean": mean}
+"""Functions of one metric over all its readings."""

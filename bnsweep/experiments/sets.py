@@ -1,0 +1,75 @@
+"""Quantities that no single run has: functions of all runs of an arm, over the grid that they make."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from bnsweep.experiments.runs import Run
+from bnsweep.records import FAILED
+from bnsweep.tolerance import tolerance_width
+
+Seed = int | None
+"""None: of all seeds together."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    values: dict[Seed, float]
+    remark: str = ""
+
+
+def by_seed(runs: Sequence[Run]) -> dict[int, list[Run]]:
+    """Of the runs that there is something to say of."""
+    found: dict[int, list[Run]] = {}
+    for run in runs:
+        if run.record.status != FAILED:
+            found.setdefault(run.config.seed, []).append(run)
+    return found
+
+
+def reached(run: Run) -> bool:
+    """Whether validation accuracy stayed at train.tau for two evaluations running."""
+    return run.record.summary.get("tau_reached") == 1
+
+
+def lr_tolerance(runs: Sequence[Run]) -> Reading:
+    """Decades of learning rate over which at least half of the seeds reach tau: the longest unbroken stretch."""
+    grid = sorted({run.config.lr.value for run in runs})
+    known = [[run for run in runs if run.config.lr.value == lr and run.record.status != FAILED] for lr in grid]
+    decades, edge = tolerance_width(grid, [[reached(run) for run in some] for some in known])
+    return Reading({None: decades}, "at least: up to the edge of the grid" if edge else "")
+
+
+def largest_lr(runs: Sequence[Run]) -> Reading:
+    """Each seed's largest learning rate of the grid that reaches tau; missing where none does."""
+    usable = {s: [run.config.lr.value for run in some if reached(run)] for s, some in by_seed(runs).items()}
+    values: dict[Seed, float] = {seed: max(lrs, default=math.nan) for seed, lrs in usable.items()}
+    return Reading(values, edge_remark(values, [run.config.lr.value for run in runs]))
+
+
+def trainable_depth(runs: Sequence[Run]) -> Reading:
+    """Each seed's largest number of hidden layers whose final training accuracy is above twice chance level."""
+    values: dict[Seed, float] = {}
+    for seed, some in by_seed(runs).items():
+        depths = [len(run.config.sizes) - 2 for run in some if learned(run)]
+        values[seed] = float(max(depths)) if depths else math.nan
+    return Reading(values, edge_remark(values, [len(run.config.sizes) - 2 for run in runs]))
+
+
+def learned(run: Run) -> bool:
+    return run.record.summary.get("final_train_accuracy", math.nan) > 2 / run.config.data.facts.classes
+
+
+def edge_remark(values: dict[Seed, float], grid: Sequence[float]) -> str:
+    ends = sum(value == max(grid) for value in values.values())
+    return f"at least: {ends} of {len(values)} seeds at the edge of the grid" if ends else ""
+
+
+SETS: dict[str, Callable[[Sequence[Run]], Reading]] = {
+    "lr_tolerance": lr_tolerance,
+    "largest_lr": largest_lr,
+    "trainable_depth": trainable_depth,
+}
+"""Name in `quantity:` -> number of each seed, or one of all."""
