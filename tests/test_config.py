@@ -66,26 +66,50 @@ OTHER = {
     "init.name": "he",
     "init.distribution": "uniform",
     "init.std": 0.5,
+    "init.gain": 0.5,
     "lr.value": 0.3,
     "lr.schedule": "cosine",
     "lr.warmup": 0.5,
+    "lr.hidden": 0.5,
     "bn.placement": "after",
     "bn.momentum": 0.5,
     "bn.eps": 1e-3,
     "bn.affine": False,
+    "bn.initial_variance": 0.0,
+    "bn.unbiased": False,
+    "bn.noise": 0.5,
     "data.name": "mnist",
     "data.root": "x",
     "data.subset": 99,
+    "data.draw": "first",
+    "data.test": 99,
+    "data.binary": True,
     "data.validation": 100,
     "data.seed": 9,
     "model.hidden": [8],
+    "model.depth": 3,
+    "model.bias": False,
     "model.dropout": 0.5,
+    "model.dropout_scaling": "test",
     "optimizer.name": "adam",
     "optimizer.momentum": 0.5,
     "optimizer.weight_decay": 0.1,
     "train.epochs": 3,
     "train.batch_size": 7,
     "train.evaluate_every": 3,
+    "train.steps": 5,
+    "train.evaluate_steps": 5,
+    "train.replacement": True,
+    "probes.name": "full",
+    "probes.samples": 99,
+    "probes.every": 2,
+    "experiment.name": "x",
+    "experiment.purpose": "x",
+    "experiment.source": "x",
+    "experiment.heavy": True,
+    "experiment.quick": ["seed=0"],
+    "experiment.notes": "x",
+    "experiment.expect": [{}],
     "train.tau": 0.5,
     "train.device": "cpu",
     "train.dtype": "float64",
@@ -99,7 +123,10 @@ OTHER = {
     "sweep.save_models": True,
     "seed": 9,
 }
-NO_NUMBERS = {key for key in OTHER if key.partition(".")[0] in ("tracking", "sweep")} | {"data.root", "train.device"}
+NO_NUMBERS = {key for key in OTHER if key.partition(".")[0] in ("tracking", "sweep", "experiment")} | {
+    "data.root",
+    "train.device",
+}
 
 
 @pytest.mark.parametrize("key", known_keys())
@@ -107,6 +134,7 @@ def test_every_setting_that_changes_numbers_changes_the_identity_and_no_other(ke
     """From a run in which every setting has its effect."""
     tree: dict[str, object] = {"lr": {"schedule": "warmup"}, "bn": {"placement": "before"}}
     tree |= {"init": {"name": "normal", "std": 0.1}, "optimizer": {"name": "momentum"}, "train": {"batch_size": 50}}
+    tree |= {"model": {"dropout": 0.25}, "data": {"subset": 1000}}
     base = identity(from_tree(tree))
     group, _, name = key.partition(".")
     part = tree.get(group, {})
