@@ -25,7 +25,7 @@ class Experiment:
     name: str
     purpose: str
     source: str
-    heavy: bool
+    notes: str
     quick: bool
     """Whether this is its quick form."""
     overrides: list[str]
@@ -119,7 +119,7 @@ class Library:
         except ConfigError as error:
             raise ConfigError(f"{name}: {error}") from None
         expectations = read_expectations(name, node["expect"], configs, quick)
-        facts = node["purpose"], node["source"], node["heavy"]
+        facts = node["purpose"], node["source"], node["notes"]
         return Experiment(name, *facts, quick, self.overrides, configs, expectations)
 
     def _compose(self, master: DictConfig, name: str, quick: Sequence[str]) -> list[RunConfig]:

@@ -32,10 +32,10 @@ LIGHT_LAYER = (
     "effective_lr",
 )
 LANDSCAPE = ("loss_range", "gradient_change", "beta")
-FULL = ("bn_gap", "batch/loss", "batch/accuracy", *(f"landscape/{name}" for name in LANDSCAPE))
+FULL = ("bn_gap", "mates", "batch/loss", "batch/accuracy", *(f"landscape/{name}" for name in LANDSCAPE))
 FULL_LAYER = (
     *("unit_q15", "unit_q50", "unit_q85", "spread", "shift", "ics", "ics_ratio", "ics_cosine", "angular_update"),
-    *("weight_cosine", "grad_bias", "dropout_ratio"),
+    *("weight_cosine", "grad_bias", "dropout_ratio", "running_variance"),
 )
 SUMMARY = (
     *(f"{which}_{score}" for which in ("final", "best") for score in SCORES),
