@@ -35,7 +35,7 @@ ROOMS = {
     "config": room(*("checks", "datasets", "config", "identity", "schema"), not_="torch mlflow", only=set()),
     "records": room("records", not_="torch numpy mlflow hydra", only=set()),
     "data": room("data", not_="mlflow hydra omegaconf", only=NUMERIC),
-    "model": room("model", not_="mlflow hydra omegaconf", only=NUMERIC),
+    "model": room("model", "meanfield", not_="mlflow hydra omegaconf", only=NUMERIC),
     "stack": room("stack", "dropout", "segment", "passes", "optim", not_="data mlflow hydra omegaconf", only=NUMERIC),
     "probes": room("probes", not_="stack mlflow hydra omegaconf", only=NUMERIC),
     "train": room("train", "batches", "graph", "summary", not_="mlflow hydra omegaconf", only=NUMERIC),
