@@ -143,7 +143,7 @@ def _pairs(batch: int) -> tuple[Array, Array, Array]:
 
 def bn_before_rate(activation: str, batch: int) -> float:
     """Rate with BatchNorm (scale 1, shift 0, eps 0) before the activation, at the fixed point of the batch's
-    covariance that treats all samples alike (BSB1 of Yang et al. 2019, 1902.08129, sections 3.2 and 3.3); the weight
+    covariance that treats all samples alike (BSB1 of Yang et al. 2019, 1902.08129, section 3); the weight
     variance cancels.
 
     With B samples, x = BN(z) uniform on the sphere |x|^2 = B, sum(x) = 0, h = phi(x), D = diag(phi'(x)), G = I - 11'/B,
@@ -225,7 +225,7 @@ def length_spread(activation: str, q: float = 1.0) -> float:
 
     A sample of length (1 + e) q has phi's centred square E[(phi(sqrt((1 + e) q) z) - m)^2], m = E[phi(sqrt(q) z)] being
     the batch's mean: to first order the factor is E[sqrt(q) z phi' (phi - m)] / Var(phi). BN before the activation:
-    q = 1; after: q = sigma_w2. Derived here; the stability of such fixed points is section 3.2 of Yang et al. 2019.
+    q = 1; after: q = sigma_w2. Derived here; the stability of such fixed points is a theme of Yang et al. 2019.
     """
     z, w = normal_nodes()
     h, slope = activate(activation, math.sqrt(q) * z)
