@@ -13,9 +13,6 @@ from torch import Tensor
 from bnsweep import data
 from bnsweep.stack import Stack
 
-PROBE_SAMPLES = 1000
-"""Fixed training samples that the diagnostics look at (fewer where the training set is smaller)."""
-
 
 @dataclass
 class Batches:
@@ -43,6 +40,8 @@ def place_data(stack: Stack, dataset: data.Dataset) -> Batches:
         name: torch.stack([getattr(s, name) for s in splits]).to(stack.device)
         for name in ("train", "validation", "test")
     }
-    rows["probe"] = rows["train"][:, :PROBE_SAMPLES]
+    rows["probe"] = rows["train"][:, : stack.configs[0].probes.samples]
     x_ND = dataset.x_ND.to(stack.device, stack.dtype)
+    if stack.configs[0].data.binary:
+        x_ND = (x_ND > 0.5).to(stack.dtype)
     return Batches(x_ND, dataset.y_N.to(stack.device), rows, stack.group_of_K)

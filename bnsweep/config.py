@@ -5,164 +5,73 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, field
+from typing import Any
 
 from bnsweep.checks import check, check_choice
-from bnsweep.datasets import DATASETS, DatasetFacts
+from bnsweep.groups import (
+    ACTIVATIONS,
+    DISTRIBUTIONS,
+    DRAWS,
+    INITS,
+    OPTIMIZERS,
+    PLACEMENTS,
+    SCALINGS,
+    SCHEDULES,
+    ActivationConfig,
+    BnConfig,
+    DataConfig,
+    InitConfig,
+    LrConfig,
+    ModelConfig,
+    OptimizerConfig,
+)
 
-ACTIVATIONS = ("sigmoid", "tanh", "relu", "leaky_relu", "elu", "gelu", "silu", "identity")
-INITS = ("normal", "xavier", "he", "lecun", "orthogonal")
-DISTRIBUTIONS = ("normal", "uniform")
-SCHEDULES = ("constant", "cosine", "warmup")
-PLACEMENTS = ("none", "before", "after")
-OPTIMIZERS = ("sgd", "momentum", "adam")
+__all__ = [
+    "ACTIVATIONS",
+    "DISTRIBUTIONS",
+    "DRAWS",
+    "INITS",
+    "OPTIMIZERS",
+    "PLACEMENTS",
+    "SCALINGS",
+    "SCHEDULES",
+    "ActivationConfig",
+    "BnConfig",
+    "DataConfig",
+    "ExperimentConfig",
+    "InitConfig",
+    "LrConfig",
+    "ModelConfig",
+    "OptimizerConfig",
+    "ProbesConfig",
+    "RunConfig",
+    "SweepConfig",
+    "TrackingConfig",
+    "TrainConfig",
+]
+
 DEVICES = ("auto", "cpu", "cuda")
 DTYPES = ("float32", "float64")
+PROBES = ("off", "light", "full")
 
-
-@dataclass
-class ActivationConfig:
-    name: str = "relu"
-    """One of ACTIVATIONS; applied after each hidden layer."""
-
-    def __post_init__(self) -> None:
-        check_choice("activation.name", self.name, ACTIVATIONS)
-
-
-@dataclass
-class InitConfig:
-    name: str = "xavier"
-    """One of INITS; how wide the weights start. Biases start at zero."""
-    distribution: str = "normal"
-    """normal or uniform, of the same standard deviation; orthogonal takes normal."""
-    std: float | None = None
-    """Standard deviation of init=normal; the other inits derive theirs from the layer's size and take none."""
-
-    def __post_init__(self) -> None:
-        check_choice("init.name", self.name, INITS)
-        check_choice("init.distribution", self.distribution, DISTRIBUTIONS)
-        if self.name == "orthogonal":
-            check(self.distribution == "normal", "init.distribution", self.distribution, "normal with init=orthogonal")
-        if self.name == "normal":
-            ok = self.std is not None and math.isfinite(self.std) and self.std >= 0
-            check(ok, "init.std", self.std, "a finite number >= 0 with init=normal")
-        else:
-            says = f"left out with init={self.name}, which derives it from the layer's size (init=normal takes one)"
-            check(self.std is None, "init.std", self.std, says)
-
-
-@dataclass
-class LrConfig:
-    value: float = 0.1
-    """Peak learning rate."""
-    schedule: str = "constant"
-    """constant; cosine (to 0 over the training); warmup (linear over the first part, then constant)."""
-    warmup: float = 0.1
-    """Share of all steps spent warming up (schedule=warmup)."""
-
-    def __post_init__(self) -> None:
-        check(math.isfinite(self.value) and self.value > 0, "lr.value", self.value, "a finite number > 0")
-        check_choice("lr.schedule", self.schedule, SCHEDULES)
-        check(0 < self.warmup <= 1, "lr.warmup", self.warmup, "in (0, 1]")
-
-    def scale(self, step: int, total: int) -> float:
-        """Factor on `value` at 0-based `step` of `total`."""
-        if self.schedule == "cosine":
-            return 0.5 * (1 + math.cos(math.pi * step / total))
-        if self.schedule == "warmup":
-            return min(1.0, (step + 1) / max(1, round(self.warmup * total)))
-        return 1.0
-
-
-@dataclass
-class BnConfig:
-    placement: str = "none"
-    """none, before or after the activation, in every hidden layer."""
-    momentum: float = 0.1
-    """Weight of the newest batch in the running statistics, as in torch."""
-    eps: float = 1e-5
-    """Added to the variance under the root."""
-    affine: bool = True
-    """Whether scale and shift are trained; they stay 1 and 0 otherwise."""
-
-    def __post_init__(self) -> None:
-        check_choice("bn.placement", self.placement, PLACEMENTS)
-        check(0 < self.momentum <= 1, "bn.momentum", self.momentum, "in (0, 1]")
-        check(
-            math.isfinite(self.eps) and self.eps > 0, "bn.eps", self.eps, "a finite number > 0 (1e-14 for almost none)"
-        )
-
-
-@dataclass
-class DataConfig:
-    name: str = "digits"
-    """One of DATASETS."""
-    root: str = "data"
-    """Folder of the IDX files (`<root>/MNIST/raw`, `<root>/FashionMNIST/raw`); digits needs none."""
-    subset: int | None = None
-    """Training samples kept, drawn stratified after validation is held out; all when null."""
-    validation: int = 287
-    """Samples held out of the pool, stratified; they rank, the test split only reports."""
-    seed: int | None = None
-    """Seed of split, subset and batch order; the run's seed when null."""
-
-    def __post_init__(self) -> None:
-        check_choice("data.name", self.name, tuple(DATASETS))
-        pool = DATASETS[self.name].pool
-        says = f"at least 10 and less than the {pool} samples of the {self.name} training pool"
-        check(10 <= self.validation < pool, "data.validation", self.validation, says)
-        left = pool - self.validation
-        if self.subset is not None:
-            says = f"between 10 and the {left} samples that data.validation={self.validation} leaves"
-            check(10 <= self.subset <= left, "data.subset", self.subset, says)
-        if self.seed is not None:
-            check(0 <= self.seed < 2**31, "data.seed", self.seed, "between 0 and 2147483647")
-
-    @property
-    def facts(self) -> DatasetFacts:
-        return DATASETS[self.name]
-
-    @property
-    def train_size(self) -> int:
-        return self.subset or self.facts.pool - self.validation
-
-
-@dataclass
-class ModelConfig:
-    hidden: list[int] = field(default_factory=lambda: [32, 32])
-    """Units of each hidden layer, from the input on."""
-    dropout: float = 0.0
-    """Probability of dropping a unit of a hidden layer's output while training."""
-
-    def __post_init__(self) -> None:
-        ok = len(self.hidden) > 0 and all(h >= 1 for h in self.hidden)
-        check(ok, "model.hidden", list(self.hidden), "a non-empty list of sizes >= 1, such as [32,32]")
-        check(0 <= self.dropout < 1, "model.dropout", self.dropout, "in [0, 1)")
-
-
-@dataclass
-class OptimizerConfig:
-    name: str = "sgd"
-    """sgd, momentum, or adam (betas .9, .999, eps 1e-8)."""
-    momentum: float = 0.9
-    """Used by optimizer=momentum only."""
-    weight_decay: float = 0.0
-    """L2 added to the gradient of every parameter, as torch.optim does."""
-
-    def __post_init__(self) -> None:
-        check_choice("optimizer.name", self.name, OPTIMIZERS)
-        check(0 <= self.momentum < 1, "optimizer.momentum", self.momentum, "in [0, 1)")
-        ok = math.isfinite(self.weight_decay) and self.weight_decay >= 0
-        check(ok, "optimizer.weight_decay", self.weight_decay, "a finite number >= 0")
+SPARSE = 20
+"""Samples trained for each that light probes look at: what keeps their cost to a few per cent of a longer training."""
 
 
 @dataclass
 class TrainConfig:
     epochs: int = 20
-    """Passes over the training samples."""
+    """Passes over the training samples; 0 looks at the network as it starts and trains nothing."""
+    steps: int | None = None
+    """Training steps in place of epochs."""
     batch_size: int = 64
     """Samples a step; the last batch of an epoch may be smaller."""
     evaluate_every: int = 1
     """Epochs between evaluations; the start and the end are always evaluated."""
+    evaluate_steps: int | None = None
+    """Steps between evaluations, counted back from the end, in place of evaluate_every."""
+    replacement: bool = False
+    """Whether each batch is drawn from all training samples anew, with replacement; an epoch is as many steps."""
     tau: float = 0.9
     """Validation accuracy that counts as learned, for steps-to-tau."""
     device: str = "auto"
@@ -171,12 +80,49 @@ class TrainConfig:
     """float32 or float64, for parameters and arithmetic."""
 
     def __post_init__(self) -> None:
-        check(self.epochs >= 1, "train.epochs", self.epochs, ">= 1")
+        check(self.epochs >= 0, "train.epochs", self.epochs, ">= 0")
+        for name in ("steps", "evaluate_steps"):
+            value = getattr(self, name)
+            check(value is None or value >= 1, f"train.{name}", value, ">= 1 or null")
         check(self.batch_size >= 1, "train.batch_size", self.batch_size, ">= 1")
         check(self.evaluate_every >= 1, "train.evaluate_every", self.evaluate_every, ">= 1")
         check(0 < self.tau <= 1, "train.tau", self.tau, "in (0, 1]")
         check_choice("train.device", self.device, DEVICES)
         check_choice("train.dtype", self.dtype, DTYPES)
+
+
+@dataclass
+class ProbesConfig:
+    name: str = "light"
+    """off; light: one pass forward and back over the probe batch; full: everything, at many times that cost."""
+    samples: int = 1000
+    """Size of the probe batch, training samples that stay the same (all where there are fewer)."""
+    every: int | None = None
+    """Evaluations between probes, the start and the end always among them; null: full at every evaluation, light only
+    where SPARSE times as many samples have been trained since the last."""
+
+    def __post_init__(self) -> None:
+        check_choice("probes.name", self.name, PROBES)
+        check(self.samples >= 2, "probes.samples", self.samples, ">= 2")
+        check(self.every is None or self.every >= 1, "probes.every", self.every, ">= 1 or null")
+
+
+@dataclass
+class ExperimentConfig:
+    """What a named experiment is for and what it should show; nothing here changes a run."""
+
+    name: str = ""
+    purpose: str = ""
+    source: str = ""
+    """Paper or book, with page or section, and how its numbers are known."""
+    heavy: bool = False
+    """Whether the full form wants a GPU."""
+    quick: list[str] = field(default_factory=list)
+    """Overrides that make its quick form."""
+    notes: str = ""
+    """What differs from the source, and why a number is outside."""
+    expect: list[Any] = field(default_factory=list)
+    """Expectations, in the language of `bnsweep.experiments.expect`."""
 
 
 @dataclass
@@ -225,13 +171,15 @@ class RunConfig:
     train: TrainConfig = field(default_factory=TrainConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     sweep: SweepConfig = field(default_factory=SweepConfig)
+    probes: ProbesConfig = field(default_factory=ProbesConfig)
+    experiment: ExperimentConfig = field(default_factory=ExperimentConfig)
     seed: int = 0
     """The bundle all arms of a replicate share: init's normals, dropout; unless data.seed is set, split and order."""
 
     def __post_init__(self) -> None:
         check(0 <= self.seed < 2**31, "seed", self.seed, "between 0 and 2147483647")
         if self.bn.placement != "none":
-            last = self.data.train_size % self.train.batch_size
+            last = 0 if self.train.replacement else self.data.train_size % self.train.batch_size
             says = "such that no batch holds a single sample: BatchNorm in training needs two"
             says += f" ({self.data.train_size} training samples leave a last batch of {last})" if last == 1 else ""
             check(self.train.batch_size > 1 and last != 1, "train.batch_size", self.train.batch_size, says)
@@ -241,9 +189,41 @@ class RunConfig:
         return self.seed if self.data.seed is None else self.data.seed
 
     @property
+    def rate(self) -> float:
+        """Peak learning rate of a step."""
+        return self.lr.value * (self.train.batch_size if self.lr.per_sample else 1)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return math.ceil(self.data.train_size / self.train.batch_size)
+
+    @property
     def total_steps(self) -> int:
-        return self.train.epochs * math.ceil(self.data.train_size / self.train.batch_size)
+        return self.train.epochs * self.steps_per_epoch if self.train.steps is None else self.train.steps
+
+    @property
+    def evaluations(self) -> list[int]:
+        """Steps after which the run is evaluated, from 0 for the start to the last."""
+        total, every = self.total_steps, self.train.evaluate_every * self.steps_per_epoch
+        if self.train.evaluate_steps is not None:
+            return sorted({0, *range(total, 0, -self.train.evaluate_steps)})
+        return sorted({*range(0, total, every), total})
+
+    @property
+    def probed(self) -> list[int]:
+        """Those evaluations at which the probe batch is looked at, too."""
+        steps, probes = self.evaluations, self.probes
+        if probes.name == "off":
+            return []
+        if probes.every is not None or probes.name == "full":
+            return sorted({*steps[:: probes.every or 1], steps[-1]})
+        apart = SPARSE * min(probes.samples, self.data.train_size) / self.train.batch_size
+        found = [0]
+        for step in steps:
+            if min(step - found[-1], steps[-1] - step) >= apart:
+                found.append(step)
+        return sorted({*found, steps[-1]})
 
     @property
     def sizes(self) -> list[int]:
-        return [self.data.facts.features, *self.model.hidden, self.data.facts.classes]
+        return [self.data.facts.features, *self.model.units, self.data.facts.classes]

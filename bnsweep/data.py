@@ -1,21 +1,13 @@
-"""Datasets as tensors: digits from scikit-learn, MNIST and Fashion-MNIST from verified IDX files, and seeded splits.
+"""Datasets as tensors: digits from scikit-learn, MNIST and Fashion-MNIST from IDX files, two that are generated; and
+seeded splits and batches.
 
 Axes: N samples, D pixels of a sample.
 """
 
 from __future__ import annotations
 
-import contextlib
-import gzip
 import hashlib
-import io
-import math
-import shutil
-import socket
-import tempfile
-import zlib
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -24,38 +16,10 @@ from torch import Tensor
 
 from bnsweep.checks import ConfigError
 from bnsweep.config import DataConfig
+from bnsweep.idx import Bytes, read_idx
 from bnsweep.records import DatasetInfo
 
-Bytes = npt.NDArray[np.uint8]
-
-FOLDERS = {"mnist": "MNIST/raw", "fashion_mnist": "FashionMNIST/raw"}
-"""Where below `data.root` the IDX files lie; torchvision's layout."""
-
-IMAGES, LABELS = "images-idx3-ubyte", "labels-idx1-ubyte"
-PARTS = ("train", "t10k")
-
-SHA256 = {
-    "mnist": {
-        "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-        "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-        "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-        "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-    }
-}
-"""Of the uncompressed files, so that it does not matter who compressed them."""
-
-MD5_GZ = {
-    "fashion_mnist": {
-        "train-images-idx3-ubyte": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
-        "train-labels-idx1-ubyte": "25c81989df183df01b3e8a0aad5dffbe",
-        "t10k-images-idx3-ubyte": "bef4ecab320f06d8554ea6380940ec79",
-        "t10k-labels-idx1-ubyte": "bb300cfdad3c16e7a12a480ee83cd310",
-    }
-}
-"""Of the .gz files as published; used where no digest of the uncompressed file is known."""
-
-TIMEOUT_S = 30.0
-"""Seconds a download may stand still; torchvision itself sets no limit."""
+Numbers = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -65,7 +29,7 @@ class Dataset:
 
     info: DatasetInfo
     x_ND: Tensor
-    """float32 in [0, 1]."""
+    """float32; in [0, 1] but for gaussian."""
     y_N: Tensor
     """int64 class of each row."""
 
@@ -81,8 +45,13 @@ class Split:
 
 def load(config: DataConfig) -> Dataset:
     """Read a dataset, downloading it if its files are missing. Raises ConfigError where that cannot be done."""
-    pixels_ND, labels_N, white, source = _digits() if config.name == "digits" else _idx_dataset(config)
-    facts = config.facts
+    facts, white = config.facts, 1.0
+    if config.name in GENERATED:
+        pixels_ND, labels_N, source = _generate(config)
+    elif config.name == "digits":
+        white, (pixels_ND, labels_N, source) = 16.0, _digits()
+    else:
+        white, (pixels_ND, labels_N, source) = 255.0, read_idx(config)
     assert pixels_ND.shape == (facts.pool + facts.test, facts.features)
     digest = hashlib.sha256(np.ascontiguousarray(pixels_ND).data)
     digest.update(np.ascontiguousarray(labels_N).data)
@@ -91,7 +60,8 @@ def load(config: DataConfig) -> Dataset:
 
 
 def split(dataset: Dataset, config: DataConfig, seed: int) -> Split:
-    """Stratified split of exact sizes. The test rows depend on the seed alone, the validation rows not on the subset.
+    """Stratified split of exact sizes. The test rows depend on the seed alone, the validation rows not on the subset,
+    unless it is the first samples of the files: those are taken before validation is drawn.
 
     `seed` is the data seed (RunConfig.data_seed).
     """
@@ -101,16 +71,25 @@ def split(dataset: Dataset, config: DataConfig, seed: int) -> Split:
         test, pool = _draw(rows, dataset.y_N, facts.test, _generator("test", seed))
     else:
         pool, test = rows[: facts.pool], rows[facts.pool :]
-    validation, train = _draw(pool, dataset.y_N, config.validation, _generator("validation", seed))
-    if config.subset is not None:
-        train, _ = _draw(train, dataset.y_N, config.subset, _generator("subset", seed))
-    assert (len(train), len(validation), len(test)) == (config.train_size, config.validation, facts.test)
+    train = pool[: config.train_size]
+    rest = pool[config.train_size :] if config.draw == "first" else pool
+    validation, rest = _draw(rest, dataset.y_N, config.validation, _generator("validation", seed))
+    if config.draw == "stratified":
+        train, _ = _draw(rest, dataset.y_N, config.train_size, _generator("subset", seed))
+    if config.test is not None:
+        test, _ = _draw(test, dataset.y_N, config.test, _generator("test subset", seed))
+    assert (len(train), len(validation), len(test)) == (config.train_size, config.validation, config.test_size)
     return Split(train, validation, test)
 
 
 def batch_order(seed: int, epoch: int, n: int) -> Tensor:
     """The order in which an epoch visits its n training samples: a permutation of range(n) that nothing else moves."""
     return torch.randperm(n, generator=_generator("order", seed, epoch))
+
+
+def batch_draws(seed: int, epoch: int, n: int, count: int) -> Tensor:
+    """`count` of an epoch's n training samples, each drawn from all of them (with replacement)."""
+    return torch.randint(n, (count,), generator=_generator("draws", seed, epoch))
 
 
 def _generator(purpose: str, *numbers: int) -> torch.Generator:
@@ -133,116 +112,26 @@ def _draw(rows: Tensor, y_N: Tensor, n: int, generator: torch.Generator) -> tupl
     return rows[taken], rows[~taken]
 
 
-def _digits() -> tuple[Bytes, Bytes, float, str]:
+GENERATED = ("gaussian", "pixels")
+
+
+def _generate(config: DataConfig) -> tuple[Numbers, Bytes, str]:
+    """The same samples every time. Pixels are 0 with probability 0.7, else uniform in [0, 1]: mean square 0.1."""
+    facts, stream = config.facts, _generator(config.name)
+    shape = facts.pool + facts.test, facts.features
+    if config.name == "gaussian":
+        x_ND = torch.randn(shape, generator=stream)
+    else:
+        x_ND = torch.rand(shape, generator=stream) * (torch.rand(shape, generator=stream) < 0.3)
+    labels_N = torch.randint(facts.classes, shape[:1], generator=stream)
+    return x_ND.numpy(), labels_N.numpy().astype(np.uint8), "generated"
+
+
+def _digits() -> tuple[Bytes, Bytes, str]:
     try:
         import sklearn
         from sklearn.datasets import load_digits
     except ImportError as error:
         raise ConfigError(f"data.name=digits: must be read from scikit-learn, which is missing ({error})") from None
     pixels, labels = load_digits(return_X_y=True)
-    return pixels.astype(np.uint8), labels.astype(np.uint8), 16.0, f"scikit-learn {sklearn.__version__}"
-
-
-def _idx_dataset(config: DataConfig) -> tuple[Bytes, Bytes, float, str]:
-    folder = Path(config.root).expanduser() / FOLDERS[config.name]
-    wanted = [f"{part}-{kind}" for part in PARTS for kind in (IMAGES, LABELS)]
-    missing = [name for name in wanted if not any(path.exists() for path in _forms(folder, config.name, name))]
-    if missing:
-        _download(config, folder, missing)
-    arrays = {name: _idx_file(config, folder, name) for name in wanted}
-    pixels = np.concatenate([arrays[f"{part}-{IMAGES}"].reshape(-1, config.facts.features) for part in PARTS])
-    labels = np.concatenate([arrays[f"{part}-{LABELS}"] for part in PARTS])
-    return pixels, labels, 255.0, str(folder)
-
-
-def _forms(folder: Path, dataset: str, name: str) -> list[Path]:
-    """The two forms of a file, first the one to read where both are there: the one whose checksum is known."""
-    plain, packed = folder / name, folder / f"{name}.gz"
-    return [plain, packed] if dataset in SHA256 else [packed, plain]
-
-
-def _idx_file(config: DataConfig, folder: Path, name: str) -> Bytes:
-    """One IDX file, verified: by checksum, and by header, size and labels.
-
-    Of a plain Fashion-MNIST file no checksum is known: header, size and labels are all that is verified.
-    """
-    path = next(path for path in _forms(folder, config.name, name) if path.exists())
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{path}: must be a readable file ({error.strerror})") from None
-    if path.suffix == ".gz":
-        _verify(path, "md5", hashlib.md5(content, usedforsecurity=False).hexdigest(), MD5_GZ, config.name, name)
-        try:
-            content = gzip.decompress(content)
-        except (EOFError, OSError, zlib.error) as error:
-            raise ConfigError(f"{path}: must be a whole gzip file ({error}); {_REMEDY}") from None
-    side = math.isqrt(config.facts.features)
-    samples = config.facts.pool if name.startswith("train") else config.facts.test
-    array = _parse(path, content, (samples, side, side) if name.endswith(IMAGES) else (samples,))
-    _verify(path, "sha256", hashlib.sha256(content).hexdigest(), SHA256, config.name, name)
-    if name.endswith(LABELS) and array.max() >= config.facts.classes:
-        raise ConfigError(f"{path}: labels must be below {config.facts.classes}, found {array.max()}; {_REMEDY}")
-    return array
-
-
-_REMEDY = "delete it to have it downloaded again"
-
-
-def _parse(path: Path, content: bytes, shape: tuple[int, ...]) -> Bytes:
-    """The bytes behind an IDX header: 0, 0, the element type (8: unsigned byte), the number of axes, then their sizes
-    as big-endian 32-bit integers."""
-    start = 4 + 4 * len(shape)
-    if len(content) < start:
-        raise ConfigError(f"{path}: must hold an IDX header of {start} bytes, holds {len(content)}; {_REMEDY}")
-    magic = 0x800 | len(shape)
-    if (marked := int.from_bytes(content[:4])) != magic:
-        raise ConfigError(f"{path}: must start with the IDX magic number {magic}, found {marked}; {_REMEDY}")
-    found = tuple(np.frombuffer(content, ">u4", len(shape), 4).tolist())
-    if found != shape:
-        raise ConfigError(f"{path}: must hold an array of shape {shape}, found {found}; {_REMEDY}")
-    size = start + math.prod(shape)
-    if len(content) != size:
-        raise ConfigError(f"{path}: must hold {size} bytes, holds {len(content)}; {_REMEDY}")
-    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
-
-
-def _verify(path: Path, kind: str, found: str, table: dict[str, dict[str, str]], dataset: str, name: str) -> None:
-    published = table.get(dataset, {}).get(name, found)
-    if found != published:
-        raise ConfigError(f"{path}: must have the {kind} {published}, has {found}; {_REMEDY}")
-
-
-def _download(config: DataConfig, folder: Path, missing: list[str]) -> None:
-    """Fetch into a temporary folder on the same disk, then move whole files: nothing half-written is ever seen."""
-    nearest = next(path for path in (folder.resolve(), *folder.resolve().parents) if path.exists())
-    try:
-        scratch = Path(tempfile.mkdtemp(prefix=".download-", dir=nearest))
-    except OSError as error:
-        says = f"{nearest}: must be a writable folder to download {config.name} into ({error.strerror})"
-        raise ConfigError(f"{says}; choose another with data.root") from None
-    try:
-        _fetch(config.name, scratch)
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in missing:
-            (scratch / FOLDERS[config.name] / f"{name}.gz").replace(folder / f"{name}.gz")
-    except (ImportError, OSError, RuntimeError) as error:
-        why = (str(error).splitlines() or [type(error).__name__])[0]
-        needed = ", ".join(f"{name}.gz" for name in missing)
-        says = f"data.name={config.name}: could not be downloaded ({why}); put {needed} into {folder}"
-        raise ConfigError(f"{says}, or name the folder above {FOLDERS[config.name]} with data.root") from None
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _fetch(dataset: str, root: Path) -> None:
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(TIMEOUT_S)
-    try:
-        with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
-            # Beside a CPU-only torch this import fails: "operator torchvision::nms does not exist".
-            from torchvision import datasets
-
-            {"mnist": datasets.MNIST, "fashion_mnist": datasets.FashionMNIST}[dataset](str(root), download=True)
-    finally:
-        socket.setdefaulttimeout(before)
+    return pixels.astype(np.uint8), labels.astype(np.uint8), f"scikit-learn {sklearn.__version__}"

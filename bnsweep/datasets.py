@@ -18,5 +18,7 @@ class DatasetFacts:
 DATASETS = {
     "digits": DatasetFacts(pool=1437, test=360, features=64),
     "mnist": DatasetFacts(pool=60_000, test=10_000, features=784),
+    "gaussian": DatasetFacts(pool=2000, test=500, features=100),
+    "pixels": DatasetFacts(pool=2000, test=500, features=784),
     "fashion_mnist": DatasetFacts(pool=60_000, test=10_000, features=784),
 }

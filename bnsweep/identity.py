@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from bnsweep.config import RunConfig
 
-NUMERICS = 2
+NUMERICS = 3
 """Raised when a change of the code changes the numbers of a run, so that old results are not taken for new ones."""
 
-NAME_FIELDS = {"activation": "name", "init": "name", "bn": "placement", "data": "name", "optimizer": "name"}
+NAME_FIELDS = {
+    "activation": "name",
+    "init": "name",
+    "bn": "placement",
+    "data": "name",
+    "optimizer": "name",
+    "probes": "name",
+}
 """Groups whose choice has a field of its own; their factor carries the group's name."""
 
 
@@ -46,32 +55,60 @@ def numbers(config: RunConfig) -> dict[str, Any]:
     that two ways of writing one run are one run.
     """
     tree = typed(config)
-    for group in ("tracking", "sweep"):
+    for group in ("tracking", "sweep", "experiment"):
         del tree[group]
-    for key in ("root", "seed"):
-        del tree["data"][key]
-    del tree["train"]["device"]
-    if config.data.subset == config.data.facts.pool - config.data.validation:
-        tree["data"]["subset"] = None
+    for key in without_effect(config):
+        group, _, name = key.partition(".")
+        del tree[group][name]
     if config.bn.placement == "none":
         tree["bn"] = {"placement": "none"}
-    if config.lr.schedule != "warmup":
-        del tree["lr"]["warmup"]
-    if config.optimizer.name != "momentum":
-        del tree["optimizer"]["momentum"]
-    if config.init.name == "orthogonal":
-        del tree["init"]["distribution"]
+    if config.probes.name == "off":
+        tree["probes"] = {"name": "off"}
+    tree["model"]["hidden"] = sizes_text(config.model.units)
     return {**flatten(tree), "data.seed": config.data_seed}
 
 
+def without_effect(config: RunConfig) -> Iterator[str]:
+    """Settings of a run that do nothing there, or say what others say."""
+    yield from ("data.root", "data.seed", "train.device", "model.depth")
+    data, train = config.data, config.train
+    if data.subset == data.facts.pool - data.validation and data.draw == "stratified":
+        yield "data.subset"
+    if data.test == data.facts.test:
+        yield "data.test"
+    if train.steps is not None:
+        yield "train.epochs"
+    if train.evaluate_steps is not None:
+        yield "train.evaluate_every"
+    if config.lr.schedule != "warmup":
+        yield "lr.warmup"
+    if config.optimizer.name != "momentum":
+        yield "optimizer.momentum"
+    if config.init.name == "orthogonal":
+        yield "init.distribution"
+    if config.model.dropout == 0:
+        yield "model.dropout_scaling"
+
+
+def sizes_text(sizes: Sequence[int]) -> str:
+    """Layer sizes in one word: 32-32; four or more alike as 100x5."""
+    runs = [(size, len(list(alike))) for size, alike in groupby(sizes)]
+    return "-".join(f"{size}x{n}" if n > 3 else "-".join([str(size)] * n) for size, n in runs)
+
+
+def layers_in(text: str) -> int:
+    """How many sizes `sizes_text` was given."""
+    return sum(int(part.partition("x")[2] or 1) for part in text.split("-"))
+
+
 def flatten(tree: dict[str, Any]) -> dict[str, Any]:
-    """Factor name -> value; a list in one word; what is not set is left out."""
+    """Factor name -> value; what is not set is left out."""
     flat: dict[str, Any] = {}
     for group, value in tree.items():
         for name, item in value.items() if isinstance(value, dict) else [("", value)]:
             key = group if name in ("", NAME_FIELDS.get(group)) else f"{group}.{name}"
             if item is not None:
-                flat[key] = "-".join(map(str, item)) if isinstance(item, list) else item
+                flat[key] = item
     return flat
 
 
@@ -82,8 +119,9 @@ def identity(config: RunConfig) -> str:
 
 
 STACK_KEYS = (
-    *("data", "data.subset", "data.validation", "model.hidden", "optimizer"),
-    *("train.epochs", "train.batch_size", "train.evaluate_every", "train.dtype"),
+    *("data", "data.subset", "data.validation", "data.draw", "data.test", "data.binary", "model.hidden", "optimizer"),
+    *("train.epochs", "train.steps", "train.batch_size", "train.replacement", "train.dtype"),
+    *("train.evaluate_every", "train.evaluate_steps", "probes", "probes.samples", "probes.every"),
 )
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 
-from bnsweep.batches import PROBE_SAMPLES
 from bnsweep.config import RunConfig
 from bnsweep.optim import FIRST, REST
 from bnsweep.train import EVALUATION_ELEMENTS
@@ -19,7 +18,7 @@ WORKER_BYTES = 300 * 2**20
 def member_bytes(config: RunConfig) -> int:
     """Memory that one more member of a stack takes, estimated from shapes: parameters with all that stands beside
     them, and the activations of a training batch and of the probe batch."""
-    samples = batch_size(config) + min(PROBE_SAMPLES, config.data.train_size)
+    samples = batch_size(config) + min(config.probes.samples, config.data.train_size)
     return parameter_bytes(config) + activation_bytes(config, samples)
 
 
@@ -49,7 +48,7 @@ def item_bytes(config: RunConfig) -> int:
 
 def batch_rows(config: RunConfig) -> int:
     """Samples that pass with their gradients at once: a training batch or the probe batch."""
-    return min(max(config.train.batch_size, PROBE_SAMPLES), config.data.train_size)
+    return min(max(config.train.batch_size, config.probes.samples), config.data.train_size)
 
 
 def stack_bytes(configs: Sequence[RunConfig]) -> int:

@@ -31,8 +31,10 @@ STDS: dict[str, Callable[[int, int], float]] = {
     "xavier": lambda fan_in, fan_out: math.sqrt(2 / (fan_in + fan_out)),
     "he": lambda fan_in, fan_out: math.sqrt(2 / fan_in),
     "lecun": lambda fan_in, fan_out: math.sqrt(1 / fan_in),
+    "heuristic": lambda fan_in, fan_out: math.sqrt(1 / (3 * fan_in)),
 }
-"""Weight standard deviations: Glorot & Bengio 2010, eq. 16; He et al. 2015, eq. 10; LeCun et al. 1998, sec. 4.6."""
+"""Weight standard deviations: Glorot & Bengio 2010, eq. 16; He et al. 2015, eq. 10; LeCun et al. 1998, sec. 4.6;
+Glorot & Bengio 2010, eq. 1, as a uniform."""
 
 
 def draw_normals(seed: int, sizes: Sequence[int]) -> list[Tensor]:
@@ -83,33 +85,81 @@ def bias_is_removed(config: RunConfig) -> bool:
     return place == "before" or (place == "after" and config.activation.name == "identity")
 
 
+def epsilon(config: RunConfig) -> float:
+    """What BN adds to the variance: `bn.eps`, or for 0 the smallest normal number, which adds nothing to any variance
+    but 0 and keeps a unit that never varies from 0 / 0."""
+    return max(config.bn.eps, torch.finfo(getattr(torch, config.train.dtype)).tiny)
+
+
+class BiasedBatchNorm1d(nn.BatchNorm1d):
+    """torch's, but that batches count in the running variance by B, not by B - 1."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = super().forward(x)
+        if self.training:
+            assert self.running_var is not None and self.momentum is not None
+            with torch.no_grad():
+                # Not in place: autograd holds on to the buffer that the forward pass saw.
+                self.running_var = self.running_var - self.momentum * x.var(0) / len(x)
+        return y
+
+
+def batch_norm(units: int, config: RunConfig) -> nn.BatchNorm1d:
+    """A BN layer by the conventions of `bn`."""
+    bn, kind = config.bn, nn.BatchNorm1d if config.bn.unbiased else BiasedBatchNorm1d
+    dtype = getattr(torch, config.train.dtype)
+    norm = kind(units, eps=epsilon(config), momentum=bn.momentum, affine=bn.affine, dtype=dtype)
+    assert norm.running_var is not None
+    norm.running_var.fill_(bn.initial_variance)
+    return norm
+
+
+def scaled_in_training(config: RunConfig) -> bool:
+    return config.model.dropout_scaling == "train"
+
+
+class UnscaledDropout(nn.Module):
+    """Dropout as first published: units are dropped in training, and at test all outputs are multiplied by the share
+    that was kept (Srivastava et al. 2014, section 4)."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, h: Tensor) -> Tensor:
+        return F.dropout(h, self.p) * (1 - self.p) if self.training else h * (1 - self.p)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"
+
+
 def build(config: RunConfig) -> nn.Sequential:
     """The plain network of a run, freshly initialised: weights by `init`, biases 0, BN scale 1 and shift 0.
 
     Modules are named `linear1`, `bn1`, `activation1`, `dropout1`, ..., the last linear layer has no others.
     """
-    sizes, bn, layers = config.sizes, config.bn, OrderedDict[str, nn.Module]()
+    sizes, layers = config.sizes, OrderedDict[str, nn.Module]()
+    place, dropout = config.bn.placement, config.model.dropout
     dtype = getattr(torch, config.train.dtype)
     for i, (n_in, n_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True), start=1):
-        layers[f"linear{i}"] = nn.Linear(n_in, n_out, dtype=dtype)
+        layers[f"linear{i}"] = nn.Linear(n_in, n_out, bias=config.model.bias, dtype=dtype)
         if i == len(sizes) - 1:
             break
-        norm = None
-        if bn.placement != "none":
-            norm = nn.BatchNorm1d(n_out, eps=bn.eps, momentum=bn.momentum, affine=bn.affine, dtype=dtype)
-        if norm is not None and bn.placement == "before":
-            layers[f"bn{i}"] = norm
+        if place == "before":
+            layers[f"bn{i}"] = batch_norm(n_out, config)
         layers[f"activation{i}"] = Activation(config.activation.name)
-        if norm is not None and bn.placement == "after":
-            layers[f"bn{i}"] = norm
-        if config.model.dropout > 0:
-            layers[f"dropout{i}"] = nn.Dropout(config.model.dropout)
+        if place == "after":
+            layers[f"bn{i}"] = batch_norm(n_out, config)
+        if dropout > 0:
+            layers[f"dropout{i}"] = nn.Dropout(dropout) if scaled_in_training(config) else UnscaledDropout(dropout)
     model = nn.Sequential(layers)
     with torch.no_grad():
         for i, z in enumerate(draw_normals(config.seed, sizes), start=1):
             linear = model.get_submodule(f"linear{i}")
             assert isinstance(linear, nn.Linear)
-            linear.weight.copy_(initial_weight(config.init, z))
-            linear.bias.zero_()
-            linear.bias.requires_grad_(i == len(sizes) - 1 or not bias_is_removed(config))
+            hidden = i < len(sizes) - 1
+            linear.weight.copy_(initial_weight(config.init, z) * (config.init.gain if hidden else 1.0))
+            if config.model.bias:
+                linear.bias.zero_()
+                linear.bias.requires_grad_(not (hidden and bias_is_removed(config)))
     return model

@@ -25,14 +25,15 @@ class Optimizer:
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
         self.family = stack.configs[0].optimizer.name
-        self._lr_K = stack.scalars(lambda c: c.lr.value)
+        self._lr_K = stack.scalars(lambda c: c.rate)
         schedules = sorted({(c.lr.schedule, c.lr.warmup) for c in stack.configs})
         self._schedule_of_K = stack.index(lambda c: schedules.index((c.lr.schedule, c.lr.warmup)))
         self._scale_TU = self._scales(schedules)
         self._constant = bool((self._scale_TU == 1).all())
-        # A parameter that is not trained has learning rate 0.
-        self._trained_rest = torch.cat(
-            [on_K.repeat_interleave(p[0].numel()) for on_K, p in zip(stack.trained[1:], stack.rest.views, strict=True)]
+        first_K, *rest = stack.rates
+        self._hidden_K = None if bool((first_K == 1).all()) else first_K
+        self._factor_rest = torch.cat(
+            [factor_K.repeat_interleave(p[0].numel()) for factor_K, p in zip(rest, stack.rest.views, strict=True)]
         )
         self._of_rest = stack.rest.members()
         self._rate_K, self._rate_rest = self._rates()
@@ -52,7 +53,7 @@ class Optimizer:
     def _scales(self, schedules: Sequence[tuple[str, float]]) -> Tensor:
         one_of = {(c.lr.schedule, c.lr.warmup): c.lr for c in self.stack.configs}
         total = self.stack.configs[0].total_steps
-        rows = [[one_of[u].scale(t, total) for u in schedules] for t in range(total)]
+        rows = [[one_of[u].scale(t, total) for u in schedules] for t in range(max(1, total))]
         return torch.tensor(rows, device=self.stack.device, dtype=self.stack.dtype)
 
     def lr_K(self, step: Tensor) -> Tensor:
@@ -62,9 +63,10 @@ class Optimizer:
         return self._lr_K * self._scale_TU.index_select(0, step.view(1))[0].index_select(0, self._schedule_of_K)
 
     def _rates(self) -> tuple[Tensor, Tensor]:
-        """Minus the learning rate of this step, [K] and for every element of the rest."""
+        """Minus the learning rate of this step: [K] of layer 1's weights, and of every element of the rest."""
         rate_K = -self.lr_K(self.stack.t)
-        return rate_K, rate_K.index_select(0, self._of_rest).mul_(self._trained_rest)
+        rate_rest = rate_K.index_select(0, self._of_rest).mul_(self._factor_rest)
+        return rate_K if self._hidden_K is None else rate_K * self._hidden_K, rate_rest
 
     @torch.no_grad()
     def update(self, d_KHB: Tensor, x: Sequence[tuple[slice, Tensor]], rest: Tensor, alive_K: Tensor | None) -> None:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from bnsweep.dropout import dropout_uniforms
+from bnsweep.model import scaled_in_training
 from bnsweep.segment import Piece, Saved, Segment
 from bnsweep.stack import Stack
 
@@ -59,7 +60,7 @@ class Layer:
     ran: list[tuple[Piece, Piece, Saved]]
     """Of every segment: activation inputs, activation outputs, what BN saved."""
     kept: Tensor | None = None
-    """Dropout's factor: 0, or 1 / (1 - rate)."""
+    """Dropout's factor: 0, or 1 / (1 - rate), or 1 where that is made up for at test."""
 
     @property
     def outputs(self) -> list[Tensor]:
@@ -85,6 +86,13 @@ class Passes:
         self._space = Workspace(stack, self._segments)
         rates = [c.model.dropout for c in stack.configs]
         self._dropout_K11 = stack.scalars(lambda c: c.model.dropout).view(-1, 1, 1) if any(rates) else None
+        in_training = [scaled_in_training(c) for c in stack.configs]
+        self._kept_K11 = stack.scalars(lambda c: 1 - c.model.dropout if scaled_in_training(c) else 1).view(-1, 1, 1)
+        """What kept outputs are divided by in training."""
+        self._test_K11: Tensor | None = None
+        if self._dropout_K11 is not None and not all(in_training):
+            self._test_K11 = (1 - self._dropout_K11) / self._kept_K11
+        """What outputs are multiplied by at test."""
         self._seeds_S = torch.tensor(stack.seeds, device=stack.device)
 
     def batches(self, x_GBD: Tensor) -> list[tuple[slice, Tensor]]:
@@ -100,22 +108,22 @@ class Passes:
             self._linear(i, h, z.full)
             for segment, *pieces in zip(self._segments, z.pieces, out.pieces, spare.pieces, strict=True):
                 segment.evaluate(i, *pieces)
-            h = out.full
+            h = out.full if self._test_K11 is None else out.full.mul_(self._test_K11)
         return self._logits(h)
 
     @torch.no_grad()
     def forward(self, x_GBD: Tensor, step: Tensor | None = None) -> tuple[Tensor, list[Layer]]:
         """Logits with the batch's BN statistics, which are left in `stack.batch`, and what `backward` needs (training
-        mode). Units are dropped only where a `step` is given."""
+        mode). Units are dropped, and noise is put behind BN, only where a `step` is given."""
         h, samples, layers = x_GBD, x_GBD.shape[1], []
         for i in range(self.stack.depth):
             z, out, spare, x_hat = self._buffers(i, i, samples)
             self._linear(i, h, z.full)
             pieces = zip(z.pieces, out.pieces, spare.pieces, x_hat.pieces, strict=True)
-            layer = Layer(h, [s.forward(i, *p) for s, p in zip(self._segments, pieces, strict=True)])
+            layer = Layer(h, [s.forward(i, *p, step) for s, p in zip(self._segments, pieces, strict=True)])
             h = out.full
-            if step is not None and self._dropout_K11 is not None:
-                layer.kept = self._kept(i, h, step)
+            layer.kept = self._test_K11 if step is None else self._kept(i, h, step)
+            if layer.kept is not None:
                 h = torch.mul(h, layer.kept, out=self._space(f"dropped{i}", *h.shape[1:]).full)
             layers.append(layer)
         layers.append(Layer(h, []))
@@ -143,11 +151,12 @@ class Passes:
             torch.baddbmm(b, w, h[groups].transpose(1, 2), out=z[s].view(len(w), -1, z.shape[2]))
         return z
 
-    def _kept(self, i: int, h: Tensor, step: Tensor) -> Tensor:
-        assert self._dropout_K11 is not None
+    def _kept(self, i: int, h: Tensor, step: Tensor) -> Tensor | None:
+        if self._dropout_K11 is None:
+            return None
         uniform_SHB = dropout_uniforms(self._seeds_S, step, i, h.shape[1], h.shape[2])
         keep_KHB = uniform_SHB[self.stack.seed_of_K] >= self._dropout_K11
-        return keep_KHB / (1 - self._dropout_K11)
+        return keep_KHB / self._kept_K11
 
     @torch.no_grad()
     def backward(self, layers: list[Layer], d_logits: Tensor, watch: Callable[[Tensor], None] | None = None) -> Tensor:

@@ -190,8 +190,7 @@ def trial(configs: Sequence[RunConfig], dataset: Dataset, device: torch.device) 
 
     started = steps(WARM_UP + 1)  # a GPU captures in the last of them
     stepped = steps(TRIAL_STEPS)
-    trainer.evaluate(0, histograms=False)
+    trainer.evaluate(0)
     evaluated = time.perf_counter()
     torch.set_num_threads(threads)
-    evaluations = 1 + math.ceil(config.train.epochs / config.train.evaluate_every)
-    return config.total_steps * (stepped - started) / TRIAL_STEPS + evaluations * (evaluated - stepped)
+    return config.total_steps * (stepped - started) / TRIAL_STEPS + len(config.evaluations) * (evaluated - stepped)

@@ -17,13 +17,13 @@ PLAIN_SECONDS = 10.0
 
 
 class Progress:
-    """Runs done, left, diverged and failed, with the time that is left. Work is counted in epochs of runs."""
+    """Runs done, left, diverged and failed, with the time that is left. Work is counted in steps of runs."""
 
     def __init__(self, stacks: dict[int, tuple[int, int]]) -> None:
-        """`stacks`: a name for each stack -> its runs and their epochs."""
+        """`stacks`: a name for each stack -> its runs and their steps."""
         self.stacks = stacks
         self.runs = sum(runs for runs, _ in stacks.values())
-        self.work = float(sum(runs * epochs for runs, epochs in stacks.values()))
+        self.work = float(sum(runs * steps for runs, steps in stacks.values()))
         self.ended = Counter[str]()
         self._done = dict.fromkeys(stacks, 0)
         self._diverged = dict.fromkeys(stacks, 0)
@@ -52,19 +52,19 @@ class Progress:
         diverged = self.ended[DIVERGED] + sum(self._diverged.values())
         return f"{done} done, {self.runs - done} left, {diverged} diverged, {self.ended[FAILED]} failed"
 
-    def advance(self, stack: int, epoch: int, diverged: int) -> None:
-        """A stack has trained `epoch` epochs; `diverged` of its runs have diverged."""
+    def advance(self, stack: int, step: int, diverged: int) -> None:
+        """A stack has taken `step` steps; `diverged` of its runs have diverged."""
         runs, _ = self.stacks[stack]
-        self._done[stack], self._diverged[stack] = runs * epoch, diverged
+        self._done[stack], self._diverged[stack] = runs * step, diverged
         self._show(force=False)
 
     def divide(self, stack: int, parts: dict[int, int]) -> None:
         """A stack failed and is trained again in parts: name -> runs."""
-        _, epochs = self.stacks.pop(stack)
+        _, steps = self.stacks.pop(stack)
         for counts in (self._done, self._diverged):
             del counts[stack]
             counts.update(dict.fromkeys(parts, 0))
-        self.stacks |= {name: (runs, epochs) for name, runs in parts.items()}
+        self.stacks |= {name: (runs, steps) for name, runs in parts.items()}
 
     def end(self, status: str) -> None:
         """One more run is over and logged."""

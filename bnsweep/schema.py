@@ -12,10 +12,12 @@ from bnsweep.config import (
     ActivationConfig,
     BnConfig,
     DataConfig,
+    ExperimentConfig,
     InitConfig,
     LrConfig,
     ModelConfig,
     OptimizerConfig,
+    ProbesConfig,
     RunConfig,
     SweepConfig,
     TrackingConfig,
@@ -33,6 +35,8 @@ GROUPS: dict[str, type] = {
     "train": TrainConfig,
     "tracking": TrackingConfig,
     "sweep": SweepConfig,
+    "probes": ProbesConfig,
+    "experiment": ExperimentConfig,
 }
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bnsweep.dropout import bn_noise
+from bnsweep.model import epsilon
 from bnsweep.stack import Blocks, Stack, halves, runs_of
 
 aten = torch.ops.aten
@@ -134,6 +136,28 @@ class BatchNorm:
         self.d_beta.copy_(d_beta[:, None])
 
 
+class Noise:
+    """What follows each BN of a segment in training where `bn.noise` is set."""
+
+    def __init__(self, stack: Stack, members: slice) -> None:
+        configs = stack.configs[members]
+        self._seeds = torch.tensor([c.seed for c in configs], device=stack.device)
+        self._amplitudes = torch.tensor([c.bn.noise for c in configs], device=stack.device)
+        self._scales: dict[int, Tensor] = {}
+
+    def forward(self, i: int, y: Tensor, step: Tensor | None) -> None:
+        """On the outputs y [k, H, B] of layer i's BN; none without a `step`."""
+        self._scales.pop(i, None)
+        if step is not None:
+            scale, shift = bn_noise(self._seeds, step, i, y.shape[1], y.shape[2], self._amplitudes)
+            self._scales[i] = scale.to(y.dtype)
+            y.mul_(self._scales[i]).add_(shift.to(y.dtype))
+
+    def backward(self, i: int, d: Tensor) -> None:
+        if i in self._scales:
+            d.mul_(self._scales[i])
+
+
 class Segment:
     """Neighbours of one BN setting in every hidden layer."""
 
@@ -144,7 +168,8 @@ class Segment:
         self._leaves = runs_of(names)
         self._activations = [ACTIVATIONS[names[s.start]] for s in self._leaves]
         layers = range(stack.depth) if self.placement != "none" else ()
-        self._norms = [BatchNorm(stack, gradients, i, members, configs[0].bn.eps) for i in layers]
+        self._norms = [BatchNorm(stack, gradients, i, members, epsilon(configs[0])) for i in layers]
+        self._noise = Noise(stack, members) if layers and configs[0].bn.noise > 0 else None
 
     def piece(self, x: Tensor) -> Piece:
         """This segment's share of x [K, H, B]."""
@@ -166,26 +191,40 @@ class Segment:
         else:
             self._activate(z, out)
 
-    def forward(self, i: int, z: Piece, out: Piece, spare: Piece, x_hat: Piece) -> tuple[Piece, Piece, Saved]:
-        """The same with the batch's statistics; returns the activations' inputs and outputs, and what BN saved."""
+    def forward(
+        self, i: int, z: Piece, out: Piece, spare: Piece, x_hat: Piece, step: Tensor | None
+    ) -> tuple[Piece, Piece, Saved]:
+        """The same with the batch's statistics, and with noise where there is a `step`; returns the activations' inputs
+        and outputs, and what BN saved."""
         if self.placement == "before":
-            saved = self._norms[i].forward(z.flat, spare.flat, z.flat)
+            saved = self._normalise(i, z, spare, z, step)
             self._activate(spare, out)
             return spare, out, saved
         if self.placement == "after":
             self._activate(z, spare)
-            return z, spare, self._norms[i].forward(spare.flat, out.flat, x_hat.flat)
+            return z, spare, self._normalise(i, spare, out, x_hat, step)
         self._activate(z, out)
         return z, out, ()
+
+    def _normalise(self, i: int, x: Piece, y: Piece, x_hat: Piece, step: Tensor | None) -> Saved:
+        saved = self._norms[i].forward(x.flat, y.flat, x_hat.flat)
+        if self._noise is not None:
+            self._noise.forward(i, y.whole, step)
+        return saved
+
+    def _normalise_backward(self, i: int, d: Piece, saved: Saved, spare: Piece) -> None:
+        if self._noise is not None:
+            self._noise.backward(i, d.whole)
+        self._norms[i].backward(d.flat, saved, spare.flat)
 
     def activation_backward(self, i: int, d: Piece, a: Piece, h: Piece, saved: Saved, spare: Piece) -> None:
         """d, the gradient of layer i's output, becomes that of its activation input."""
         if self.placement == "after":
-            self._norms[i].backward(d.flat, saved, spare.flat)
+            self._normalise_backward(i, d, saved, spare)
         for (_, gradient), *leaf in zip(self._activations, d.leaves, a.leaves, h.leaves, strict=True):
             gradient(*leaf)
 
     def linear_backward(self, i: int, d: Piece, saved: Saved, spare: Piece) -> None:
         """d, the gradient of layer i's activation input, becomes that of its linear map's output."""
         if self.placement == "before":
-            self._norms[i].backward(d.flat, saved, spare.flat)
+            self._normalise_backward(i, d, saved, spare)

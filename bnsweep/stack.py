@@ -22,7 +22,7 @@ def order(configs: Sequence[RunConfig]) -> list[int]:
 
     def key(i: int) -> tuple[object, ...]:
         bn = configs[i].bn
-        return (bn.placement, bn.eps, configs[i].activation.name, configs[i].data_seed, i)
+        return (bn.placement, bn.eps, bn.noise > 0, configs[i].activation.name, configs[i].data_seed, i)
 
     return sorted(range(len(configs)), key=key)
 
@@ -88,7 +88,7 @@ class Stack:
         self.seeds = sorted({c.seed for c in configs})
         self.seed_of_K = self.index(lambda c: self.seeds.index(c.seed))
         self.activation_segments = runs_of([c.activation.name for c in self.configs])
-        self.bn_segments = runs_of([(c.bn.placement, c.bn.eps) for c in self.configs])
+        self.bn_segments = runs_of([(c.bn.placement, c.bn.eps, c.bn.noise > 0) for c in self.configs])
         self.batch_blocks = blocks_of([c.data_seed for c in self.configs], self.data_seeds)
         """(members, data seeds): neighbours whose first layer is one batched product over those seeds' batches."""
         self._allocate()
@@ -137,9 +137,12 @@ class Stack:
         draws = {seed: draw_normals(seed, self.sizes) for seed in self.seeds}
         for layer, weight in enumerate(self.weights):
             for k, config in enumerate(self.configs):
-                weight[k] = initial_weight(config.init, draws[config.seed][layer])
-        for ones in (*self.gammas, *self.variances):
-            ones.fill_(1.0)
+                gain = config.init.gain if layer < self.depth else 1.0
+                weight[k] = initial_weight(config.init, draws[config.seed][layer]) * gain
+        initial_K = self.scalars(lambda c: c.bn.initial_variance)
+        for gamma, variance in zip(self.gammas, self.variances, strict=True):
+            gamma.fill_(1.0)
+            variance.copy_(initial_K[:, None].expand_as(variance))
         self.t = torch.zeros((), device=self.device, dtype=torch.long)
         """Training steps taken; on the device, where a captured step counts as well."""
 
@@ -149,20 +152,23 @@ class Stack:
         return [*self.weights, *self.biases, *self.gammas, *self.betas]
 
     @property
-    def trained(self) -> list[Tensor]:
-        """For each of `parameters`, [K] of 1 where the member trains it and 0 where it stays as it is."""
-        all_K = self.scalars(lambda c: 1.0)
-        bias_K = self.scalars(lambda c: float(not bias_is_removed(c)))
+    def rates(self) -> list[Tensor]:
+        """For each of `parameters`, [K] factors on the learning rate: 0 where a member keeps it as it is."""
+        hidden_K, output_K = self.scalars(lambda c: c.lr.hidden), self.scalars(lambda c: 1.0)
+        bias_K = self.scalars(lambda c: float(c.model.bias and not bias_is_removed(c)))
+        last_K = self.scalars(lambda c: float(c.model.bias))
         affine_K = self.scalars(lambda c: float(c.bn.affine))
-        linear = [all_K] * len(self.weights) + [bias_K] * self.depth + [all_K]
-        return linear + [affine_K] * 2 * len(self.gammas)
+        weights = [hidden_K] * self.depth + [output_K]
+        return [*weights, *[bias_K] * self.depth, last_K, *[affine_K] * 2 * len(self.gammas)]
 
     def export(self, k: int) -> nn.Sequential:
         """Member k as the plain network of `model.build`, on the CPU, in eval mode."""
         model = build(self.configs[k])
         state: dict[str, Tensor] = {}
         for i, (w, b) in enumerate(zip(self.weights, self.biases, strict=True), start=1):
-            state |= {f"linear{i}.weight": w[k], f"linear{i}.bias": b[k, :, 0]}
+            state |= {f"linear{i}.weight": w[k]} | (
+                {f"linear{i}.bias": b[k, :, 0]} if self.configs[k].model.bias else {}
+            )
         if self.configs[k].bn.placement != "none":
             for i in range(self.depth):
                 name = f"bn{i + 1}"

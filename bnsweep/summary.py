@@ -14,7 +14,7 @@ from bnsweep.records import DIVERGED, FINISHED, RunRecord
 class Evaluation:
     """One reading of all members of a stack, on the host."""
 
-    epoch: int
+    epoch: float
     step: int
     values: dict[str, list[float]]
     """Metric name -> K numbers; NaN for a member that has diverged."""
@@ -26,9 +26,9 @@ class Evaluation:
 
 def record_of(config: RunConfig, evaluations: Sequence[Evaluation], k: int) -> RunRecord:
     """The record of member k, all but what only the trainer knows (time, device, data)."""
-    names = [name for name in evaluations[0].values if not math.isnan(evaluations[0].values[name][k])]
-    history = {name: [e.values[name][k] for e in evaluations] for name in names}
-    history |= {"step": [float(e.step) for e in evaluations], "epoch": [float(e.epoch) for e in evaluations]}
+    names = dict.fromkeys(name for e in evaluations for name, values in e.values.items() if not math.isnan(values[k]))
+    history = {name: [e.values[name][k] if name in e.values else math.nan for e in evaluations] for name in names}
+    history |= {"step": [float(e.step) for e in evaluations], "epoch": [e.epoch for e in evaluations]}
     at = evaluations[-1].diverged[k]
     record = RunRecord(FINISHED, history=history)
     if at >= 0:
@@ -77,7 +77,9 @@ def steps_to(curve: Sequence[float], steps: Sequence[float], tau: float) -> floa
 
 
 def time_mean(curve: Sequence[float], steps: Sequence[float]) -> float:
-    """Mean of a curve over training time, by trapezoids; NaN when a reading is missing."""
+    """Mean of a curve over training time, by trapezoids; NaN when a reading is missing or no time has passed."""
+    if steps[-1] == steps[0]:
+        return math.nan
     pairs = zip(curve[:-1], curve[1:], steps[:-1], steps[1:], strict=True)
     area = sum((a + b) / 2 * (t - s) for a, b, s, t in pairs)
     return area / (steps[-1] - steps[0])

@@ -73,7 +73,7 @@ class Sweep:
         }
         self._training: list[float] = []
         self._logging: list[float] = []
-        self.progress = Progress({stack[0]: (len(stack), plan.configs[stack[0]].train.epochs) for stack in plan.stacks})
+        self.progress = Progress({stack[0]: (len(stack), plan.configs[stack[0]].total_steps) for stack in plan.stacks})
         self.interrupts = Interrupts()
         self._reasons: set[str] = set()
 
@@ -94,7 +94,7 @@ class Sweep:
             self.interrupts.check()
             done = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED).done
             for news in self.workers.news():
-                self.progress.advance(news.stack, news.epoch, news.diverged)
+                self.progress.advance(news.stack, news.step, news.diverged)
             for future in done:
                 self.interrupts.check()
                 waiting |= dict(map(self._submit, self._conclude(waiting.pop(future), future)))

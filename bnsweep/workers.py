@@ -47,7 +47,7 @@ class News:
     """A stack, by its name, has been evaluated."""
 
     stack: int
-    epoch: int
+    step: int
     diverged: int
 
 
@@ -72,7 +72,7 @@ class Work:
                 raise InterruptedError("the sweep was stopped")
 
         def watch(evaluation: Evaluation) -> None:
-            self.news.put(News(name, evaluation.epoch, sum(step >= 0 for step in evaluation.diverged)))
+            self.news.put(News(name, evaluation.step, sum(step >= 0 for step in evaluation.diverged)))
 
         started = time.perf_counter()
         records, stack = train(configs, dataset, self.device, watch, tick)

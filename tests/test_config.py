@@ -12,7 +12,7 @@ from bnsweep.__main__ import parse
 from bnsweep.checks import ConfigError
 from bnsweep.config import ACTIVATIONS, INITS, PLACEMENTS, BnConfig, InitConfig, LrConfig, RunConfig
 from bnsweep.datasets import DATASETS
-from bnsweep.identity import identity, numbers, stack_key
+from bnsweep.identity import NAME_FIELDS, identity, numbers, stack_key
 from bnsweep.model import ACTIVATIONS as FUNCTIONS
 from bnsweep.schema import from_tree, known_keys, register_schema
 
@@ -32,12 +32,19 @@ def test_every_file_of_conf_composes(path: Path) -> None:
     assert isinstance(composed(f"{plus}{path.parent.name}={path.stem}"), RunConfig)
 
 
+def files(group: str) -> list[Path]:
+    return list((CONF / group).glob("*.yaml"))
+
+
 @pytest.mark.parametrize(
     ("group", "names"),
     [("activation", ACTIVATIONS), ("activation", FUNCTIONS), ("init", INITS), ("bn", PLACEMENTS), ("data", DATASETS)],
 )
 def test_a_group_offers_what_the_code_knows(group: str, names: tuple[str, ...]) -> None:
-    assert {p.stem for p in (CONF / group).glob("*.yaml")} == set(names)
+    assert {composed(f"{group}={p.stem}").__dict__[group].__dict__[NAME_FIELDS[group]] for p in files(group)} == set(
+        names
+    )
+    assert {p.stem for p in files(group)} >= set(names)
 
 
 def test_the_lecture_experiment_is_the_notes_network() -> None:
@@ -66,26 +73,51 @@ OTHER = {
     "init.name": "he",
     "init.distribution": "uniform",
     "init.std": 0.5,
+    "init.gain": 0.5,
     "lr.value": 0.3,
     "lr.schedule": "cosine",
     "lr.warmup": 0.5,
+    "lr.hidden": 0.5,
+    "lr.per_sample": True,
     "bn.placement": "after",
     "bn.momentum": 0.5,
     "bn.eps": 1e-3,
     "bn.affine": False,
+    "bn.initial_variance": 0.0,
+    "bn.unbiased": False,
+    "bn.noise": 0.5,
     "data.name": "mnist",
     "data.root": "x",
     "data.subset": 99,
+    "data.draw": "first",
+    "data.test": 99,
+    "data.binary": True,
     "data.validation": 100,
     "data.seed": 9,
     "model.hidden": [8],
+    "model.depth": 3,
+    "model.bias": False,
     "model.dropout": 0.5,
+    "model.dropout_scaling": "test",
     "optimizer.name": "adam",
     "optimizer.momentum": 0.5,
     "optimizer.weight_decay": 0.1,
     "train.epochs": 3,
     "train.batch_size": 7,
     "train.evaluate_every": 3,
+    "train.steps": 5,
+    "train.evaluate_steps": 5,
+    "train.replacement": True,
+    "probes.name": "full",
+    "probes.samples": 99,
+    "probes.every": 2,
+    "experiment.name": "x",
+    "experiment.purpose": "x",
+    "experiment.source": "x",
+    "experiment.heavy": True,
+    "experiment.quick": ["seed=0"],
+    "experiment.notes": "x",
+    "experiment.expect": [{}],
     "train.tau": 0.5,
     "train.device": "cpu",
     "train.dtype": "float64",
@@ -99,7 +131,10 @@ OTHER = {
     "sweep.save_models": True,
     "seed": 9,
 }
-NO_NUMBERS = {key for key in OTHER if key.partition(".")[0] in ("tracking", "sweep")} | {"data.root", "train.device"}
+NO_NUMBERS = {key for key in OTHER if key.partition(".")[0] in ("tracking", "sweep", "experiment")} | {
+    "data.root",
+    "train.device",
+}
 
 
 @pytest.mark.parametrize("key", known_keys())
@@ -107,6 +142,7 @@ def test_every_setting_that_changes_numbers_changes_the_identity_and_no_other(ke
     """From a run in which every setting has its effect."""
     tree: dict[str, object] = {"lr": {"schedule": "warmup"}, "bn": {"placement": "before"}}
     tree |= {"init": {"name": "normal", "std": 0.1}, "optimizer": {"name": "momentum"}, "train": {"batch_size": 50}}
+    tree |= {"model": {"dropout": 0.25}, "data": {"subset": 1000}}
     base = identity(from_tree(tree))
     group, _, name = key.partition(".")
     part = tree.get(group, {})

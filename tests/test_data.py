@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from bnsweep import data, datasets
+from bnsweep import data, datasets, idx
 from bnsweep.checks import ConfigError
 from bnsweep.config import DataConfig
 from bnsweep.datasets import DatasetFacts
@@ -25,7 +25,7 @@ POOL, TEST, SIDE = 200, 40, 4
 TRAIN_IMAGES, TRAIN_LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 
 
-def idx(array: np.ndarray) -> bytes:
+def idx_bytes(array: np.ndarray) -> bytes:
     header = bytes([0, 0, 8, array.ndim]) + b"".join(n.to_bytes(4) for n in array.shape)
     return header + array.astype(np.uint8).tobytes()
 
@@ -36,12 +36,12 @@ def files(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
     rng = np.random.default_rng(0)
     made = {}
     for part, n in (("train", POOL), ("t10k", TEST)):
-        made[f"{part}-images-idx3-ubyte"] = idx(rng.integers(0, 256, (n, SIDE, SIDE)))
-        made[f"{part}-labels-idx1-ubyte"] = idx(np.arange(n) % 10)
+        made[f"{part}-images-idx3-ubyte"] = idx_bytes(rng.integers(0, 256, (n, SIDE, SIDE)))
+        made[f"{part}-labels-idx1-ubyte"] = idx_bytes(np.arange(n) % 10)
     facts = DatasetFacts(pool=POOL, test=TEST, features=SIDE * SIDE)
     for name in ("mnist", "fashion_mnist"):
         monkeypatch.setitem(datasets.DATASETS, name, facts)
-    monkeypatch.setitem(data.SHA256, "mnist", {name: hashlib.sha256(made[name]).hexdigest() for name in made})
+    monkeypatch.setitem(idx.SHA256, "mnist", {name: hashlib.sha256(made[name]).hexdigest() for name in made})
     return made
 
 
@@ -189,7 +189,7 @@ def test_only_missing_files_are_downloaded_with_a_timeout_and_without_noise(
     write(raw, {name: files[name] for name in files if name != TRAIN_IMAGES}, packed=False)
     before = socket.getdefaulttimeout()
     data.load(tiny(raw.parents[1]))
-    assert timeouts == [data.TIMEOUT_S] and socket.getdefaulttimeout() == before
+    assert timeouts == [idx.TIMEOUT_S] and socket.getdefaulttimeout() == before
     assert sorted(p.name for p in raw.iterdir()) == sorted({*files, f"{TRAIN_IMAGES}.gz"} - {TRAIN_IMAGES})
     assert capfd.readouterr() == ("", "")
 
@@ -284,3 +284,34 @@ def test_batch_orders_are_permutations_unlike_each_other() -> None:
 def test_every_purpose_has_a_stream_of_its_own() -> None:
     seeds = {data._generator(purpose, 3).initial_seed() for purpose in ("test", "validation", "subset", "order")}
     assert len(seeds) == 4
+
+
+def test_the_first_samples_of_the_files_are_the_same_for_every_seed(digits: data.Dataset) -> None:
+    wanted = DataConfig("gaussian", subset=300, draw="first", validation=100, test=50)
+    made = data.load(wanted)
+    for seed in range(3):
+        parts = data.split(made, wanted, seed)
+        assert parts.train.tolist() == list(range(300))
+        assert parts.validation.min() >= 300 and parts.validation.max() < 2000 and len(parts.validation) == 100
+        assert parts.test.min() >= 2000 and len(parts.test) == 50
+    assert not torch.equal(data.split(made, wanted, 0).test, data.split(made, wanted, 1).test)
+
+
+def test_generated_data_are_what_they_say_and_the_same_every_time() -> None:
+    normal, pixels = (data.load(DataConfig(name, validation=500)) for name in ("gaussian", "pixels"))
+    assert normal.x_ND.shape == (2500, 100) and pixels.x_ND.shape == (2500, 784)
+    assert normal.x_ND.mean().item() == pytest.approx(0, abs=0.01) and normal.x_ND.std().item() == pytest.approx(
+        1, abs=0.01
+    )
+    assert pixels.x_ND.min() == 0 and pixels.x_ND.max() <= 1
+    assert pixels.x_ND.square().mean().item() == pytest.approx(0.1, abs=0.001)
+    assert normal.y_N.unique().tolist() == list(range(10))
+    assert torch.equal(normal.x_ND, data.load(DataConfig("gaussian", validation=500)).x_ND)
+
+
+def test_draws_with_replacement_repeat_samples_and_cover_all() -> None:
+    draws = data.batch_draws(0, 0, 1000, 10_000)
+    assert len(draws) == 10_000 and draws.unique().numel() > 990
+    assert len(draws[:1000].unique()) == pytest.approx(1000 * (1 - 1 / 2.718281828), abs=40)
+    assert not torch.equal(draws, data.batch_draws(0, 1, 1000, 10_000))
+    assert torch.equal(draws, data.batch_draws(0, 0, 1000, 10_000))

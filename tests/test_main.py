@@ -50,7 +50,7 @@ def refused(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> str:
         ("+unknown=1", "bnsweep: unknown: no such setting (did you mean activation, init"),
         ("bn=none bn=before", "bnsweep: bn=none bn=before: bn must be given once"),
         ("train.epochs=x", "train.epochs=x: Value 'x' of type 'str' could not be converted to Integer"),
-        ("train.epochs=0", "bnsweep: train.epochs=0: must be >= 1"),
+        ("train.epochs=-1", "bnsweep: train.epochs=-1: must be >= 0"),
         ("train.batch_size=0", "bnsweep: train.batch_size=0: must be >= 1"),
         (
             "train.batch_size=1 bn=before",
@@ -96,7 +96,7 @@ def test_bad_input_is_one_line_and_nothing_is_written(
         ("hydra.sweeper.max_batch_size=1", "must be left out: all runs are checked before any is trained"),
         ("seed=range(0,0)", "bnsweep: no jobs: an override sweeps over an empty range or list"),
         ("sweep.report=/dev/null/x", "bnsweep: sweep.report=/dev/null/x: must be a folder that can be written"),
-        ("bn=before bn.eps=0", "bnsweep: bn.eps=0.0: must be a finite number > 0"),
+        ("bn=before bn.eps=-1", "bnsweep: bn.eps=-1.0: must be a finite number >= 0"),
         ("model.hidden=[2000000,2000000]", "must be smaller: a run takes about"),
     ],
 )

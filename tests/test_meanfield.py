@@ -11,10 +11,10 @@ import torch
 
 from bnsweep import meanfield
 from bnsweep.config import ActivationConfig, BnConfig, DataConfig, InitConfig, ModelConfig, RunConfig
+from bnsweep.loss import log_probabilities, logit_gradients
 from bnsweep.model import ACTIVATIONS
 from bnsweep.passes import Passes
 from bnsweep.stack import Stack
-from bnsweep.train import log_probabilities, logit_gradients
 
 Arm = tuple[str, float]
 """Activation and sigma_w^2."""

@@ -80,8 +80,8 @@ def test_probing_changes_nothing_of_the_training(digits: data.Dataset) -> None:
     left, right = Trainer(runs(), digits, CPU), Trainer(runs(), digits, CPU)
     for epoch in range(2):
         left.epoch(epoch)
-        right.probe(histograms=True)
-        right.evaluate(epoch, histograms=False)
+        right.diagnostics.light(histograms=True)
+        right.evaluate(epoch)
         right.epoch(epoch)
     for a, b in zip(left.stack.parameters + left.stack.means, right.stack.parameters + right.stack.means, strict=True):
         assert torch.equal(a, b)

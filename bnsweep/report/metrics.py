@@ -69,7 +69,8 @@ def budget(runs: pd.DataFrame) -> pd.Series[float]:
     pools = {name: float(facts.pool) for name, facts in DATASETS.items()}
     left = column(runs, "data", text=True).map(pools).astype(float) - column(runs, "data.validation")
     samples = column(runs, "data.subset").fillna(left)
-    return column(runs, "train.epochs") * np.ceil(samples / column(runs, "train.batch_size"))
+    steps = np.ceil(samples / column(runs, "train.batch_size"))
+    return column(runs, "train.steps").fillna(column(runs, "train.epochs") * steps)
 
 
 def column(runs: pd.DataFrame, name: str, text: bool = False) -> pd.Series[float]:

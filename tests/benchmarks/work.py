@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bnsweep import data
+from bnsweep import data, idx
 from bnsweep.config import (
     ActivationConfig,
     BnConfig,
@@ -154,7 +154,7 @@ def load(root: str) -> data.Dataset:
     """MNIST where its files are, synthetic rows of the same shape where they are not: a benchmark downloads nothing."""
     if root == BLANK:
         return data.Dataset(DatasetInfo("mnist", "blank", "zeros", 70_000, 784, 10), *blank())
-    folder = Path(root).expanduser() / data.FOLDERS["mnist"]
+    folder = Path(root).expanduser() / idx.FOLDERS["mnist"]
     return data.load(DataConfig("mnist", root=root)) if folder.is_dir() else synthetic()
 
 

@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import StepPatch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
+from bnsweep.identity import layers_in
 from bnsweep.records import HISTOGRAM_EDGES
 from bnsweep.report.figures.curves import label_edges
 from bnsweep.report.figures.style import INK, MARKERS, SERIES, Sheet, panels, to_svg
@@ -37,7 +38,7 @@ def depth(scene: Scene) -> int:
     """Hidden layers of the deepest network swept."""
     runs = scene.grid.runs
     sizes = runs["model.hidden"].dropna().astype(str) if "model.hidden" in runs else pd.Series(dtype=str)
-    return max((1 + size.count("-") for size in sizes), default=2)
+    return max((layers_in(size) for size in sizes), default=2)
 
 
 def gradient_flow(scene: Scene) -> Drawing | None:
