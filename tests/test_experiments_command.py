@@ -137,10 +137,13 @@ def test_a_small_experiment_from_the_command_to_the_files(
     assert {path.name for path in elsewhere.iterdir()} == {"there"}, "nothing goes to MLflow"
 
 
-def test_a_run_is_the_one_that_the_sweep_command_trains() -> None:
+@pytest.mark.parametrize("workers", [1, 2], ids=["in a thread", "in two processes"])
+def test_a_run_is_the_one_that_the_sweep_command_trains(workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
     from bnsweep import data
     from bnsweep.train import resolve_device, train
 
+    for module in ("plan", "experiments.run"):
+        monkeypatch.setattr(f"bnsweep.{module}.worker_count", lambda device: workers)
     experiment = Library([SEARCH]).experiment("small", "quick")
     with Laboratory(experiment.configs) as laboratory:
         records = laboratory.train(experiment.configs)
