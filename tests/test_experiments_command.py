@@ -207,7 +207,7 @@ def test_a_run_that_fails_is_reported_and_does_not_stop_the_others(
     monkeypatch.setattr("bnsweep.experiments.run.worker_count", lambda device: 1)
     assert refused(monkeypatch, "one", yaml(elsewhere, "one")) == "1"
     said = capsys.readouterr().out
-    assert "one: a run failed: RuntimeError: no such luck" in said
+    assert "one: failed: RuntimeError: no such luck" in said
     (result,) = earlier(Path("experiments"))
     assert result.statuses == {FINISHED: 1, FAILED: 1}
     assert (result.rows[0].n, result.rows[0].why, result.rows[0].inside) == (1, "1 of 2 missing, 1 failed", "yes")
