@@ -89,13 +89,15 @@ def run(request: Request) -> Table:
 def conduct(experiment: Experiment, laboratory: Laboratory, out: Path) -> Result:
     """Train, measure, judge and draw one experiment."""
     from bnsweep.experiments.figures import draw
-    from bnsweep.experiments.run import NotRun
+    from bnsweep.experiments.run import NotRun, WorkersLost
 
     began, started = time.perf_counter(), datetime.now(UTC).isoformat(timespec="seconds")
     try:
         records = laboratory.train(experiment.configs)
-    except NotRun as reason:
-        return not_run(experiment, str(reason))
+    except (NotRun, WorkersLost) as reason:
+        result = not_run(experiment, str(reason))
+        result.failures = [str(reason)] if isinstance(reason, WorkersLost) else []
+        return result
     result = not_run(experiment, "")
     result.started = started
     # Jobs that mean the same run share a record.
