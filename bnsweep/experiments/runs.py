@@ -67,4 +67,4 @@ def check_one_a_seed(chosen: Sequence[Mapping[str, Any]]) -> None:
 
 
 def words(selector: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in selector.items())
+    return ", ".join(f"{name} {'not set' if value is None else value}" for name, value in selector.items())
