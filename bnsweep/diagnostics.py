@@ -1,65 +1,193 @@
-"""What is read off a stack on the probe batch, besides its scores: the functions of `probes` on its tensors.
+"""What is read off a stack on the probe batch, besides its scores: the pure functions of `probes`, `flow`, `shift` and
+`landscape` on its tensors, by metric name. `records.RunRecord` lists the names.
 
-K members, H units, B probe samples.
+K members, L hidden layers, H units, B probe samples. Nothing here changes what training computes.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
-from bnsweep import probes
+from bnsweep import flow, probes, shift
 from bnsweep.batches import Batches
-from bnsweep.loss import log_probabilities, logit_gradients
-from bnsweep.optim import add_products
+from bnsweep.loss import log_probabilities
+from bnsweep.nearby import Gradients, Nearby, gradients
+from bnsweep.optim import Optimizer
 from bnsweep.passes import Layer, Passes
 from bnsweep.records import HISTOGRAM_EDGES
-from bnsweep.stack import Stack
+from bnsweep.stack import Stack, halves, runs_of
+
+Values = dict[str, Tensor]
+"""Metric name -> [K]; NaN where a member has no such thing."""
+
+
+@dataclass
+class Leaf:
+    """Neighbours in a stack that share a BN setting and an activation: one tensor in each layer."""
+
+    members: slice
+    activation: str
 
 
 class Diagnostics:
-    """Reads a stack's diagnostics with `passes` of their own, which training does not use."""
+    """Reads a stack with `passes` that training does not use. The probe batch passes with batch statistics, as in
+    training, but without dropout and noise, whose draws would be noise between readings; losses are means over it."""
 
-    def __init__(self, stack: Stack, passes: Passes, batches: Batches) -> None:
-        self.stack, self.passes, self.batches = stack, passes, batches
-        names = [c.activation.name for c in stack.configs]
-        bounds = [probes.SATURATED.get(n, (torch.nan, torch.nan)) for n in names]
-        self._low_K, self._high_K = torch.tensor(bounds, device=stack.device, dtype=stack.dtype).unbind(1)
-        self._relu_K = torch.tensor([n == "relu" for n in names], device=stack.device)
+    def __init__(self, stack: Stack, passes: Passes, batches: Batches, optimizer: Optimizer) -> None:
+        self.stack, self.passes, self.batches, self.optimizer = stack, passes, batches, optimizer
+        self._leaves = [
+            Leaf(slice(s.start + r.start, s.start + r.stop), names[r.start])
+            for s in stack.bn_segments
+            for names in [[c.activation.name for c in stack.configs[s]]]
+            for r in runs_of(names)
+        ]
+        placements = [c.bn.placement for c in stack.configs]
+        self._before_K, self._plain_K = (
+            torch.tensor([p == wanted for p in placements], device=stack.device) for wanted in ("before", "none")
+        )
+        self._rates = stack.rates[: len(stack.weights)]
+        """[K] factors on the learning rate of every layer's weights."""
+        self._biased_K = stack.scalars(lambda c: c.model.bias) > 0
+        self._nothing_K = torch.full((len(stack),), torch.nan, device=stack.device, dtype=torch.float64)
+        self._hidden: list[Tensor] = []
+        """The hidden layers' weights before the last step, where `remember` was told of it."""
+        self._percentiles: list[Tensor] = []
+        """Of every hidden layer at the last full reading."""
 
     @torch.no_grad()
-    def light(self, histograms: bool) -> tuple[dict[str, Tensor], list[Tensor]]:
-        """Diagnostics [K] by metric name on the probe batch, mean loss: batch statistics as in training, but without
-        dropout, whose draws would be noise between readings."""
-        x_GBD, y_KB = self.batches.take(self.batches.rows["probe"])
-        logits, layers = self.passes.forward(x_GBD)
-        log_p, _ = log_probabilities(logits, y_KB)
-        d_logits = logit_gradients(log_p, y_KB)
-        flow = [probes.norms(d_logits)]
-        d = self.passes.backward(layers, d_logits, lambda d: flow.append(probes.norms(d)))
-        first = torch.zeros_like(self.stack.first)
-        add_products(first, d, self.passes.batches(x_GBD))
-        weight_grads = [first, *self.stack.parts(self.passes.gradients)[0]]
-        values: dict[str, Tensor] = {}
-        for i, (g_activation, g_weight) in enumerate(zip(reversed(flow), weight_grads, strict=True), start=1):
-            values[f"layer/{i}/grad_activation"] = g_activation
-            values[f"layer/{i}/grad_weight"] = probes.norms(g_weight)
-        for i, layer in enumerate(layers[:-1], start=1):
-            values |= {f"layer/{i}/{name}": v for name, v in self._of_outputs(layer).items()}
-        low, high, bins = HISTOGRAM_EDGES[0], HISTOGRAM_EDGES[-1], len(HISTOGRAM_EDGES) - 1
-        counts = [
-            torch.cat([probes.histogram_counts(h, low, high, bins) for h in layer.outputs])
-            for layer in layers[:-1]
-            if histograms
-        ]
+    def light(self, histograms: bool) -> tuple[Values, list[Tensor]]:
+        """One forward and backward pass, and every layer's activations, gradients and weights. With them, where
+        asked for, the counts [K, bins] of every hidden layer's outputs."""
+        values, counts, _ = self._light(histograms, *self._probe_batch())
         return values, counts
 
-    def _of_outputs(self, layer: Layer) -> dict[str, Tensor]:
-        """Diagnostics [K] of a hidden layer's activation outputs, segment by segment."""
-        found = []
-        for s, h in zip(self.stack.bn_segments, layer.outputs, strict=True):
-            mean, std = probes.means_stds(h)
-            saturation = probes.saturation(h, self._low_K[s], self._high_K[s])
-            found.append({"mean": mean, "std": std, "saturation": saturation})
-            found[-1]["dead"] = probes.dead_units(h, self._relu_K[s])
-        return {name: torch.cat([values[name] for values in found]) for name in found[0]}
+    @torch.no_grad()
+    def full(self, histograms: bool) -> tuple[Values, list[Tensor]]:
+        """The light reading and what takes L + 12 more passes and a sort of every layer's inputs: covariate shift in
+        both senses, the landscape along the gradient, the BN gap, angular updates, dropout's shift in variance."""
+        x_GBD, y_KB = self._probe_batch()
+        values, counts, here = self._light(histograms, x_GBD, y_KB)
+        values |= {"batch/loss": here.loss_K, "batch/accuracy": accuracy(here.logits, y_KB)}
+        values |= self._of_units(here.layers) | self._of_weights(here)
+        values |= self._dropout_ratios(self._variances(here.logits, here.layers), x_GBD)
+        nearby = Nearby(self.stack, self.optimizer, self.passes, x_GBD, y_KB)
+        values |= nearby.covariate_shift() | nearby.landscape(self._lr_K())
+        _, right_KB = log_probabilities(self.passes.evaluate(x_GBD), y_KB)
+        gap_K = values["batch/loss"] + right_KB.mean(1, dtype=torch.float64)
+        return values | {"bn_gap": torch.where(self._plain_K, torch.nan, gap_K)}, counts
+
+    @torch.no_grad()
+    def remember(self) -> None:
+        """Keep the hidden layers' weights: the next full reading says by what angle they have turned since."""
+        self._hidden = [w.clone() for w in self.stack.weights[:-1]]
+
+    def _lr_K(self) -> Tensor:
+        """[K] learning rates of the step to come; after the end, of the last."""
+        return self.optimizer.lr_K(self.stack.t.clamp(max=max(0, self.stack.configs[0].total_steps - 1)))
+
+    def _probe_batch(self) -> tuple[Tensor, Tensor]:
+        return self.batches.take(self.batches.rows["probe"])
+
+    def _light(self, histograms: bool, x_GBD: Tensor, y_KB: Tensor) -> tuple[Values, list[Tensor], Gradients]:
+        norms: list[Tensor] = []
+        here = gradients(self.passes, x_GBD, y_KB, lambda d: norms.append(flow.norms(d)))
+        d_LK = torch.stack(norms[::-1])
+        values = {"flow": flow.flow(d_LK), "growth": flow.growth(d_LK)}
+        for i, norm_K in enumerate([*d_LK, flow.norms(here.d_logits)], start=1):
+            values[f"layer/{i}/grad_activation"] = norm_K
+        values |= self._of_steps(here.weights)
+        for i, layer in enumerate(here.layers[:-1], start=1):
+            values |= {f"layer/{i}/{name}": v for name, v in self._of_activations(layer).items()}
+        counts = [self._counts(layer) for layer in here.layers[:-1] if histograms]
+        return values, counts, here
+
+    def _of_steps(self, weight_grads: list[Tensor]) -> Values:
+        """How large the weights' gradients and plain gradient steps are."""
+        values, base_K = Values(), self._lr_K()
+        lists = zip(weight_grads, self.stack.weights, self._rates, strict=True)
+        for i, (g, w, rate_K) in enumerate(lists, start=1):
+            lr_K, norm_K = base_K * rate_K, flow.norms(g)
+            values[f"layer/{i}/grad_weight"] = norm_K
+            values[f"layer/{i}/update_ratio"] = flow.update_ratio(lr_K, norm_K, flow.norms(w))
+            if i <= self.stack.depth:
+                values[f"layer/{i}/effective_lr"] = torch.where(self._before_K, flow.effective_lr(lr_K, w), torch.nan)
+        return values
+
+    def _of_activations(self, layer: Layer) -> Values:
+        """What `probes` says of a hidden layer's activations, leaf by leaf."""
+        leaves = [pair for a, h, _ in layer.ran for pair in zip(a.leaves, h.leaves, strict=True)]
+        names = ("mean", "std", "saturation", "dead", "nonpositive")
+        values = {name: self._nothing_K.clone() for name in names}
+        for leaf, (a, h) in zip(self._leaves, leaves, strict=True):
+            start = leaf.members.start
+            for a_piece, h_piece in zip(probes.pieces(a), probes.pieces(h), strict=True):
+                s = slice(start, start := start + len(h_piece))
+                values["mean"][s], values["std"][s] = probes.means_stds(h_piece)
+                values["nonpositive"][s] = probes.nonpositive(a_piece)
+                if leaf.activation in probes.SATURATED:
+                    values["saturation"][s] = probes.saturation(h_piece, *probes.SATURATED[leaf.activation])
+                if leaf.activation == "relu":
+                    values["dead"][s] = probes.dead_units(h_piece)
+        return values
+
+    def _counts(self, layer: Layer) -> Tensor:
+        low, high, bins = HISTOGRAM_EDGES[0], HISTOGRAM_EDGES[-1], len(HISTOGRAM_EDGES) - 1
+        outputs = [piece for h in layer.outputs for piece in probes.pieces(h)]
+        return torch.cat([probes.histogram_counts(h, low, high, bins) for h in outputs])
+
+    def _of_units(self, layers: list[Layer]) -> Values:
+        """Percentiles of every unit's activation input, and how far they moved since the last full reading."""
+        values: Values = {}
+        now = [torch.cat([shift.percentiles(a.whole) for a, _, _ in layer.ran], dim=1) for layer in layers[:-1]]
+        for i, q_QKH in enumerate(now, start=1):
+            for name, q_KH in zip(("unit_q15", "unit_q50", "unit_q85"), q_QKH, strict=True):
+                values[f"layer/{i}/{name}"] = q_KH[:, 0]
+            values[f"layer/{i}/spread"] = shift.spread(q_QKH)
+            moved = shift.shift(q_QKH, self._percentiles[i - 1]) if self._percentiles else self._nothing_K
+            values[f"layer/{i}/shift"] = moved
+        self._percentiles = now
+        return values
+
+    def _of_weights(self, here: Gradients) -> Values:
+        values: Values = {}
+        for i, (w, g, b) in enumerate(zip(self.stack.weights, here.weights, here.biases, strict=True), start=1):
+            values[f"layer/{i}/weight_cosine"] = flow.cosine(w, g)
+            values[f"layer/{i}/grad_bias"] = torch.where(self._biased_K, flow.norms(b), torch.nan)
+        for i, w in enumerate(self.stack.weights[:-1]):
+            turned = flow.angular_update(self._hidden[i], w) if self._hidden else self._nothing_K
+            values[f"layer/{i + 1}/angular_update"] = turned
+        self._hidden = []
+        return values
+
+    def _variances(self, logits: Tensor, layers: list[Layer]) -> list[Tensor]:
+        """[K] variance over the samples, mean over the units, of what the linear maps from the second on give."""
+        of_batch, found = halves(self.stack.batch)[1], []
+        for i, layer in enumerate(layers[1:-1], start=1):
+            parts = []
+            for s, (a, _, _) in zip(self.stack.bn_segments, layer.ran, strict=True):
+                # BN before the activation overwrites its input, and leaves that one's variance in the stack.
+                before = self.stack.configs[s.start].bn.placement == "before"
+                parts.append((of_batch[i][s] if before else a.whole.var(2)).double().mean(1))
+            found.append(torch.cat(parts))
+        return [*found, logits.var(2).double().mean(1)]
+
+    def _dropout_ratios(self, without: list[Tensor], x_GBD: Tensor) -> Values:
+        """Variance of linear outputs without dropout over that with it (Li et al. 2019, arXiv 1801.05134), for every
+        layer that has dropout below it: v / ((v + c^2) / p - c^2) for independent inputs of mean c and variance v
+        that are kept with probability p."""
+        rates_K, noises_K = (self.stack.scalars(of) for of in (lambda c: c.model.dropout, lambda c: c.bn.noise))
+        if not bool(rates_K.any()):
+            return {}
+        with_it = self._variances(*self.passes.forward(x_GBD, self.stack.t))
+        one_of_two_K = (rates_K > 0) & (noises_K == 0)  # noise comes with dropout, and would count as dropout's
+        pairs = enumerate(zip(without, with_it, strict=True), start=2)
+        return {f"layer/{i}/dropout_ratio": torch.where(one_of_two_K, a / b, torch.nan) for i, (a, b) in pairs}
+
+
+def accuracy(logits_KCB: Tensor, y_KB: Tensor) -> Tensor:
+    """[K] share of samples whose class has the largest logit."""
+    # Contiguous first: argmax over a strided axis is five times slower on a CPU.
+    return (logits_KCB.transpose(1, 2).contiguous().argmax(2) == y_KB).double().mean(1)

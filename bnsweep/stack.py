@@ -157,7 +157,7 @@ class Stack:
         hidden_K, output_K = self.scalars(lambda c: c.lr.hidden), self.scalars(lambda c: 1.0)
         bias_K = self.scalars(lambda c: float(c.model.bias and not bias_is_removed(c)))
         last_K = self.scalars(lambda c: float(c.model.bias))
-        affine_K = self.scalars(lambda c: float(c.bn.affine))
+        affine_K = self.scalars(lambda c: float(c.bn.affine and c.bn.placement != "none"))
         weights = [hidden_K] * self.depth + [output_K]
         return [*weights, *[bias_K] * self.depth, last_K, *[affine_K] * 2 * len(self.gammas)]
 

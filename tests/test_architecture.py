@@ -33,14 +33,16 @@ def room(*files: str, not_: str = "", only: set[str] | None = None) -> Room:
 # Down to `train` everything runs with torch and numpy alone: a GPU box need not have Hydra or MLflow.
 ROOMS = {
     "config": room(*("checks", "datasets", "groups", "config", "identity", "schema"), not_="torch mlflow", only=set()),
-    "records": room("records", not_="torch numpy mlflow hydra", only=set()),
+    "records": room("records", "tolerance", not_="torch numpy mlflow hydra", only=set()),
     "data": room("data", "idx", not_="mlflow hydra omegaconf", only=NUMERIC),
     "model": room("model", not_="mlflow hydra omegaconf", only=NUMERIC),
     "stack": room(
         "stack", "dropout", "segment", "passes", "optim", "loss", not_="data mlflow hydra omegaconf", only=NUMERIC
     ),
-    "probes": room("probes", not_="stack mlflow hydra omegaconf", only=NUMERIC),
-    "train": room("train", "batches", "diagnostics", "graph", "summary", not_="mlflow hydra omegaconf", only=NUMERIC),
+    "probes": room("probes", "flow", "shift", "landscape", not_="stack mlflow hydra omegaconf", only=NUMERIC),
+    "train": room(
+        *("train", "batches", "diagnostics", "graph", "nearby", "summary"), not_="mlflow hydra omegaconf", only=NUMERIC
+    ),
     "tracking": room(
         *("tracking", "environment", "frame", "mlflow_backend", "mlflow_client", "mlflow_connect"),
         *("mlflow_encode", "mlflow_sqlite", "mlflow_view"),
