@@ -15,7 +15,7 @@ SATURATED: dict[str, tuple[float, float]] = {"sigmoid": (0.05, 0.95), "tanh": (-
 """An output outside this range is saturated; other activations have no such notion."""
 
 
-PIECE = 2**17
+PIECE = 2**18
 """Elements that temporary tensors hold on a CPU: they stay in its cache, and their memory is not asked for anew."""
 
 
