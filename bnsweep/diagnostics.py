@@ -72,12 +72,14 @@ class Diagnostics:
         values, counts, here = self._light(histograms, x_GBD, y_KB)
         values |= {"batch/loss": here.loss_K, "batch/accuracy": accuracy(here.logits, y_KB)}
         values |= self._of_units(here.layers) | self._of_weights(here)
+        p_KCB = here.logits.softmax(1)
         values |= self._dropout_ratios(self._variances(here.logits, here.layers), x_GBD)
         nearby = Nearby(self.stack, self.optimizer, self.passes, x_GBD, y_KB)
         values |= nearby.covariate_shift() | nearby.landscape(self._lr_K())
         _, right_KB = log_probabilities(self.passes.evaluate(x_GBD), y_KB)
         gap_K = values["batch/loss"] + right_KB.mean(1, dtype=torch.float64)
-        return values | {"bn_gap": torch.where(self._plain_K, torch.nan, gap_K)}, counts
+        values |= {"bn_gap": torch.where(self._plain_K, torch.nan, gap_K), "mates": self._mates(p_KCB, x_GBD)}
+        return values, counts
 
     @torch.no_grad()
     def remember(self) -> None:
@@ -152,15 +154,26 @@ class Diagnostics:
         return values
 
     def _of_weights(self, here: Gradients) -> Values:
+        """Of hidden layers, whose weights and biases may stand before a BN, and of its running variances."""
         values: Values = {}
-        for i, (w, g, b) in enumerate(zip(self.stack.weights, here.weights, here.biases, strict=True), start=1):
-            values[f"layer/{i}/weight_cosine"] = flow.cosine(w, g)
-            values[f"layer/{i}/grad_bias"] = torch.where(self._biased_K, flow.norms(b), torch.nan)
         for i, w in enumerate(self.stack.weights[:-1]):
+            values[f"layer/{i + 1}/weight_cosine"] = flow.cosine(w, here.weights[i])
+            values[f"layer/{i + 1}/grad_bias"] = torch.where(self._biased_K, flow.norms(here.biases[i]), torch.nan)
             turned = flow.angular_update(self._hidden[i], w) if self._hidden else self._nothing_K
             values[f"layer/{i + 1}/angular_update"] = turned
         self._hidden = []
+        for i, variance_KH in enumerate(self.stack.variances, start=1):
+            mean_K = variance_KH.mean(1, dtype=torch.float64)
+            values[f"layer/{i}/running_variance"] = torch.where(self._plain_K, torch.nan, mean_K)
         return values
+
+    def _mates(self, p_KCB: Tensor, x_GBD: Tensor) -> Tensor:
+        """How much an output depends on the other samples of its batch in training mode (Wu & Johnson 2021, arXiv
+        2105.07576): mean total variation distance, 0 to 1, between class probabilities of the first half of the probe
+        batch in the whole of it, given as p, and alone."""
+        half = max(2, p_KCB.shape[2] // 2)
+        alone_KCB = self.passes.forward(x_GBD[:, :half])[0].softmax(1)
+        return (alone_KCB - p_KCB[:, :, :half]).abs().sum(1).mean(1, dtype=torch.float64) / 2
 
     def _variances(self, logits: Tensor, layers: list[Layer]) -> list[Tensor]:
         """[K] variance over the samples, mean over the units, of what the linear maps from the second on give."""

@@ -89,11 +89,16 @@ def full(config: RunConfig, model: nn.Sequential, x: Tensor, y: Tensor, lr: floa
     if config.bn.placement != "none":
         running = F.cross_entropy(copy.deepcopy(model).eval()(x), y).item()
         values["bn_gap"] = read.loss.item() - running
+        for i in range(1, n + 1):
+            values[f"layer/{i}/running_variance"] = model.get_buffer(f"bn{i}.running_var").mean().item()
+    half = len(x) // 2
+    p, alone = read.logits[:half].softmax(1), Read(model, x[:half], y[:half]).logits.softmax(1)
+    values["mates"] = (p - alone).abs().sum(1).mean().item() / 2
     for i, q in enumerate(percentiles(model, x, y), 1):
         for name, first in zip(("unit_q15", "unit_q50", "unit_q85"), q[:, 0], strict=True):
             values[f"layer/{i}/{name}"] = first.item()
         values[f"layer/{i}/spread"] = (q[2] - q[0]).mean().item()
-    for i in range(1, n + 2):
+    for i in range(1, n + 1):
         w, g = read.model.get_parameter(f"linear{i}.weight"), read.grad(f"linear{i}.weight")
         values[f"layer/{i}/weight_cosine"] = F.cosine_similarity(w.flatten(), g.flatten(), dim=0).item()
         if config.model.bias:

@@ -185,6 +185,13 @@ def test_dropout_changes_the_variance_of_the_same_units_in_the_plain_network(dig
         assert_alike(measured, expected, (config.activation.name, config.bn))
 
 
+def test_mates_matter_with_bn_only(digits: data.Dataset) -> None:
+    trainer = Trainer(runs(), digits, CPU)
+    values, _ = trainer.diagnostics.full(histograms=False)
+    for k, config in enumerate(trainer.stack.configs):
+        assert (values["mates"][k] < 1e-12) == (config.bn.placement == "none")
+
+
 def bits(tensors: list[Tensor]) -> list[Tensor]:
     """So that NaN equals NaN, and 0 does not equal -0."""
     return [t.view(torch.int64 if t.element_size() == 8 else torch.int32) for t in tensors]
