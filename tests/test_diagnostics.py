@@ -23,7 +23,7 @@ from bnsweep.config import (
     RunConfig,
     TrainConfig,
 )
-from bnsweep.records import DIVERGED
+from bnsweep.records import DIVERGED, FULL, FULL_LAYER, LIGHT, LIGHT_LAYER
 from bnsweep.train import Trainer, train
 
 CPU = torch.device("cpu")
@@ -183,6 +183,19 @@ def test_dropout_changes_the_variance_of_the_same_units_in_the_plain_network(dig
         if config.model.dropout > 0 and config.bn.noise == 0:
             expected = plain.dropout_ratios(config, trainer.stack.export(k), *probe_batch(trainer, k), step)
         assert_alike(measured, expected, (config.activation.name, config.bn))
+
+
+@pytest.mark.parametrize("hidden", [(20, 7, 13), (9,)])
+def test_a_reading_has_the_names_that_records_lists(hidden: tuple[int, ...], digits: data.Dataset) -> None:
+    trainer, n = Trainer(runs(hidden=hidden, dropout=True), digits, CPU), len(hidden)
+    above = {"ics", "ics_ratio", "ics_cosine", "dropout_ratio"}
+    everywhere = {"grad_activation", "grad_weight", "update_ratio"}
+    light = {*LIGHT} | {f"layer/{i}/{name}" for i in range(1, n + 1) for name in LIGHT_LAYER}
+    light |= {f"layer/{n + 1}/{name}" for name in everywhere}
+    full = light | {*FULL} | {f"layer/{i}/{name}" for i in range(1, n + 1) for name in {*FULL_LAYER} - above}
+    full |= {f"layer/{i}/{name}" for i in range(2, n + 2) for name in above}
+    assert trainer.diagnostics.light(histograms=False)[0].keys() == light
+    assert trainer.diagnostics.full(histograms=False)[0].keys() == full
 
 
 def test_mates_matter_with_bn_only(digits: data.Dataset) -> None:
