@@ -75,7 +75,7 @@ class RunRecord:
     """Single numbers: `final_*` of the last evaluation, `best_*` at the evaluation of best validation accuracy (both
     for {train,val,test}_{loss,accuracy}; `best_step` too), `gap_accuracy` (train − test) and `gap_loss` (test − train)
     at the end, both positive where a network overfits; `steps_to_tau` (the budget when never reached), `tau_reached` (0
-    or 1), `auc` (time-mean validation accuracy); `drift_{l}`, mean `shift` over mean `spread`, where probes are full."""
+    or 1), `auc` (time-mean validation accuracy); `drift_{l}` (full probes: mean `shift` over mean `spread`)."""
     seconds: float = math.nan
     """This run's share of its stack's training time."""
     stack_size: int = 1
