@@ -78,9 +78,12 @@ def angular_update(before_KJI: Tensor, after_KJI: Tensor) -> Tensor:
 
     By 2 atan2(|u - v|, |u + v|) of the unit rows u and v: the arc cosine cannot tell angles below 1e-8 from 0.
     """
-    u, v = (w / torch.linalg.vector_norm(w, dim=2, keepdim=True) for w in (before_KJI.double(), after_KJI.double()))
-    difference, total = (torch.linalg.vector_norm(x, dim=2) for x in (u - v, u + v))
-    return (2 * torch.atan2(difference, total)).mean(1)
+    found = []
+    for pair in zip(pieces(before_KJI), pieces(after_KJI), strict=True):
+        u, v = (w / torch.linalg.vector_norm(w, dim=2, keepdim=True) for w in (p.double() for p in pair))
+        difference, total = (torch.linalg.vector_norm(x, dim=2) for x in (u - v, u + v))
+        found.append((2 * torch.atan2(difference, total)).mean(1))
+    return torch.cat(found)
 
 
 def cosine(a: Tensor, b: Tensor) -> Tensor:
@@ -89,5 +92,6 @@ def cosine(a: Tensor, b: Tensor) -> Tensor:
     Of W and dL/dW it is 0 where BN follows the linear map, whose output does not change when W grows (van Laarhoven
     2017; Arora et al. 2019, arXiv 1812.03981). NaN where a slice is 0.
     """
-    product_K = (a.flatten(1).double() * b.flatten(1).double()).sum(1)
+    pairs = zip(pieces(a), pieces(b), strict=True)
+    product_K = torch.cat([(p.flatten(1).double() * q.flatten(1)).sum(1) for p, q in pairs])
     return product_K / (norms(a) * norms(b))

@@ -45,5 +45,5 @@ def covariate_shift(before: Tensor, after: Tensor) -> tuple[Tensor, Tensor, Tens
 
     Santurkar et al. 2018, definition 2.1 and figure 2. The ratio is there because BN rescales gradients.
     """
-    difference_K = norms(before.double() - after.double())
+    difference_K = norms(before - after)
     return difference_K, difference_K / norms(before), cosine(before, after)

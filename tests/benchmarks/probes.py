@@ -69,10 +69,10 @@ class Case:
 
 
 def cases(epochs: int) -> list[Case]:
-    mnist = DataConfig("mnist", subset=20_000, validation=1000)
+    mnist = DataConfig("mnist", subset=10_000, validation=1000)
     return [
         Case("digits", lambda: data.load(DataConfig()), DataConfig(), TrainConfig(epochs=epochs)),
-        Case("MNIST's shape, 20,000 samples", synthetic, mnist, TrainConfig(epochs=max(1, epochs // 10))),
+        Case("MNIST's shape, 10,000 samples", synthetic, mnist, TrainConfig(epochs=max(1, epochs // 10))),
     ]
 
 
