@@ -6,30 +6,20 @@ K members, L hidden layers, H units, B probe samples. Nothing here changes what 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
-from bnsweep import flow, probes, shift
+from bnsweep import flow, shift
 from bnsweep.batches import Batches
+from bnsweep.light import Light, Values
 from bnsweep.loss import log_probabilities
-from bnsweep.nearby import Gradients, Nearby, gradients
+from bnsweep.nearby import Gradients, Nearby
 from bnsweep.optim import Optimizer
 from bnsweep.passes import Layer, Passes
-from bnsweep.records import HISTOGRAM_EDGES
-from bnsweep.stack import Stack, halves, runs_of
+from bnsweep.stack import Stack, halves
 
-Values = dict[str, Tensor]
-"""Metric name -> [K]; NaN where a member has no such thing."""
-
-
-@dataclass
-class Leaf:
-    """Neighbours in a stack that share a BN setting and an activation: one tensor in each layer."""
-
-    members: slice
-    activation: str
+PART = 2**19
+"""Elements of a layer's activations that a light probe holds at once on a CPU."""
 
 
 class Diagnostics:
@@ -38,18 +28,9 @@ class Diagnostics:
 
     def __init__(self, stack: Stack, passes: Passes, batches: Batches, optimizer: Optimizer) -> None:
         self.stack, self.passes, self.batches, self.optimizer = stack, passes, batches, optimizer
-        self._leaves = [
-            Leaf(slice(s.start + r.start, s.start + r.stop), names[r.start])
-            for s in stack.bn_segments
-            for names in [[c.activation.name for c in stack.configs[s]]]
-            for r in runs_of(names)
-        ]
-        placements = [c.bn.placement for c in stack.configs]
-        self._before_K, self._plain_K = (
-            torch.tensor([p == wanted for p in placements], device=stack.device) for wanted in ("before", "none")
-        )
-        self._rates = stack.rates[: len(stack.weights)]
-        """[K] factors on the learning rate of every layer's weights."""
+        self._whole = Light(stack, passes)
+        self._parts: list[tuple[slice, Light]] = []
+        self._plain_K = torch.tensor([c.bn.placement == "none" for c in stack.configs], device=stack.device)
         self._biased_K = stack.scalars(lambda c: c.model.bias) > 0
         self._nothing_K = torch.full((len(stack),), torch.nan, device=stack.device, dtype=torch.float64)
         self._hidden: list[Tensor] = []
@@ -61,15 +42,28 @@ class Diagnostics:
     def light(self, histograms: bool) -> tuple[Values, list[Tensor]]:
         """One forward and backward pass, and every layer's activations, gradients and weights. With them, where
         asked for, the counts [K, bins] of every hidden layer's outputs."""
-        values, counts, _ = self._light(histograms, *self._probe_batch())
-        return values, counts
+        (x_GBD, y_KB), lr_K = self._probe_batch(), self._lr_K()
+        self._parts = self._parts or self._cut(x_GBD.shape[1])
+        found = [part.read(histograms, x_GBD, y_KB[s], lr_K[s])[:2] for s, part in self._parts]
+        values = {name: torch.cat([values[name] for values, _ in found]) for name in found[0][0]}
+        return values, [torch.cat(counts) for counts in zip(*(counts for _, counts in found), strict=True)]
+
+    def _cut(self, samples: int) -> list[tuple[slice, Light]]:
+        """The stack in parts that are read one after the other in the same memory: fresh memory costs more than the
+        pass that first touches it. Whole on a GPU."""
+        k, most = len(self.stack), max(1, PART // (max(self.stack.sizes[1:]) * samples))
+        if self.stack.device.type != "cpu" or most >= k:
+            return [(slice(0, k), self._whole)]
+        size, memory = -(-k // -(-k // most)), dict[str, Tensor]()
+        slices = [slice(i, min(i + size, k)) for i in range(0, k, size)]
+        return [(s, Light(part, Passes(part, memory))) for s in slices for part in [self.stack.part(s)]]
 
     @torch.no_grad()
     def full(self, histograms: bool) -> tuple[Values, list[Tensor]]:
         """The light reading and what takes L + 12 more passes and a sort of every layer's inputs: covariate shift in
         both senses, the landscape along the gradient, the BN gap, angular updates, dropout's shift in variance."""
         x_GBD, y_KB = self._probe_batch()
-        values, counts, here = self._light(histograms, x_GBD, y_KB)
+        values, counts, here = self._whole.read(histograms, x_GBD, y_KB, self._lr_K())
         values |= {"batch/loss": here.loss_K, "batch/accuracy": accuracy(here.logits, y_KB)}
         values |= self._of_units(here.layers) | self._of_weights(here)
         p_KCB = here.logits.softmax(1)
@@ -92,53 +86,6 @@ class Diagnostics:
 
     def _probe_batch(self) -> tuple[Tensor, Tensor]:
         return self.batches.take(self.batches.rows["probe"])
-
-    def _light(self, histograms: bool, x_GBD: Tensor, y_KB: Tensor) -> tuple[Values, list[Tensor], Gradients]:
-        norms: list[Tensor] = []
-        here = gradients(self.passes, x_GBD, y_KB, lambda d: norms.append(flow.norms(d)))
-        d_LK = torch.stack(norms[::-1])
-        values = {"flow": flow.flow(d_LK), "growth": flow.growth(d_LK)}
-        for i, norm_K in enumerate([*d_LK, flow.norms(here.d_logits)], start=1):
-            values[f"layer/{i}/grad_activation"] = norm_K
-        values |= self._of_steps(here.weights)
-        for i, layer in enumerate(here.layers[:-1], start=1):
-            values |= {f"layer/{i}/{name}": v for name, v in self._of_activations(layer).items()}
-        counts = [self._counts(layer) for layer in here.layers[:-1] if histograms]
-        return values, counts, here
-
-    def _of_steps(self, weight_grads: list[Tensor]) -> Values:
-        """How large the weights' gradients and plain gradient steps are."""
-        values, base_K = Values(), self._lr_K()
-        lists = zip(weight_grads, self.stack.weights, self._rates, strict=True)
-        for i, (g, w, rate_K) in enumerate(lists, start=1):
-            lr_K, norm_K = base_K * rate_K, flow.norms(g)
-            values[f"layer/{i}/grad_weight"] = norm_K
-            values[f"layer/{i}/update_ratio"] = flow.update_ratio(lr_K, norm_K, flow.norms(w))
-            if i <= self.stack.depth:
-                values[f"layer/{i}/effective_lr"] = torch.where(self._before_K, flow.effective_lr(lr_K, w), torch.nan)
-        return values
-
-    def _of_activations(self, layer: Layer) -> Values:
-        """What `probes` says of a hidden layer's activations, leaf by leaf."""
-        leaves = [pair for a, h, _ in layer.ran for pair in zip(a.leaves, h.leaves, strict=True)]
-        names = ("mean", "std", "saturation", "dead", "nonpositive")
-        values = {name: self._nothing_K.clone() for name in names}
-        for leaf, (a, h) in zip(self._leaves, leaves, strict=True):
-            start = leaf.members.start
-            for a_piece, h_piece in zip(probes.pieces(a), probes.pieces(h), strict=True):
-                s = slice(start, start := start + len(h_piece))
-                values["mean"][s], values["std"][s] = probes.means_stds(h_piece)
-                values["nonpositive"][s] = probes.nonpositive(a_piece)
-                if leaf.activation in probes.SATURATED:
-                    values["saturation"][s] = probes.saturation(h_piece, *probes.SATURATED[leaf.activation])
-                if leaf.activation == "relu":
-                    values["dead"][s] = probes.dead_units(h_piece)
-        return values
-
-    def _counts(self, layer: Layer) -> Tensor:
-        low, high, bins = HISTOGRAM_EDGES[0], HISTOGRAM_EDGES[-1], len(HISTOGRAM_EDGES) - 1
-        outputs = [piece for h in layer.outputs for piece in probes.pieces(h)]
-        return torch.cat([probes.histogram_counts(h, low, high, bins) for h in outputs])
 
     def _of_units(self, layers: list[Layer]) -> Values:
         """Percentiles of every unit's activation input, and how far they moved since the last full reading."""

@@ -41,7 +41,9 @@ ROOMS = {
     ),
     "probes": room("probes", "flow", "shift", "landscape", not_="stack mlflow hydra omegaconf", only=NUMERIC),
     "train": room(
-        *("train", "batches", "diagnostics", "graph", "nearby", "summary"), not_="mlflow hydra omegaconf", only=NUMERIC
+        *("train", "batches", "diagnostics", "graph", "light", "nearby", "summary"),
+        not_="mlflow hydra omegaconf",
+        only=NUMERIC,
     ),
     "tracking": room(
         *("tracking", "environment", "frame", "mlflow_backend", "mlflow_client", "mlflow_connect"),

@@ -10,7 +10,7 @@ import torch
 from test_train import mix
 from torch import Tensor, nn
 
-from bnsweep import data
+from bnsweep import data, diagnostics
 from bnsweep.config import (
     ActivationConfig,
     BnConfig,
@@ -183,6 +183,26 @@ def test_dropout_changes_the_variance_of_the_same_units_in_the_plain_network(dig
         if config.model.dropout > 0 and config.bn.noise == 0:
             expected = plain.dropout_ratios(config, trainer.stack.export(k), *probe_batch(trainer, k), step)
         assert_alike(measured, expected, (config.activation.name, config.bn))
+
+
+@pytest.mark.parametrize("part", [1, 2 * 20 * 90, 7 * 20 * 90])
+def test_a_stack_read_in_parts_reads_as_a_whole(
+    part: int, digits: data.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One member, two, and five at a time: cut through neighbours, with and without BN, and data seeds."""
+    whole, cut = Trainer(runs(), digits, CPU), Trainer(runs(), digits, CPU)
+    for rows_GB in list(whole.batches_of(0))[:3]:
+        whole.step(rows_GB)
+        cut.step(rows_GB)
+    expected, expected_counts = whole.diagnostics.light(histograms=True)
+    monkeypatch.setattr(diagnostics, "PART", part)
+    for _ in range(2):  # the second time in memory that was used
+        values, counts = cut.diagnostics.light(histograms=True)
+        assert len(cut.diagnostics._parts) == {1: 10, 3600: 5, 12600: 2}[part]
+        assert values.keys() == expected.keys()
+        for name, value in expected.items():
+            torch.testing.assert_close(values[name], value, rtol=1e-9, atol=TINY, equal_nan=True, msg=name)
+        assert all(torch.equal(a, b) for a, b in zip(counts, expected_counts, strict=True))
 
 
 @pytest.mark.parametrize("hidden", [(20, 7, 13), (9,)])
