@@ -60,7 +60,7 @@ class Diagnostics:
 
     @torch.no_grad()
     def full(self, histograms: bool) -> tuple[Values, list[Tensor]]:
-        """The light reading and what takes L + 12 more passes and a sort of every layer's inputs: covariate shift in
+        """The light reading and what takes L + 11 more passes and a sort of every layer's inputs: covariate shift in
         both senses, the landscape along the gradient, the BN gap, angular updates, dropout's shift in variance."""
         x_GBD, y_KB = self._probe_batch()
         values, counts, here = self._whole.read(histograms, x_GBD, y_KB, self._lr_K())
