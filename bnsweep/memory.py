@@ -14,12 +14,27 @@ from bnsweep.train import EVALUATION_ELEMENTS
 WORKER_BYTES = 300 * 2**20
 """Of a process that has imported torch, before it trains anything."""
 
+FULL = 5
+"""Tensors as large as the parameters that a full probe holds besides: those before and after a step, gradients here and
+there, what lies between."""
+
 
 def member_bytes(config: RunConfig) -> int:
     """Memory that one more member of a stack takes, estimated from shapes: parameters with all that stands beside
     them, and the activations of a training batch and of the probe batch."""
-    samples = batch_size(config) + min(config.probes.samples, config.data.train_size)
-    return parameter_bytes(config) + activation_bytes(config, samples)
+    return parameter_bytes(config) + activation_bytes(config, batch_size(config)) + probe_bytes(config)
+
+
+def probe_bytes(config: RunConfig) -> int:
+    """Activations of the probe batch. A full probe puts parameters and gradients by, and draws dropout for it."""
+    samples = min(config.probes.samples, config.data.train_size)
+    held = activation_bytes(config, samples)
+    if config.probes.name == "full":
+        parameters = sum(a * b for a, b in zip(config.sizes[:-1], config.sizes[1:], strict=True))
+        held += FULL * item_bytes(config) * parameters
+        if config.model.dropout > 0:
+            held += samples * (item_bytes(config) * sum(config.model.units) + 40 * max(config.model.units))
+    return held
 
 
 def batch_size(config: RunConfig) -> int:

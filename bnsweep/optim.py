@@ -50,6 +50,11 @@ class Optimizer:
         self._rest_state = [torch.zeros_like(stack.rest.flat) for _ in states]
         self._zero = torch.zeros((), device=stack.device, dtype=stack.dtype)
 
+    @property
+    def state(self) -> list[Tensor]:
+        """What is kept between steps, besides their count."""
+        return [*self._first_state, *self._rest_state]
+
     def _scales(self, schedules: Sequence[tuple[str, float]]) -> Tensor:
         one_of = {(c.lr.schedule, c.lr.warmup): c.lr for c in self.stack.configs}
         total = self.stack.configs[0].total_steps

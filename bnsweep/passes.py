@@ -31,9 +31,8 @@ class Buffer:
 class Workspace:
     """Tensors [K, H, B] by name that keep their memory: fresh memory costs a page fault for every 4 KiB."""
 
-    def __init__(self, stack: Stack, segments: list[Segment]) -> None:
-        self._stack, self._segments = stack, segments
-        self._memory: dict[str, Tensor] = {}
+    def __init__(self, stack: Stack, segments: list[Segment], memory: dict[str, Tensor]) -> None:
+        self._stack, self._segments, self._memory = stack, segments, memory
         self._buffers: dict[tuple[str, int, int], Buffer] = {}
 
     def __call__(self, name: str, units: int, samples: int) -> Buffer:
@@ -71,7 +70,8 @@ class Layer:
 class Passes:
     """Runs a stack forward and backward. Tensors it returns are valid until its next pass."""
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: Stack, memory: dict[str, Tensor] | None = None) -> None:
+        """`memory` may be shared by passes of which one at a time is in use."""
         self.stack = stack
         self.gradients = stack.like_rest()
         """What `backward` leaves: gradients of all parameters but the weights of layer 1."""
@@ -83,7 +83,7 @@ class Passes:
             for n in [groups.stop - groups.start]
         ]
         """Layer 1 in blocks: members, their g data seeds, weights [g, n*H, D], biases [g, n*H, 1]."""
-        self._space = Workspace(stack, self._segments)
+        self._space = Workspace(stack, self._segments, {} if memory is None else memory)
         rates = [c.model.dropout for c in stack.configs]
         self._dropout_K11 = stack.scalars(lambda c: c.model.dropout).view(-1, 1, 1) if any(rates) else None
         in_training = [scaled_in_training(c) for c in stack.configs]

@@ -5,6 +5,7 @@ Shapes: K members, D inputs, H units, C classes. `passes.py` runs them forward a
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from itertools import groupby
@@ -59,6 +60,12 @@ class Blocks:
         self.flat = torch.zeros(sum(sizes), device=device, dtype=dtype)
         self.views = [v.view(shape) for v, shape in zip(self.flat.split(sizes), shapes, strict=True)]
 
+    def part(self, members: slice) -> Blocks:
+        """Those members' views, which do not lie end to end: there is no `flat`."""
+        part = copy.copy(self)
+        part.views, part.flat = [v[members] for v in self.views], self.flat[:0]
+        return part
+
     def members(self) -> Tensor:
         """For every element of `flat`, the member it belongs to."""
         places = [torch.arange(len(v), dtype=torch.int32).repeat_interleave(v[0].numel()) for v in self.views]
@@ -87,10 +94,8 @@ class Stack:
         """[K] place of each member's data seed in `data_seeds`."""
         self.seeds = sorted({c.seed for c in configs})
         self.seed_of_K = self.index(lambda c: self.seeds.index(c.seed))
-        self.activation_segments = runs_of([c.activation.name for c in self.configs])
-        self.bn_segments = runs_of([(c.bn.placement, c.bn.eps, c.bn.noise > 0) for c in self.configs])
-        self.batch_blocks = blocks_of([c.data_seed for c in self.configs], self.data_seeds)
-        """(members, data seeds): neighbours whose first layer is one batched product over those seeds' batches."""
+        self.has_bn = any(c.bn.placement != "none" for c in configs)
+        self._find_neighbours()
         self._allocate()
         self._initialise()
 
@@ -105,9 +110,24 @@ class Stack:
         """[K] tensor of one whole number of every member."""
         return torch.tensor([of(c) for c in self.configs], device=self.device)
 
-    @property
-    def has_bn(self) -> bool:
-        return any(c.bn.placement != "none" for c in self.configs)
+    def part(self, members: slice) -> Stack:
+        """Neighbours of this stack as one of their own, in the same memory: passes over it need less of theirs. It is
+        there to be read, not trained."""
+        part = copy.copy(self)
+        part.configs, part.positions = self.configs[members], self.positions[members]
+        part.group_of_K, part.seed_of_K = self.group_of_K[members], self.seed_of_K[members]
+        part._rest_shapes = [(len(part.configs), *shape[1:]) for shape in self._rest_shapes]
+        part.first = self.first[members]
+        part.rest, part.running, part.batch = (blocks.part(members) for blocks in (self.rest, self.running, self.batch))
+        part._find_neighbours()
+        part._name_views()
+        return part
+
+    def _find_neighbours(self) -> None:
+        self.activation_segments = runs_of([c.activation.name for c in self.configs])
+        self.bn_segments = runs_of([(c.bn.placement, c.bn.eps, c.bn.noise > 0) for c in self.configs])
+        self.batch_blocks = blocks_of([c.data_seed for c in self.configs], self.data_seeds)
+        """(members, data seeds): neighbours whose first layer is one batched product over those seeds' batches."""
 
     def _allocate(self) -> None:
         k, h = len(self), self.sizes[1:-1] if self.has_bn else []
@@ -117,10 +137,13 @@ class Stack:
         """Weights of layer 1 [K, H, D]: most of the parameters."""
         self.rest = self.like_rest()
         """All other parameters."""
-        later, self.biases, self.gammas, self.betas = self.parts(self.rest)
-        self.weights = [self.first, *later]
         self.running, self.batch = (Blocks([(k, n) for n in (*h, *h)], self.device, self.dtype) for _ in range(2))
         """Running means then (unbiased) variances of every layer, and those of the last batch in the same places."""
+        self._name_views()
+
+    def _name_views(self) -> None:
+        later, self.biases, self.gammas, self.betas = self.parts(self.rest)
+        self.weights = [self.first, *later]
         self.means, self.variances = halves(self.running)
 
     def like_rest(self) -> Blocks:
@@ -157,7 +180,7 @@ class Stack:
         hidden_K, output_K = self.scalars(lambda c: c.lr.hidden), self.scalars(lambda c: 1.0)
         bias_K = self.scalars(lambda c: float(c.model.bias and not bias_is_removed(c)))
         last_K = self.scalars(lambda c: float(c.model.bias))
-        affine_K = self.scalars(lambda c: float(c.bn.affine))
+        affine_K = self.scalars(lambda c: float(c.bn.affine and c.bn.placement != "none"))
         weights = [hidden_K] * self.depth + [output_K]
         return [*weights, *[bias_K] * self.depth, last_K, *[affine_K] * 2 * len(self.gammas)]
 

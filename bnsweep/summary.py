@@ -65,7 +65,20 @@ def summarise(history: dict[str, list[float]], config: RunConfig) -> dict[str, f
     out["steps_to_tau"] = float(config.total_steps) if reached is None else reached
     out["tau_reached"] = float(reached is not None)
     out["auc"] = time_mean(curve, history["step"])
+    for name in [name for name in history if name.endswith("/spread")]:
+        _, layer, _ = name.split("/")
+        out[f"drift_{layer}"] = drift(history.get(f"layer/{layer}/shift", nothing), history[name])
     return out
+
+
+def drift(shifts: Sequence[float], spreads: Sequence[float]) -> float:
+    """Mean shift between readings of a layer's percentiles over their mean spread: how far, in widths of itself, the
+    distribution of a unit's activation input moves from one reading to the next (Ioffe & Szegedy 2015, section 4.1,
+    as a number). NaN where nothing moved in time or the run diverged."""
+    moved, widths = ([v for v in values if not math.isnan(v)] for values in (shifts, spreads))
+    if not moved or math.isnan(spreads[-1]) or sum(widths) == 0:
+        return math.nan
+    return (sum(moved) / len(moved)) / (sum(widths) / len(widths))
 
 
 def steps_to(curve: Sequence[float], steps: Sequence[float], tau: float) -> float | None:

@@ -60,9 +60,11 @@ class Trainer:
         """Of training steps, whose tensors keep their place for a captured step, and of scores and probes."""
         self.optimizer = Optimizer(self.stack)
         self.batches = place_data(self.stack, dataset)
-        self.diagnostics = Diagnostics(self.stack, self.readings, self.batches)
+        self.diagnostics = Diagnostics(self.stack, self.readings, self.batches, self.optimizer)
         self.settings = self.stack.configs[0].train
         self.total_steps = self.stack.configs[0].total_steps
+        self.probed = set(self.stack.configs[0].probed)
+        self.full = self.stack.configs[0].probes.name == "full"
         k = len(self.stack)
         self.alive_K = torch.ones(k, dtype=torch.bool, device=device)
         self.survived_K = torch.zeros(k, dtype=torch.long, device=device)
@@ -154,9 +156,15 @@ class Trainer:
             right_K += (logits.transpose(1, 2).contiguous().argmax(2) == y_KB).sum(1)
         return loss_K / rows.shape[1], right_K / rows.shape[1]
 
+    def probe(self, step: int) -> tuple[dict[str, Tensor], list[Tensor]]:
+        """What the run's probes read at this step, if anything; histograms at the start and the end."""
+        if step not in self.probed:
+            return {}, []
+        read = self.diagnostics.full if self.full else self.diagnostics.light
+        return read(histograms=step in (0, self.total_steps))
+
     def evaluate(self, step: int) -> Evaluation:
         """Every number of this moment, `step` steps after the start, in one transfer to the host."""
-        histograms = step in (0, self.total_steps)
         values: dict[str, Tensor] = {}
         for name, split in (("train", "train"), ("val", "validation"), ("test", "test")):
             values[f"{name}/loss"], values[f"{name}/accuracy"] = self.score(split)
@@ -164,7 +172,7 @@ class Trainer:
             before_K = self.alive_K.clone()
             self.keep_finite(values["train/loss"])
             self.survived_K -= (before_K & ~self.alive_K).long()  # its last step led there
-        diagnostics, counts = self.diagnostics.light(histograms) if step in self.stack.configs[0].probed else ({}, [])
+        diagnostics, counts = self.probe(step)
         values |= diagnostics
         table_MK = torch.stack([v.double() for v in values.values()])
         table_MK = torch.where(self.alive_K, table_MK, torch.nan)
@@ -202,6 +210,8 @@ def train(
     rows = chain.from_iterable(map(trainer.batches_of, count()))
     for step, rows_GB in enumerate(islice(rows, total), start=1):
         tick()
+        if trainer.full and step in trainer.probed:
+            trainer.diagnostics.remember()
         trainer.step(rows_GB)
         if step in due:
             evaluations.append(trainer.evaluate(step))

@@ -39,8 +39,12 @@ ROOMS = {
     "stack": room(
         "stack", "dropout", "segment", "passes", "optim", "loss", not_="data mlflow hydra omegaconf", only=NUMERIC
     ),
-    "probes": room("probes", not_="stack mlflow hydra omegaconf", only=NUMERIC),
-    "train": room("train", "batches", "diagnostics", "graph", "summary", not_="mlflow hydra omegaconf", only=NUMERIC),
+    "probes": room("probes", "flow", "shift", "landscape", not_="stack mlflow hydra omegaconf", only=NUMERIC),
+    "train": room(
+        *("train", "batches", "diagnostics", "graph", "light", "nearby", "summary"),
+        not_="mlflow hydra omegaconf",
+        only=NUMERIC,
+    ),
     "tracking": room(
         *("tracking", "environment", "frame", "mlflow_backend", "mlflow_client", "mlflow_connect"),
         *("mlflow_encode", "mlflow_sqlite", "mlflow_view"),

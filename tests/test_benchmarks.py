@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from bnsweep.config import LrConfig
-from tests.benchmarks import roofline
+from bnsweep.config import PROBES, LrConfig
+from tests.benchmarks import probes, roofline
 from tests.benchmarks.arm import Arm
 from tests.benchmarks.arm_single import Single, Tuning
 from tests.benchmarks.arms import ARMS, make
@@ -154,3 +154,12 @@ def test_a_smoke_run_writes_table_and_numbers(tmp_path: Path) -> None:
         assert len(row["seconds"]) == 2 and row["ms_per_model_epoch"] > 0 and row["verdict"]["reason"] == ""
     assert rows[4, "ours"]["times_c"] > 0
     assert content["facts"]["load average before"]
+
+
+def test_the_cost_of_probes_is_a_share_of_the_same_training_without_them() -> None:
+    case = probes.cases(epochs=1)[0]
+    dataset = case.load()
+    for name in PROBES:
+        case.seconds[name] += [case.run(name, torch.device("cpu"), dataset), (2.0, 1.0 + PROBES.index(name))]
+    assert case.cost("off", 1) == [0, 0] and case.cost("full", 1)[1] == 2
+    assert [row.split("|")[2:4] for row in case.rows(1)] == [[" off ", " 0 "], [" light ", " 2 "], [" full ", " 2 "]]

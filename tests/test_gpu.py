@@ -7,7 +7,7 @@ import torch
 from test_train import mix
 
 from bnsweep import data, graph
-from bnsweep.config import DataConfig
+from bnsweep.config import DataConfig, ProbesConfig
 from bnsweep.train import Trainer, resolve_device, train
 
 pytestmark = [
@@ -47,6 +47,37 @@ def test_a_captured_step_gives_the_numbers_of_the_ordinary_one(optimizer: str, m
         assert a.histograms == b.histograms
         for name, values in b.history.items():
             assert a.history[name] == pytest.approx(values, rel=1e-10, abs=1e-14, nan_ok=True), name
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
+def test_full_probes_leave_every_bit_of_captured_training_as_it_is(optimizer: str) -> None:
+    """They move the parameters and put them back in the memory that the captured step reads."""
+    finals = []
+    for name in ("off", "full"):
+        configs = mix(optimizer, "float32", subset=310)
+        for config in configs:
+            config.probes = ProbesConfig(name, samples=100, every=1)
+        _, stack = train(configs, data.load(DataConfig()), resolve_device("cuda"))
+        finals.append([t.view(torch.int32) for t in (stack.first, stack.rest.flat, stack.running.flat)])
+    assert all(torch.equal(a, b) for a, b in zip(*finals, strict=True))
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_full_probes_on_cuda_and_cpu_agree(optimizer: str) -> None:
+    """At the start, before rounding has had time to grow."""
+    configs = mix(optimizer, subset=310)
+    for config in configs:
+        config.probes = ProbesConfig("full", samples=100)
+    found = []
+    for device in (torch.device("cpu"), resolve_device("cuda")):
+        trainer = Trainer(configs, data.load(DataConfig()), device)
+        found.append(trainer.diagnostics.full(histograms=True))
+    (on_cpu, cpu_counts), (on_gpu, gpu_counts) = found
+    for name, value in on_cpu.items():
+        torch.testing.assert_close(on_gpu[name].cpu(), value, rtol=1e-7, atol=1e-11, equal_nan=True, msg=name)
+    # An output that lies on the edge between two bins may be rounded into either.
+    for a, b in zip(cpu_counts, gpu_counts, strict=True):
+        assert (a - b.cpu()).abs().sum() <= 4
 
 
 def test_every_step_is_taken_exactly_once() -> None:

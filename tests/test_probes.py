@@ -1,19 +1,19 @@
-"""Diagnostics say of each member what plain autograd and arithmetic say of it alone."""
+"""Statistics of activations by hand, and what a training reads of them with its probes light."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import replace
 
+import plain_diagnostics as plain
 import pytest
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from bnsweep import data, probes
-from bnsweep.config import ActivationConfig, BnConfig, DataConfig, InitConfig, RunConfig
+from bnsweep.config import ActivationConfig, BnConfig, DataConfig, InitConfig, ProbesConfig, RunConfig
 from bnsweep.model import build
-from bnsweep.train import Trainer, train
+from bnsweep.train import train
 
 CPU = torch.device("cpu")
 
@@ -28,92 +28,98 @@ def runs() -> list[RunConfig]:
     configs = [RunConfig(ActivationConfig(a), InitConfig("he"), bn=BnConfig(b)) for a, b in arms]
     for config in configs:
         config.train.dtype = "float64"
+        config.train.epochs = 2
         config.model.dropout = 0.5  # which diagnostics leave out
     return configs
 
 
-def plain_diagnostics(config: RunConfig, digits: data.Dataset) -> dict[str, float]:
-    """With hooks on the ordinary module, in training mode, on the first 1000 training samples."""
-    config = replace(config, model=replace(config.model, dropout=0.0))
-    model, rows = build(config).train(), data.split(digits, config.data, config.seed).train[:1000]
-    inputs: list[Tensor] = []
-    outputs: list[Tensor] = []
-
-    def keep(module: nn.Module, args: tuple[Tensor], output: Tensor) -> None:
-        args[0].retain_grad()
-        inputs.append(args[0])
-        outputs.append(output)
-
-    for i in (1, 2):
-        model.get_submodule(f"activation{i}").register_forward_hook(keep)
-    logits = model(digits.x_ND[rows].double())
-    logits.retain_grad()
-    F.cross_entropy(logits, digits.y_N[rows]).backward()
-    grads = [a.grad for a in (*inputs, logits)]
-    values = {f"layer/{i}/grad_activation": g.norm().item() for i, g in enumerate(grads, 1) if g is not None}
-    for i in (1, 2, 3):
-        grad = model.get_parameter(f"linear{i}.weight").grad
-        assert grad is not None
-        values[f"layer/{i}/grad_weight"] = grad.norm().item()
-    for i, h in enumerate(outputs, 1):
-        values |= {f"layer/{i}/mean": h.mean().item(), f"layer/{i}/std": h.std(correction=0).item()}
-        if config.activation.name == "relu":
-            values[f"layer/{i}/dead"] = (h == 0).all(0).double().mean().item()
-        elif config.activation.name == "sigmoid":
-            values[f"layer/{i}/saturation"] = ((h < 0.05) | (h > 0.95)).double().mean().item()
-        else:
-            values[f"layer/{i}/saturation"] = (h.abs() > 0.95).double().mean().item()
-    return values
-
-
-def test_every_member_reads_what_hooks_on_the_plain_module_read(digits: data.Dataset) -> None:
-    records, _ = train([*runs()], digits, CPU)
+def test_light_probes_are_the_default_and_read_what_the_plain_network_reads(digits: data.Dataset) -> None:
+    """On the first 1000 training samples, as the network is built."""
+    records, _ = train(runs(), digits, CPU)
     for config, record in zip(runs(), records, strict=True):
-        expected = plain_diagnostics(config, digits)
-        measured = {name: values[0] for name, values in record.history.items() if name.startswith("layer/")}
+        rows = data.split(digits, config.data, config.seed).train[:1000]
+        config = replace(config, model=replace(config.model, dropout=0.0))
+        model = build(config)
+        assert isinstance(model, nn.Sequential)
+        expected = plain.light(config, model, digits.x_ND[rows].double(), digits.y_N[rows], config.lr.value)
+        scores = ("train/", "val/", "test/", "lr", "step", "epoch")
+        measured = {name: values[0] for name, values in record.history.items() if not name.startswith(scores)}
         assert measured.keys() == expected.keys(), "what has no meaning for an activation is missing, not 0"
         for name, value in expected.items():
             assert measured[name] == pytest.approx(value, rel=1e-9, abs=1e-12), name
 
 
-def test_probing_changes_nothing_of_the_training(digits: data.Dataset) -> None:
-    left, right = Trainer(runs(), digits, CPU), Trainer(runs(), digits, CPU)
-    for epoch in range(2):
-        left.epoch(epoch)
-        right.diagnostics.light(histograms=True)
-        right.evaluate(epoch)
-        right.epoch(epoch)
-    for a, b in zip(left.stack.parameters + left.stack.means, right.stack.parameters + right.stack.means, strict=True):
-        assert torch.equal(a, b)
-
-
 def test_histograms_count_every_output_once(digits: data.Dataset) -> None:
     (record, *_), _ = train(runs(), digits, CPU)
-    for layer in record.histograms["start"]:
+    for layer in (*record.histograms["start"], *record.histograms["end"]):
         assert sum(layer) == 1000 * 32
-    h = torch.tensor([[[-5.0, -1.0, 0.0, 0.049, 1.99, 7.0]]])
-    counts = probes.histogram_counts(h, -1, 2, 60)[0]
-    assert counts.nonzero().flatten().tolist() == [0, 20, 59]
-    assert counts[[0, 20, 59]].tolist() == [2, 2, 2]
+    h = torch.tensor([[[-5.0, -1.0, 0.0, 0.049, 1.99, 7.0]], [[math.nan, math.inf, -math.inf, 0.5, 0.5, 0.5]]])
+    first, second = probes.histogram_counts(h, -1, 2, 60)
+    assert {i: n for i, n in enumerate(first.tolist()) if n} == {0: 2, 20: 2, 59: 2}
+    assert {i: n for i, n in enumerate(second.tolist()) if n} == {0: 1, 20: 1, 30: 3, 59: 1}
 
 
-def test_small_cases_by_hand() -> None:
+def test_a_probe_batch_larger_than_the_training_set_is_all_of_it(digits: data.Dataset) -> None:
+    config = runs()[1]
+    config.data.subset, config.probes = 150, ProbesConfig("full", samples=5000)
+    (record,), _ = train([config], digits, CPU)
+    assert sum(record.histograms["end"][0]) == 150 * 32
+    assert 0 <= record.history["batch/accuracy"][-1] <= 1
+
+
+def test_means_and_deviations_keep_members_apart() -> None:
     h = torch.tensor([[[0.0, 0.0], [0.0, 1.0]], [[0.01, 0.5], [0.99, 0.5]]])
-    relu = torch.tensor([True, False])
-    dead = probes.dead_units(h, relu)
-    assert dead[0] == 0.5 and math.isnan(dead[1])
-    low, high = torch.tensor([math.nan, 0.05]), torch.tensor([math.nan, 0.95])
-    saturated = probes.saturation(h, low, high)
-    assert math.isnan(saturated[0]) and saturated[1] == 0.5
     mean, std = probes.means_stds(h)
     assert mean.tolist() == pytest.approx([0.25, 0.5])
     assert std.tolist() == pytest.approx(h.flatten(1).std(1, correction=0).tolist())
-    assert probes.norms(torch.tensor([[[3.0, 4.0]]])).tolist() == [5.0]
+
+
+@pytest.mark.parametrize("mean", [0.0, 0.5, 100.0])
+def test_the_deviation_of_a_narrow_distribution_survives_float32(mean: float) -> None:
+    """A sigmoid of small weights: outputs around one half that hardly differ."""
+    h = mean + 1e-4 * torch.randn(2, 30, 1000, generator=torch.Generator().manual_seed(0))
+    expected = h.double().flatten(1).std(1, correction=0).tolist()
+    assert probes.means_stds(h)[1].tolist() == pytest.approx(expected, rel=1e-3)
+
+
+def test_saturation_counts_both_flat_parts_and_not_their_bounds() -> None:
+    h = torch.tensor([[[0.0, 0.05, 0.5, 0.95]], [[0.96, 0.04, 1.0, 0.5]]], dtype=torch.float64)
+    assert probes.saturation(h, *probes.SATURATED["sigmoid"]).tolist() == [0.25, 0.75]
+    h = torch.tensor([[[-0.96, 0.96, 0.0, -0.94]]])
+    assert probes.saturation(h, *probes.SATURATED["tanh"]).tolist() == [0.5]
+
+
+def test_a_unit_is_dead_only_where_it_is_silent_on_every_sample() -> None:
+    h = torch.tensor([[[0.0, 0.0], [0.0, 1e-30]], [[0.0, 0.0], [0.0, 0.0]], [[2.0, 1.0], [0.0, 3.0]]])
+    assert probes.dead_units(h).tolist() == [0.5, 1, 0]
+
+
+def test_nonpositive_counts_inputs_at_zero() -> None:
+    a = torch.tensor([[[0.0, -1.0], [1.0, 2.0]], [[-0.0, 0.0], [-3.0, 1e-30]]])
+    assert probes.nonpositive(a).tolist() == [0.5, 0.75]
+
+
+@pytest.mark.parametrize("shape", [(5, 3, 7), (9, 40, 1000), (2, 300, 1000), (1, 1, 1)])
+def test_pieces_are_the_members_in_order(shape: tuple[int, ...]) -> None:
+    x = torch.rand(shape)
+    assert torch.equal(torch.cat(list(probes.pieces(x))), x)
+    assert all(len(piece) == 1 or piece.numel() <= probes.PIECE for piece in probes.pieces(x))
 
 
 def test_a_sigmoid_of_small_normal_weights_lets_the_gradient_vanish(digits: data.Dataset) -> None:
     deep = RunConfig(ActivationConfig("sigmoid"), InitConfig("normal", std=0.01))
-    deep.model.hidden = [100] * 5
+    deep.model.hidden, deep.train.epochs = [100] * 5, 0
     (record,), _ = train([deep], digits, CPU)
-    first, last = (record.history[f"layer/{i}/grad_activation"][0] for i in (1, 5))
-    assert math.log10(first / last) < -5
+    assert record.history["flow"][0] < -5
+
+
+def test_thirty_such_layers_leave_a_gradient_that_float32_still_measures(digits: data.Dataset) -> None:
+    """Its squares, below 1e-45, would be 0."""
+    read = {}
+    for dtype in ("float32", "float64"):
+        deep = RunConfig(ActivationConfig("sigmoid"), InitConfig("normal", std=0.02))
+        deep.model.hidden, deep.model.depth, deep.train.epochs, deep.train.dtype = [100], 24, 0, dtype
+        (record,), _ = train([deep], digits, CPU)
+        read[dtype] = record.history["flow"][0], record.history["growth"][0]
+    assert read["float64"][0] < -25
+    assert read["float32"] == pytest.approx(read["float64"], rel=1e-3)
