@@ -23,23 +23,12 @@ from bnsweep.checks import ConfigError
 from bnsweep.config import PROBES, RunConfig
 from bnsweep.experiments.runs import Run
 from bnsweep.experiments.sets import SETS
-from bnsweep.records import DIVERGED
+from bnsweep.records import DIVERGED, FULL, FULL_LAYER, LIGHT, LIGHT_LAYER
 from bnsweep.summary import SCORES
 
 Curve = list[float]
 
 ALWAYS = ("step", "epoch", "lr", *(score.replace("_", "/") for score in SCORES))
-LIGHT = ("flow", "growth")
-LIGHT_LAYER = (
-    *("grad_activation", "grad_weight", "update_ratio", "mean", "std", "saturation", "dead", "nonpositive"),
-    "effective_lr",
-)
-LANDSCAPE = ("loss_range", "gradient_change", "beta")
-FULL = ("bn_gap", "mates", "batch/loss", "batch/accuracy", *(f"landscape/{name}" for name in LANDSCAPE))
-FULL_LAYER = (
-    *("unit_q15", "unit_q50", "unit_q85", "spread", "shift", "ics", "ics_ratio", "ics_cosine", "angular_update"),
-    *("weight_cosine", "grad_bias", "dropout_ratio", "running_variance"),
-)
 SUMMARY = (
     *(f"{which}_{score}" for which in ("final", "best") for score in SCORES),
     *("best_step", "gap_accuracy", "gap_loss", "steps_to_tau", "tau_reached", "auc"),
@@ -132,7 +121,9 @@ def metrics(hidden: int) -> dict[str, int]:
     count from 1, the output layer last."""
     levels = [[*ALWAYS], [*LIGHT], [*FULL, *(f"drift_{l}" for l in range(1, hidden + 1))]]
     for level, names in ((1, LIGHT_LAYER), (2, FULL_LAYER)):
-        levels[level] += [f"layer/{l}/{name}" for l in range(1, hidden + 2) for name in names]
+        levels[level] += [f"layer/{l}/{name}" for l in range(1, hidden + 1) for name in names]
+    levels[1] += [f"layer/{hidden + 1}/{name}" for name in LIGHT_LAYER[:3]]
+    levels[2] += [f"layer/{hidden + 1}/{name}" for name in FULL_LAYER if name.startswith(("ics", "dropout"))]
     return {name: level for level, names in enumerate(levels) for name in names}
 
 
