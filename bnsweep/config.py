@@ -215,7 +215,7 @@ class RunConfig:
         apart = SPARSE * min(probes.samples, self.data.train_size) / self.train.batch_size
         found = [0]
         for step in steps:
-            if step - found[-1] >= apart:
+            if min(step - found[-1], steps[-1] - step) >= apart:
                 found.append(step)
         return sorted({*found, steps[-1]})
 

@@ -99,7 +99,8 @@ class BiasedBatchNorm1d(nn.BatchNorm1d):
         if self.training:
             assert self.running_var is not None and self.momentum is not None
             with torch.no_grad():
-                self.running_var.sub_(self.momentum * x.var(0) / len(x))
+                # Not in place: autograd holds on to the buffer that the forward pass saw.
+                self.running_var = self.running_var - self.momentum * x.var(0) / len(x)
         return y
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import count
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +12,7 @@ from torch import Tensor, nn
 
 from bnsweep import data
 from bnsweep.config import RunConfig
-from bnsweep.dropout import dropout_uniforms
+from bnsweep.dropout import bn_noise, dropout_uniforms
 from bnsweep.model import build
 
 
@@ -30,19 +32,50 @@ class BundleDropout(nn.Module):
 
     def forward(self, h_BH: Tensor) -> Tensor:
         if not self.training:
-            return h_BH
+            return h_BH if self.config.model.dropout_scaling == "train" else h_BH * (1 - self.config.model.dropout)
         p, (batch, units) = self.config.model.dropout, h_BH.shape
         keep = dropout_uniforms(torch.tensor([self.config.seed]), self.step, self.layer, units, batch)[0].T >= p
         self.step += 1
-        return h_BH * keep / (1 - p)
+        return h_BH * keep / ((1 - p) if self.config.model.dropout_scaling == "train" else 1)
+
+
+class NoisyBatchNorm(nn.Module):
+    """BN with the noise of the run's seed bundle behind it in training."""
+
+    def __init__(self, norm: nn.Module, config: RunConfig, layer: int) -> None:
+        super().__init__()
+        self.norm, self.config, self.layer, self.step = norm, config, layer, 0
+
+    def forward(self, x_BH: Tensor) -> Tensor:
+        y = self.norm(x_BH)
+        if not self.training:
+            return y
+        seed, amplitude = torch.tensor([self.config.seed]), torch.tensor([self.config.bn.noise])
+        scale, shift = bn_noise(seed, self.step, self.layer, y.shape[1], y.shape[0], amplitude)
+        self.step += 1
+        return y * scale[0].T.to(y.dtype) + shift[0].T.to(y.dtype)
 
 
 def make_optimizer(config: RunConfig, model: nn.Module) -> torch.optim.Optimizer:
-    o = config.optimizer
+    o, last = config.optimizer, f"linear{len(config.sizes) - 1}.weight"
+    hidden = [p for n, p in model.named_parameters() if n.startswith("linear") and n.endswith("weight") and n != last]
+    others = [p for p in model.parameters() if not any(p is h for h in hidden)]
+    groups = [{"params": others}, {"params": hidden, "lr": config.lr.value * config.lr.hidden}]
     if o.name == "adam":
-        return torch.optim.Adam(model.parameters(), lr=config.lr.value, weight_decay=o.weight_decay)
+        return torch.optim.Adam(groups, lr=config.lr.value, weight_decay=o.weight_decay)
     momentum = o.momentum if o.name == "momentum" else 0.0
-    return torch.optim.SGD(model.parameters(), lr=config.lr.value, momentum=momentum, weight_decay=o.weight_decay)
+    return torch.optim.SGD(groups, lr=config.lr.value, momentum=momentum, weight_decay=o.weight_decay)
+
+
+def rows_of(config: RunConfig, train: Tensor) -> Iterator[Tensor]:
+    """The training rows of every step."""
+    n, size = len(train), config.train.batch_size
+    for epoch in count():
+        if config.train.replacement:
+            order = data.batch_draws(config.data_seed, epoch, n, size * config.steps_per_epoch)
+        else:
+            order = data.batch_order(config.data_seed, epoch, n)
+        yield from train[order].split(size)
 
 
 def score(model: nn.Module, x: Tensor, y: Tensor) -> tuple[float, float]:
@@ -54,25 +87,30 @@ def score(model: nn.Module, x: Tensor, y: Tensor) -> tuple[float, float]:
 
 def train_plain(config: RunConfig, dataset: data.Dataset) -> PlainRun:
     model = build(config)
-    for i in range(1, len(config.model.hidden) + 1):
+    for i in range(1, len(config.model.units) + 1):
+        if config.bn.placement != "none" and config.bn.noise > 0:
+            setattr(model, f"bn{i}", NoisyBatchNorm(model.get_submodule(f"bn{i}"), config, i - 1))
         if config.model.dropout > 0:
             setattr(model, f"dropout{i}", BundleDropout(config, i - 1))
     optimizer = make_optimizer(config, model)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda t: config.lr.scale(t, config.total_steps))
     x, y = dataset.x_ND.to(getattr(torch, config.train.dtype)), dataset.y_N
+    if config.data.binary:
+        x = (x > 0.5).to(x.dtype)
     split = data.split(dataset, config.data, config.data_seed)
-    run = PlainRun(model)
-    for epoch in range(config.train.epochs + 1):
-        if epoch:
-            order = split.train[data.batch_order(config.data_seed, epoch - 1, len(split.train))]
-            for rows in order.split(config.train.batch_size):
-                model.train()
-                loss = F.cross_entropy(model(x[rows]), y[rows])
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                scheduler.step()
-                run.step_losses.append(loss.item())
+    run, batches = PlainRun(model), rows_of(config, split.train)
+    for step in range(config.total_steps + 1):
+        if step:
+            rows = next(batches)
+            model.train()
+            loss = F.cross_entropy(model(x[rows]), y[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            scheduler.step()
+            run.step_losses.append(loss.item())
+        if step not in config.evaluations:
+            continue
         for name, rows in (("train", split.train), ("val", split.validation), ("test", split.test)):
             for kind, value in zip(("loss", "accuracy"), score(model, x[rows], y[rows]), strict=True):
                 run.history.setdefault(f"{name}/{kind}", []).append(value)
