@@ -1,0 +1,37 @@
+"""The figures of experiments: drawings of their runs, saved beside the table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from bnsweep.experiments.figures.arms import drawable
+from bnsweep.experiments.figures.catalogue import ANY, FIGURES
+from bnsweep.experiments.figures.page import styled
+from bnsweep.experiments.runs import Run
+
+__all__ = ["draw", "figures", "styled"]
+
+
+def figures(name: str, runs: Sequence[Run]) -> dict[str, tuple[Figure, str]]:
+    """File stem -> figure and caption; nothing for runs without readings. Called inside `styled`."""
+    known = drawable(runs)
+    drawings = FIGURES.get(name, ANY) if known else ()
+    return {f"{name}-{d.name}".rstrip("-"): (d.draw(known), d.caption) for d in drawings}
+
+
+def draw(name: str, runs: Sequence[Run], folder: Path) -> dict[Path, str]:
+    """Draws experiment `name` into `folder`: the SVG files written -> captions."""
+    written = {}
+    with styled():
+        for stem, (figure, caption) in figures(name, runs).items():
+            folder.mkdir(parents=True, exist_ok=True)
+            path = folder / f"{stem}.svg"
+            figure.patch.set_alpha(1)
+            with matplotlib.rc_context({"svg.hashsalt": stem}):
+                figure.savefig(path, metadata={"Date": None})
+            written[path] = caption
+    return written

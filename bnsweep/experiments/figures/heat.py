@@ -1,0 +1,75 @@
+"""A map of settings in which a network trains at all: depth x batch size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import FuncFormatter
+
+from bnsweep.experiments.figures.arms import chance
+from bnsweep.experiments.figures.dots import score
+from bnsweep.experiments.figures.page import Page
+from bnsweep.experiments.judge import median_of
+from bnsweep.experiments.runs import Run
+
+REACH = 16
+"""Trainable depth in units of 1 / ln(rate): where the gradient has grown by e^16 (Yang et al. 2019, section 5)."""
+
+
+def depth(run: Run) -> int:
+    return len(run.config.model.units)
+
+
+def rate(runs: Sequence[Run]) -> float:
+    """Factor on the squared gradient norm a layer, measured at the start; NaN where nothing was."""
+    starts = [next(iter(run.record.history.get("growth", [])), math.nan) for run in runs]
+    known = [value for value in starts if math.isfinite(value)]
+    return median_of(known) if known else math.nan
+
+
+def trainable(runs: Sequence[Run]) -> Figure:
+    """Final training accuracy, median over seeds, with the depth that gradient growth allows."""
+    depths, batches = sorted(set(map(depth, runs))), sorted({run.config.train.batch_size for run in runs})
+    cells: dict[tuple[int, int], list[float]] = {}
+    for run in runs:
+        if not math.isnan(value := score(run, "train_accuracy")):
+            cells.setdefault((depth(run), run.config.train.batch_size), []).append(value)
+    value_DB = np.array([[median_of(cells[d, b]) if (d, b) in cells else math.nan for b in batches] for d in depths])
+    title = "Final training accuracy by depth and batch size"
+    figure, [[ax]] = Page(title, high=0.32 * len(depths) + 0.4, right=1.2).lay_out(1, 1)
+    norm = Normalize(chance(runs[0]), 1)
+    ax.imshow(value_DB, cmap="cividis", norm=norm, aspect="auto", origin="lower", interpolation="none")
+    ax.grid(visible=False)
+    for i, row in enumerate(value_DB):
+        for j, value in enumerate(row):
+            ink = "#ffffff" if norm(value) < 0.5 else "#000000"
+            ax.text(
+                j, i, "" if math.isnan(value) else f"{100 * value:.0f}", ha="center", va="center", color=ink, size=8
+            )
+    boundary(ax, runs, depths, batches)
+    ax.set_xticks(range(len(batches)), map(str, batches))
+    ax.set_yticks(range(len(depths)), map(str, depths))
+    ax.set(xlabel="batch size", ylabel="hidden layers")
+    bar = figure.colorbar(ScalarMappable(norm, matplotlib.colormaps["cividis"]), ax=ax, pad=0.03, fraction=0.06)
+    bar.outline.set_visible(False)
+    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:.0f} %"))
+    return figure
+
+
+def boundary(ax: matplotlib.axes.Axes, runs: Sequence[Run], depths: Sequence[int], batches: Sequence[int]) -> None:
+    """The depth 16 / ln(rate) of every batch size, between the rows it lies between."""
+    rates = [rate([run for run in runs if run.config.train.batch_size == b]) for b in batches]
+    limits = [REACH / math.log(r) if r > 1 else math.nan for r in rates]
+    at = [
+        float(np.interp(limit, depths, range(len(depths)))) if not math.isnan(limit) else math.nan for limit in limits
+    ]
+    if any(map(math.isfinite, at)):
+        outline = [withStroke(linewidth=3.5, foreground="#ffffff")]
+        ax.plot(range(len(batches)), at, color="#d55e00", marker="o", ms=4, lw=1.8, path_effects=outline)
