@@ -189,6 +189,11 @@ class RunConfig:
         return self.seed if self.data.seed is None else self.data.seed
 
     @property
+    def rate(self) -> float:
+        """Peak learning rate of a step."""
+        return self.lr.value * (self.train.batch_size if self.lr.per_sample else 1)
+
+    @property
     def steps_per_epoch(self) -> int:
         return math.ceil(self.data.train_size / self.train.batch_size)
 

@@ -60,6 +60,8 @@ class LrConfig:
     """constant; cosine (to 0 over the training); warmup (linear over the first part, then constant)."""
     warmup: float = 0.1
     """Share of all steps spent warming up (schedule=warmup)."""
+    per_sample: bool = False
+    """Whether `value` is the rate for each sample of a batch: the rate is then `value` times train.batch_size."""
     hidden: float = 1.0
     """Factor on the rate of the hidden layers' weights; biases, BN and the output layer keep `value`."""
 

@@ -25,7 +25,7 @@ class Optimizer:
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
         self.family = stack.configs[0].optimizer.name
-        self._lr_K = stack.scalars(lambda c: c.lr.value)
+        self._lr_K = stack.scalars(lambda c: c.rate)
         schedules = sorted({(c.lr.schedule, c.lr.warmup) for c in stack.configs})
         self._schedule_of_K = stack.index(lambda c: schedules.index((c.lr.schedule, c.lr.warmup)))
         self._scale_TU = self._scales(schedules)

@@ -60,11 +60,11 @@ def make_optimizer(config: RunConfig, model: nn.Module) -> torch.optim.Optimizer
     o, last = config.optimizer, f"linear{len(config.sizes) - 1}.weight"
     hidden = [p for n, p in model.named_parameters() if n.startswith("linear") and n.endswith("weight") and n != last]
     others = [p for p in model.parameters() if not any(p is h for h in hidden)]
-    groups = [{"params": others}, {"params": hidden, "lr": config.lr.value * config.lr.hidden}]
+    groups = [{"params": others}, {"params": hidden, "lr": config.rate * config.lr.hidden}]
     if o.name == "adam":
-        return torch.optim.Adam(groups, lr=config.lr.value, weight_decay=o.weight_decay)
+        return torch.optim.Adam(groups, lr=config.rate, weight_decay=o.weight_decay)
     momentum = o.momentum if o.name == "momentum" else 0.0
-    return torch.optim.SGD(groups, lr=config.lr.value, momentum=momentum, weight_decay=o.weight_decay)
+    return torch.optim.SGD(groups, lr=config.rate, momentum=momentum, weight_decay=o.weight_decay)
 
 
 def rows_of(config: RunConfig, train: Tensor) -> Iterator[Tensor]:

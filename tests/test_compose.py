@@ -146,6 +146,16 @@ def test_unannounced_choices_are_composed_once_a_combination(sweep: tuple[Counti
     assert loader.composed - before == 3
 
 
+def test_a_mapping_given_to_a_group_is_set_without_composing_anew(sweep: tuple[CountingLoader, DictConfig]) -> None:
+    loader, master = sweep
+    jobs = [[f"bn={{placement:{bn},eps:{eps}}}", "seed=3"] for bn in ("none", "after") for eps in (1, 2)]
+    composer = Composer(loader, master, jobs)
+    before = loader.composed
+    quick = [outcome(composer.compose, job) for job in jobs]
+    assert loader.composed - before == 1
+    assert quick == [outcome(loader.load_sweep_config, master, job) for job in jobs]
+
+
 THREE = {"config.yaml": "defaults: [a: one, b: one, c: one, _self_]"}
 
 

@@ -12,7 +12,7 @@ from bnsweep.__main__ import parse
 from bnsweep.checks import ConfigError
 from bnsweep.config import ACTIVATIONS, INITS, PLACEMENTS, BnConfig, InitConfig, LrConfig, RunConfig
 from bnsweep.datasets import DATASETS
-from bnsweep.identity import identity, numbers, stack_key
+from bnsweep.identity import NAME_FIELDS, identity, numbers, stack_key
 from bnsweep.model import ACTIVATIONS as FUNCTIONS
 from bnsweep.schema import from_tree, known_keys, register_schema
 
@@ -32,12 +32,19 @@ def test_every_file_of_conf_composes(path: Path) -> None:
     assert isinstance(composed(f"{plus}{path.parent.name}={path.stem}"), RunConfig)
 
 
+def files(group: str) -> list[Path]:
+    return list((CONF / group).glob("*.yaml"))
+
+
 @pytest.mark.parametrize(
     ("group", "names"),
     [("activation", ACTIVATIONS), ("activation", FUNCTIONS), ("init", INITS), ("bn", PLACEMENTS), ("data", DATASETS)],
 )
 def test_a_group_offers_what_the_code_knows(group: str, names: tuple[str, ...]) -> None:
-    assert {p.stem for p in (CONF / group).glob("*.yaml")} == set(names)
+    assert {composed(f"{group}={p.stem}").__dict__[group].__dict__[NAME_FIELDS[group]] for p in files(group)} == set(
+        names
+    )
+    assert {p.stem for p in files(group)} >= set(names)
 
 
 def test_the_lecture_experiment_is_the_notes_network() -> None:
@@ -71,6 +78,7 @@ OTHER = {
     "lr.schedule": "cosine",
     "lr.warmup": 0.5,
     "lr.hidden": 0.5,
+    "lr.per_sample": True,
     "bn.placement": "after",
     "bn.momentum": 0.5,
     "bn.eps": 1e-3,

@@ -187,7 +187,7 @@ def test_a_selector_names_factors() -> None:
     ("selector", "says"),
     [
         ({"bn": "after"}, "bn=after: matches no run (there are before, none)"),
-        ({"bn.placment": "none"}, "bn.placment: no run has this factor (did you mean bn.momentum"),
+        ({"bn.epss": 1}, "bn.epss: no run has this factor (did you mean bn.eps"),
         ({"bn": "none", "bn.eps": 1e-5}, "bn none, bn.eps 1e-05: no run has all of these"),
         ({"seed": 0}, "seed: must be left out: an expectation is judged on all seeds"),
     ],
@@ -214,7 +214,9 @@ def test_a_selector_that_matches_nothing_is_refused(selector: dict[str, Any], sa
         ({"quantity": "largest(train/loss)@end"}, "is one number of a run: it takes no reading"),
         ({"quantity": "growth(2,2)@end"}, "must name two layers, from 1 to 3, in order"),
         ({"quantity": "growth(2,4)@end"}, "must name two layers, from 1 to 3, in order"),
-        ({"quantity": "flow@999999"}, "must be read within the 360 steps of the runs"),
+        ({"quantity": "train/loss@999999"}, "must be read after one of the steps 0, 18, 36, 54, ..., 324, 342, 360"),
+        ({"quantity": "layer/1/mean@18"}, "must be read after one of the steps 0, "),
+        ({"quantity": "largest(layer/*/ics)"}, "is measured under probes=full (in the experiment's file)"),
         ({"quantity": "final_train_accuracy@end"}, "is one number of a run: it takes no reading"),
         ({"quantity": "lr@end", "runs": "bn"}, "runs=bn: must be a mapping of factors to values"),
         ({"quantity": "lr@end", "runs": {"bn": "none"}}, "matches several runs a seed; they differ in init.std"),
@@ -293,12 +295,13 @@ def test_the_trainable_depth_is_the_largest_that_learns_more_than_twice_chance()
     assert SETS["trainable_depth"](runs).values == {0: 2}
 
 
-def test_every_metric_that_a_run_records_has_a_name_here() -> None:
+@pytest.mark.parametrize("probes", ["off", "light", "full"])
+def test_every_metric_that_a_run_records_can_be_expected(probes: str) -> None:
     from bnsweep import data
     from bnsweep.train import resolve_device, train
 
-    one = config()
-    one.train.epochs = 1
+    one = config(bn="before")
+    one.train.epochs, one.model.dropout, one.probes.name = 2, 0.1, probes
     (record,), _ = train([one], data.load(one.data), resolve_device("cpu"))
     for name in record.history:
         check_known(parse_quantity(f"{name}@end"), one)

@@ -13,6 +13,8 @@ from hydra.test_utils.launcher_common_tests import BatchedSweeperTestSuite, Inte
 from hydra.test_utils.test_utils import SweepTaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from hydra_plugins.bnsweep.sweeper import sweep_jobs
+
 ROOT = Path(__file__).parent.parent
 APP = Path(__file__).parent / "apps" / "launcher_app" / "app.py"
 
@@ -193,3 +195,21 @@ print(*[name for name in ("torch", "mlflow", "pandas", "bnsweep") if name in sys
     )
     assert run.stdout.splitlines() == ["StackedLauncher StackedSweeper", ""]
     assert run.stderr == ""
+
+
+@pytest.mark.parametrize("typed", ["seed=7,8", "++seed=7,8"])
+def test_what_is_typed_wins_over_the_sweep_of_the_config(typed: str, tmp_path: Path) -> None:
+    (tmp_path / "extra/grid").mkdir(parents=True)
+    params = "{seed: 'range(0,3)', bn: 'none,before', note: of the config}"
+    (tmp_path / "extra/grid/own.yaml").write_text(f"# @package _global_\nhydra: {{sweeper: {{params: {params}}}}}\n")
+    run = run_app(tmp_path, "--config-dir", str(tmp_path / "extra"), "-m", OUT, "+grid=own", typed, "lr=small")
+    assert run.returncode == 0, run.stderr
+    configs = [OmegaConf.load(path) for path in sorted((tmp_path / "out").glob("*/.hydra/config.yaml"))]
+    assert sorted((c.seed, c.bn.placement) for c in configs) == [(7, "before"), (7, "none"), (8, "before"), (8, "none")]
+    assert {c.note for c in configs} == {"of the config"}
+
+
+def test_changes_to_the_sweep_of_the_config_yield_to_what_is_typed() -> None:
+    master = OmegaConf.create({"hydra": {"sweeper": {"params": {"seed": "range(0,3)", "bn": "none,after"}}}})
+    jobs = sweep_jobs(master, ["lr.value=2"], ["seed=5", "lr.value=1", "bn.eps=0.5"])
+    assert jobs == [["seed=5", f"bn={bn}", "bn.eps=0.5", "lr.value=2"] for bn in ("none", "after")]

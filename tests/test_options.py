@@ -25,6 +25,7 @@ ARMS = [
 OPTIONS: dict[str, dict[str, object]] = {
     "init.gain": {"init.gain": 1.7},
     "lr.hidden": {"lr.hidden": 0.3},
+    "lr.per_sample": {"lr.value": 0.001, "lr.per_sample": True},
     "bn.eps": {"bn.eps": 0.0},
     "bn.initial_variance": {"bn.initial_variance": 0.0},
     "bn.unbiased": {"bn.unbiased": False},

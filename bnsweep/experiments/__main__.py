@@ -82,6 +82,7 @@ def run(request: Request) -> Table:
             print(f"{place} of {len(experiments)}: {label}, {len(experiment.configs)} runs", flush=True)
             table.results.append(conduct(experiment, laboratory, out))
             write(table.results, out)
+            print(f"{experiment.name}: {Table(table.results[-1:]).conclusion()}", flush=True)
     return table
 
 
@@ -116,8 +117,9 @@ def conduct(experiment: Experiment, laboratory: Laboratory, out: Path) -> Result
 
 
 def not_run(experiment: Experiment, why: str) -> Result:
-    rows = [unanswered(e, experiment.name, experiment.form, why) for e in experiment.expectations]
-    result = Result(experiment.name, experiment.purpose, experiment.source, experiment.form, rows)
+    e = experiment
+    rows = [unanswered(expectation, e.name, e.form, why) for expectation in e.expectations]
+    result = Result(e.name, e.purpose, e.source, e.notes, e.form, rows)
     result.environment = environment().plain()
     result.command = f"python -m bnsweep.experiments {shlex.join(sys.argv[1:])}".strip()
     return result

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from bnsweep.__main__ import conf_folder, parse
 from bnsweep.checks import ConfigError
 from bnsweep.config import RunConfig
 from bnsweep.experiments.expect import Expectation, read_expectations
+from bnsweep.identity import numbers
 from bnsweep.schema import register_schema
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ class Experiment:
     name: str
     purpose: str
     source: str
-    heavy: bool
+    notes: str
     quick: bool
     """Whether this is its quick form."""
     overrides: list[str]
@@ -118,16 +119,29 @@ class Library:
         except ConfigError as error:
             raise ConfigError(f"{name}: {error}") from None
         expectations = read_expectations(name, node["expect"], configs, quick)
-        facts = node["purpose"], node["source"], node["heavy"]
+        facts = node["purpose"], node["source"], node["notes"]
         return Experiment(name, *facts, quick, self.overrides, configs, expectations)
 
     def _compose(self, master: DictConfig, name: str, quick: Sequence[str]) -> list[RunConfig]:
+        """The jobs that differ in the seed alone are composed once, unless a setting refers to the seed."""
         from hydra_plugins.bnsweep.compose import Composer
-        from hydra_plugins.bnsweep.sweeper import sweep_jobs
+        from hydra_plugins.bnsweep.sweeper import REPLICATE, sweep_jobs
 
         jobs = sweep_jobs(master, [f"+experiment={name}", *self.overrides], quick)
         composer = Composer(self._loader, master, jobs)
-        return [parse(composer.compose(job)) for job in jobs]
+        cells: dict[tuple[str, ...], list[int]] = {}
+        for place, job in enumerate(jobs):
+            cells.setdefault(tuple(text for text in job if not text.startswith(REPLICATE)), []).append(place)
+        configs: dict[int, RunConfig] = {}
+        for places in cells.values():
+            first, last = places[0], places[-1]
+            configs |= {place: parse(composer.compose(jobs[place])) for place in {first, last}}
+            alike = numbers(replace(configs[first], seed=configs[last].seed)) == numbers(configs[last])
+            for place in places[1:-1]:
+                (seed,) = (int(text.removeprefix(REPLICATE)) for text in jobs[place] if text.startswith(REPLICATE))
+                copied = replace(configs[first], seed=seed)
+                configs[place] = copied if alike else parse(composer.compose(jobs[place]))
+        return [configs[place] for place in range(len(jobs))]
 
 
 def on_gpu(master: DictConfig) -> bool:

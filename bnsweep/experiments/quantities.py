@@ -17,7 +17,7 @@ from functools import cache
 import numpy as np
 
 from bnsweep.checks import ConfigError
-from bnsweep.config import RunConfig
+from bnsweep.config import PROBES, RunConfig
 from bnsweep.experiments.runs import Run
 from bnsweep.experiments.sets import SETS
 from bnsweep.records import DIVERGED
@@ -32,10 +32,10 @@ LIGHT_LAYER = (
     "effective_lr",
 )
 LANDSCAPE = ("loss_range", "gradient_change", "beta")
-FULL = ("bn_gap", "batch/loss", "batch/accuracy", *(f"landscape/{name}" for name in LANDSCAPE))
+FULL = ("bn_gap", "mates", "batch/loss", "batch/accuracy", *(f"landscape/{name}" for name in LANDSCAPE))
 FULL_LAYER = (
     *("unit_q15", "unit_q50", "unit_q85", "spread", "shift", "ics", "ics_ratio", "ics_cosine", "angular_update"),
-    *("weight_cosine", "grad_bias", "dropout_ratio"),
+    *("weight_cosine", "grad_bias", "dropout_ratio", "running_variance"),
 )
 SUMMARY = (
     *(f"{which}_{score}" for which in ("final", "best") for score in SCORES),
@@ -88,33 +88,49 @@ def is_summary(name: str) -> bool:
 
 def check_known(quantity: Quantity, config: RunConfig) -> None:
     """Refuses what a run of this config does not measure. Raises ConfigError."""
-    hidden, reading = len(config.model.hidden), quantity.reading
-    if reading.isdigit() and int(reading) > config.total_steps:
-        raise ConfigError(f"quantity={quantity.text}: must be read within the {config.total_steps} steps of the runs")
-    if quantity.name == "growth" and quantity.arguments:
-        first, last = (int(a) if a.isdigit() else 0 for a in quantity.arguments)
-        if not 1 <= first < last <= hidden + 1:
-            raise ConfigError(f"quantity={quantity.text}: must name two layers, from 1 to {hidden + 1}, in order")
-        return
-    if quantity.of_sets or (is_summary(quantity.name) and not quantity.name.startswith("drift_")):
-        return
-    if quantity.name.startswith("drift_"):
-        names = [quantity.name]
-    else:
-        stars = quantity.name == "largest"
-        names = [name.replace("*", "1") if stars else name for name in quantity.arguments] or [quantity.name]
-    known = known_metrics(hidden)
+    names = needed(quantity, len(config.model.units))
+    known = metrics(len(config.model.units))
     for name in names:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=3) or [*ALWAYS, *SUMMARY]
             raise ConfigError(f"quantity={quantity.text}: {name}: no such metric (did you mean {', '.join(near)}?)")
+    level = max((known[name] for name in names), default=0)
+    if level > PROBES.index(config.probes.name):
+        raise ConfigError(
+            f"quantity={quantity.text}: is measured under probes={PROBES[level]} (in the experiment's file)"
+        )
+    steps = config.probed if level else config.evaluations
+    if quantity.reading.isdigit() and int(quantity.reading) not in steps:
+        some = ", ".join(map(str, steps if len(steps) < 9 else [*steps[:4], "...", *steps[-3:]]))
+        raise ConfigError(f"quantity={quantity.text}: must be read after one of the steps {some}")
+
+
+def needed(quantity: Quantity, hidden: int) -> list[str]:
+    """The metrics that a quantity is made of, in a network of so many hidden layers."""
+    if quantity.name == "growth" and quantity.arguments:
+        first, last = (int(a) if a.isdigit() else 0 for a in quantity.arguments)
+        if not 1 <= first < last <= hidden + 1:
+            raise ConfigError(f"quantity={quantity.text}: must name two layers, from 1 to {hidden + 1}, in order")
+        return [f"layer/{l}/grad_activation" for l in range(first, last + 1)]
+    if quantity.name == "largest":
+        return [
+            name
+            for l in range(1, hidden + 1)
+            for name in dict.fromkeys(a.replace("*", str(l)) for a in quantity.arguments)
+        ]
+    if quantity.of_sets or quantity.name in SUMMARY:
+        return []
+    return list(quantity.arguments) or [quantity.name]
 
 
 @cache
-def known_metrics(hidden: int) -> frozenset[str]:
-    """What a network of so many hidden layers can have measured; layer numbers from 1, the output layer last."""
-    layers = {f"layer/{l}/{name}" for l in range(1, hidden + 2) for name in (*LIGHT_LAYER, *FULL_LAYER)}
-    return frozenset({*ALWAYS, *LIGHT, *FULL, *layers, *(f"drift_{l}" for l in range(1, hidden + 1))})
+def metrics(hidden: int) -> dict[str, int]:
+    """What a network of so many hidden layers can have measured -> the place in PROBES of what measures it. Layers
+    count from 1, the output layer last."""
+    levels = [[*ALWAYS], [*LIGHT], [*FULL, *(f"drift_{l}" for l in range(1, hidden + 1))]]
+    for level, names in ((1, LIGHT_LAYER), (2, FULL_LAYER)):
+        levels[level] += [f"layer/{l}/{name}" for l in range(1, hidden + 2) for name in names]
+    return {name: level for level, names in enumerate(levels) for name in names}
 
 
 def measure(quantity: Quantity, run: Run) -> float:
@@ -190,7 +206,7 @@ CURVES: dict[str, Callable[..., Curve]] = {
 
 def largest(run: Run, name: str) -> float:
     """Largest absolute value over all readings; with `*` for the layer, over all hidden layers too."""
-    layers = range(1, len(run.config.model.hidden) + 1)
+    layers = range(1, len(run.config.model.units) + 1)
     names = [name.replace("*", str(l)) for l in layers] if "*" in name else [name]
     return max((abs(value) for each in names for value in read(run, each)), default=math.nan)
 

@@ -92,7 +92,7 @@ class Training:
         self.waiting = deque[Sequence[int]](plan.stacks)
         self.records: dict[str, RunRecord] = {}
         self._reasons: set[str] = set()
-        self.progress = Progress({stack[0]: (len(stack), plan.configs[stack[0]].train.epochs) for stack in plan.stacks})
+        self.progress = Progress({stack[0]: (len(stack), plan.configs[stack[0]].total_steps) for stack in plan.stacks})
 
     def run(self) -> dict[str, RunRecord]:
         """By identity."""
@@ -105,7 +105,7 @@ class Training:
                     running[self.workers.submit(jobs[0], [self.plan.configs[job] for job in jobs])] = jobs
                 done = wait(running, timeout=0.2, return_when=FIRST_COMPLETED).done
                 for news in self.workers.news():
-                    self.progress.advance(news.stack, news.epoch, news.diverged)
+                    self.progress.advance(news.stack, news.step, news.diverged)
                 for future in done:
                     self._conclude(running.pop(future), future)
         return self.records

@@ -10,7 +10,7 @@ from typing import Any
 
 from bnsweep.checks import ConfigError
 from bnsweep.config import RunConfig
-from bnsweep.identity import numbers
+from bnsweep.identity import numbers, sizes_text
 from bnsweep.records import RunRecord
 
 SEEDS = ("seed", "data.seed")
@@ -34,7 +34,7 @@ def matches(factors: Mapping[str, Any], selector: Mapping[str, Any]) -> bool:
 def equal(factor: Any, wanted: Any) -> bool:
     """Whether a factor has the value wanted; null wants one that is not set or has no effect."""
     if isinstance(wanted, (list, tuple)):
-        wanted = "-".join(map(str, wanted))
+        wanted = sizes_text(wanted)
     if isinstance(factor, bool) or isinstance(wanted, bool):
         return factor is wanted
     if isinstance(factor, (int, float)) and isinstance(wanted, (int, float)):

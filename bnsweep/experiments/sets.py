@@ -53,9 +53,9 @@ def trainable_depth(runs: Sequence[Run]) -> Reading:
     """Each seed's largest number of hidden layers whose final training accuracy is above twice chance level."""
     values: dict[Seed, float] = {}
     for seed, some in by_seed(runs).items():
-        depths = [len(run.config.sizes) - 2 for run in some if learned(run)]
+        depths = [len(run.config.model.units) for run in some if learned(run)]
         values[seed] = float(max(depths)) if depths else math.nan
-    return Reading(values, edge_remark(values, [len(run.config.sizes) - 2 for run in runs]))
+    return Reading(values, edge_remark(values, [len(run.config.model.units) for run in runs]))
 
 
 def learned(run: Run) -> bool:

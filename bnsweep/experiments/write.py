@@ -27,6 +27,7 @@ class Result:
     name: str
     purpose: str
     source: str
+    notes: str
     form: str
     """Empty: the published set-up; else what was changed."""
     rows: list[Row]
@@ -131,7 +132,9 @@ def section(result: Result) -> list[str]:
     counts = ", ".join(f"{count} {status}" for status, count in result.statuses.items() if count) or "none"
     wall = "" if math.isnan(result.seconds) else f", {result.seconds:.1f} s"
     form = f" Form: {escaped(result.form)}." if result.form else ""
-    lines = [escaped(result.purpose), "", f"Source: {escaped(result.source)}. Runs: {counts}{wall}.{form}"]
+    source = f"Source: {escaped(result.source.rstrip('.'))}."
+    lines = [escaped(result.purpose), "", f"{source} Runs: {counts}{wall}.{form}"]
+    lines += ["", escaped(result.notes)] if result.notes else []
     notes = [(row, row.source, row.note) for row in result.rows if row.source or row.note]
     lines += [""] if notes else []
     for row, source, note in notes:

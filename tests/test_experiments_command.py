@@ -1,0 +1,258 @@
+"""`python -m bnsweep.experiments`: what it composes, trains, writes and refuses; and the experiments that ship."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bnsweep import __main__ as entry
+from bnsweep.experiments import __main__ as command
+from bnsweep.experiments.compose import Library
+from bnsweep.experiments.figures import FIGURES
+from bnsweep.experiments.run import Laboratory, NotRun
+from bnsweep.experiments.runs import Run
+from bnsweep.experiments.write import earlier
+from bnsweep.identity import identity
+from bnsweep.records import FAILED, FINISHED
+from bnsweep.workers import Key
+
+HERE = Path(__file__).parent / "experiments"
+SEARCH = f"hydra.searchpath=[file://{HERE}]"
+SHIPPED = sorted(path.stem for path in (HERE.parents[1] / "conf/experiment").glob("*.yaml"))
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hydra_restore_singletons: Any) -> Path:
+    """An empty working directory, and Hydra as in a new process."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["bnsweep.experiments", *arguments])
+    command.main()
+
+
+def refused(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> str:
+    with pytest.raises(SystemExit) as stop:
+        call(monkeypatch, *arguments)
+    return str(stop.value)
+
+
+def yaml(folder: Path, name: str, more: str = "", expect: str = "[{quantity: train/loss@end, high: 100}]") -> str:
+    """Writes an experiment of two runs on digits; the override that lets it be found."""
+    (folder / "extra/experiment").mkdir(parents=True, exist_ok=True)
+    text = f"# @package _global_\nhydra:\n  sweeper:\n    params:\n      seed: 0,1\n{more}\n"
+    text += f"train:\n  epochs: 1\nexperiment:\n  purpose: a test\n  expect: {expect}\n"
+    (folder / f"extra/experiment/{name}.yaml").write_text(text)
+    return f"hydra.searchpath=[file://{folder}/extra]"
+
+
+@pytest.mark.parametrize("form", ["full", "quick"])
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_experiment_that_ships_can_answer_what_it_expects(name: str, form: str) -> None:
+    library = Library()
+    if not library.master(name).experiment.expect:
+        pytest.skip(f"{name} expects nothing")
+    experiment = library.experiment(name, form)
+    assert experiment.purpose and experiment.source
+    assert library.master(name).experiment.name == name
+    assert len({identity(config) for config in experiment.configs}) > 1
+
+
+def test_an_experiment_is_composed_as_hydra_composes_its_sweep() -> None:
+    from hydra_plugins.bnsweep.sweeper import sweep_jobs
+
+    library = Library([SEARCH])
+    master = library.master("small")
+    jobs = sweep_jobs(master, ["+experiment=small"])
+    quickly = library.experiment("small", "full").configs
+    for job, config in list(zip(jobs, quickly, strict=True))[::5]:
+        slowly = entry.parse(library._loader.load_sweep_config(master, job))
+        assert identity(config) == identity(slowly), job
+    assert len(set(map(identity, quickly))) == 48
+
+
+def test_a_setting_that_refers_to_the_seed_follows_it(elsewhere: Path) -> None:
+    one = "[{quantity: train/loss@end, runs: {lr.value: 0.1}}]"
+    search = yaml(elsewhere, "linked", "      lr.value: 0.1,0.2\ndata:\n  subset: ${seed}00", one)
+    configs = Library([search, "seed=range(1,4)"]).experiment("linked", "auto").configs
+    assert sorted((config.seed, config.data.subset) for config in configs) == [(s, 100 * s) for s in (1, 1, 2, 2, 3, 3)]
+
+
+@pytest.mark.parametrize(
+    ("form", "overrides", "runs", "epochs", "label"),
+    [
+        ("full", [], 48, 4, ""),
+        ("quick", [], 24, 2, "quick form"),
+        ("quick", ["seed=0,1,2,3,4", "data.root=there"], 40, 2, "quick form, seed=0,1,2,3,4"),
+        ("full", ["train.epochs=3"], 48, 3, "train.epochs=3"),
+    ],
+)
+def test_what_is_typed_wins_over_the_quick_form_and_that_over_the_file(
+    form: str, overrides: list[str], runs: int, epochs: int, label: str
+) -> None:
+    experiment = Library([SEARCH, *overrides]).experiment("small", form)
+    assert (len(experiment.configs), experiment.configs[0].train.epochs) == (runs, epochs)
+    assert experiment.form == label
+
+
+def test_without_a_gpu_an_experiment_takes_its_quick_form() -> None:
+    assert Library([SEARCH, "train.device=cpu"]).experiment("small", "auto").quick
+
+
+def test_a_small_experiment_from_the_command_to_the_files(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def drawing(runs: Sequence[Run]) -> Any:
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(2, 1))
+        for run in runs:
+            figure.gca().plot(run.record.history["step"], run.record.history["train/loss"])
+        return figure
+
+    monkeypatch.setitem(FIGURES, "small", drawing)
+    call(monkeypatch, "small", "form=quick", "out=there", SEARCH)
+    said = capsys.readouterr().out
+    assert "1 of 1: small (quick form), 24 runs" in said
+    assert "\n2 inside, 1 outside, 1 not run, 1 reported without a tolerance, " in said
+    with Path("there/experiments.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["inside"] for row in rows] == ["yes", "not run", "no", "yes", "reported"]
+    assert rows[1]["median"] == "" and rows[1]["why"] == "only in the full form"
+    assert {row["form"] for row in rows} == {"quick form"}
+    (result,) = json.loads(Path("there/experiments.json").read_text())["results"]
+    assert result["statuses"] == {FINISHED: 24} and result["runs"] == 24
+    assert result["environment"]["versions"]["torch"] and result["seconds"] > 0
+    assert Path("there", *result["figures"]).read_bytes().startswith(b"\x89PNG")
+    text = Path("there/experiments.md").read_text()
+    assert "![small](small/small.png)" in text
+    assert "| small (quick form) | train/accuracy@end · bn none, init normal, lr.value 0.1 | – | 0." in text
+    assert {path.name for path in elsewhere.iterdir()} == {"there"}, "nothing goes to MLflow"
+
+
+def test_a_run_is_the_one_that_the_sweep_command_trains() -> None:
+    from bnsweep import data
+    from bnsweep.train import resolve_device, train
+
+    experiment = Library([SEARCH]).experiment("small", "quick")
+    with Laboratory(experiment.configs) as laboratory:
+        records = laboratory.train(experiment.configs)
+    for place in (0, -1):
+        config = experiment.configs[place]
+        (alone,), _ = train([config], data.load(config.data), resolve_device("cpu"))
+        assert records[place].history["train/loss"] == pytest.approx(alone.history["train/loss"], rel=1e-4)
+
+
+def test_results_of_other_experiments_stay_in_the_table(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    search = yaml(elsewhere, "one")
+    yaml(elsewhere, "two")
+    call(monkeypatch, "one", search)
+    first = earlier(Path("experiments"))
+    call(monkeypatch, "two", search)
+    assert [result.name for result in earlier(Path("experiments"))] == ["one", "two"]
+    assert repr(earlier(Path("experiments"))[0]) == repr(first[0])
+    assert math.isnan(first[0].rows[0].low), "two seeds have no interval"
+
+
+def test_what_was_over_is_written_when_the_next_is_interrupted(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(runs: Sequence[Run]) -> Any:
+        raise KeyboardInterrupt
+
+    search = yaml(elsewhere, "one")
+    yaml(elsewhere, "two")
+    monkeypatch.setitem(FIGURES, "two", interrupt)
+    assert refused(monkeypatch, "one", "two", search) == "130"
+    assert [result.name for result in earlier(Path("experiments"))] == ["one"]
+
+
+def test_an_experiment_without_its_data_is_a_row_that_says_so(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw = elsewhere / "data/MNIST/raw"
+    raw.mkdir(parents=True)
+    for part in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
+        (raw / f"{part}-ubyte").write_bytes(b"no image")
+    search = yaml(elsewhere, "missing", "defaults:\n  - override /data: mnist")
+    yaml(elsewhere, "there")
+    call(monkeypatch, "missing", "there", search)
+    said = capsys.readouterr().out
+    assert "not run: data/MNIST/raw/train-images-idx3-ubyte: must hold an IDX header" in said
+    assert "1 inside, 0 outside, 1 not run" in said
+
+
+def test_a_run_that_fails_is_reported_and_does_not_stop_the_others(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real = sys.modules["bnsweep.workers"].train  # type: ignore[attr-defined]
+
+    def brittle(configs: Sequence[Any], *more: Any) -> Any:
+        if any(config.seed == 1 for config in configs):
+            raise RuntimeError("no such luck")
+        return real(configs, *more)
+
+    monkeypatch.setattr("bnsweep.workers.train", brittle)
+    # So that the stacks train in this process, where the function was replaced.
+    monkeypatch.setattr("bnsweep.experiments.run.worker_count", lambda device: 1)
+    assert refused(monkeypatch, "one", yaml(elsewhere, "one")) == "1"
+    said = capsys.readouterr().out
+    assert "one: a run failed: RuntimeError: no such luck" in said
+    (result,) = earlier(Path("experiments"))
+    assert result.statuses == {FINISHED: 1, FAILED: 1}
+    assert (result.rows[0].n, result.rows[0].why, result.rows[0].inside) == (1, "1 of 2 missing, 1 failed", "yes")
+
+
+def test_several_datasets_are_read_once_each() -> None:
+    library = Library([SEARCH])
+    configs = library.experiment("small", "quick").configs
+    other = Library([SEARCH, "data=gaussian"]).experiment("small", "quick").configs
+    with Laboratory([*configs, *other]) as laboratory:
+        assert set(laboratory.datasets) == {("digits", "data"), ("gaussian", "data")}
+        assert {record.status for record in laboratory.train([configs[0], other[0]])} == {FINISHED}
+        missing: dict[Key, str] = {("digits", "data"): "gone"}
+        laboratory.missing = missing
+        with pytest.raises(NotRun, match="gone"):
+            laboratory.train(configs)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["smal"], "smal: no such experiment (choices: small; --list says more)"),
+        (["plain"], "plain: expects nothing: its file must have entries under experiment.expect"),
+        (["small", "form=fast"], "form=fast: must be one of auto, quick, full"),
+        (["small", "out="], "out=: must be the name of a folder"),
+        (["small", "out=/dev/null/x"], "out=/dev/null/x: must be a folder that can be written"),
+        (["small", "--quick"], "--quick: no such flag (--help says what there is)"),
+        (["small", "lr.valu=1"], "lr.valu: no such setting (choices: lr.value"),
+        (["small", "seed=0", "seed=1"], "seed=0 seed=1: seed must be given once"),
+        (["small", "train.epochs=-1"], "small: train.epochs=-1: must be >= 0"),
+        (["small", "lr.value=3"], "small: expect 1: lr.value=0.1: matches no run (there are 3.0)"),
+        (["wrong"], "wrong: expect 1: quantity=nope@end: nope: no such metric"),
+    ],
+)
+def test_bad_input_is_one_line_and_nothing_is_trained_or_written(
+    arguments: list[str], says: str, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    yaml(elsewhere, "plain", expect="[]")
+    yaml(elsewhere, "wrong", expect="[{quantity: nope@end}]")
+    message = refused(monkeypatch, *arguments, f"hydra.searchpath=[file://{HERE},file://{elsewhere}/extra]")
+    assert message.startswith("bnsweep.experiments: ") and says in message and "\n" not in message
+    assert {path.name for path in elsewhere.iterdir()} == {"extra"}
+
+
+def test_help_and_list_say_what_there_is(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    call(monkeypatch, "--help")
+    assert "form=auto" in capsys.readouterr().out
+    call(monkeypatch, "--list", SEARCH)
+    assert "BN trains from weights too small for a network without it" in capsys.readouterr().out
