@@ -6,8 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from bnsweep.experiments.runs import SEEDS, Run
-from bnsweep.report.grid import ORDER, level_text, value_text
+import pandas as pd
+
+from bnsweep.experiments.runs import Run
+from bnsweep.report.grid import ORDER, level_text, swept_factors, value_text
 
 NAMES = {
     "relu": "ReLU",
@@ -48,9 +50,8 @@ def drawable(runs: Sequence[Run]) -> list[Run]:
 
 def swept(runs: Sequence[Run]) -> list[str]:
     """Factors that set arms apart. init.std is part of init."""
-    names = dict.fromkeys(name for run in runs for name in run.factors if name not in (*SEEDS, *SCHEDULES))
-    found = [name for name in names if len({str(run.factors.get(name)) for run in runs}) > 1]
-    return list(dict.fromkeys("init" if name == "init.std" else name for name in found))
+    found = swept_factors(pd.DataFrame([run.factors for run in runs]))
+    return list(dict.fromkeys("init" if name == "init.std" else name for name in found if name not in SCHEDULES))
 
 
 def level(run: Run, factor: str) -> Any:

@@ -27,9 +27,8 @@ GRADIENTS = (
     " flows."
 )
 HISTOGRAMS = (
-    f"All seeds together. Bars above {100 * histograms.CUT:.0f} % are cut; the outermost bins hold everything beyond"
-    " them. A spread-out shape carries information; one spike (all outputs alike) or piles at the ends (saturation) do"
-    " not."
+    "All seeds together. A spread-out shape carries information; one spike (all outputs alike) or piles at the ends"
+    " (saturation) do not."
 )
 
 ANY = (Drawing(curves.learning_curves, f"{BAND} A run that diverged stays at chance from there on."),)
@@ -69,7 +68,13 @@ FIGURES: dict[str, tuple[Drawing, ...]] = {
         Drawing(histograms.overlaid, f"{HISTOGRAMS} Figure 6 of Glorot & Bengio 2010.", "activations"),
         Drawing(special.glorot_gradients, GRADIENTS, "gradients"),
     ),
-    "activation-histograms": (Drawing(histograms.grid, HISTOGRAMS),),
+    "activation-histograms": (
+        Drawing(
+            histograms.grid,
+            f"{HISTOGRAMS} Bars above {100 * histograms.CUT:.0f} % are cut, with their share beside them; the bins"
+            " at the ends hold everything beyond.",
+        ),
+    ),
     "he-depth": (
         Drawing(
             special.deep,

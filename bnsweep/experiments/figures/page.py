@@ -28,6 +28,7 @@ def styled() -> Any:
     inks = {INK: DARK, FAINT: PALE}
     colours = {key: inks[value] for key, value in RC.items() if value in inks}
     settings: dict[str, Any] = {**RC, **colours, "axes.prop_cycle": cycler(color=FALLBACK)}
+    settings["font.sans-serif"] = ["DejaVu Sans", "Verdana"]  # every text of an SVG names them all
     return matplotlib.rc_context(settings)  # type: ignore[arg-type]
 
 
@@ -60,7 +61,11 @@ class Page:
         height = figure.get_figheight()
         figure.text(0.1 / WIDTH, 1 - 0.08 / height, self.title, va="top", weight="bold", size=10)
         if self.key:
-            place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (0.0, 1 - 0.24 / height), "borderaxespad": 0.2}
+            place: dict[str, Any] = {
+                "loc": "upper left",
+                "bbox_to_anchor": (0.0, 1 - 0.24 / height),
+                "borderaxespad": 0.2,
+            }
             figure.legend(handles=list(self.key), ncols=in_a_row, handlelength=2.2, columnspacing=1.4, **place)
         self._share(axes)
         return figure, axes
@@ -116,7 +121,10 @@ def key_of(names: Sequence[str], markers: bool = False, lines: bool = True) -> l
     """Handles by place: colour, and dash or marker."""
     found = []
     for k, name in enumerate(names):
-        style: dict[str, Any] = {"marker": marker(k) if markers else "", "ls": ("-" if markers else dash(k)) if lines else ""}
+        style: dict[str, Any] = {
+            "marker": marker(k) if markers else "",
+            "ls": ("-" if markers else dash(k)) if lines else "",
+        }
         found.append(Line2D([], [], color=colour(k), label=name, ms=4.5, **style))
     return found
 
@@ -143,9 +151,17 @@ def power(value: float) -> str:
 def logarithmic(ax: Axes, which: str = "y") -> None:
     axis = ax.yaxis if which == "y" else ax.xaxis
     (ax.set_yscale if which == "y" else ax.set_xscale)("log")
-    axis.set_major_locator(LogLocator(numticks=6))
+    axis.set_major_locator(PowerLocator(numticks=6))
     axis.set_major_formatter(FuncFormatter(lambda v, _: power(v)))
     axis.set_minor_locator(NullLocator())
+
+
+class PowerLocator(LogLocator):
+    """Powers of ten; where they are few, their multiples by 2 and 5, too."""
+
+    def tick_values(self, vmin: float, vmax: float) -> Any:
+        self.set_params(subs=(1.0, 2.0, 5.0) if vmax < 60 * vmin else (1.0,))
+        return super().tick_values(vmin, vmax)
 
 
 def few() -> MaxNLocator:

@@ -25,6 +25,7 @@ ARM = ("init.gain", "lr.hidden")
 def invariance(runs: Sequence[Run]) -> Figure:
     """Loss curves of networks whose weights differ by a factor, and below how far they lie apart."""
     rest = tuple(f for f in swept(runs) if f not in ARM)
+    runs = [run for run in runs if run.config.lr.hidden in (1, run.config.init.gain**2)]
     name = loss_name(runs)
     arms, groups = list(by(runs, *ARM)), by(runs, *rest)
     title = "Hidden weights × c with their learning rate × c²: loss, and distance to c = 1"
@@ -167,6 +168,7 @@ def deep(runs: Sequence[Run]) -> Figure:
     left.set(xlabel="layer", ylabel="‖∂L/∂a‖")
     page.title(right, "training loss")
     right.set(xlabel="epochs", ylabel="loss")
+    right.xaxis.set_major_locator(page.few())
     return figure
 
 
