@@ -35,7 +35,7 @@ ROOMS = {
     "config": room(*("checks", "datasets", "groups", "config", "identity", "schema"), not_="torch mlflow", only=set()),
     "records": room("records", not_="torch numpy mlflow hydra", only=set()),
     "data": room("data", "idx", not_="mlflow hydra omegaconf", only=NUMERIC),
-    "model": room("model", not_="mlflow hydra omegaconf", only=NUMERIC),
+    "model": room("model", "meanfield", not_="mlflow hydra omegaconf", only=NUMERIC),
     "stack": room(
         "stack", "dropout", "segment", "passes", "optim", "loss", not_="data mlflow hydra omegaconf", only=NUMERIC
     ),
