@@ -51,17 +51,25 @@ FIGURES: dict[str, tuple[Drawing, ...]] = {
     "mean-field-plain": (Drawing(layers.gradients, GRADIENTS),),
     "mean-field-bn": (
         Drawing(
-            layers.slopes,
-            "Each seed's squared gradient norm before any step, as a point; its slope over layers 5 to 17 is the line."
+            layers.Slopes(5, 17),
+            "Each seed's squared gradient norm before any step, as a point; the factor is that of one layer."
             " BN does not stop the gradient from growing on its way back: a straight rise towards layer 1 is"
             " exponential growth with depth, whatever the init.",
+        ),
+    ),
+    "mean-field-chi": (
+        Drawing(
+            layers.Slopes(8, 18),
+            "Each seed's squared gradient norm before any step, as a point; the factor is that of one layer: below 1"
+            " gradients vanish with depth, above 1 they explode.",
         ),
     ),
     "bn-invariance": (
         Drawing(
             special.invariance,
-            "Above, the arms' losses: one curve, where BN makes the scale of the weights before it drop out. Below, the"
-            " largest distance of any seed to c = 1, relative to its loss: rounding, growing with the steps.",
+            "Above, the losses: those of the arms whose rate follows as c² lie on one another, as BN makes the scale of"
+            " the weights before it drop out. Below, the largest distance of any seed to c = 1, relative to its loss:"
+            " rounding, where the rate follows.",
         ),
     ),
     "glorot-init": (

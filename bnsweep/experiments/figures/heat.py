@@ -18,6 +18,7 @@ from bnsweep.experiments.figures.dots import score
 from bnsweep.experiments.figures.page import Page
 from bnsweep.experiments.judge import median_of
 from bnsweep.experiments.runs import Run
+from bnsweep.meanfield import bn_before_rate
 
 REACH = 16
 """Trainable depth in units of 1 / ln(rate): where the gradient has grown by e^16 (Yang et al. 2019, section 5)."""
@@ -27,11 +28,9 @@ def depth(run: Run) -> int:
     return len(run.config.model.units)
 
 
-def rate(runs: Sequence[Run]) -> float:
-    """Factor on the squared gradient norm a layer, measured at the start; NaN where nothing was."""
-    starts = [next(iter(run.record.history.get("growth", [])), math.nan) for run in runs]
-    known = [value for value in starts if math.isfinite(value)]
-    return median_of(known) if known else math.nan
+def limit(activation: str, batch: int) -> float:
+    """Depth 16 / ln(rate) with the rate of `meanfield.bn_before_rate`; NaN where that has none."""
+    return REACH / math.log(bn_before_rate(activation, batch)) if batch > 3 else math.nan
 
 
 def trainable(runs: Sequence[Run]) -> Figure:
@@ -65,11 +64,8 @@ def trainable(runs: Sequence[Run]) -> Figure:
 
 def boundary(ax: matplotlib.axes.Axes, runs: Sequence[Run], depths: Sequence[int], batches: Sequence[int]) -> None:
     """The depth 16 / ln(rate) of every batch size, between the rows it lies between."""
-    rates = [rate([run for run in runs if run.config.train.batch_size == b]) for b in batches]
-    limits = [REACH / math.log(r) if r > 1 else math.nan for r in rates]
-    at = [
-        float(np.interp(limit, depths, range(len(depths)))) if not math.isnan(limit) else math.nan for limit in limits
-    ]
+    limits = [limit(runs[0].config.activation.name, batch) for batch in batches]
+    at = [float(np.interp(depth, depths, range(len(depths)))) for depth in limits]
     if any(map(math.isfinite, at)):
         outline = [withStroke(linewidth=3.5, foreground="#ffffff")]
         ax.plot(range(len(batches)), at, color="#d55e00", marker="o", ms=4, lw=1.8, path_effects=outline)

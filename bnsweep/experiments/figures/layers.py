@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from bnsweep.experiments.figures import page
@@ -17,9 +19,8 @@ from bnsweep.experiments.figures.page import DARK, Page, colour, dash, marker
 from bnsweep.experiments.judge import median_of
 from bnsweep.experiments.quantities import growth, metric
 from bnsweep.experiments.runs import Run
+from bnsweep.meanfield import bn_before_rate, chi1, fixed_point
 
-FITTED = (5, 17)
-"""Layers of the slope, in networks that have them: away from the input's and the loss's own statistics."""
 GRADIENT = "‖∂L/∂a‖"
 
 
@@ -90,39 +91,69 @@ def gradient_panels(title: str, runs: Sequence[Run], panels: tuple[str, ...], to
     return figure
 
 
-def slopes(runs: Sequence[Run]) -> Figure:
-    """ln of the squared gradient norm over that of the last hidden layer, with its fitted slope."""
-    factors = tuple(f for f in swept(runs) if f in ("activation", "train.batch_size", "probes.samples", "bn"))
-    groups = by(runs, *(factors or ("activation",)))
-    columns = min(3, len(groups))
-    around = Page("Growth of the squared gradient norm on its way back, before training", high=1.9)
-    figure, axes = around.lay_out(math.ceil(len(groups) / columns), columns)
-    flat = [ax for row in axes for ax in row]
-    for k, (ax, (name, some)) in enumerate(zip(flat, groups.items(), strict=False)):
-        page.title(ax, name or word(some[0], "activation"))
-        slope(ax, some, k)
-        layer_axis(ax, deepest(some))
-    page.label(axes, "layer", "ln ‖∂L/∂a‖², last layer 0")
-    page.hide_rest(axes, len(groups), "layer")
-    return figure
+@dataclass(frozen=True)
+class Slopes:
+    """ln of the squared gradient norm over that of the last hidden layer: seeds as points, the slope fitted between two
+    layers as a line, theory's slope dashed; one panel an arm."""
+
+    first: int
+    last: int
+
+    def __call__(self, runs: Sequence[Run]) -> Figure:
+        groups = by(runs, *(swept(runs) or ("activation",)))
+        columns = 3 if len(groups) in (3, 5, 6, 9) else min(4, len(groups))
+        lines = [Line2D([], [], color=DARK, lw=1.2, label=f"fitted to layers {self.first} to {self.last}")]
+        lines.append(Line2D([], [], color=THEORY, lw=1.6, ls=dash(1), label="theory"))
+        around = Page("Growth of the squared gradient norm on its way back, before training", lines, 1.7)
+        figure, axes = around.lay_out(math.ceil(len(groups) / columns), columns)
+        flat = [ax for row in axes for ax in row]
+        for ax, (name, some) in zip(flat, groups.items(), strict=False):
+            page.title(ax, name or word(some[0], "activation"))
+            self.draw(ax, some)
+            layer_axis(ax, deepest(some))
+        page.label(axes, "layer", "ln ‖∂L/∂a‖², last layer 0")
+        page.hide_rest(axes, len(groups), "layer")
+        return figure
+
+    def draw(self, ax: Axes, runs: Sequence[Run]) -> None:
+        depths = range(1, min(map(depth, runs)) + 1)
+        known = {l: logs for l in depths if (logs := relative_logs(runs, l, depths[-1]))}
+        for l, values in known.items():
+            ax.plot([l] * len(values), values, ".", color=colour(1), ms=4, alpha=0.5, mew=0)
+        rates = [next(iter(growth(run, str(self.first), str(self.last))), math.nan) for run in runs]
+        rates = [rate for rate in rates if math.isfinite(rate)]
+        fitted = range(self.first, self.last + 1)
+        if not rates or not known.keys() >= set(fitted):
+            return
+        at, height = np.array([self.first, self.last]), float(np.mean([median_of(known[l]) for l in fitted]))
+        measured, theory = median_of(rates), rate_in_theory(runs[0])
+        for rate, style in (
+            (measured, {"color": DARK, "lw": 1.2}),
+            (theory, {"color": THEORY, "lw": 1.6, "ls": dash(1)}),
+        ):
+            if math.isfinite(rate):
+                ax.plot(at, height - math.log(rate) * (at - at.mean()), **style)
+        said = f"× {measured:.4g}" + (f", theory {theory:.4g}" if math.isfinite(theory) else "")
+        ax.annotate(said, (0.97, 0.97), xycoords="axes fraction", ha="right", va="top", size=8)
 
 
-def slope(ax: Axes, runs: Sequence[Run], k: int) -> None:
-    last = min(map(depth, runs))
-    first, end = FITTED if last >= FITTED[1] else (1, last)
-    known = {l: logs for l in range(1, last + 1) if (logs := relative_logs(runs, l, last))}
-    for l, values in known.items():
-        ax.plot([l] * len(values), values, ".", color=colour(k), ms=4, alpha=0.5, mew=0)
-    factors = [rate for run in runs if math.isfinite(rate := next(iter(growth(run, str(first), str(end))), math.nan))]
-    if not factors or not all(l in known for l in range(first, end + 1)):
-        return
-    rate, middle = median_of(factors), (first + end) / 2
-    height = float(np.mean([median_of(known[l]) for l in range(first, end + 1)]))
-    at = np.array([first, end])
-    ax.plot(at, height - math.log(rate) * (at - middle), color=DARK, lw=1.2)
-    ax.annotate(f"× {rate:.4g} a layer", (0.97, 0.97), xycoords="axes fraction", ha="right", va="top")
+THEORY = "#d55e00"
+WEIGHT_VARIANCE = {"xavier": 1.0, "he": 2.0}
+"""fan_in times a weight's variance, at equal widths."""
+
+
+def rate_in_theory(run: Run) -> float:
+    """Factor on the squared gradient norm a backward step deep in a wide network, from `meanfield`; NaN where it has
+    none."""
+    name, config = run.config.activation.name, run.config
+    samples, variance = min(config.probes.samples, config.data.train_size), WEIGHT_VARIANCE.get(config.init.name)
+    if config.bn.placement == "before" and samples > 3:
+        return bn_before_rate(name, samples)
+    if config.bn.placement == "none" and variance is not None:
+        return chi1(name, variance, fixed_point(name, variance))
+    return math.nan
 
 
 def relative_logs(runs: Sequence[Run], layer: int, last: int) -> list[float]:
     pairs = [(at_start(run, layer), at_start(run, last)) for run in runs]
-    return [2 * math.log(a / b) for a, b in pairs if a > 0 and b > 0 and math.isfinite(a / b)]
+    return [2 * math.log(a / b) for a, b in pairs if a > 0 and b > 0 and math.isfinite(a / b) and a / b > 0]

@@ -19,31 +19,41 @@ from bnsweep.experiments.judge import median_of
 from bnsweep.experiments.quantities import metric
 from bnsweep.experiments.runs import Run
 
-ARM = ("init.gain", "lr.hidden")
-
 
 def invariance(runs: Sequence[Run]) -> Figure:
-    """Loss curves of networks whose weights differ by a factor, and below how far they lie apart."""
-    rest = tuple(f for f in swept(runs) if f not in ARM)
-    runs = [run for run in runs if run.config.lr.hidden in (1, run.config.init.gain**2)]
-    name = loss_name(runs)
-    arms, groups = list(by(runs, *ARM)), by(runs, *rest)
-    title = "Hidden weights × c with their learning rate × c²: loss, and distance to c = 1"
-    around = Page(title, curve_key(arms, runs), 1.7, share_y="row")
-    figure, axes = around.lay_out(2, len(groups))
+    """Loss curves of networks whose weights differ by a factor c, and below how far they lie from that of c = 1. Of the
+    arms whose rate does not follow as c², those are drawn that keep it."""
+    rest = tuple(f for f in swept(runs) if f not in ("init.gain", "lr.hidden"))
+    name, arms, groups = loss_name(runs), list(scales(runs)), by(runs, *rest)
+    title = "Hidden weights × c, with their learning rate × c² and without"
+    figure, axes = Page(title, curve_key(arms, runs), 1.7, share_y="row").lay_out(2, len(groups))
     for j, (group, some) in enumerate(groups.items()):
         page.title(axes[0][j], group)
         page.logarithmic(axes[1][j])
-        base = {run.config.seed: run for run in some if run.config.init.gain == 1 and run.config.lr.hidden == 1}
-        for arm, seeds in by(some, *ARM).items():
+        base = {run.config.seed: run for run in scales(some).get(label(1, 1), [])}
+        for arm, seeds in scales(some).items():
             k = arms.index(arm)
             draw(axes[0][j], seeds, name, k)
             pairs = [(run, base[run.config.seed]) for run in seeds if base.get(run.config.seed, run) is not run]
             deviations(axes[1][j], pairs, name, k)
     page.label(axes, "training steps", "loss")
-    for row, words in zip(axes, ("loss", "relative distance"), strict=True):
-        row[0].set_ylabel(words)
+    axes[1][0].set_ylabel("relative distance")
     return figure
+
+
+def label(gain: float, rate: float) -> str:
+    return f"weights × {gain:g}, rate × {rate:g}"
+
+
+def scales(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Runs by factor on the weights, the scale-invariant arms first."""
+    groups: dict[tuple[bool, float, float], list[Run]] = {}
+    for run in runs:
+        gain, rate = run.config.init.gain, run.config.lr.hidden
+        apart = not math.isclose(rate, gain**2)
+        if not apart or rate == 1:
+            groups.setdefault((apart, gain, rate), []).append(run)
+    return {label(*where[1:]): groups[where] for where in sorted(groups)}
 
 
 def loss_name(runs: Sequence[Run]) -> str:
@@ -84,7 +94,6 @@ def sixteen(runs: Sequence[Run]) -> Figure:
             draw(ax, seeds, "train/accuracy", arms.index(arm), "epoch")
     for ax in flat:
         accuracy_axis(ax, "train/accuracy")
-        ax.set_ylim(0, 1)
     page.hide_rest(axes, len(groups), "epochs")
     return figure
 
