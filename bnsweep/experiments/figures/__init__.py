@@ -13,7 +13,7 @@ from bnsweep.experiments.figures.catalogue import ANY, FIGURES
 from bnsweep.experiments.figures.page import styled
 from bnsweep.experiments.runs import Run
 
-__all__ = ["draw", "figures", "styled"]
+__all__ = ["draw", "figures", "save", "styled"]
 
 
 def figures(name: str, runs: Sequence[Run]) -> dict[str, tuple[Figure, str]]:
@@ -25,13 +25,14 @@ def figures(name: str, runs: Sequence[Run]) -> dict[str, tuple[Figure, str]]:
 
 def draw(name: str, runs: Sequence[Run], folder: Path) -> dict[Path, str]:
     """Draws experiment `name` into `folder`: the SVG files written -> captions."""
-    written = {}
     with styled():
-        for stem, (figure, caption) in figures(name, runs).items():
-            folder.mkdir(parents=True, exist_ok=True)
-            path = folder / f"{stem}.svg"
-            figure.patch.set_alpha(1)
-            with matplotlib.rc_context({"svg.hashsalt": stem}):
-                figure.savefig(path, metadata={"Date": None})
-            written[path] = caption
-    return written
+        return {save(figure, stem, folder): caption for stem, (figure, caption) in figures(name, runs).items()}
+
+
+def save(figure: Figure, stem: str, folder: Path) -> Path:
+    """As an SVG file on white; the same figure is the same file every time. Called inside `styled`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    figure.patch.set_alpha(1)
+    with matplotlib.rc_context({"svg.hashsalt": stem}):
+        figure.savefig(folder / f"{stem}.svg", metadata={"Date": None})
+    return folder / f"{stem}.svg"

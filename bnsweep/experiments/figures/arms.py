@@ -37,6 +37,7 @@ TEXTS = {
     "train.batch_size": "batch {}",
     "probes.samples": "batch {}",
     "bn.noise": "noise {}",
+    "optimizer.weight_decay": "decay {}",
     "model.hidden": "{}",
 }
 SCHEDULES = ("train.epochs", "train.steps", "train.evaluate_every", "train.evaluate_steps")

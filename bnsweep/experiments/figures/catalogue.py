@@ -38,8 +38,9 @@ FIGURES: dict[str, tuple[Drawing, ...]] = {
     "lecture": (
         Drawing(
             dots.lecture,
-            "A point is a run, lines join the medians over seeds. What the note claims for BN should show as its line"
-            " lying higher, and staying level where the others fall: across panels over inits, within one over rates.",
+            "A point is a run, lines join the medians over seeds, on the scale of the logarithm of the error. What the"
+            " note claims for BN should show as its line lying higher, and staying level where the others fall: across"
+            " panels over inits, within one over rates.",
         ),
         Drawing(
             curves.at_best_rate,
@@ -135,7 +136,7 @@ FIGURES: dict[str, tuple[Drawing, ...]] = {
         Drawing(
             special.covariate_shift,
             f"{BAND} Internal covariate shift as Santurkar et al. 2018 define it: by how much a layer's gradient G"
-            " changes when only the layers below are updated.",
+            " changes when only the layers below are updated, in size and in direction (1: not at all).",
             "shift",
         ),
     ),

@@ -172,7 +172,7 @@ def learning_curves(runs: Sequence[Run]) -> Figure:
     columns = min(4, len(shown))
     cut = f", the first {len(shown)} of {len(groups)} settings" if len(groups) > len(shown) else ""
     around = Page(f"Validation accuracy over the training{cut}", key(arms if told else (), runs), 1.4)
-    figure, axes = around.lay_out(math.ceil(len(shown) / columns), columns)
+    figure, axes = around.lay_out(math.ceil(len(shown) / columns), columns, list(shown))
     flat = [ax for row in axes for ax in row]
     page.label(axes, AXES["step"], words("val/accuracy"))
     for ax, (name, some) in zip(flat, shown.items(), strict=False):

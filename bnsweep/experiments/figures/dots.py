@@ -17,6 +17,7 @@ from bnsweep.experiments.figures.page import DARK, Page, colour, marker
 from bnsweep.experiments.judge import median_of
 from bnsweep.experiments.runs import Run
 from bnsweep.records import DIVERGED
+from bnsweep.report.figures.forest import FLOOR
 
 
 def score(run: Run, name: str) -> float:
@@ -42,10 +43,19 @@ def lecture(runs: Sequence[Run]) -> Figure:
     for ax in (ax for row in axes for ax in row):
         ax.set_xticks(range(len(rates)), [f"{rate:g}" for rate in rates])
         ax.set_xlim(-0.5, len(rates) - 0.5)
-        page.percent(ax, 0, 1.03)
+        error_scale(ax)
         guess(ax, runs)
     page.label(axes, "learning rate", "validation accuracy")
     return figure
+
+
+def error_scale(ax: Axes) -> None:
+    """Accuracy on the scale of the logarithm of its error: 90 to 99 % as high as 0 to 90 %."""
+    log = (lambda v: -np.log10(np.maximum(1 - v, 0) + FLOOR), lambda u: 1 + FLOOR - 10.0**-u)
+    ax.set_yscale("function", functions=log)
+    ticks = (0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99)
+    ax.set_yticks(ticks, [f"{100 * t:g} %" for t in ticks])
+    ax.set_ylim(0, 0.995)
 
 
 def by_rate(ax: Axes, runs: Sequence[Run], k: int, x: dict[float, float], name: str = "val_accuracy") -> None:

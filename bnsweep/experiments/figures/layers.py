@@ -62,7 +62,7 @@ def profile(ax: Axes, runs: Sequence[Run], k: int) -> bool:
 
 def layer_axis(ax: Axes, layers: int) -> None:
     ax.set_xlim(0.6, layers + 0.4)
-    ax.xaxis.set_major_locator(MaxNLocator(10, integer=True, min_n_ticks=1))
+    ax.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
 
 
 def gradients(runs: Sequence[Run]) -> Figure:

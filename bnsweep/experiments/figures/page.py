@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,9 @@ WIDTH = 7.2
 """Inches: 690 pixels in a browser, with letters of 12."""
 DARK, PALE = "#222222", "#cccccc"
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+NO_BREAK = "\N{NO-BREAK SPACE}"
+LINE = 0.16
+"""Height of a line of a panel's title."""
 Grid = list[list[Axes]]
 
 
@@ -49,14 +53,15 @@ class Page:
     share_y: str = "all"
     """all, row or none."""
 
-    def lay_out(self, rows: int, columns: int) -> tuple[Figure, Grid]:
-        across = columns * (WIDTH - self.left - self.right + self.gap[0]) / columns
-        wide = across / columns - self.gap[0]
+    def lay_out(self, rows: int, columns: int, titles: Sequence[str] = ()) -> tuple[Figure, Grid]:
+        """`titles`: those of the panels, where some may need several lines."""
+        wide = (WIDTH - self.left - self.right + self.gap[0]) / columns - self.gap[0]
+        more = LINE * max((wrapped(text, wide).count("\n") for text in titles), default=0)
         longest = max((len(str(handle.get_label())) for handle in self.key), default=0)
         in_a_row = max(1, int((WIDTH - 0.2) / (0.55 + LETTER * longest)))
         lines = math.ceil(len(self.key) / in_a_row)
-        top = 0.56 + 0.2 * lines
-        sheet = Sheet((wide, self.high), self.left, self.right, top, gap=self.gap, share=False)
+        top, gap = 0.56 + 0.2 * lines + more, (self.gap[0], self.gap[1] + more)
+        sheet = Sheet((wide, self.high), self.left, self.right, top, gap=gap, share=False)
         figure, axes = panels(rows, columns, sheet)
         height = figure.get_figheight()
         figure.text(0.1 / WIDTH, 1 - 0.08 / height, self.title, va="top", weight="bold", size=10)
@@ -102,7 +107,14 @@ def hide_rest(axes: Grid, used: int, x: str = "") -> None:
 
 
 def title(ax: Axes, text: str) -> None:
-    ax.set_title(text, loc="left")
+    ax.set_title(wrapped(text, ax.get_position().width * WIDTH), loc="left")
+
+
+def wrapped(text: str, width: float) -> str:
+    """Broken after commas where it is wider than so many inches."""
+    whole = [part.replace(" ", NO_BREAK) for part in text.split(", ")]
+    lines = textwrap.wrap(", ".join(whole), max(1, int((width + 0.15) / LETTER)), break_long_words=False)
+    return "\n".join(lines).replace(NO_BREAK, " ")
 
 
 def colour(k: int) -> str:

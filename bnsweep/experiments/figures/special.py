@@ -18,6 +18,7 @@ from bnsweep.experiments.figures.page import DARK, Page, colour, dash
 from bnsweep.experiments.judge import median_of
 from bnsweep.experiments.quantities import metric
 from bnsweep.experiments.runs import Run
+from bnsweep.report.grid import spread
 
 
 def invariance(runs: Sequence[Run]) -> Figure:
@@ -99,17 +100,18 @@ def sixteen(runs: Sequence[Run]) -> Figure:
 
 
 def train_and_test(runs: Sequence[Run]) -> Figure:
-    """Training and test accuracy over the epochs, one panel an arm."""
-    groups = by(runs, *swept(runs))
+    """Training and test accuracy over the epochs, one panel an arm, those of fewest remedies first."""
+    groups = {name.replace("BN before", "BN"): some for name, some in by(runs, *swept(runs)).items()}
+    names = sorted(groups, key=lambda name: 0 if name == "plain" else 1 + name.count(","))
     columns = min(4, len(groups))
-    around = Page("Training and test accuracy", curve_key(["training", "test"], runs), 1.7, share_x=False)
-    figure, axes = around.lay_out(math.ceil(len(groups) / columns), columns)
+    around = Page("Training and test accuracy", curve_key(["training", "test"], runs), 1.7)
+    figure, axes = around.lay_out(math.ceil(len(groups) / columns), columns, names)
     page.label(axes, "epochs", "accuracy")
     flat = [ax for row in axes for ax in row]
-    for ax, (name, some) in zip(flat, groups.items(), strict=False):
+    for ax, name in zip(flat, names, strict=False):
         page.title(ax, name)
         for k, split in enumerate(("train", "test")):
-            draw(ax, some, f"{split}/accuracy", k, "epoch")
+            draw(ax, groups[name], f"{split}/accuracy", k, "epoch")
         accuracy_axis(ax, "train/accuracy")
     page.hide_rest(axes, len(groups), "epochs")
     return figure
@@ -122,16 +124,18 @@ def ioffe(runs: Sequence[Run]) -> Figure:
         "Test accuracy, and the input of one unit of the last hidden layer",
         curve_key(list(arms), runs),
         2.0,
-        gap=(0.45, 0.34),
+        gap=(0.62, 0.34),
         share_y="none",
     )
     figure, [row] = around.lay_out(1, 1 + len(arms))
     page.title(row[0], "test accuracy")
+    row[0].set_ylabel("accuracy")
+    row[1].set_ylabel("input of the sigmoid", labelpad=1)
     for k, seeds in enumerate(arms.values()):
         draw(row[0], seeds, "test/accuracy", k)
     page.percent(row[0], 0, 1.02)
     for k, (ax, (name, seeds)) in enumerate(zip(row[1:], arms.items(), strict=True)):
-        page.title(ax, f"{name}: input, 15/50/85 %")
+        page.title(ax, name)
         percentiles(ax, min(seeds, key=lambda run: run.config.seed), k)
         ax.sharey(row[1])
         ax.tick_params(labelleft=ax is row[1])
@@ -186,22 +190,24 @@ def glorot_gradients(runs: Sequence[Run]) -> Figure:
 
 
 def covariate_shift(runs: Sequence[Run]) -> Figure:
-    """Internal covariate shift as Santurkar et al. measure it, one panel a layer."""
-    told = swept(runs)
-    arms = by(runs, *told)
-    layers = deepest(runs)
-    columns = min(3, layers)
+    """Internal covariate shift as Santurkar et al. measure it: its size above, its cosine below, one column a layer
+    that has others below it."""
+    arms = by(runs, *swept(runs))
+    known = [l for l in range(1, deepest(runs) + 1) if any(readings(run, f"layer/{l}/ics") for run in runs)]
+    layers = [known[i] for i in spread(len(known), 5)]
     title = "How far a layer's gradient moves when the layers below take their step"
-    figure, axes = Page(title, curve_key(list(arms), runs), 1.6).lay_out(math.ceil(layers / columns), columns)
-    flat = [ax for row in axes for ax in row]
-    page.label(axes, "training steps", "‖G − G′‖")
-    for l, ax in enumerate(flat[:layers], start=1):
-        page.title(ax, f"layer {l}")
-        page.logarithmic(ax)
+    around = Page(title, curve_key(list(arms), runs), 1.5, share_y="row")
+    figure, axes = around.lay_out(2, max(1, len(layers)))
+    page.label(axes, "training steps", "distance ‖G − G′‖")
+    axes[1][0].set_ylabel("cosine of G and G′")
+    for j, l in enumerate(layers):
+        page.title(axes[0][j], f"layer {l}")
+        page.logarithmic(axes[0][j])
         for k, seeds in enumerate(arms.values()):
-            draw(ax, seeds, f"layer/{l}/ics", k)
-        ax.xaxis.set_major_locator(page.few())
-    page.hide_rest(axes, layers, "training steps")
+            draw(axes[0][j], seeds, f"layer/{l}/ics", k)
+            draw(axes[1][j], seeds, f"layer/{l}/ics_cosine", k)
+        axes[1][j].xaxis.set_major_locator(page.few())
+    axes[1][0].set_ylim(None, 1.05)
     return figure
 
 
