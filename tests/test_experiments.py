@@ -17,7 +17,6 @@ from bnsweep.experiments.quantities import check_known, measure, parse_quantity
 from bnsweep.experiments.runs import Run, check_selector, matches
 from bnsweep.experiments.sets import SETS
 from bnsweep.records import DIVERGED, FAILED, FINISHED, RunRecord
-from bnsweep.tolerance import tolerance_width
 
 NAN = math.nan
 
@@ -307,7 +306,3 @@ def test_every_metric_that_a_run_records_can_be_expected(probes: str) -> None:
         check_known(parse_quantity(f"{name}@end"), one)
     for name in record.summary:
         check_known(parse_quantity(name), one)
-
-
-def test_a_tolerance_of_one_point_has_no_width() -> None:
-    assert math.isnan(tolerance_width([0.1], [[True]])[0])

@@ -135,13 +135,22 @@ class Library:
         configs: dict[int, RunConfig] = {}
         for places in cells.values():
             first, last = places[0], places[-1]
-            configs |= {place: parse(composer.compose(jobs[place])) for place in {first, last}}
+            configs |= {place: run_of(composer.compose(jobs[place])) for place in {first, last}}
             alike = numbers(replace(configs[first], seed=configs[last].seed)) == numbers(configs[last])
             for place in places[1:-1]:
                 (seed,) = (int(text.removeprefix(REPLICATE)) for text in jobs[place] if text.startswith(REPLICATE))
                 copied = replace(configs[first], seed=seed)
-                configs[place] = copied if alike else parse(composer.compose(jobs[place]))
+                configs[place] = copied if alike else run_of(composer.compose(jobs[place]))
         return [configs[place] for place in range(len(jobs))]
+
+
+def run_of(config: DictConfig) -> RunConfig:
+    """The run of a job, without what the experiment says of itself, which is long and the same for all."""
+    from omegaconf import open_dict
+
+    with open_dict(config):
+        del config["experiment"]
+    return parse(config)
 
 
 def on_gpu(master: DictConfig) -> bool:

@@ -1,4 +1,17 @@
-"""The `expect:` entries of an experiment's file: what they may say, and what is wrong with one that says otherwise."""
+"""The `expect:` entries of an experiment's file: what they may say, and what is wrong with one that says otherwise.
+
+    - quantity: flow@start                          # see `quantities`
+      runs: {activation: sigmoid, init.std: 0.01}   # factors as `identity.numbers` names them; null: not set
+      against: {bn: before}                         # the other arm, otherwise the same; with `by`
+      by: difference                                # difference, ratio; deviation of whole curves; in pairs of a seed
+      published: -6.41
+      tolerance: 0.15                               # or "2%" of published; or low and/or high in its place; or none
+      from: where the number comes from
+      full_only: false                              # true: not judged in the quick form
+      note: why it is outside, when it is
+
+A selector must leave one run a seed, but for the quantities of whole sets (`sets.SETS`).
+"""
 
 from __future__ import annotations
 

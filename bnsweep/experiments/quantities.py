@@ -1,8 +1,11 @@
 """From the record of a run to one number: the language of `quantity:`.
 
-A metric of the history with a reading (`flow@start`, `train/accuracy@end`, `bn_gap@20`: the reading after 20 steps), a
-summary name (`final_train_accuracy`), a function of metrics (`growth(5,17)@start`, `largest(train/loss)`), or a
-function of a whole set of runs (`sets.SETS`).
+flow@start, train/accuracy@end, bn_gap@20     a metric of the history: first reading, last, or after 20 steps
+final_train_accuracy, auc, drift_2            a name of the summary
+growth(5,17)@start                            growth of the squared gradient norm over these layers
+ratio(A,B)@end, log10ratio(A,B)@end, difference(A,B)@end     of two metrics
+largest(layer/*/ics), mean(layer/1/ics)       over all readings; `*`: over all hidden layers too
+lr_tolerance, largest_lr, trainable_depth     of all runs of an arm: `sets.SETS`
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from bnsweep.experiments.runs import Run
 from bnsweep.records import FAILED
-from bnsweep.tolerance import tolerance_width
+from bnsweep.tolerance import tolerance
 
 Seed = int | None
 """None: of all seeds together."""
@@ -36,10 +36,12 @@ def reached(run: Run) -> bool:
 
 def lr_tolerance(runs: Sequence[Run]) -> Reading:
     """Decades of learning rate over which at least half of the seeds reach tau: the longest unbroken stretch."""
-    grid = sorted({run.config.lr.value for run in runs})
-    known = [[run for run in runs if run.config.lr.value == lr and run.record.status != FAILED] for lr in grid]
-    decades, edge = tolerance_width(grid, [[reached(run) for run in some] for some in known])
-    return Reading({None: decades}, "at least: up to the edge of the grid" if edge else "")
+    found: dict[float, list[bool]] = {}
+    for some in by_seed(runs).values():
+        for run in some:
+            found.setdefault(run.config.lr.value, []).append(reached(run))
+    width = tolerance(found)
+    return Reading({None: width.decades}, "at least: up to the edge of the grid" if width.at_edge else "")
 
 
 def largest_lr(runs: Sequence[Run]) -> Reading:
