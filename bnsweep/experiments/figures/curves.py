@@ -101,13 +101,6 @@ def key(names: Sequence[str], runs: Sequence[Run]) -> list[Line2D]:
 
 
 AXES = {"step": "training steps", "epoch": "epochs"}
-WORDS = {"train": "training", "val": "validation", "test": "test", "batch": "probe batch"}
-
-
-def words(name: str) -> str:
-    """train/accuracy -> training accuracy."""
-    split, _, score = name.partition("/")
-    return f"{WORDS.get(split, split)} {score}"
 
 
 @dataclass(frozen=True)
@@ -135,7 +128,7 @@ class Multiples:
                     draw(ax, seeds, self.metric, arms.index(arm), self.x)
         for ax in (ax for row in axes for ax in row):
             accuracy_axis(ax, self.metric)
-        page.label(axes, AXES[self.x], words(self.metric))
+        page.label(axes, AXES[self.x], self.metric.partition("/")[2])
         return figure
 
 
@@ -174,7 +167,7 @@ def learning_curves(runs: Sequence[Run]) -> Figure:
     around = Page(f"Validation accuracy over the training{cut}", key(arms if told else (), runs), 1.4)
     figure, axes = around.lay_out(math.ceil(len(shown) / columns), columns, list(shown))
     flat = [ax for row in axes for ax in row]
-    page.label(axes, AXES["step"], words("val/accuracy"))
+    page.label(axes, AXES["step"], "accuracy")
     for ax, (name, some) in zip(flat, shown.items(), strict=False):
         page.title(ax, name)
         for arm, seeds in by(some, *told).items():

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from bnsweep.experiments.figures import page
 from bnsweep.experiments.figures.arms import by, chance
-from bnsweep.experiments.figures.curves import WORDS, diverged
+from bnsweep.experiments.figures.curves import diverged
 from bnsweep.experiments.figures.page import DARK, Page, colour, marker
 from bnsweep.experiments.judge import median_of
 from bnsweep.experiments.runs import Run
@@ -89,8 +89,8 @@ def over_rates(runs: Sequence[Run]) -> Figure:
     rates = {run.config.lr.value for run in runs}
     title = "Final accuracy over the learning rate"
     figure, axes = Page(title, key(arms, runs), 2.4).lay_out(1, 2)
-    for ax, split in zip(axes[0], ("train", "test"), strict=True):
-        page.title(ax, WORDS[split])
+    for ax, split, name in zip(axes[0], ("train", "test"), ("training", "test"), strict=True):
+        page.title(ax, name)
         page.logarithmic(ax, "x")
         for k, seeds in enumerate(by(runs, "bn").values()):
             by_rate(ax, seeds, k, {r: r for r in rates}, f"{split}_accuracy")
