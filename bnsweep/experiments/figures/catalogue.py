@@ -21,6 +21,7 @@ class Drawing:
 
 
 BAND = "Lines are medians over seeds, bands their range."
+POINTS = "Medians over seeds as points, their range as a band; the factor is that of one layer on the way back."
 GRADIENTS = (
     f"Norm of the loss gradient at each hidden layer's activation input, on the probe batch, before any step. {BAND} A"
     " line that falls towards layer 1 vanishes on its way back, one that rises towards layer 1 explodes, a level one"
@@ -53,16 +54,14 @@ FIGURES: dict[str, tuple[Drawing, ...]] = {
     "mean-field-bn": (
         Drawing(
             layers.Slopes(5, 17),
-            "Each seed's squared gradient norm before any step, as a point; the factor is that of one layer."
-            " BN does not stop the gradient from growing on its way back: a straight rise towards layer 1 is"
+            f"{POINTS} BN does not stop the gradient from growing on its way back: a straight rise towards layer 1 is"
             " exponential growth with depth, whatever the init.",
         ),
     ),
     "mean-field-chi": (
         Drawing(
             layers.Slopes(8, 18),
-            "Each seed's squared gradient norm before any step, as a point; the factor is that of one layer: below 1"
-            " gradients vanish with depth, above 1 they explode.",
+            f"{POINTS} Below 1 gradients vanish with depth, above 1 they explode.",
         ),
     ),
     "bn-invariance": (

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter
 
@@ -22,6 +24,7 @@ from bnsweep.meanfield import bn_before_rate
 
 REACH = 16
 """Trainable depth in units of 1 / ln(rate): where the gradient has grown by e^16 (Yang et al. 2019, section 5)."""
+LIMIT = "#d55e00"
 
 
 def depth(run: Run) -> int:
@@ -42,16 +45,16 @@ def trainable(runs: Sequence[Run]) -> Figure:
             cells.setdefault((depth(run), run.config.train.batch_size), []).append(value)
     value_DB = np.array([[median_of(cells[d, b]) if (d, b) in cells else math.nan for b in batches] for d in depths])
     title = "Final training accuracy by depth and batch size"
-    figure, [[ax]] = Page(title, high=0.32 * len(depths) + 0.4, right=1.2).lay_out(1, 1)
+    line = Line2D([], [], color=LIMIT, lw=2, label=f"depth {REACH} / ln(rate), theory")
+    figure, [[ax]] = Page(title, [line], high=0.32 * len(depths) + 0.4, right=1.2).lay_out(1, 1)
     norm = Normalize(chance(runs[0]), 1)
     ax.imshow(value_DB, cmap="cividis", norm=norm, aspect="auto", origin="lower", interpolation="none")
     ax.grid(visible=False)
     for i, row in enumerate(value_DB):
         for j, value in enumerate(row):
             ink = "#ffffff" if norm(value) < 0.5 else "#000000"
-            ax.text(
-                j, i, "" if math.isnan(value) else f"{100 * value:.0f}", ha="center", va="center", color=ink, size=8
-            )
+            said = "" if math.isnan(value) else f"{100 * value:.0f}"
+            ax.text(j, i, said, ha="center", va="center", color=ink, size=8)
     boundary(ax, runs, depths, batches)
     ax.set_xticks(range(len(batches)), map(str, batches))
     ax.set_yticks(range(len(depths)), map(str, depths))
@@ -62,10 +65,10 @@ def trainable(runs: Sequence[Run]) -> Figure:
     return figure
 
 
-def boundary(ax: matplotlib.axes.Axes, runs: Sequence[Run], depths: Sequence[int], batches: Sequence[int]) -> None:
+def boundary(ax: Axes, runs: Sequence[Run], depths: Sequence[int], batches: Sequence[int]) -> None:
     """The depth 16 / ln(rate) of every batch size, between the rows it lies between."""
     limits = [limit(runs[0].config.activation.name, batch) for batch in batches]
-    at = [float(np.interp(depth, depths, range(len(depths)))) for depth in limits]
-    if any(map(math.isfinite, at)):
-        outline = [withStroke(linewidth=3.5, foreground="#ffffff")]
-        ax.plot(range(len(batches)), at, color="#d55e00", marker="o", ms=4, lw=1.8, path_effects=outline)
+    places = range(len(depths))
+    at = [float(np.interp(depth, depths, places, left=math.nan, right=math.nan)) for depth in limits]
+    outline = [withStroke(linewidth=3.5, foreground="#ffffff")]
+    ax.plot(range(len(batches)), at, color=LIMIT, lw=2, path_effects=outline, zorder=1.5)

@@ -93,8 +93,8 @@ def gradient_panels(title: str, runs: Sequence[Run], panels: tuple[str, ...], to
 
 @dataclass(frozen=True)
 class Slopes:
-    """ln of the squared gradient norm over that of the last hidden layer: seeds as points, the slope fitted between two
-    layers as a line, theory's slope dashed; one panel an arm."""
+    """ln of the squared gradient norm over that of the last hidden layer: seeds' median as points, the slope fitted
+    between two layers as a line, theory's slope dashed; one panel an arm."""
 
     first: int
     last: int
@@ -109,22 +109,28 @@ class Slopes:
         flat = [ax for row in axes for ax in row]
         for ax, (name, some) in zip(flat, groups.items(), strict=False):
             page.title(ax, name or word(some[0], "activation"))
-            self.draw(ax, some)
             layer_axis(ax, deepest(some))
+        said = [self.draw(ax, some) for ax, some in zip(flat, groups.values(), strict=False)]
+        low, high = flat[0].get_ylim()
+        at, align = (0.97, "top") if high > -low else (0.03, "bottom")
+        for ax, factors in zip(flat, said, strict=False):
+            ax.annotate(factors, (0.97, at), xycoords="axes fraction", ha="right", va=align, size=8)
         page.label(axes, "layer", "ln ‖∂L/∂a‖², last layer 0")
         page.hide_rest(axes, len(groups), "layer")
         return figure
 
-    def draw(self, ax: Axes, runs: Sequence[Run]) -> None:
+    def draw(self, ax: Axes, runs: Sequence[Run]) -> str:
+        """What the factors are, in words."""
         depths = range(1, min(map(depth, runs)) + 1)
         known = {l: logs for l in depths if (logs := relative_logs(runs, l, depths[-1]))}
-        for l, values in known.items():
-            ax.plot([l] * len(values), values, ".", color=colour(1), ms=4, alpha=0.5, mew=0)
+        lowest, highest = [min(values) for values in known.values()], [max(values) for values in known.values()]
+        ax.fill_between(list(known), lowest, highest, color=colour(1), alpha=0.25, lw=0)
+        ax.plot(list(known), [median_of(values) for values in known.values()], ".", color=colour(1), ms=5)
         rates = [next(iter(growth(run, str(self.first), str(self.last))), math.nan) for run in runs]
         rates = [rate for rate in rates if math.isfinite(rate)]
         fitted = range(self.first, self.last + 1)
         if not rates or not known.keys() >= set(fitted):
-            return
+            return ""
         at, height = np.array([self.first, self.last]), float(np.mean([median_of(known[l]) for l in fitted]))
         measured, theory = median_of(rates), rate_in_theory(runs[0])
         for rate, style in (
@@ -133,8 +139,7 @@ class Slopes:
         ):
             if math.isfinite(rate):
                 ax.plot(at, height - math.log(rate) * (at - at.mean()), **style)
-        said = f"× {measured:.4g}" + (f", theory {theory:.4g}" if math.isfinite(theory) else "")
-        ax.annotate(said, (0.97, 0.97), xycoords="axes fraction", ha="right", va="top", size=8)
+        return f"× {measured:.4g}" + (f", theory {theory:.4g}" if math.isfinite(theory) else "")
 
 
 THEORY = "#d55e00"
