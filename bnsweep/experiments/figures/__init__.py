@@ -9,7 +9,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from bnsweep.experiments.figures.arms import drawable
-from bnsweep.experiments.figures.catalogue import ANY, FIGURES
+from bnsweep.experiments.figures.catalogue import drawings
 from bnsweep.experiments.figures.page import styled
 from bnsweep.experiments.runs import Run
 
@@ -19,8 +19,8 @@ __all__ = ["draw", "figures", "save", "styled"]
 def figures(name: str, runs: Sequence[Run]) -> dict[str, tuple[Figure, str]]:
     """File stem -> figure and caption; nothing for runs without readings. Called inside `styled`."""
     known = drawable(runs)
-    drawings = FIGURES.get(name, ANY) if known else ()
-    return {f"{name}-{d.name}".rstrip("-"): (d.draw(known), d.caption) for d in drawings}
+    chosen = drawings(name, known) if known else ()
+    return {f"{name}-{d.name}".rstrip("-"): (d.draw(known), d.caption) for d in chosen}
 
 
 def draw(name: str, runs: Sequence[Run], folder: Path) -> dict[Path, str]:

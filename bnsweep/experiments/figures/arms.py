@@ -96,7 +96,9 @@ def by(runs: Sequence[Run], *factors: str) -> dict[str, list[Run]]:
     groups: dict[tuple[tuple[float, float, str], ...], list[Run]] = {}
     for run in runs:
         groups.setdefault(tuple(place(run, f) for f in factors), []).append(run)
-    return {text(groups[where][0], factors): groups[where] for where in sorted(groups)}
+    arms = {text(groups[where][0], factors): groups[where] for where in sorted(groups)}
+    assert len(arms) == len(groups), f"two arms share a name: {', '.join(arms)}"
+    return arms
 
 
 def chance(run: Run) -> float:

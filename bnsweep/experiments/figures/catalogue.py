@@ -32,8 +32,15 @@ HISTOGRAMS = (
     " (saturation) do not."
 )
 
-ANY = (Drawing(curves.learning_curves, f"{BAND} A run that diverged stays at chance from there on."),)
-"""For an experiment without drawings of its own."""
+CURVES = Drawing(curves.learning_curves, f"{BAND} A run that diverged stays at chance from there on.")
+START = Drawing(layers.gradients, GRADIENTS)
+
+
+def drawings(name: str, runs: Sequence[Run]) -> tuple[Drawing, ...]:
+    """Those of an experiment, or what suits its runs where it has none of its own."""
+    trained = any(len(run.record.history["step"]) > 1 for run in runs)
+    return FIGURES.get(name, (CURVES if trained else START,))
+
 
 FIGURES: dict[str, tuple[Drawing, ...]] = {
     "lecture": (
@@ -50,7 +57,7 @@ FIGURES: dict[str, tuple[Drawing, ...]] = {
             "curves",
         ),
     ),
-    "mean-field-plain": (Drawing(layers.gradients, GRADIENTS),),
+    "mean-field-plain": (START,),
     "mean-field-bn": (
         Drawing(
             layers.Slopes(5, 17),
@@ -74,7 +81,7 @@ FIGURES: dict[str, tuple[Drawing, ...]] = {
     ),
     "glorot-init": (
         Drawing(histograms.overlaid, f"{HISTOGRAMS} Figure 6 of Glorot & Bengio 2010.", "activations"),
-        Drawing(special.glorot_gradients, GRADIENTS, "gradients"),
+        Drawing(layers.gradients, GRADIENTS, "gradients"),
     ),
     "activation-histograms": (
         Drawing(

@@ -22,6 +22,7 @@ from bnsweep.report.grid import spread
 
 MOST = 120
 """Readings drawn of a curve."""
+MOST_PANELS = 24
 
 
 @dataclass(frozen=True)
@@ -65,11 +66,11 @@ def bundle(runs: Sequence[Run], name: str, x: str = "step") -> Bundle:
 def draw(ax: Axes, runs: Sequence[Run], name: str, k: int, x: str = "step") -> None:
     """The arm's curve in its colour and dash; × where a seed diverged."""
     found = bundle(runs, name, x)
-    positive = ax.get_yscale() != "log"
+    linear = ax.get_yscale() == "linear"
     if len(runs) > 1 and found.x:
-        low = found.low if positive else [v if v > 0 else math.nan for v in found.low]
+        low = found.low if linear else [v if v > 0 else math.nan for v in found.low]
         ax.fill_between(found.x, low, found.high, color=colour(k), alpha=0.18, lw=0)
-    shown = [v if math.isfinite(v) and (positive or v > 0) else math.nan for v in found.middle]
+    shown = [v if math.isfinite(v) and (linear or v > 0) else math.nan for v in found.middle]
     ax.plot(found.x, shown, color=colour(k), ls=dash(k), marker="." if len(found.x) == 1 else "")
     for at, value in filter(None, (divergence(run, name, x) for run in runs)):
         ax.plot([at], [value], "x", color=colour(k), ms=6, mew=1.6, zorder=3)
@@ -155,7 +156,7 @@ def final(runs: Sequence[Run]) -> float:
 
 
 def learning_curves(runs: Sequence[Run]) -> Figure:
-    """By arm, of any experiment: one panel an arm of all factors but the last to be told by colour."""
+    """Of any experiment: one panel a setting of all factors but one, whose levels colours tell apart."""
     factors = swept(runs)
     shade = next((f for f in ("bn", "init", "lr.value", *factors) if f in factors and len(by(runs, f)) <= 8), None)
     rest = tuple(f for f in factors if f != shade)
@@ -176,6 +177,3 @@ def learning_curves(runs: Sequence[Run]) -> Figure:
         accuracy_axis(ax, "val/accuracy")
     page.hide_rest(axes, len(shown), AXES["step"])
     return figure
-
-
-MOST_PANELS = 24

@@ -60,6 +60,11 @@ def profile(ax: Axes, runs: Sequence[Run], k: int) -> bool:
     return bool(zero)
 
 
+def name_zeros(ax: Axes, there: bool) -> None:
+    if there:
+        ax.annotate("▽ zero", (0.98, 0.02), xycoords="axes fraction", ha="right")
+
+
 def layer_axis(ax: Axes, layers: int) -> None:
     ax.set_xlim(0.6, layers + 0.4)
     ax.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
@@ -69,11 +74,8 @@ def gradients(runs: Sequence[Run]) -> Figure:
     """One panel an activation, one line an init (and placement, where several are swept)."""
     told = tuple(f for f in swept(runs) if f in ("init", "bn", "init.distribution")) or ("init",)
     rest = tuple(f for f in swept(runs) if f not in told) or ("activation",)
-    return gradient_panels("Gradient norm at each layer's activation input, before training", runs, rest, told)
-
-
-def gradient_panels(title: str, runs: Sequence[Run], panels: tuple[str, ...], told: tuple[str, ...]) -> Figure:
-    arms, groups = list(by(runs, *told)), by(runs, *panels)
+    arms, groups = list(by(runs, *told)), by(runs, *rest)
+    title = "Gradient norm at each layer's activation input, before training"
     columns = min(3, len(groups))
     key = page.key_of(arms, markers=deepest(runs) <= 12)
     figure, axes = Page(title, key, 2.4, share_x=False).lay_out(math.ceil(len(groups) / columns), columns)
@@ -84,8 +86,7 @@ def gradient_panels(title: str, runs: Sequence[Run], panels: tuple[str, ...], to
         for arm, seeds in by(some, *told).items():
             zero |= profile(ax, seeds, arms.index(arm))
         layer_axis(ax, deepest(some))
-    if zero:
-        flat[0].annotate("▽ zero", (0.98, 0.02), xycoords="axes fraction", ha="right")
+    name_zeros(flat[0], zero)
     page.label(axes, "layer", GRADIENT)
     page.hide_rest(axes, len(groups), "layer")
     return figure

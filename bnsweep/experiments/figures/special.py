@@ -13,9 +13,8 @@ from bnsweep.experiments.figures import page
 from bnsweep.experiments.figures.arms import by, swept, text
 from bnsweep.experiments.figures.curves import accuracy_axis, bundle, draw, readings
 from bnsweep.experiments.figures.curves import key as curve_key
-from bnsweep.experiments.figures.layers import deepest, gradient_panels, layer_axis, profile
+from bnsweep.experiments.figures.layers import deepest, layer_axis, name_zeros, profile
 from bnsweep.experiments.figures.page import DARK, Page, colour, dash
-from bnsweep.experiments.judge import median_of
 from bnsweep.experiments.quantities import metric
 from bnsweep.experiments.runs import Run
 from bnsweep.report.grid import spread
@@ -31,7 +30,7 @@ def invariance(runs: Sequence[Run]) -> Figure:
     for j, (group, some) in enumerate(groups.items()):
         page.title(axes[0][j], group)
         page.logarithmic(axes[1][j])
-        base = {run.config.seed: run for run in scales(some).get(label(1, 1), [])}
+        base = {run.config.seed: run for run in scales(some).get(scale_text(1, 1), [])}
         for arm, seeds in scales(some).items():
             k = arms.index(arm)
             draw(axes[0][j], seeds, name, k)
@@ -42,7 +41,7 @@ def invariance(runs: Sequence[Run]) -> Figure:
     return figure
 
 
-def label(gain: float, rate: float) -> str:
+def scale_text(gain: float, rate: float) -> str:
     return f"weights × {gain:g}, rate × {rate:g}"
 
 
@@ -54,7 +53,7 @@ def scales(runs: Sequence[Run]) -> dict[str, list[Run]]:
         apart = not math.isclose(rate, gain**2)
         if not apart or rate == 1:
             groups.setdefault((apart, gain, rate), []).append(run)
-    return {label(*where[1:]): groups[where] for where in sorted(groups)}
+    return {scale_text(*where[1:]): groups[where] for where in sorted(groups)}
 
 
 def loss_name(runs: Sequence[Run]) -> str:
@@ -160,11 +159,11 @@ def percentiles(ax: Axes, run: Run, k: int) -> None:
 
 
 def deep(runs: Sequence[Run]) -> Figure:
-    """The gradient before training, and the loss over it."""
+    """The gradient before training, and the loss during it."""
     told = swept(runs)
     arms = by(runs, *told)
     around = Page(
-        "Gradient before training, and the loss over it",
+        "The gradient before training, and the loss during it",
         curve_key(list(arms), runs),
         2.2,
         gap=(0.75, 0.3),
@@ -174,8 +173,9 @@ def deep(runs: Sequence[Run]) -> Figure:
     figure, [[left, right]] = around.lay_out(1, 2)
     page.title(left, "gradient norm at each layer, start")
     page.logarithmic(left)
+    zero = [profile(left, seeds, k) for k, seeds in enumerate(arms.values())]
+    name_zeros(left, any(zero))
     for k, seeds in enumerate(arms.values()):
-        profile(left, seeds, k)
         draw(right, seeds, "train/loss", k, "epoch")
     layer_axis(left, deepest(runs))
     left.set(xlabel="layer", ylabel="‖∂L/∂a‖")
@@ -183,10 +183,6 @@ def deep(runs: Sequence[Run]) -> Figure:
     right.set(xlabel="epochs", ylabel="loss")
     right.xaxis.set_major_locator(page.few())
     return figure
-
-
-def glorot_gradients(runs: Sequence[Run]) -> Figure:
-    return gradient_panels("Gradient norm at each layer, before training", runs, ("activation",), ("init",))
 
 
 def covariate_shift(runs: Sequence[Run]) -> Figure:
@@ -217,15 +213,15 @@ def running_statistics(runs: Sequence[Run]) -> Figure:
     names = ["running statistics (eval mode)", "batch statistics", "share of the initial running value"]
     handles = [*page.key_of(names[:2]), Line2D([], [], color=DARK, lw=1, ls=dash(2), label=names[2])]
     title = "Accuracy by the statistics BN uses"
-    figure, axes = Page(title, handles, 2.2).lay_out(1, len(groups))
+    figure, axes = Page(title, handles, 2.2).lay_out(1, len(groups), list(groups))
     for ax, (name, some) in zip(axes[0], groups.items(), strict=True):
         page.title(ax, name)
         for k, score in enumerate(("train/accuracy", "batch/accuracy")):
             draw(ax, some, score, k)
         steps = sorted({step for run in some for step in metric(run, "step")})
         if some[0].config.bn.placement != "none":
-            left = [median_of([(1 - run.config.bn.momentum) ** step for run in some]) for step in steps]
-            ax.plot(steps, left, color=DARK, lw=1, ls=dash(2))
+            keep = 1 - some[0].config.bn.momentum
+            ax.plot(steps, [keep**step for step in steps], color=DARK, lw=1, ls=dash(2))
         accuracy_axis(ax, "train/accuracy")
     page.label(axes, "training steps", "accuracy, share")
     return figure
