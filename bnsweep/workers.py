@@ -127,6 +127,10 @@ class Workers:
     def stop(self) -> None:
         """Ends the training under way at its next step."""
         self._work.stopping.value = 1
+        if getattr(self._executor, "_broken", False):
+            # A pool that has lost a worker ends the others by SIGTERM, which they ignore, and waits for them.
+            for child in multiprocessing.active_children():
+                child.kill()
         self._executor.shutdown(cancel_futures=True)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import multiprocessing
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -198,10 +199,23 @@ def test_a_run_that_fails_is_reported_and_does_not_stop_the_others(
     monkeypatch.setattr("bnsweep.experiments.run.worker_count", lambda device: 1)
     assert refused(monkeypatch, "one", yaml(elsewhere, "one")) == "1"
     said = capsys.readouterr().out
-    assert "one: a run failed: RuntimeError: no such luck" in said
+    assert "one: failed: RuntimeError: no such luck" in said
     (result,) = earlier(Path("experiments"))
     assert result.statuses == {FINISHED: 1, FAILED: 1}
     assert (result.rows[0].n, result.rows[0].why, result.rows[0].inside) == (1, "1 of 2 missing, 1 failed", "yes")
+
+
+def test_a_worker_that_is_killed_costs_its_experiment_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("plan", "experiments.run"):
+        monkeypatch.setattr(f"bnsweep.{module}.worker_count", lambda device: 2)
+    experiment = Library([SEARCH]).experiment("small", "quick")
+    with Laboratory(experiment.configs) as laboratory:
+        laboratory.train(experiment.configs)
+        multiprocessing.active_children()[0].kill()
+        result = command.conduct(experiment, laboratory, Path("out"))
+        assert {row.why for row in result.rows} == {"a worker process ended, as it does for want of memory"}
+        assert result.failures, "the command ends in a failing status"
+        assert {record.status for record in laboratory.train(experiment.configs)} == {FINISHED}
 
 
 def test_several_datasets_are_read_once_each() -> None:

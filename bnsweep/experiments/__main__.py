@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 HELP = """python -m bnsweep.experiments [NAME ...] [KEY=VALUE ...]: published numbers beside ours
 
   NAME              an experiment; all of them where none is named (--list says which)
-  out=experiments   folder for experiments.md, .csv, .json and the figures
+  out=experiments   folder for experiments.md, .csv, .json and the figures; rows of other experiments stay there
   form=auto         full; quick (the short form of those that have one); auto: full on a GPU, quick without
   KEY=VALUE         a setting of the runs, as for `python -m bnsweep`: data.root=FOLDER, seed=range(0,3)
 
@@ -89,13 +89,15 @@ def run(request: Request) -> Table:
 def conduct(experiment: Experiment, laboratory: Laboratory, out: Path) -> Result:
     """Train, measure, judge and draw one experiment."""
     from bnsweep.experiments.figures import draw
-    from bnsweep.experiments.run import NotRun
+    from bnsweep.experiments.run import NotRun, WorkersLost
 
     began, started = time.perf_counter(), datetime.now(UTC).isoformat(timespec="seconds")
     try:
         records = laboratory.train(experiment.configs)
-    except NotRun as reason:
-        return not_run(experiment, str(reason))
+    except (NotRun, WorkersLost) as reason:
+        result = not_run(experiment, str(reason))
+        result.failures = [str(reason)] if isinstance(reason, WorkersLost) else []
+        return result
     result = not_run(experiment, "")
     result.started = started
     # Jobs that mean the same run share a record.

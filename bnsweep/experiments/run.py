@@ -29,6 +29,10 @@ class NotRun(Exception):
     """Why an experiment cannot be run here."""
 
 
+class WorkersLost(Exception):
+    """A process that trained was ended from outside, and took the experiment with it."""
+
+
 class Laboratory:
     """The datasets, read once, and the workers, started once, of all experiments of a command."""
 
@@ -59,7 +63,8 @@ class Laboratory:
         self._folder.cleanup()
 
     def train(self, configs: Sequence[RunConfig]) -> list[RunRecord]:
-        """A record each; a run that failed has one that says why. Raises NotRun."""
+        """A record each; a run that failed has one that says why. Raises NotRun and WorkersLost; after both, other
+        experiments can be trained."""
         reasons = [self.missing[key] for key in dict.fromkeys(map(key_of, configs)) if key in self.missing]
         if reasons:
             raise NotRun(reasons[0])
@@ -69,13 +74,16 @@ class Laboratory:
         except ConfigError as error:
             raise NotRun(str(error)) from None
         plan = make_plan(configs, (), device)
-        records = Training(plan, self._workers_on(device), self.interrupts).run()
+        try:
+            records = Training(plan, self._workers_on(device), self.interrupts).run()
+        except BrokenExecutor as error:
+            self._workers.pop(device).stop()
+            raise WorkersLost("a worker process ended, as it does for want of memory") from error
         return [records[name] for name in plan.identities]
 
     def _workers_on(self, device: torch.device) -> Workers:
         if device not in self._workers:
-            folder = Path(self._folder.name, device.type)
-            folder.mkdir()
+            folder = Path(tempfile.mkdtemp(dir=self._folder.name))
             self._workers[device] = Workers(worker_count(device), self.datasets, device, folder, save_models=False)
         return self._workers[device]
 

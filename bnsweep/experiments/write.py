@@ -115,7 +115,7 @@ def plain(table: Table) -> str:
 
 def endings(table: Table) -> list[str]:
     """What follows the rows."""
-    failures = [f"{result.name}: a run failed: {reason}" for result in table.results for reason in result.failures]
+    failures = [f"{result.name}: failed: {reason}" for result in table.results for reason in result.failures]
     return [*failures, table.conclusion()]
 
 
