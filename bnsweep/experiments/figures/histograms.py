@@ -43,7 +43,7 @@ def grid(runs: Sequence[Run]) -> Figure:
     groups = by(runs, *dict.fromkeys(f for f in ("activation", "init", *swept(runs)) if f in swept(runs)))
     layers = min(MOST_LAYERS, max(len(run.config.model.units) for run in runs))
     title = "Outputs of each hidden layer, before training"
-    around = Page(title, high=0.8, left=0.62, gap=(0.16, 0.42), share_x=False)
+    around = Page(title, high=0.8, left=0.62, gap=(0.16, 0.42), above=0.2, share_x=False)
     figure, axes = around.lay_out(len(groups), layers)
     spans = [SPAN.get(some[0].config.activation.name, ANY_SPAN) for some in groups.values()]
     for k, (row, (name, some)) in enumerate(zip(axes, groups.items(), strict=True)):

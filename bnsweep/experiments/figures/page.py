@@ -49,6 +49,8 @@ class Page:
     right: float = 0.15
     gap: tuple[float, float] = (0.18, 0.34)
     """Between panels, across and down."""
+    above: float = 0.0
+    """Between the legend and the first row's titles."""
     share_x: bool = True
     share_y: str = "all"
     """all, row or none."""
@@ -60,7 +62,7 @@ class Page:
         longest = max((len(str(handle.get_label())) for handle in self.key), default=0)
         in_a_row = max(1, int((WIDTH - 0.2) / (0.55 + LETTER * longest)))
         lines = math.ceil(len(self.key) / in_a_row)
-        top, gap = 0.56 + 0.2 * lines + more, (self.gap[0], self.gap[1] + more)
+        top, gap = 0.56 + 0.2 * lines + self.above + more, (self.gap[0], self.gap[1] + more)
         sheet = Sheet((wide, self.high), self.left, self.right, top, gap=gap, share=False)
         figure, axes = panels(rows, columns, sheet)
         height = figure.get_figheight()
