@@ -16,7 +16,7 @@ import pytest
 from bnsweep import __main__ as entry
 from bnsweep.experiments import __main__ as command
 from bnsweep.experiments.compose import Library
-from bnsweep.experiments.figures import FIGURES
+from bnsweep.experiments.figures.catalogue import FIGURES, Drawing
 from bnsweep.experiments.run import Laboratory, NotRun
 from bnsweep.experiments.runs import Run
 from bnsweep.experiments.write import earlier
@@ -110,15 +110,6 @@ def test_without_a_gpu_an_experiment_takes_its_quick_form() -> None:
 def test_a_small_experiment_from_the_command_to_the_files(
     elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def drawing(runs: Sequence[Run]) -> Any:
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(2, 1))
-        for run in runs:
-            figure.gca().plot(run.record.history["step"], run.record.history["train/loss"])
-        return figure
-
-    monkeypatch.setitem(FIGURES, "small", drawing)
     call(monkeypatch, "small", "form=quick", "out=there", SEARCH)
     said = capsys.readouterr().out
     assert "1 of 1: small (quick form), 24 runs" in said
@@ -131,9 +122,9 @@ def test_a_small_experiment_from_the_command_to_the_files(
     (result,) = json.loads(Path("there/experiments.json").read_text())["results"]
     assert result["statuses"] == {FINISHED: 24} and result["runs"] == 24
     assert result["environment"]["versions"]["torch"] and result["seconds"] > 0
-    assert Path("there", *result["figures"]).read_bytes().startswith(b"\x89PNG")
+    assert Path("there", *result["figures"]).read_text().count("<svg") == 1
     text = Path("there/experiments.md").read_text()
-    assert "![small](small/small.png)" in text
+    assert "![small](small/small.svg)" in text
     assert "| small (quick form) | train/accuracy@end · bn none, init normal, lr.value 0.1 | – | 0." in text
     assert {path.name for path in elsewhere.iterdir()} == {"there"}, "nothing goes to MLflow"
 
@@ -173,7 +164,7 @@ def test_what_was_over_is_written_when_the_next_is_interrupted(
 
     search = yaml(elsewhere, "one")
     yaml(elsewhere, "two")
-    monkeypatch.setitem(FIGURES, "two", interrupt)
+    monkeypatch.setitem(FIGURES, "two", (Drawing(interrupt, ""),))
     assert refused(monkeypatch, "one", "two", search) == "130"
     assert [result.name for result in earlier(Path("experiments"))] == ["one"]
 

@@ -110,8 +110,8 @@ def conduct(experiment: Experiment, laboratory: Laboratory, out: Path) -> Result
     result.failures = list(dict.fromkeys(run.record.reason for run in runs if run.record.status == FAILED))
     result.device = next((run.record.device for run in runs if run.record.device), "")
     try:
-        paths = draw(experiment.name, runs, out / experiment.name)
-        result.figures = [str(path.relative_to(out)) for path in paths]
+        drawn = draw(experiment.name, runs, out / experiment.name)
+        result.figures = {path.relative_to(out).as_posix(): caption for path, caption in drawn.items()}
     except Exception as error:  # the numbers stand without it
         result.failures.append(f"no figure: {type(error).__name__}: {error}")
     result.seconds = time.perf_counter() - began

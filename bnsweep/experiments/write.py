@@ -39,8 +39,8 @@ class Result:
     device: str = ""
     seconds: float = math.nan
     """Wall seconds, from the first run to the last figure."""
-    figures: list[str] = field(default_factory=list)
-    """Paths below the folder of the table."""
+    figures: dict[str, str] = field(default_factory=dict)
+    """Path below the folder of the table -> caption."""
     environment: dict[str, Any] = field(default_factory=dict)
     """`environment.Environment` as plain values."""
     command: str = ""
@@ -140,8 +140,8 @@ def section(result: Result) -> list[str]:
     for row, source, note in notes:
         texts = [text.rstrip(".") for text in (source, note) if text]
         lines.append(f"- {escaped(f'{row.quantity} · {row.runs}')}: {escaped('. '.join(texts))}.")
-    for path in result.figures:
-        lines += ["", f"![{result.name}]({path})"]
+    for path, caption in result.figures.items():
+        lines += ["", f"![{result.name}]({path})", "", escaped(caption)]
     return [*lines, "", provenance(result)]
 
 
