@@ -77,3 +77,16 @@ def test_runs_and_sweeps_compose(line: str) -> None:
         ]
         for i in range(max((len(values) for values in choices), default=1)):
             compose(config_name="config", overrides=[values[min(i, len(values) - 1)] for values in choices])
+
+
+EXPERIMENTS = sorted(set(re.findall(r"python -m bnsweep\.experiments ([^`\n#]*)", TEXT)))
+
+
+@pytest.mark.parametrize("arguments", EXPERIMENTS)
+def test_named_experiments_exist(arguments: str) -> None:
+    names = [word for word in arguments.split() if "=" not in word and not word.startswith("-")]
+    assert all((ROOT / f"conf/experiment/{name}.yaml").exists() for name in names)
+
+
+def test_the_lecture_table_shows_experiments() -> None:
+    assert len(EXPERIMENTS) >= 9
