@@ -191,6 +191,11 @@ def trial(configs: Sequence[RunConfig], dataset: Dataset, device: torch.device) 
     started = steps(WARM_UP + 1)  # a GPU captures in the last of them
     stepped = steps(TRIAL_STEPS)
     trainer.evaluate(0)
+    probed = time.perf_counter()
+    trainer.probed.clear()
+    trainer.evaluate(0)
     evaluated = time.perf_counter()
     torch.set_num_threads(threads)
-    return config.total_steps * (stepped - started) / TRIAL_STEPS + len(config.evaluations) * (evaluated - stepped)
+    step, evaluation = (stepped - started) / TRIAL_STEPS, evaluated - probed
+    probe = max(0.0, probed - stepped - evaluation)
+    return config.total_steps * step + len(config.evaluations) * evaluation + len(config.probed) * probe
