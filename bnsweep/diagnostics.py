@@ -81,8 +81,8 @@ class Diagnostics:
         self._hidden = [w.clone() for w in self.stack.weights[:-1]]
 
     def _lr_K(self) -> Tensor:
-        """[K] learning rates of the step to come; after the end, of the last."""
-        return self.optimizer.lr_K(self.stack.t.clamp(max=max(0, self.stack.configs[0].total_steps - 1)))
+        """[K] learning rates of the step to come."""
+        return self.optimizer.lr_K(self.stack.t)
 
     def _probe_batch(self) -> tuple[Tensor, Tensor]:
         return self.batches.take(self.batches.rows["probe"])
@@ -138,7 +138,8 @@ class Diagnostics:
         """Variance of linear outputs without dropout over that with it (Li et al. 2019, arXiv 1801.05134), for every
         layer that has dropout below it: v / ((v + c^2) / p - c^2) for independent inputs of mean c and variance v
         that are kept with probability p."""
-        rates_K, noises_K = (self.stack.scalars(of) for of in (lambda c: c.model.dropout, lambda c: c.bn.noise))
+        rates_K = self.stack.scalars(lambda c: c.model.dropout)
+        noises_K = self.stack.scalars(lambda c: c.bn.noise if c.bn.placement != "none" else 0.0)
         if not bool(rates_K.any()):
             return {}
         with_it = self._variances(*self.passes.forward(x_GBD, self.stack.t))

@@ -112,8 +112,7 @@ class Nearby:
         return values
 
     def _updated(self, here: Gradients) -> list[Tensor]:
-        """The parameters after a step of the optimizer on this batch (past the last step: at its learning rate)."""
-        self.stack.t.clamp_(max=max(0, self.stack.configs[0].total_steps - 1))
+        """The parameters after a step of the optimizer on this batch."""
         x = self.passes.batches(self._batch[0])
         self.optimizer.update(here.d, x, self.passes.gradients.flat, None)
         return [p.clone() for p in self.stack.parameters]

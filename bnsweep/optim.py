@@ -62,9 +62,10 @@ class Optimizer:
         return torch.tensor(rows, device=self.stack.device, dtype=self.stack.dtype)
 
     def lr_K(self, step: Tensor) -> Tensor:
-        """[K] learning rates at 0-based `step`."""
+        """[K] learning rates at 0-based `step`; past the end, those of the last."""
         if self._constant:
             return self._lr_K
+        step = step.clamp(max=len(self._scale_TU) - 1)
         return self._lr_K * self._scale_TU.index_select(0, step.view(1))[0].index_select(0, self._schedule_of_K)
 
     def _rates(self) -> tuple[Tensor, Tensor]:

@@ -182,7 +182,6 @@ def trial(configs: Sequence[RunConfig], dataset: Dataset, device: torch.device) 
 
     def steps(n: int) -> float:
         for _ in range(n):
-            trainer.stack.t.zero_()  # a schedule may be shorter than the trial
             trainer.step(rows_GB)
         if device.type == "cuda":
             torch.cuda.synchronize(device)

@@ -176,7 +176,7 @@ class Trainer:
         values |= diagnostics
         table_MK = torch.stack([v.double() for v in values.values()])
         table_MK = torch.where(self.alive_K, table_MK, torch.nan)
-        lr_K = self.optimizer.lr_K(self.stack.t.clamp(max=max(0, self.total_steps - 1))).double()
+        lr_K = self.optimizer.lr_K(self.stack.t).double()
         extra = [c.double().flatten(1).T for c in counts]
         host = torch.cat([table_MK, lr_K[None], self.first_bad_step().double()[None], *extra]).cpu()
         m = len(values)

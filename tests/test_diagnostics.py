@@ -148,10 +148,17 @@ def test_every_member_reads_what_autograd_on_the_plain_network_reads(
         assert_alike(member(end, k), expected, says)
 
 
+@pytest.mark.parametrize("budget", [4, 100])
 @pytest.mark.parametrize("optimizer", ["momentum", "adam"])
-def test_covariate_shift_is_by_the_step_that_the_optimizer_would_take(optimizer: str, digits: data.Dataset) -> None:
-    """With what it remembers of earlier steps; the plain network trains beside the stack."""
-    trainer = Trainer(smooth(runs(optimizer)), digits, CPU)
+def test_covariate_shift_is_by_the_step_that_the_optimizer_would_take(
+    optimizer: str, budget: int, digits: data.Dataset
+) -> None:
+    """With what it remembers of earlier steps, and how many they were, after the last step, too; the plain network
+    trains beside the stack."""
+    configs = smooth(runs(optimizer))
+    for config in configs:
+        config.train.steps = budget
+    trainer = Trainer(configs, digits, CPU)
     rows, configs = list(trainer.batches_of(0))[:4], trainer.stack.configs
     models = [trainer.stack.export(k).train() for k in range(len(configs))]
     optimizers = [optimizer_of(c, m) for c, m in zip(configs, models, strict=True)]
@@ -173,14 +180,16 @@ def test_covariate_shift_is_by_the_step_that_the_optimizer_would_take(optimizer:
 
 
 def test_dropout_changes_the_variance_of_the_same_units_in_the_plain_network(digits: data.Dataset) -> None:
-    trainer = Trainer(runs(dropout=True), digits, CPU)
+    configs = runs(dropout=True)
+    configs[1].bn = BnConfig(noise=0.5)  # without BN there is none
+    trainer = Trainer(configs, digits, CPU)
     for rows_GB in trainer.batches_of(0):
         trainer.step(rows_GB)
     values, step = trainer.diagnostics.full(histograms=False)[0], int(trainer.stack.t)
     for k, config in enumerate(trainer.stack.configs):
         measured = {name: v for name, v in member(values, k).items() if name.endswith("dropout_ratio")}
         expected = {}
-        if config.model.dropout > 0 and config.bn.noise == 0:
+        if config.model.dropout > 0 and (config.bn.noise == 0 or config.bn.placement == "none"):
             expected = plain.dropout_ratios(config, trainer.stack.export(k), *probe_batch(trainer, k), step)
         assert_alike(measured, expected, (config.activation.name, config.bn))
 
