@@ -114,7 +114,8 @@ class Passes:
     @torch.no_grad()
     def forward(self, x_GBD: Tensor, step: Tensor | None = None) -> tuple[Tensor, list[Layer]]:
         """Logits with the batch's BN statistics, which are left in `stack.batch`, and what `backward` needs (training
-        mode). Units are dropped, and noise is put behind BN, only where a `step` is given."""
+        mode). Units are dropped, and noise is put behind BN, only where a `step` is given; outputs are then scaled as
+        in training, else as at test."""
         h, samples, layers = x_GBD, x_GBD.shape[1], []
         for i in range(self.stack.depth):
             z, out, spare, x_hat = self._buffers(i, i, samples)
