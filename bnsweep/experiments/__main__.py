@@ -53,6 +53,8 @@ def parse(arguments: Sequence[str]) -> Request:
             request.listing = True
         elif argument.startswith("-"):
             raise ConfigError(f"{argument}: no such flag (--help says what there is)")
+        elif key.lstrip("+") == "experiment":
+            raise ConfigError(f"{argument}: must be the name alone, as in mean-field-chi")
         elif not equals and not argument.startswith("~"):
             request.names.append(argument)
         elif key in ("out", "form"):
