@@ -9,6 +9,7 @@ import multiprocessing
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from bnsweep.experiments.figures.catalogue import FIGURES, Drawing
 from bnsweep.experiments.judge import Row
 from bnsweep.experiments.run import Laboratory, NotRun
 from bnsweep.experiments.runs import Run
-from bnsweep.experiments.write import Result, Table, earlier, show
+from bnsweep.experiments.write import Result, Table, earlier, show, write
 from bnsweep.identity import identity
 from bnsweep.records import FAILED, FINISHED
 from bnsweep.workers import Key
@@ -186,6 +187,16 @@ def test_an_experiment_without_its_data_is_a_row_that_says_so(
     assert said.count("not run: data/MNIST/raw/train-images-idx3-ubyte: must hold an IDX header") == 1
     assert written.count("must hold an IDX header") == 1
     assert "1 inside, 0 outside, 2 not run" in said
+
+
+def test_numbers_stay_when_the_experiment_cannot_run_the_next_time(elsewhere: Path) -> None:
+    nan = math.nan
+    rows = [Row("a", "", "q", "", nan, 1.0, 2, nan, nan, "", "yes", "", "", "")]
+    numbers = Result("a", "", "", "", "", rows, runs=2)
+    without = Result("a", "", "", "", "", [replace(rows[0], n=0, median=nan, inside="not run", why="no data")])
+    for results, n in (([without], 0), ([numbers], 2), ([without], 2)):
+        write(results, elsewhere)
+        assert [row.n for result in earlier(elsewhere) for row in result.rows] == [n]
 
 
 def test_a_narrow_terminal_shows_the_whole_quantity(

@@ -222,8 +222,10 @@ def earlier(out: Path) -> list[Result]:
 
 
 def write(results: Sequence[Result], out: Path) -> None:
-    """experiments.md, .csv and .json in `out`, beside what it holds of other experiments. Raises ConfigError."""
-    latest = {result.name: result for result in [*earlier(out), *results]}
+    """experiments.md, .csv and .json in `out`, beside what it holds of other experiments and of those that could not
+    run this time. Raises ConfigError."""
+    latest = {result.name: result for result in earlier(out)}
+    latest |= {result.name: result for result in results if result.runs or result.name not in latest}
     table = Table([latest[name] for name in sorted(latest)])
     texts = {"md": markdown(table), "csv": comma_separated(table), "json": json_text(table)}
     try:
