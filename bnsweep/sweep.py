@@ -46,7 +46,7 @@ def load_datasets(configs: Sequence[RunConfig]) -> dict[tuple[str, str], data.Da
     return {key: data.load(config) for key, config in wanted.items()}
 
 
-def describe(plan: Plan, predicted: float | None = None) -> str:
+def describe(plan: Plan) -> str:
     """The plan in words, with what `auto` chose."""
     sizes = Counter(len(stack) for stack in plan.stacks)
     stacks = ", ".join(f"{n} of {size}" for size, n in sorted(sizes.items(), reverse=True)) or "none"
@@ -57,8 +57,6 @@ def describe(plan: Plan, predicted: float | None = None) -> str:
         f"on {describe_device(plan.device)}, {plan.workers} at a time; stacks: {stacks}"
         + (f"; largest about {plan.bytes / 2**20:.0f} MiB" if plan.stacks else ""),
     ]
-    if predicted is not None:
-        lines.append(f"predicted training time: about {predicted:.0f} s, from a trial of one stack a shape")
     return "\n".join(lines)
 
 
@@ -193,7 +191,9 @@ def run_sweep(
     datasets = load_datasets(configs)
     if settings.dry_run:
         plan = make_plan(configs, () if settings.rerun else existing_runs(tracking, settings), device)
-        print(describe(plan, predicted_seconds(plan, datasets)))
+        print(describe(plan), flush=True)  # before the trials, which many shapes of deep networks make long
+        seconds = predicted_seconds(plan, datasets)
+        print(f"predicted training time: about {seconds:.0f} s, from a trial of one stack a shape")
         return None
     store = Store.open(tracking)
     done = {} if settings.rerun else standing(store.done(), settings)
