@@ -9,7 +9,7 @@ import logging
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from pathlib import Path
 
@@ -172,6 +172,13 @@ def existing_runs(tracking: TrackingConfig, settings: SweepConfig) -> dict[str, 
         return {}
 
 
+def predict(plan: Plan, datasets: Mapping[tuple[str, str], data.Dataset]) -> None:
+    """Print the plan, and then how long it may take: trials of many shapes of deep networks are long themselves."""
+    print(describe(plan), flush=True)
+    seconds = predicted_seconds(plan, datasets)
+    print(f"predicted training time: about {seconds:.0f} s, from a trial of one stack a shape")
+
+
 def run_sweep(
     configs: Sequence[RunConfig], command: str, keep_plan: bool = True, earlier: Sequence[RunConfig] = ()
 ) -> Result | None:
@@ -190,10 +197,7 @@ def run_sweep(
         prepare()
     datasets = load_datasets(configs)
     if settings.dry_run:
-        plan = make_plan(configs, () if settings.rerun else existing_runs(tracking, settings), device)
-        print(describe(plan), flush=True)  # before the trials, which many shapes of deep networks make long
-        seconds = predicted_seconds(plan, datasets)
-        print(f"predicted training time: about {seconds:.0f} s, from a trial of one stack a shape")
+        predict(make_plan(configs, () if settings.rerun else existing_runs(tracking, settings), device), datasets)
         return None
     store = Store.open(tracking)
     done = {} if settings.rerun else standing(store.done(), settings)

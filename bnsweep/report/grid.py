@@ -86,7 +86,7 @@ def level_text(factor: str, value: Any) -> str:
         return ""
     if factor == "bn":
         return PLACEMENT_TEXT.get(str(value), f"BN {value}")
-    if factor in NAME_FIELDS or factor == "lr.schedule":
+    if (factor in NAME_FIELDS and factor != "probes") or factor == "lr.schedule":
         return str(value)
     group, _, name = factor.partition(".")
     short = SHORT.get(factor, (name or group).replace("_", " "))
