@@ -89,7 +89,8 @@ def stack_limit(config: RunConfig, runs: int, device: torch.device) -> int:
     workers, free = worker_count(device), free_bytes(device)
     one = stack_bytes([config])
     says = f"smaller: a run takes about {one / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free"
-    check(one <= free, "model.hidden", config.model.hidden, says)
+    sizes = "model.hidden" if config.model.depth is None else f"model.depth={config.model.depth} with model.hidden"
+    check(one <= free, sizes, config.model.hidden, says)
     each = member_bytes(config) + input_bytes(config)
     fits = max(1, int((MEMORY_SHARE * free / workers - fixed_bytes(config, device)) // each))
     limits = [fits, config.sweep.max_stack or fits]

@@ -21,9 +21,10 @@ class Progress:
 
     def __init__(self, stacks: dict[int, tuple[int, int]]) -> None:
         """`stacks`: a name for each stack -> its runs and their steps."""
-        self.stacks = stacks
+        # A run that trains nothing is some work, too.
+        self.stacks = {name: (runs, max(1, steps)) for name, (runs, steps) in stacks.items()}
         self.runs = sum(runs for runs, _ in stacks.values())
-        self.work = float(sum(runs * steps for runs, steps in stacks.values()))
+        self.work = float(sum(runs * steps for runs, steps in self.stacks.values()))
         self.ended = Counter[str]()
         self._done = dict.fromkeys(stacks, 0)
         self._diverged = dict.fromkeys(stacks, 0)
@@ -72,8 +73,9 @@ class Progress:
 
     def settle(self, stack: int) -> None:
         """A stack is over: its diverged runs are counted among the ended ones from now on."""
-        self._diverged[stack] = 0
-        self._show(force=True)
+        runs, steps = self.stacks[stack]
+        self._done[stack], self._diverged[stack] = runs * steps, 0
+        self._show(force=sum(self.ended.values()) >= self.runs)
 
     def _show(self, force: bool) -> None:
         done = sum(self._done.values())

@@ -9,7 +9,7 @@ import logging
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from pathlib import Path
 
@@ -46,7 +46,7 @@ def load_datasets(configs: Sequence[RunConfig]) -> dict[tuple[str, str], data.Da
     return {key: data.load(config) for key, config in wanted.items()}
 
 
-def describe(plan: Plan, predicted: float | None = None) -> str:
+def describe(plan: Plan) -> str:
     """The plan in words, with what `auto` chose."""
     sizes = Counter(len(stack) for stack in plan.stacks)
     stacks = ", ".join(f"{n} of {size}" for size, n in sorted(sizes.items(), reverse=True)) or "none"
@@ -57,8 +57,6 @@ def describe(plan: Plan, predicted: float | None = None) -> str:
         f"on {describe_device(plan.device)}, {plan.workers} at a time; stacks: {stacks}"
         + (f"; largest about {plan.bytes / 2**20:.0f} MiB" if plan.stacks else ""),
     ]
-    if predicted is not None:
-        lines.append(f"predicted training time: about {predicted:.0f} s, from a trial of one stack a shape")
     return "\n".join(lines)
 
 
@@ -174,6 +172,13 @@ def existing_runs(tracking: TrackingConfig, settings: SweepConfig) -> dict[str, 
         return {}
 
 
+def predict(plan: Plan, datasets: Mapping[tuple[str, str], data.Dataset]) -> None:
+    """Print the plan, and then how long it may take: trials of many shapes of deep networks are long themselves."""
+    print(describe(plan), flush=True)
+    seconds = predicted_seconds(plan, datasets)
+    print(f"predicted training time: about {seconds:.0f} s, from a trial of one stack a shape")
+
+
 def run_sweep(
     configs: Sequence[RunConfig], command: str, keep_plan: bool = True, earlier: Sequence[RunConfig] = ()
 ) -> Result | None:
@@ -192,8 +197,7 @@ def run_sweep(
         prepare()
     datasets = load_datasets(configs)
     if settings.dry_run:
-        plan = make_plan(configs, () if settings.rerun else existing_runs(tracking, settings), device)
-        print(describe(plan, predicted_seconds(plan, datasets)))
+        predict(make_plan(configs, () if settings.rerun else existing_runs(tracking, settings), device), datasets)
         return None
     store = Store.open(tracking)
     done = {} if settings.rerun else standing(store.done(), settings)

@@ -6,8 +6,10 @@ import csv
 import json
 import math
 import multiprocessing
+import re
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,10 @@ from bnsweep import __main__ as entry
 from bnsweep.experiments import __main__ as command
 from bnsweep.experiments.compose import Library
 from bnsweep.experiments.figures.catalogue import FIGURES, Drawing
+from bnsweep.experiments.judge import Row
 from bnsweep.experiments.run import Laboratory, NotRun
 from bnsweep.experiments.runs import Run
-from bnsweep.experiments.write import earlier
+from bnsweep.experiments.write import Result, Table, earlier, show, write
 from bnsweep.identity import identity
 from bnsweep.records import FAILED, FINISHED
 from bnsweep.workers import Key
@@ -176,12 +179,38 @@ def test_an_experiment_without_its_data_is_a_row_that_says_so(
     raw.mkdir(parents=True)
     for part in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
         (raw / f"{part}-ubyte").write_bytes(b"no image")
-    search = yaml(elsewhere, "missing", "defaults:\n  - override /data: mnist")
+    expect = "[{quantity: train/loss@end, high: 100}, {quantity: test/loss@end, high: 100}]"
+    search = yaml(elsewhere, "missing", "defaults:\n  - override /data: mnist", expect)
     yaml(elsewhere, "there")
     call(monkeypatch, "missing", "there", search)
-    said = capsys.readouterr().out
-    assert "not run: data/MNIST/raw/train-images-idx3-ubyte: must hold an IDX header" in said
-    assert "1 inside, 0 outside, 1 not run" in said
+    said, written = capsys.readouterr().out, Path("experiments/experiments.md").read_text(encoding="utf-8")
+    assert said.count("not run: data/MNIST/raw/train-images-idx3-ubyte: must hold an IDX header") == 1
+    assert written.count("must hold an IDX header") == 1
+    assert "1 inside, 0 outside, 2 not run" in said
+
+
+def test_numbers_stay_when_the_experiment_cannot_run_the_next_time(elsewhere: Path) -> None:
+    nan = math.nan
+    rows = [Row("a", "", "q", "", nan, 1.0, 2, nan, nan, "", "yes", "", "", "")]
+    numbers = Result("a", "", "", "", "", rows, runs=2)
+    without = Result("a", "", "", "", "", [replace(rows[0], n=0, median=nan, inside="not run", why="no data")])
+    for results, n in (([without], 0), ([numbers], 2), ([without], 2)):
+        write(results, elsewhere)
+        assert [row.n for result in earlier(elsewhere) for row in result.rows] == [n]
+
+
+def test_a_narrow_terminal_shows_the_whole_quantity(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in {"FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": "70"}.items():
+        monkeypatch.setenv(name, value)
+    quantity = "difference(layer/1/grad_activation, layer/5/grad_activation)@20"
+    nan = math.nan
+    row = Row("a", "", quantity, "", nan, nan, 0, nan, nan, "", "yes", "", "", "")
+    show(Table([Result("a", "", "", "", "", [row], runs=1)]))
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
+    column = slice(lines[1].index("quantity"), lines[1].index("published"))
+    assert quantity.replace(" ", "") in "".join(line[column].strip() for line in lines).replace(" ", "")
 
 
 def test_a_run_that_fails_is_reported_and_does_not_stop_the_others(
@@ -239,6 +268,8 @@ def test_several_datasets_are_read_once_each() -> None:
         (["small", "form=fast"], "form=fast: must be one of auto, quick, full"),
         (["small", "out="], "out=: must be the name of a folder"),
         (["small", "out=/dev/null/x"], "out=/dev/null/x: must be a folder that can be written"),
+        (["+experiment=small"], "+experiment=small: must be the name alone, as in mean-field-chi"),
+        (["small", "seed=range(0,0)"], "small: no runs: an override sweeps over an empty range or list"),
         (["small", "--quick"], "--quick: no such flag (--help says what there is)"),
         (["small", "lr.valu=1"], "lr.valu: no such setting (choices: lr.value"),
         (["small", "seed=0", "seed=1"], "seed=0 seed=1: seed must be given once"),

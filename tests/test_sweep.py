@@ -37,6 +37,8 @@ from bnsweep.mlflow_sqlite import SqliteBackend
 from bnsweep.model import build
 from bnsweep.outcome import Result
 from bnsweep.plan import make_plan, pack, stack_limit, step_flops
+from bnsweep.progress import Progress
+from bnsweep.records import FINISHED
 from bnsweep.sweep import describe, run_sweep
 from bnsweep.tracking import Store
 from bnsweep.train import train
@@ -423,3 +425,13 @@ def test_a_sweep_cut_short_goes_on_and_reports_as_if_it_had_not_been(
         assert process.returncode == 0, out
         assert f"16 finished, 0 diverged, 0 failed ({trained} trained now)" in out
     assert (cut / "report/ranking.csv").read_text() == (whole / "report/ranking.csv").read_text()
+
+
+def test_many_small_stacks_do_not_fill_a_log_with_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress(dict.fromkeys(range(50), (2, 0))) as progress:
+        for stack in range(50):
+            progress.end(FINISHED)
+            progress.end(FINISHED)
+            progress.settle(stack)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("100 done, 0 left") and line.endswith("about 0 s to go")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 HELP = """python -m bnsweep.experiments [NAME ...] [KEY=VALUE ...]: published numbers beside ours
 
   NAME              an experiment; all of them where none is named (--list says which)
-  out=experiments   folder for experiments.md, .csv, .json and the figures; rows of other experiments stay there
+  out=experiments   folder for experiments.md, .csv, .json and the figures; rows of others stay there
   form=auto         full; quick (the short form of those that have one); auto: full on a GPU, quick without
   KEY=VALUE         a setting of the runs, as for `python -m bnsweep`: data.root=FOLDER, seed=range(0,3)
 
@@ -53,6 +53,8 @@ def parse(arguments: Sequence[str]) -> Request:
             request.listing = True
         elif argument.startswith("-"):
             raise ConfigError(f"{argument}: no such flag (--help says what there is)")
+        elif key.lstrip("+") == "experiment":
+            raise ConfigError(f"{argument}: must be the name alone, as in mean-field-chi")
         elif not equals and not argument.startswith("~"):
             request.names.append(argument)
         elif key in ("out", "form"):

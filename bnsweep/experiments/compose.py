@@ -118,6 +118,8 @@ class Library:
             configs = self._compose(master, name, node["quick"] if quick else [])
         except ConfigError as error:
             raise ConfigError(f"{name}: {error}") from None
+        if not configs:
+            raise ConfigError(f"{name}: no runs: an override sweeps over an empty range or list")
         expectations = read_expectations(name, node["expect"], configs, quick)
         facts = node["purpose"], node["source"], node["notes"]
         return Experiment(name, *facts, quick, self.overrides, configs, expectations)

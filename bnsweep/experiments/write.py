@@ -47,6 +47,11 @@ class Result:
     started: str = ""
     """ISO 8601, UTC."""
 
+    @property
+    def not_run(self) -> str:
+        """Why, where nothing of it was run."""
+        return self.rows[0].why if self.rows and not self.runs else ""
+
 
 @dataclass
 class Table:
@@ -77,10 +82,15 @@ def ours(row: Row) -> str:
     return f"{number(row.median)}{span}, n = {row.n}"
 
 
-def cells(row: Row) -> list[str]:
-    """By COLUMNS."""
+def all_cells(table: Table) -> list[list[str]]:
+    """Of every row. Why an experiment was not run at all is said once, elsewhere."""
+    return [cells(row, brief=bool(result.not_run)) for result in table.results for row in result.rows]
+
+
+def cells(row: Row, brief: bool) -> list[str]:
+    """By COLUMNS; a brief one without reasons."""
     name = f"{row.experiment} ({row.form})" if row.form else row.experiment
-    inside = f"{row.inside}: {row.why}" if row.why else row.inside
+    inside = f"{row.inside}: {row.why}" if row.why and not brief else row.inside
     quantity = f"{row.quantity} · {row.runs}" if row.runs else row.quantity
     return [name, quantity, number(row.published), ours(row), row.tolerance or MISSING, inside]
 
@@ -97,17 +107,18 @@ def show(table: Table) -> None:
     from rich.table import Table as Rich
     from rich.text import Text
 
-    drawn = Rich(*COLUMNS, box=box.SIMPLE_HEAD)
+    drawn = Rich(box=box.SIMPLE_HEAD)
+    for column in COLUMNS:
+        drawn.add_column(column, overflow="fold")  # a quantity cut short would lose its @STEP
     colours = {YES: "green", NO: "red", NOT_RUN: "yellow"}
-    for row in table.rows:
-        *first, inside = cells(row)
+    for row, (*first, inside) in zip(table.rows, all_cells(table), strict=True):
         drawn.add_row(*map(Text, first), Text(inside, style=colours.get(row.inside, "")))
     console.print(drawn)
     console.print(Text("\n".join(endings(table))))
 
 
 def plain(table: Table) -> str:
-    lines = [list(COLUMNS), *map(cells, table.rows)]
+    lines = [list(COLUMNS), *all_cells(table)]
     wide = [max(len(line[i]) for line in lines) for i in range(len(COLUMNS))]
     texts = ["  ".join(cell.ljust(w) for cell, w in zip(line, wide, strict=True)).rstrip() for line in lines]
     return "\n".join([*texts, *endings(table)])
@@ -116,13 +127,14 @@ def plain(table: Table) -> str:
 def endings(table: Table) -> list[str]:
     """What follows the rows."""
     failures = [f"{result.name}: failed: {reason}" for result in table.results for reason in result.failures]
-    return [*failures, table.conclusion()]
+    missing = [f"{r.name}: not run: {r.not_run}" for r in table.results if r.not_run and not r.failures]
+    return [*missing, *failures, table.conclusion()]
 
 
 def markdown(table: Table) -> str:
     lines = ["# Experiments", "", f"{table.conclusion()}.", ""]
     lines += ["Ours is the median over n seeds with its 95 % bootstrap interval (from 5 seeds on).", ""]
-    lines += [piped(COLUMNS), piped(["---"] * len(COLUMNS)), *(piped(cells(row)) for row in table.rows)]
+    lines += [piped(COLUMNS), piped(["---"] * len(COLUMNS)), *map(piped, all_cells(table))]
     for result in table.results:
         lines += ["", f"## {result.name}", "", *section(result)]
     return "\n".join(lines) + "\n"
@@ -134,6 +146,7 @@ def section(result: Result) -> list[str]:
     form = f" Form: {escaped(result.form)}." if result.form else ""
     source = f"Source: {escaped(result.source.rstrip('.'))}."
     lines = [escaped(result.purpose), "", f"{source} Runs: {counts}{wall}.{form}"]
+    lines += ["", f"Not run: {escaped(result.not_run)}."] if result.not_run else []
     lines += ["", escaped(result.notes)] if result.notes else []
     notes = [(row, row.source, row.note) for row in result.rows if row.source or row.note]
     lines += [""] if notes else []
@@ -209,8 +222,10 @@ def earlier(out: Path) -> list[Result]:
 
 
 def write(results: Sequence[Result], out: Path) -> None:
-    """experiments.md, .csv and .json in `out`, beside what it holds of other experiments. Raises ConfigError."""
-    latest = {result.name: result for result in [*earlier(out), *results]}
+    """experiments.md, .csv and .json in `out`, beside what it holds of other experiments and of those that could not
+    run this time. Raises ConfigError."""
+    latest = {result.name: result for result in earlier(out)}
+    latest |= {result.name: result for result in results if result.runs or result.name not in latest}
     table = Table([latest[name] for name in sorted(latest)])
     texts = {"md": markdown(table), "csv": comma_separated(table), "json": json_text(table)}
     try:

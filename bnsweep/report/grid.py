@@ -32,6 +32,7 @@ ORDER: dict[str, tuple[str, ...]] = {
     "data": tuple(datasets.DATASETS),
 }
 BUNDLE = ("seed", "data.seed")
+SHORT = {"lr.value": "lr", "lr.hidden": "hidden lr ×", "init.distribution": ""}
 PLACEMENT_TEXT = {"none": "no BN", "before": "BN before", "after": "BN after"}
 
 
@@ -85,11 +86,10 @@ def level_text(factor: str, value: Any) -> str:
         return ""
     if factor == "bn":
         return PLACEMENT_TEXT.get(str(value), f"BN {value}")
-    if factor in NAME_FIELDS or factor == "lr.schedule":
+    if (factor in NAME_FIELDS and factor != "probes") or factor == "lr.schedule":
         return str(value)
     group, _, name = factor.partition(".")
-    short = {"lr.value": "lr", "model.hidden": "hidden", "init.distribution": ""}.get(factor)
-    short = short if short is not None else (name or group).replace("_", " ")
+    short = SHORT.get(factor, (name or group).replace("_", " "))
     return f"{short} {value_text(value)}".strip()
 
 

@@ -73,6 +73,12 @@ def budget(runs: pd.DataFrame) -> pd.Series[float]:
     return column(runs, "train.steps").fillna(column(runs, "train.epochs") * steps)
 
 
+def untrained(runs: pd.DataFrame) -> bool:
+    """Whether no run of the sweep has a single step to train."""
+    steps = budget(runs)
+    return bool(len(steps) and (steps == 0).all())
+
+
 def column(runs: pd.DataFrame, name: str, text: bool = False) -> pd.Series[float]:
     """A column, all missing where the frame has none."""
     import pandas as pd

@@ -18,7 +18,7 @@ from bnsweep.report import words
 from bnsweep.report.completeness import Notice
 from bnsweep.report.figures.types import Drawing
 from bnsweep.report.grid import Grid, spread
-from bnsweep.report.metrics import Metric
+from bnsweep.report.metrics import Metric, untrained
 from bnsweep.report.ranking import BEST
 from bnsweep.report.resample import ENOUGH, RESAMPLES
 
@@ -47,6 +47,8 @@ class Content:
 
     @cached_property
     def answer(self) -> str:
+        if untrained(self.grid.runs):
+            return words.UNTRAINED
         all_diverged = 0 < self.ledger["planned"] == self.ledger["diverged"]
         return words.answer(self.best, self.metric, all_diverged)
 
@@ -146,7 +148,7 @@ def page(content: Content, template: str) -> str:
     return env.get_template(template).render(
         title=content.title,
         answer=content.answer,
-        strongest=words.strongest(content.effects, metric),
+        strongest="" if untrained(content.grid.runs) else words.strongest(content.effects, metric),
         notices=content.notices,
         metric=metric,
         arms=len(content.best),

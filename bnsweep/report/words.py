@@ -14,6 +14,11 @@ from bnsweep.report.resample import ENOUGH
 
 Row = Mapping[str, Any]
 
+UNTRAINED = (
+    "Nothing was trained (train.epochs=0): every number is that of a network as it starts, and the order below"
+    " says nothing of learning."
+)
+
 
 def letters(group: int) -> str:
     """1 -> A, 26 -> Z, 27 -> AA; empty where there is no group."""

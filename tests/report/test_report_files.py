@@ -257,6 +257,18 @@ def test_a_sweep_in_which_nothing_trained_still_gets_its_report(simulate, tmp_pa
     assert write_report(frame, tmp_path).answer.startswith(answer)
 
 
+def test_a_sweep_that_trained_nothing_is_not_taken_for_a_race(simulate, tmp_path, monkeypatch):
+    frame = simulate(factors={"bn": ["none", "before"], "init": ["xavier", "he"]})
+    frame.runs["train.epochs"] = 0
+    whole = frame.history
+    monkeypatch.setattr(frame, "history", lambda *names: whole(*names).query("step == 0"))
+    report = write_report(frame, tmp_path)
+    page = report.html.read_text(encoding="utf-8")
+    assert report.answer.startswith("Nothing was trained")
+    assert "What moves the mean most" not in page and "Learning curves" not in page
+    assert "dotted at the start. A line" in page
+
+
 def test_missing_columns_are_dashes(simulate, tmp_path):
     frame = simulate(factors={"bn": ["none", "before"]})
     frame.runs = frame.runs.drop(

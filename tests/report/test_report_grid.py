@@ -73,7 +73,13 @@ def test_a_bundle_is_a_seed_with_its_data_seed(simulate):
 
 @pytest.mark.parametrize(
     ("factor", "value", "text"),
-    [("bn", "none", "no BN"), ("model.hidden", "32-32", "hidden 32-32"), ("train.batch_size", 64, "batch size 64")],
+    [
+        ("bn", "none", "no BN"),
+        ("model.hidden", "32-32", "hidden 32-32"),
+        ("lr.hidden", 0.5, "hidden lr × 0.5"),
+        ("train.batch_size", 64, "batch size 64"),
+        ("probes", "full", "probes full"),
+    ],
 )
 def test_levels_read_as_words(factor, value, text):
     assert level_text(factor, value) == text

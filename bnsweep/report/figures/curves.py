@@ -9,7 +9,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from bnsweep.report.figures.style import DASHES, SERIES, Sheet, panels, to_svg
 from bnsweep.report.figures.types import Drawing, Scene, legend
-from bnsweep.report.metrics import chance
+from bnsweep.report.metrics import chance, untrained
 
 CAPTION = (
     "Median over seeds, band from the lower to the upper quartile, each arm at its best learning rate; a run that"
@@ -21,7 +21,7 @@ CAPTION = (
 def learning_curves(scene: Scene) -> Drawing | None:
     name = "val/loss" if scene.metric.kind == "loss" else "val/accuracy"
     history = scene.frame.history([name], scene.all_run_ids)
-    if history.empty or not np.isfinite(history["value"]).any():
+    if untrained(scene.grid.runs) or history.empty or not np.isfinite(history["value"]).any():
         return None
     curves = whole_curves(scene, history, loss=name == "val/loss")
     rows, columns = scene.facets.shape

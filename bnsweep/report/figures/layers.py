@@ -24,8 +24,8 @@ CUT = 0.25
 
 FLOW = (
     "Norm of the loss gradient at each layer's activation input on the fixed probe batch, median over seeds, log scale:"
-    " dotted at the start, solid at the end. A line that falls towards layer 1 vanishes on its way back, one that rises"
-    " towards layer 1 explodes, a level one flows."
+    " dotted at the start{ended}. A line that falls towards layer 1 vanishes on its way back, one"
+    " that rises towards layer 1 explodes, a level one flows."
 )
 HISTOGRAMS = (
     "Outputs of each hidden layer at the start of training, one seed. A spread-out shape carries information; a single"
@@ -49,7 +49,11 @@ def gradient_flow(scene: Scene) -> Drawing | None:
     if history.empty:
         return None
     history = history.sort_values("step", kind="stable")
-    ends = history.groupby(["run_id", "metric"])["value"].agg(["first", "last"]).unstack("metric")
+    readings = history.groupby(["run_id", "metric"])
+    ends = readings["value"].agg(["first", "last"])
+    # A run that trained nothing, or diverged before its second reading, has a start and no end.
+    ends["last"] = ends["last"].where(readings["step"].max() > 0)
+    ends = ends.unstack("metric")
     rows, columns = scene.facets.shape
     figure, axes = panels(rows, columns, Sheet((max(2.1, 5.6 / columns), 1.5)))
     for i, j, title, lines in scene.facets.panels:
@@ -63,9 +67,13 @@ def gradient_flow(scene: Scene) -> Drawing | None:
         ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
         ax.yaxis.set_minor_locator(NullLocator())
     label_edges(axes, "layer", "‖∂L/∂a‖")
-    ends_key = [Line2D([], [], color=INK, ls=":", label="at the start"), Line2D([], [], color=INK, label="at the end")]
+    ends_key = [Line2D([], [], color=INK, ls=":", label="at the start")]
+    trained = bool(ends["last"].notna().to_numpy().any())
+    if trained:
+        ends_key.append(Line2D([], [], color=INK, label="at the end"))
     legend(figure, scene, ends_key, markers=True)
-    return Drawing("gradients", "Gradient flow", FLOW + scene.facets.held_text("drawn"), to_svg(figure, "gradients"))
+    text = FLOW.format(ended=", solid where training ended" if trained else "") + scene.facets.held_text("drawn")
+    return Drawing("gradients", "Gradient flow", text, to_svg(figure, "gradients"))
 
 
 def flow(ax: Axes, ends: pd.Series[Any], names: list[str], k: int) -> None:
