@@ -362,14 +362,10 @@ def start(folder: Path, workers: int = 1) -> subprocess.Popen[str]:
 def stop_after_first_stack(folder: Path, how: signal.Signals, workers: int) -> tuple[int, str]:
     """Exit status and output of a sweep that is stopped when the first of its four stacks has been logged."""
     with start(folder, workers) as process:
-        assert process.stdout is not None
-        seen = ""
-        for line in process.stdout:
-            seen += line
-            if line.startswith("4 done"):
-                process.send_signal(how)
-                break
-        seen += process.stdout.read()
+        while process.poll() is None and finished(folder) < 4:
+            time.sleep(0.02)
+        process.send_signal(how)
+        seen = process.communicate()[0]
     return process.returncode, seen
 
 
