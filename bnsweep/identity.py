@@ -113,7 +113,7 @@ def flatten(tree: dict[str, Any]) -> dict[str, Any]:
 
 
 def identity(config: RunConfig) -> str:
-    """16 hex digits: equal exactly when two runs must give the same numbers on the same machine."""
+    """16 hex digits: runs of equal identity must give the same numbers on the same machine."""
     text = json.dumps({"numerics": NUMERICS, **numbers(config)}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
