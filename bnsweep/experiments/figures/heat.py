@@ -71,4 +71,6 @@ def boundary(ax: Axes, runs: Sequence[Run], depths: Sequence[int], batches: Sequ
     places = range(len(depths))
     at = [float(np.interp(depth, depths, places, left=math.nan, right=math.nan)) for depth in limits]
     outline = [withStroke(linewidth=3.5, foreground="#ffffff")]
-    ax.plot(range(len(batches)), at, color=LIMIT, lw=2, path_effects=outline, zorder=1.5)
+    # As wide as the cells, so that a single batch size has a line, too.
+    x = [place + side for place in range(len(batches)) for side in (-0.4, 0.4)]
+    ax.plot(x, np.repeat(at, 2), color=LIMIT, lw=2, path_effects=outline, zorder=1.5)
