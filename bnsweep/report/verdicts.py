@@ -1,0 +1,80 @@
+"""What a verdict on a claim is made of: one to four paired comparisons, and what they say together."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+SUPPORTED, CONTRADICTED, INCONCLUSIVE, UNASKED = "supported", "contradicted", "inconclusive", "not asked"
+FOR, AGAINST, OPEN = "for", "against", "open"
+
+
+@dataclass(frozen=True)
+class Unit:
+    """How a quantity is written."""
+
+    name: str
+    """What follows a number, such as points."""
+    scale: float = 1.0
+    digits: int = 2
+
+    def text(self, value: float, signed: bool = False) -> str:
+        """The bare number in this unit; a dash where it is missing."""
+        if not math.isfinite(value):
+            return "–"
+        sign = "+" if signed else ""
+        return f"{value * self.scale:{sign},.{self.digits}f}".replace("-", "−")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One comparison of two sides within seeds. Every difference is positive where the claim predicts it."""
+
+    name: str
+    """The quantity and where it is read: `steps to τ, each arm at its best learning rate`."""
+    sides: tuple[str, str]
+    """What is expected to have more goodness, and what it is held against: `BN before`, `no BN`."""
+    unit: Unit
+    means: tuple[float, float]
+    """The quantity itself on the two sides, averaged over seeds."""
+    effect: float
+    """Mean difference over seeds; NaN where it could not be measured, and `note` says why."""
+    low: float
+    high: float
+    """95 % interval of the effect, bootstrap over seeds."""
+    difference_N: tuple[float, ...]
+    """The difference in each seed."""
+    wins: float
+    """Share of seeds in which the claimed side is ahead, ties counted half: P(A > B)."""
+    p: float
+    """Two-sided."""
+    p_holm: float
+    """Adjusted over every comparison that this report makes for its claims."""
+    says: str
+    """for, against or open."""
+    pairs: int
+    """Pairs of arms (or of runs) a seed that the difference averages."""
+    note: str = ""
+
+    @property
+    def n(self) -> int:
+        return len(self.difference_N)
+
+    @property
+    def measured(self) -> bool:
+        return math.isfinite(self.effect)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    key: str
+    """Short name, fit for an address: `bn-faster`."""
+    claim: str
+    """The claim as a sentence."""
+    verdict: str
+    """supported, contradicted, inconclusive, or not asked where the sweep lacks what it compares."""
+    sentence: str
+    """What the evidence says, with its numbers; for `not asked`, what to add to the sweep."""
+    evidence: tuple[Evidence, ...]
+    figures: tuple[str, ...] = ()
+    """Names of the report's drawings that show it."""
