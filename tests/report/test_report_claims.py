@@ -59,7 +59,7 @@ PLANTED: dict[str, Callable[[float], Truth]] = {
     "bn-faster": lambda s: Truth(accuracy=lambda run: 0.05 + 0.05 * s * bn(run)),
     "bn-less-init": lambda s: Truth(accuracy=lambda run: -0.2 * (run["init"] == "normal") * (bn(run) == (s < 0))),
     "bn-less-overfitting": lambda s: Truth(gap=lambda run: 0.02 - 0.02 * s * bn(run), accuracy=lambda run: 0.05),
-    "bn-less-dropout": lambda s: Truth(accuracy=lambda run: 0.05 * (run["model.dropout"] > 0) * (bn(run) == (s < 0))),
+    "bn-less-dropout": lambda s: Truth(accuracy=lambda run: 0.1 * (run["model.dropout"] > 0) * (bn(run) == (s < 0))),
     "bn-before": lambda s: Truth(accuracy=lambda run: 0.05 * s * (run["bn"] == "before")),
 }
 
