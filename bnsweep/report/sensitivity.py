@@ -14,6 +14,9 @@ and so the difference of the two variances is the mean over seeds of
 
 Swapping the labels x and y in seed n leaves every u as it is and turns v_n into -v_n, hence d_n into -d_n and no other:
 the sign-flip test of d is the exact test under swaps of labels within seeds.
+
+At a nominal 95 % the intervals of sd and `less` covered the truth in 89 to 100 % of 300 sweeps with 10 or 30 seeds, in
+87 to 100 % with 5; in 70 % (sd) with 5 seeds whose runs fail by chance, one in five.
 """
 
 from __future__ import annotations
