@@ -16,7 +16,11 @@ Hays's omega squared differs by one MS_err added to SS_tot. Effects of all order
 
 p: a seed's whole table changes sign (for two levels: their labels are swapped), each seed on its own. Permuting levels
 within seeds is finer, but takes their noise for equal: where one level fails by chance and the others do not, it
-rejects 8 to 29 % of true nulls at the 5 % level; signs reject what they should.
+rejects 7 to 31 % of true nulls at the 5 % level; signs 3 to 7 % (11 % where one of ten levels fails in a tenth).
+
+The interval resamples seeds; copies of a seed are no pair. At a nominal 95 % it covered the true share in 91 to 100 %
+of 300 sweeps of 18 cells, noise normal, bimodal or in one level alone, with 5, 10 and 30 seeds; in 87 % with 5 seeds
+where a level fails in all runs of a seed at once.
 """
 
 from __future__ import annotations
@@ -39,6 +43,7 @@ from bnsweep.report.pairs import agreed, flip_p
 COLUMNS = ["effect", "order", "df", "omega2", "low", "high", "p", "p_holm"]
 HIGHER, CHANCE = "higher interactions", "seeds and chance"
 TIMES = " × "
+SPOKEN = {"bn": "BN placement", "lr.value": "learning rate"}
 ALPHA = 0.05
 TINY = 1e-18
 """Variance below which scores differ by rounding alone."""
@@ -55,6 +60,12 @@ class Analysis:
     cells: int
     note: str = ""
     """Why nothing was analysed, or what was left out."""
+
+    @property
+    def testable(self) -> bool:
+        """Whether any effect could come out significant: p is at least 2^(1-N), times the number of effects."""
+        effects = int((self.table["order"] > 0).sum())
+        return self.n >= resample.ENOUGH and effects * 2.0 ** (1 - self.n) <= ALPHA
 
 
 @dataclass(frozen=True)
@@ -151,23 +162,27 @@ def strongest(analysis: Analysis, metric: Metric) -> str:
     effects = table[table["order"] > 0]
     if effects.empty or n < resample.ENOUGH:
         return ""
-    if 2.0 ** (1 - n) * len(effects) > ALPHA:
-        return f"{n} seeds are too few to say which of {len(effects)} effects is more than chance."
+    if not analysis.testable:
+        top = f"the largest share is {spoken(effects.iloc[0]['effect'])}'s, {part(effects.iloc[0])}"
+        return f"{n} seeds are too few to test {len(effects)} effects; {top}."
     sure = effects[effects["p_holm"] <= ALPHA]
     main, pairs = sure[sure["order"] == 1], sure[sure["order"] == 2]
     if sure.empty:
         return f"No factor stands out: the {metric.title} differs no more between levels than by chance between seeds."
     told = []
     if len(main):
-        top = main.iloc[0]
-        told.append(
-            f"Of the differences in {metric.title} within seeds, {top['effect']} explains the most: {part(top)}"
-        )
+        most = f"{spoken(main.iloc[0]['effect'])} explains the most: {part(main.iloc[0])}"
+        told.append(f"Of the differences in {metric.title} within seeds, {most}")
     else:
         told.append(f"No factor on its own moves the {metric.title} beyond chance")
     if len(pairs):
-        told.append(f"The strongest interaction is {pairs.iloc[0]['effect']}: {part(pairs.iloc[0])}")
+        told.append(f"The strongest interaction is {spoken(pairs.iloc[0]['effect'])}: {part(pairs.iloc[0])}")
     return ". ".join(told) + "."
+
+
+def spoken(effect: str) -> str:
+    """An effect's name as text: bn × lr.value is BN placement × learning rate."""
+    return TIMES.join(SPOKEN.get(name, name) for name in effect.split(TIMES))
 
 
 def part(row: pd.Series[Any]) -> str:

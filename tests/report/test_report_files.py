@@ -20,7 +20,7 @@ from bnsweep.checks import ConfigError
 from bnsweep.report import collector_at_rest, write_report
 from bnsweep.report.grid import spread
 
-FIGURES = ["forest", "curves", "heat", "gradients", "histograms"]
+FIGURES = ["forest", "factors", "interaction", "curves", "heat", "gradients", "histograms"]
 EVIL = "<script>alert(1)</script> | *x* $y$"
 
 
@@ -81,7 +81,7 @@ def test_every_tag_is_closed_and_every_id_is_the_only_one(html):
 
 def test_the_page_holds_every_figure_with_a_caption(html):
     assert re.findall(r'<figure id="(\w+)"', html) == FIGURES
-    assert len(re.findall(r"<figcaption>\w[^<]{80,}</figcaption>", html)) == 5
+    assert len(re.findall(r"<figcaption>\w[^<]{80,}</figcaption>", html)) == len(FIGURES)
 
 
 def test_figures_take_their_colours_from_the_page(html):
