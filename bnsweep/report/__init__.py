@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from bnsweep.config import TrackingConfig
     from bnsweep.report.source import Source
     from bnsweep.report.write import Report
+    from bnsweep.tracking import Store
 
 __all__ = ["DEFAULT_METRIC", "report_sweep", "write_report"]
 
@@ -40,8 +41,23 @@ def report_sweep(
 
     check_folder("out", out)
     with collector_at_rest():
-        written = write_report(Store.open(tracking, create=False).load(sweep), out, metric)
-    return f"{written.first_screen()}\n\nReport: {written.html.resolve()}"
+        store = Store.open(tracking, create=False)
+        frame = store.load(sweep)
+        written = write_report(frame, out, metric)
+    note = attach(store, frame.info["sweep"], written) if metric == DEFAULT_METRIC else ""
+    return f"{written.first_screen()}\n\nReport: {written.html.resolve()}{note}"
+
+
+def attach(store: Store, sweep_id: str, written: Report) -> str:
+    """Keeps the report with the sweep in MLflow, where the newest one by the default metric stands for it: a look by
+    another metric stays in its folder. A store that cannot take it costs a line, not the report."""
+    from bnsweep.checks import ConfigError
+
+    try:
+        store.attach(sweep_id, [path for path in vars(written).values() if isinstance(path, Path)])
+    except ConfigError as error:
+        return f"\nNot attached to MLflow: {error}"
+    return ""
 
 
 @contextmanager
