@@ -7,6 +7,7 @@ Runs are flat siblings in one experiment, found again by their tags: `bnsweep.ki
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -149,12 +150,22 @@ class Store:
             foreign = [run_id for run_id, run in kept.items() if run.tags.get("bnsweep.view") != sweep_id]
             self.backend.tag_runs(foreign, "bnsweep.view", sweep_id)
 
-    def view_url(self, base: str = "http://127.0.0.1:5000") -> str:
-        """Where `make ui`, or the tracking server itself, shows the comparison."""
-        return mlflow_view.url(self.uri if self.uri.startswith("http") else base, self.experiment_id)
+    @property
+    def ui(self) -> str:
+        """Address of MLflow's pages: the tracking server's own, else that of `make ui`."""
+        return without_login(self.uri).rstrip("/") if self.uri.startswith("http") else mlflow_view.LOCAL
+
+    def view_url(self, base: str = "") -> str:
+        """Where MLflow's pages, at `base` if given, show the comparison."""
+        return mlflow_view.url(base or self.ui, self.experiment_id)
 
     def load(self, sweep: str = "latest") -> SweepFrame:
         """Raises ConfigError for a sweep that is unknown or has no run yet."""
         frame = read_sweep(self.backend, self.experiment, sweep)
-        frame.info["uri"] = self.uri
+        frame.info |= {"uri": without_login(self.uri), "ui": self.ui}
         return frame
+
+
+def without_login(uri: str) -> str:
+    """What goes into a report that is handed on: the URI without its user name and password."""
+    return re.sub(r"(?<=://)[^/]*@", "", uri)
