@@ -19,7 +19,8 @@ __all__ = ["DEFAULT_METRIC", "report_sweep", "write_report"]
 
 
 def write_report(frame: Source, out: Path, metric: str = DEFAULT_METRIC) -> Report:
-    """Write ranking.csv, report.md, summary.json and report.html into `out`; each appears whole or not at all.
+    """Write report.html, report.md, report.png, summary.json and the tables as CSV into `out`; each appears whole or not
+    at all.
 
     Raises ConfigError for a metric that cannot rank, a frame without runs, or a folder that cannot be written.
     """
@@ -30,8 +31,8 @@ def write_report(frame: Source, out: Path, metric: str = DEFAULT_METRIC) -> Repo
 
 def report_sweep(
     tracking: TrackingConfig, sweep: str = "latest", out: Path = Path("report"), metric: str = DEFAULT_METRIC
-) -> str:
-    """Write the report of a tracked sweep into `out`; returns its first screen and where it is.
+) -> Report:
+    """Write the report of a tracked sweep into `out`.
 
     Raises ConfigError, having written nothing, for what `write_report` and `Store.load` refuse.
     """
@@ -40,8 +41,7 @@ def report_sweep(
 
     check_folder("out", out)
     with collector_at_rest():
-        written = write_report(Store.open(tracking, create=False).load(sweep), out, metric)
-    return f"{written.first_screen()}\n\nReport: {written.html.resolve()}"
+        return write_report(Store.open(tracking, create=False).load(sweep), out, metric)
 
 
 @contextmanager

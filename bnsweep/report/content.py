@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -15,8 +15,12 @@ from bnsweep.report.factorial import Analysis
 from bnsweep.report.figures import Drawing
 from bnsweep.report.grid import Grid
 from bnsweep.report.metrics import Metric, untrained
-from bnsweep.report.ranking import BEST, Stability
+from bnsweep.report.ranking import BEST
 from bnsweep.report.verdicts import UNASKED, Verdict
+
+
+if TYPE_CHECKING:
+    from bnsweep.report.ranking import Stability
 
 
 @dataclass(frozen=True)

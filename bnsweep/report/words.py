@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from bnsweep.report.grid import level_text
 from bnsweep.report.metrics import Metric
-from bnsweep.report.ranking import Stability
 from bnsweep.report.resample import ENOUGH
 from bnsweep.report.verdicts import AGAINST, CONTRADICTED, FOR, OPEN, SUPPORTED, Evidence, Verdict
+
+
+if TYPE_CHECKING:
+    from bnsweep.report.ranking import Stability
 
 Row = Mapping[str, Any]
 
@@ -137,6 +140,12 @@ def strongest(effects: pd.DataFrame, metric: Metric) -> str:
     unit = f"{100 * spread.iloc[0]:.1f} points" if metric.kind == "accuracy" else metric.text(spread.iloc[0])
     best = effects[(effects["factor"] == factor) & effects["behind"].isna()].iloc[0]
     return f"What moves the mean most is {factor}: {unit} between its best level ({best['level']}) and its worst."
+
+
+def runs_text(ledger: Mapping[str, int], seeds: int) -> str:
+    done = ledger["finished"] + ledger["diverged"]
+    whole_text = f"{done:,} runs" if done == ledger["planned"] else f"{done:,} of {ledger['planned']:,} runs"
+    return f"{whole_text}, {seeds} seed{'s' if seeds != 1 else ''}"
 
 
 def mattered(table: pd.DataFrame) -> str:

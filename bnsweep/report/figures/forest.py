@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
 from bnsweep.report.figures.style import LETTER, MARKERS, SERIES, Sheet, ink, panels, to_svg
-from bnsweep.report.figures.types import Drawing, Scene, legend
+from bnsweep.report.figures.types import Drawing, Scene, legend, level_key
 from bnsweep.report.words import letters
 
 MOST = 18
@@ -54,6 +54,10 @@ def draw(ax: Axes, scene: Scene, ranked: pd.DataFrame) -> None:
 def key_of_test(scene: Scene) -> list[Line2D]:
     accuracy = scene.metric.kind == "accuracy"
     return [Line2D([], [], color=ink(), marker="|", ls="", ms=9, mew=1.3, label="test accuracy")] if accuracy else []
+
+
+def key(scene: Scene) -> list[Line2D]:
+    return [*level_key(scene, markers=True), *key_of_test(scene)]
 
 
 def stretch(ax: Axes) -> None:
