@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnsweep import mlflow_view
+from bnsweep.checks import ConfigError
 from bnsweep.config import RunConfig, TrackingConfig
 from bnsweep.environment import environment
 from bnsweep.frame import SweepFrame, read_plan, read_sweep
 from bnsweep.identity import identity, numbers
 from bnsweep.mlflow_backend import Backend, NewRun
-from bnsweep.mlflow_connect import client_of, connect
+from bnsweep.mlflow_connect import PROBE, client_of, connect, reason_of, settings
 from bnsweep.mlflow_encode import milliseconds, new_run, source_tags, status_of
 from bnsweep.records import DIVERGED, FINISHED, RunRecord
 
@@ -158,6 +159,22 @@ class Store:
     def view_url(self, base: str = "") -> str:
         """Where MLflow's pages, at `base` if given, show the comparison."""
         return mlflow_view.url(base or self.ui, self.experiment_id)
+
+    def attach(self, sweep_id: str, files: Sequence[Path]) -> bool:
+        """Puts a report's files under `report/` of the sweep's own run, in place of an earlier report's.
+
+        False where the sweep has no run of its own (launched as one process a run). Raises ConfigError when the store
+        does not take them; no row of the database changes either way.
+        """
+        try:
+            with settings(PROBE):
+                own = self.backend.runs("sweep", tag=("bnsweep.sweep_id", "=", sweep_id), limit=1)
+                for run in own:
+                    self.backend.attach(run, "report", files)
+        except Exception as error:  # the disk, MLflow, the server and its artifact store each raise their own
+            says = f"must be a store that takes files to attach the report of {sweep_id} to it"
+            raise ConfigError(f"tracking.uri={without_login(self.uri)}: {says} ({reason_of(error)})") from error
+        return bool(own)
 
     def load(self, sweep: str = "latest") -> SweepFrame:
         """Raises ConfigError for a sweep that is unknown or has no run yet."""

@@ -218,6 +218,19 @@ def test_a_tracking_server_holds_a_sweep_as_well_as_a_file_does(server: Server) 
     assert [(m.step, m.value) for m in points] == [(0, 0.1), (18, 0.25), (36, 0.5)]
 
 
+def test_a_tracking_server_takes_the_report_of_a_sweep(server: Server, tmp_path: Path) -> None:
+    store = Store.open(TrackingConfig(uri=server.url, experiment="reported"))
+    fill(store, "s")
+    report = tmp_path / "report.html"
+    for text in ("old", "new"):
+        report.write_text(f"<p>{text}", encoding="utf-8")
+        assert store.attach("s", [report])
+    [own] = store.backend.runs("sweep")
+    assert [file.path for file in store.client.list_artifacts(own.run_id, "report")] == ["report/report.html"]
+    assert Path(store.client.download_artifacts(own.run_id, "report/report.html")).read_text() == "<p>new"
+    assert len(store.backend.runs("run", tag=("bnsweep.view", "=", "s"))) == len(grid())
+
+
 def rows(count: int) -> list[dict[str, object]]:
     return [
         {"identity": str(i), "init": "he", "lr.value": i / 10, "bn": ("none", "after")[i % 2]} for i in range(count)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from bnsweep.config import TrackingConfig
     from bnsweep.report.source import Source
     from bnsweep.report.write import Report
+    from bnsweep.tracking import Store
 
 __all__ = ["DEFAULT_METRIC", "report_sweep", "write_report"]
 
@@ -41,7 +43,23 @@ def report_sweep(
 
     check_folder("out", out)
     with collector_at_rest():
-        return write_report(Store.open(tracking, create=False).load(sweep), out, metric)
+        store = Store.open(tracking, create=False)
+        frame = store.load(sweep)
+        written = write_report(frame, out, metric)
+    note = attach(store, frame.info["sweep"], written) if metric == DEFAULT_METRIC else ""
+    return replace(written, note=note)
+
+
+def attach(store: Store, sweep_id: str, written: Report) -> str:
+    """Keeps the report with the sweep in MLflow, where the newest one by the default metric stands for it: a look by
+    another metric stays in its folder. A store that cannot take it costs a line, not the report."""
+    from bnsweep.checks import ConfigError
+
+    try:
+        store.attach(sweep_id, list(written.files))
+    except ConfigError as error:
+        return f"Not attached to MLflow: {error}"
+    return ""
 
 
 @contextmanager

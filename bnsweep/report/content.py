@@ -11,7 +11,7 @@ import pandas as pd
 
 from bnsweep.report import words
 from bnsweep.report.completeness import Notice
-from bnsweep.report.factorial import Analysis
+from bnsweep.report.factorial import Analysis, strongest
 from bnsweep.report.figures import Drawing
 from bnsweep.report.grid import Grid
 from bnsweep.report.metrics import Metric, untrained
@@ -59,7 +59,7 @@ class Content:
         """Which factor mattered most; empty where nothing can be said of it."""
         if self.untrained:
             return ""
-        return words.mattered(self.analysis.table) or words.strongest(self.effects, self.metric)
+        return strongest(self.analysis, self.metric) or words.strongest(self.effects, self.metric)
 
     @property
     def title(self) -> str:

@@ -14,9 +14,11 @@ class Unit:
     """How a quantity is written."""
 
     name: str
-    """What follows a number, such as points."""
+    """What follows a difference, such as points."""
     scale: float = 1.0
     digits: int = 2
+    level: str | None = None
+    """What follows the quantity itself, such as %; None: the same as `name`."""
 
     def text(self, value: float, signed: bool = False) -> str:
         """The bare number in this unit; a dash where it is missing."""
@@ -24,6 +26,13 @@ class Unit:
             return "–"
         sign = "+" if signed else ""
         return f"{value * self.scale:{sign},.{self.digits}f}".replace("-", "−")
+
+    def level_text(self, value: float) -> str:
+        """The quantity itself with its unit."""
+        return f"{self.text(value)} {self.name if self.level is None else self.level}".rstrip()
+
+    def difference_text(self, value: float) -> str:
+        return f"{self.text(value)} {self.name}".rstrip()
 
 
 @dataclass(frozen=True)

@@ -148,19 +148,6 @@ def runs_text(ledger: Mapping[str, int], seeds: int) -> str:
     return f"{whole_text}, {seeds} seed{'s' if seeds != 1 else ''}"
 
 
-def mattered(table: pd.DataFrame) -> str:
-    """Which effect explains most of the variance within seeds; empty where none was measured."""
-    known = table[(table["order"] > 0) & (table["omega2"] > 0)]
-    if known.empty:
-        return ""
-    first = known.iloc[0]
-    text = f"What mattered most: {first['effect']}, {share(first['omega2'])} of the variance"
-    if math.isfinite(first["low"]):
-        text += f" (95 % interval {100 * first['low']:.0f} to {share(first['high'])})"
-    rest = [f"{row['effect']} {share(row['omega2'])}" for _, row in known.iloc[1:3].iterrows() if row["omega2"] >= 0.01]
-    return f"{text}{', then ' if rest else ''}{', '.join(rest)}."
-
-
 def ahead(one: Evidence) -> str:
     """Seeds in which the claimed side is ahead; a tie is half a seed."""
     return f"{one.wins * one.n:g} of {one.n} seeds" if math.isfinite(one.wins) else "–"

@@ -22,12 +22,17 @@ from bnsweep.report.source import Source
 class Report:
     """What was written, and its first screen."""
 
-    folder: Path
     content: Content
+    files: tuple[Path, ...]
+    note: str = ""
+    """What went wrong after the report was written."""
 
     @property
     def html(self) -> Path:
-        return self.folder / "report.html"
+        return self.file("report.html")
+
+    def file(self, name: str) -> Path:
+        return next(path for path in self.files if path.name == name)
 
     @property
     def answer(self) -> str:
@@ -40,14 +45,13 @@ class Report:
     def show(self) -> None:
         """Print the first screen and where the report is: with colours on a terminal, plain text otherwise."""
         screen.show(self.content, screen.console())
-        print(f"\nReport: {self.html.resolve()}", flush=True)
+        print(f"\nReport: {self.html.resolve()}" + f"\n{self.note}" * bool(self.note), flush=True)
 
 
 def write(frame: Source, out: Path, metric: str = DEFAULT_METRIC) -> Report:
     check_folder("out", out)
     content, scene = build(frame, metric_named(metric))
-    write_all(out, files(content, scene))
-    return Report(out, content)
+    return Report(content, write_all(out, files(content, scene)))
 
 
 def files(content: Content, scene: Scene | None) -> dict[str, bytes]:
@@ -94,7 +98,7 @@ def build(frame: Source, metric: Metric) -> tuple[Content, Scene | None]:
     return content, scene
 
 
-def write_all(out: Path, contents: dict[str, bytes]) -> None:
+def write_all(out: Path, contents: dict[str, bytes]) -> tuple[Path, ...]:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -108,3 +112,4 @@ def write_all(out: Path, contents: dict[str, bytes]) -> None:
     finally:
         for draft in drafts.values():
             draft.unlink(missing_ok=True)
+    return tuple(out / name for name in contents)
