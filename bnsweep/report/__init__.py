@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,8 @@ __all__ = ["DEFAULT_METRIC", "report_sweep", "write_report"]
 
 
 def write_report(frame: Source, out: Path, metric: str = DEFAULT_METRIC) -> Report:
-    """Write ranking.csv, report.md, summary.json and report.html into `out`; each appears whole or not at all.
+    """Write report.html, report.md, report.png, summary.json and the tables as CSV into `out`; each appears whole or not
+    at all.
 
     Raises ConfigError for a metric that cannot rank, a frame without runs, or a folder that cannot be written.
     """
@@ -31,8 +33,8 @@ def write_report(frame: Source, out: Path, metric: str = DEFAULT_METRIC) -> Repo
 
 def report_sweep(
     tracking: TrackingConfig, sweep: str = "latest", out: Path = Path("report"), metric: str = DEFAULT_METRIC
-) -> str:
-    """Write the report of a tracked sweep into `out`; returns its first screen and where it is.
+) -> Report:
+    """Write the report of a tracked sweep into `out`.
 
     Raises ConfigError, having written nothing, for what `write_report` and `Store.load` refuse.
     """
@@ -45,7 +47,7 @@ def report_sweep(
         frame = store.load(sweep)
         written = write_report(frame, out, metric)
     note = attach(store, frame.info["sweep"], written) if metric == DEFAULT_METRIC else ""
-    return f"{written.first_screen()}\n\nReport: {written.html.resolve()}{note}"
+    return replace(written, note=note)
 
 
 def attach(store: Store, sweep_id: str, written: Report) -> str:
@@ -54,9 +56,9 @@ def attach(store: Store, sweep_id: str, written: Report) -> str:
     from bnsweep.checks import ConfigError
 
     try:
-        store.attach(sweep_id, [path for path in vars(written).values() if isinstance(path, Path)])
+        store.attach(sweep_id, list(written.files))
     except ConfigError as error:
-        return f"\nNot attached to MLflow: {error}"
+        return f"Not attached to MLflow: {error}"
     return ""
 
 

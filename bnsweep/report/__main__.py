@@ -56,7 +56,7 @@ def main() -> None:
     try:
         request = parse(arguments)
         tracking = TrackingConfig(request.tracking_uri, request.tracking_experiment)
-        print(report_sweep(tracking, request.sweep, Path(request.out), request.metric))
+        report_sweep(tracking, request.sweep, Path(request.out), request.metric).show()
     except ConfigError as error:
         raise SystemExit(f"bnsweep.report: {error}") from None
     except KeyboardInterrupt:

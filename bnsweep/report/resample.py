@@ -147,20 +147,27 @@ def tied_groups(goodness_A: Array, half_AA: Array, n: int) -> NDArray[np.int64]:
     return group
 
 
-def sign_flip_p(difference_AN: Array, seed: int = 0) -> Array:
-    """Two-sided p of each row's mean under random signs: all 2^N of them up to N = 12, else 10,000 drawn, the
-    observed one counted (Phipson & Smyth 2010). Its floor is 2^(1-N)."""
-    arms, n = difference_AN.shape
+def signs(n: int, each: int, seed: int = 0) -> Iterator[Array]:
+    """Signs for N pairs in blocks [R, N]: all 2^N up to N = 12, else 10,000 drawn, the observed ones first (Phipson &
+    Smyth 2010). `each`: numbers that one row is worked on with."""
     total = 2**n if n <= EXACT else RESAMPLES
     random = np.random.default_rng(seed)
-    floor_A = np.abs(difference_AN.sum(axis=1)) - 1e-12
-    reached_A = np.zeros(arms, dtype=np.int64)
-    for rows in blocks(total, max(n, arms)):
+    for rows in blocks(total, each):
         at = np.arange(rows.start, rows.stop)[:, None]
         bits = at >> np.arange(n) & 1 if n <= EXACT else random.integers(0, 2, size=(len(at), n))
         if n > EXACT:
             bits[at[:, 0] == 0] = 1
-        reached_A += (np.abs((2.0 * bits - 1) @ difference_AN.T) >= floor_A).sum(axis=0)
+        yield (2 * bits - 1).astype(np.float64)
+
+
+def sign_flip_p(difference_AN: Array, seed: int = 0) -> Array:
+    """Two-sided p of each row's mean under random signs; its floor is 2^(1-N)."""
+    arms, n = difference_AN.shape
+    floor_A = np.abs(difference_AN.sum(axis=1)) - 1e-12
+    reached_A, total = np.zeros(arms, dtype=np.int64), 0
+    for sign_RN in signs(n, max(n, arms), seed):
+        reached_A += (np.abs(sign_RN @ difference_AN.T) >= floor_A).sum(axis=0)
+        total += len(sign_RN)
     return reached_A / total
 
 
