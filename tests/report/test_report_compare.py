@@ -1,4 +1,4 @@
-"""Two sweeps side by side: every number against a plain one, what matches what, and how often luck passes for a move."""
+"""Two sweeps side by side: every number against a plain one, what matches what, how often luck passes for a move."""
 
 from __future__ import annotations
 
@@ -231,7 +231,7 @@ def test_few_seeds_infer_nothing(sweep):
     found = compare(sweep("a", seeds=4), shifted(sweep("b", rng=1, seeds=4), -0.5, bn="none"), ACCURACY).table
     assert set(found["verdict"]) == {FEW}
     assert found[["low", "high", "p", "p_holm", "swaps", "rank_a_low", "rank_b_high"]].isna().all(axis=None)
-    assert len(compare(sweep("a", seeds=1), sweep("b", seeds=1, rng=1), ACCURACY).found) == 4
+    assert len(compare(sweep("a", seeds=1), sweep("b", seeds=1, rng=1), ACCURACY).table) == 4
 
 
 def test_seeds_that_all_agree_count_by_their_number(sweep):
@@ -300,7 +300,7 @@ def pairs_of_sweeps(simulations, arms, n_a, n_b, paired, planted=0.0):
 
 @pytest.mark.parametrize(("n_a", "n_b", "paired"), [(8, 8, True), (8, 8, False), (5, 15, False)])
 def test_sweeps_that_differ_by_luck_only_show_a_move_in_at_most_one_of_twenty(n_a, n_b, paired):
-    simulations = 100
+    simulations = 60
     found = list(pairs_of_sweeps(simulations, 6, n_a, n_b, paired))
     moved = sum(each["verdict"].isin(MOVED).any() for each in found)
     swapped = sum((each["swaps"] > 0).any() for each in found)
