@@ -21,7 +21,7 @@ def summary(found: c.Comparison, claims: Sequence[tuple[Verdict, Verdict]]) -> s
     shared = f"{arms:,} shared arm{'s' * (arms != 1)}"
     order = f" The two orders have τ = {found.tau:.2f}.".replace("-", "−") if math.isfinite(found.tau) else ""
     if count.get(c.SAME, 0) == arms:
-        return f"Both sweeps show the very same runs in {'all ' * (arms > 1)}{shared}: nothing can differ."
+        return f"Both sweeps show the very same runs in their {shared}: nothing can differ."
     if found.n < ENOUGH:
         return f"{found.n} seed{'s' * (found.n != 1)}: too few to say which of {shared} moved.{order}"
     parts = []
