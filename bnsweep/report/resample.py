@@ -66,14 +66,21 @@ def tail(n: int, level: float = LEVEL) -> float:
 
 
 def mean_interval(draw_RA: Array, n: int) -> tuple[Array, Array]:
-    """Interval of each column over the draws, [A] and [A]; NaN where one bundle shows no spread."""
-    if n < 2 or draw_RA.shape[1] == 0:
+    """Interval of each column over the draws, [A] and [A]; NaN where there are too few bundles."""
+    if n < ENOUGH or draw_RA.shape[1] == 0:
         missing = np.full(draw_RA.shape[1], np.nan)
         return missing, missing
     low_high = np.empty((2, draw_RA.shape[1]))
     for arms in blocks(draw_RA.shape[1], len(draw_RA)):
         low_high[:, arms] = np.quantile(draw_RA[:, arms], [tail(n), 1 - tail(n)], axis=0)
     return low_high[0], low_high[1]
+
+
+def interval_of(draw_R: Array, n: int) -> tuple[float, float]:
+    """Interval of one number, over the draws that could give it; NaN where none could."""
+    known_R = draw_R[np.isfinite(draw_R)]
+    low, high = mean_interval(known_R[:, None], n if len(known_R) else 0)
+    return float(low[0]), float(high[0])
 
 
 def ranks(goodness: Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
