@@ -7,7 +7,7 @@ import textwrap
 
 from matplotlib.figure import Figure
 
-from bnsweep.report import words
+from bnsweep.report import screen, words
 from bnsweep.report.content import Content
 from bnsweep.report.figures import Scene, forest
 from bnsweep.report.figures.style import LETTER, styled
@@ -54,9 +54,9 @@ def verdicts(figure: Figure, content: Content, down: float) -> None:
         word = f"{ICONS[verdict.verdict]} {verdict.verdict}"
         figure.text(0.3 / WIDE, y, word, size=10.5, va="top", color=shade, weight="bold")
         figure.text(1.75 / WIDE, y, textwrap.shorten(verdict.claim, 62, placeholder=" …"), size=10.5, va="top")
-        line = "" if verdict.verdict == UNASKED else words.in_a_line(verdict)
-        line = textwrap.shorten(line, 92, placeholder=" …")
-        figure.text(1.75 / WIDE, y - 0.22 / HIGH, line, size=8, va="top", color=SOFT)
+        line = "" if verdict.verdict == UNASKED else screen.evidence(verdict)
+        line = textwrap.shorten(line, 104, placeholder=" …")
+        figure.text(1.75 / WIDE, y - 0.22 / HIGH, line, size=8.5, va="top", color=SOFT)
 
 
 def arms(figure: Figure, content: Content, scene: Scene, down: float) -> None:
@@ -68,5 +68,5 @@ def arms(figure: Figure, content: Content, scene: Scene, down: float) -> None:
     ax.tick_params(which="both", length=0)
     forest.draw(ax, scene, ranked)
     handles = forest.key(scene)
-    place = {"loc": "lower left", "bbox_to_anchor": (0, 1.0), "borderaxespad": 0.2, "ncols": 6}
+    place = {"loc": "lower right", "bbox_to_anchor": (1, 1.0), "borderaxespad": 0.2, "ncols": 6}
     ax.legend(handles=handles, handlelength=1.6, columnspacing=1.2, **place)

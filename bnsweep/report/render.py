@@ -96,8 +96,9 @@ def top_lines(content: Content) -> list[Line]:
     """The first arms, with the columns that matter at a glance."""
     best = content.best
     lines = cells.ranking_lines(best[best["rank"].notna()].head(FIRST), content.metric, [])
-    names = ("Rank", "Arm", content.metric.title.capitalize(), "95 % interval", "Tied group", "Test accuracy")
-    return [Line({n: line.cells[n] for n in (*names, "Learning rate")}, line.kind) for line in lines]
+    names = {"Rank": "Rank", "Arm": "Arm", "Score": content.metric.title.capitalize(), "95 % interval": "95 % interval"}
+    names |= {"Group": "Tied group", "Test": "Test accuracy", "Learning rate": "Learning rate"}
+    return [Line({short: line.cells[name] for short, name in names.items()}, line.kind) for line in lines]
 
 
 def claims(content: Content) -> dict[str, Any]:
@@ -111,6 +112,7 @@ def claims(content: Content) -> dict[str, Any]:
             {
                 "verdict": verdict,
                 "line": words.in_a_line(verdict),
+                "seeds": words.seeds_for(verdict),
                 "evidence": [cells.evidence_line(e) for e in verdict.evidence],
                 "drawings": [inline(d) for d in own],
                 "elsewhere": elsewhere,
@@ -127,8 +129,8 @@ def rankings(content: Content) -> dict[str, Any]:
     links = Links(content.info, content.grid, content.best)
     arms = [line.cells["Arm"].text for line in views[0][1] if line.kind != "more"]
     for line in views[0][1]:
-        if address := links.comparison(line.cells["Arm"].text):
-            line.cells["In MLflow"] = Cell("compare", None, address)
+        arm = line.cells["Arm"]
+        line.cells["Arm"] = arm._replace(link=links.comparison(arm.text))
     return {
         "arms": len(content.best),
         "views": views,

@@ -8,13 +8,16 @@ from pathlib import Path
 
 from bnsweep.checks import ConfigError, check_folder
 from bnsweep.report import picture, render, screen, summary
+from bnsweep.report.claims import answer_claims
 from bnsweep.report.completeness import ledger, notices
 from bnsweep.report.content import Content
+import pandas as pd
 from bnsweep.report.effects import main_effects
+from bnsweep.report.factorial import analyse
 from bnsweep.report.figures import Scene, drawings, scene_of
 from bnsweep.report.grid import read_grid
 from bnsweep.report.metrics import DEFAULT_METRIC, METRICS, Metric, metric_named, scored
-from bnsweep.report.ranking import BEST, best_lr_view, ranking
+from bnsweep.report.ranking import BEST, Stability, best_lr_view, ranking
 from bnsweep.report.source import Source
 
 
@@ -89,8 +92,8 @@ def build(frame: Source, metric: Metric) -> tuple[Content, Scene | None]:
         notices=notices(grid, view, metric),
         ledger=ledger(grid),
         drawings=drawings(scene) if scene else [],
-        verdicts=[],
-        analysis=Analysis(pd.DataFrame(columns=COLUMNS), 0, 0, ""),
+        verdicts=answer_claims(frame, grid, metric),
+        analysis=analyse(grid, metric),
         sensitivity=pd.DataFrame(),
         widths=pd.DataFrame(),
         stability=Stability(),
