@@ -19,6 +19,8 @@ class Unit:
     digits: int = 2
     level: str | None = None
     """What follows the quantity itself, such as %; None: the same as `name`."""
+    decades: bool = False
+    """Whether it is a logarithm to base 10, and the factor is to stand beside it."""
 
     def text(self, value: float, signed: bool = False) -> str:
         """The bare number in this unit; a dash where it is missing."""
@@ -29,7 +31,8 @@ class Unit:
 
     def level_text(self, value: float) -> str:
         """The quantity itself with its unit."""
-        return f"{self.text(value)} {self.name if self.level is None else self.level}".rstrip()
+        factor = f" (× {10**value:.2g})" if self.decades and math.isfinite(value) else ""
+        return f"{self.text(value)} {self.name if self.level is None else self.level}".rstrip() + factor
 
     def difference_text(self, value: float) -> str:
         return f"{self.text(value)} {self.name}".rstrip()
@@ -64,6 +67,9 @@ class Evidence:
     pairs: int
     """Pairs of arms (or of runs) a seed that the difference averages."""
     note: str = ""
+    """Why there is no number, or why the number decides nothing."""
+    aside: str = ""
+    """What else was measured on the same runs, in words; it decides nothing."""
 
     @property
     def n(self) -> int:

@@ -1,0 +1,80 @@
+"""Comparisons and verdicts as sentences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from bnsweep.report.contrasts import BEST, EQUAL, START, Comparison
+from bnsweep.report.readings import QUANTITIES
+from bnsweep.report.resample import ENOUGH
+from bnsweep.report.verdicts import AGAINST, CONTRADICTED, FOR, SUPPORTED, Evidence
+from bnsweep.report.words import p_text
+
+AT = {BEST: "each arm at its best learning rate", EQUAL: "at equal learning rates", START: "before training"}
+
+
+def comparison_name(comparison: Comparison, lr_swept: bool) -> str:
+    title = QUANTITIES[comparison.quantity].title
+    if comparison.gain:
+        title = f"what the largest {comparison.across} adds to {title}"
+    elif comparison.across:
+        title = f"standard deviation of {title} across {comparison.across}"
+    parts = [title]
+    if comparison.at == START or (lr_swept and not comparison.factor.startswith("lr.")):
+        parts.append(AT[comparison.at])
+    if comparison.learned:
+        parts.append("where both runs reached τ")
+    return ", ".join(parts)
+
+
+def finding(item: Evidence) -> str:
+    """One comparison in a sentence's words."""
+    unit = item.unit
+    text = f"{item.name}: {unit.level_text(item.means[0])} with {item.sides[0]}"
+    low, high = (item.low, item.high) if item.effect >= 0 else (-item.high, -item.low)
+    between = f"95 % interval {unit.text(low)} to {unit.text(high)}"
+    if item.sides[1]:
+        text += f", {unit.level_text(item.means[1])} with {item.sides[1]}"
+        way = "in favour of" if item.effect >= 0 else "against"
+        between = f"{unit.difference_text(abs(item.effect))} {way} the claim, {between}"
+    p = f"; p = {p_text(item.p_holm)} after Holm".replace("= <", "<") if math.isfinite(item.p_holm) else ""
+    aside = f". {capital(item.aside)}" if item.aside else ""
+    return f"{text} ({between}{p}){aside}"
+
+
+def capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def sentence(verdict: str, evidence: Sequence[Evidence], family: int) -> str:
+    """Why the verdict is what it is, with the numbers of the comparison that shows it best."""
+    measured = [e for e in evidence if e.measured]
+    if verdict in (SUPPORTED, CONTRADICTED):
+        says = FOR if verdict == SUPPORTED else AGAINST
+        agree = [e for e in measured if e.says == says]
+        count = f" {len(agree)} of {len(measured)} comparisons say so." if len(measured) > 1 else ""
+        return f"{capital(finding(agree[0]))}.{count}"
+    if not measured:
+        return f"{capital(next(e.note for e in evidence if e.note))}."
+    return f"{inconclusive(measured, family)} {capital(finding(measured[0]))}."
+
+
+def inconclusive(measured: Sequence[Evidence], family: int) -> str:
+    n = max(e.n for e in measured)
+    said = [[e for e in measured if e.says == says] for says in (FOR, AGAINST)]
+    if n < ENOUGH:
+        return f"{n} seed{'s' * (n > 1)}: a smoke test, no inference."
+    if all(said):
+        return f"The comparisons disagree: {said[0][0].name} speaks for it, {said[1][0].name} against it."
+    floor = 2.0 ** (1 - n) * family
+    if floor > 0.05:
+        least = p_text(min(floor, 1))
+        return f"{n} seeds are too few to say: no p can fall below {least} after Holm over {family} comparisons."
+    if any(said):
+        which = "for" if said[0] else "against"
+        return f"Only {len(said[0] or said[1])} of {len(measured)} comparisons speaks {which} it."
+    notes = [e.note for e in measured if e.note]
+    if len(notes) == len(measured):
+        return f"{capital(notes[0])}."
+    return "No difference beyond what the seeds' luck explains."

@@ -1,0 +1,133 @@
+"""A comparison's effect, interval and p, over seeds. Every p is of one null hypothesis: within a seed, the two sides
+could change places. Differences are flipped or sides swapped by whole seeds, whatever the pairs in them share.
+
+Shapes: P pairs, L learning-rate settings, N bundles, R resamples or swaps, K levels of a further factor.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bnsweep.report import resample
+from bnsweep.report.best_rate import at_best
+from bnsweep.report.contrasts import BEST, Comparison, Measured, Sides, Unmeasured
+from bnsweep.report.grid import Grid
+from bnsweep.report.metrics import Metric
+from bnsweep.report.ranking import common_bundles
+from bnsweep.report.readings import QUANTITIES, Readings
+
+Array = NDArray[np.float64]
+
+
+def measure(grid: Grid, readings: Readings, metric: Metric, comparison: Comparison, found: Sides) -> Measured:
+    """Raises Unmeasured. Effect and differences are positive where the claim expects it."""
+    more = readings.values(comparison.quantity, found.more)
+    less = readings.values(comparison.quantity, found.less) if len(found.less) else np.zeros_like(more)
+    if not np.isfinite(more).any() or not np.isfinite(less).any():
+        raise Unmeasured(f"not recorded: it takes {QUANTITIES[comparison.quantity].needs}")
+    if comparison.at == BEST and more.shape[1] > 1:
+        return at_best(grid, metric, comparison.sign, (more, less), found)
+    if comparison.at == BEST:
+        more, less = more[:, 0], less[:, 0]
+    if comparison.across is not None:
+        return gains(comparison.sign, more, less) if comparison.gain else spreads(comparison.sign, more, less)
+    if comparison.learned:
+        keep = (readings.summary("tau_reached", found.more) == 1) & (readings.summary("tau_reached", found.less) == 1)
+        keep &= (found.more >= 0) & (found.less >= 0)
+        if not keep.any():
+            raise Unmeasured("there is no pair of runs that both reached τ")
+        more, less = np.where(keep, more, np.nan), np.where(keep, less, np.nan)
+        return replace(plain(comparison, more, less), beside=beside(readings, comparison, found, keep))
+    return plain(comparison, *whole(more, less))
+
+
+def beside(
+    readings: Readings, comparison: Comparison, found: Sides, keep: NDArray[np.bool_]
+) -> tuple[float, float] | None:
+    if not comparison.beside:
+        return None
+    both = [readings.values(comparison.beside, rows) for rows in (found.more, found.less)]
+    return float(np.mean(both[0][keep])), float(np.mean(both[1][keep]))
+
+
+def whole(more_PN: Array, less_PN: Array) -> tuple[Array, Array]:
+    """Pairs and bundles without holes; one broken pair must not take the seeds away from the others."""
+    pairs, bundles = common_bundles(np.isfinite(more_PN) & np.isfinite(less_PN))
+    if not bundles:
+        raise Unmeasured("no seed has both sides")
+    return more_PN[np.ix_(pairs, bundles)], less_PN[np.ix_(pairs, bundles)]
+
+
+def plain(comparison: Comparison, more_PN: Array, less_PN: Array) -> Measured:
+    """Differences within pairs, averaged over a seed's pairs (those it has), then over seeds."""
+    there = np.isfinite(more_PN) & np.isfinite(less_PN)
+    bundles = there.any(axis=0)
+    count = there.sum(axis=0)[bundles]
+    sums = [np.where(there, x, 0).sum(axis=0)[bundles] / count for x in (more_PN, less_PN)]
+    means = (float(sums[0].mean()), float(sums[1].mean()))
+    difference_N = comparison.sign * (sums[0] - sums[1])
+    note = ""
+    if comparison.least is not None and sum(means) / 2 < comparison.least:
+        note = "too little of it on both sides for the question to arise"
+    return of_differences(difference_N, means, len(more_PN), note)
+
+
+def of_differences(difference_N: Array, means: tuple[float, float], pairs: int, note: str = "") -> Measured:
+    """Sign flips and a bootstrap of one number a seed."""
+    n = len(difference_N)
+    low, high = resample.mean_interval(resample.bootstrap_means(difference_N[None], resample.bundle_counts(n)), n)
+    p = float(resample.sign_flip_p(difference_N[None])[0]) if n >= resample.ENOUGH else np.nan
+    return Measured(float(difference_N.mean()), float(low[0]), float(high[0]), p, means, difference_N, pairs, note)
+
+
+def gains(sign: int, more_PKN: Array, less_PKN: Array) -> Measured:
+    """How much less the further factor's largest level adds to its smallest on the first side."""
+    more, less = whole(more_PKN[:, 1] - more_PKN[:, 0], less_PKN[:, 1] - less_PKN[:, 0])
+    means = (float(more.mean()), float(less.mean()))
+    return of_differences(sign * (more - less).mean(axis=0), means, len(more))
+
+
+def spreads(sign: int, more_PKN: Array, less_PKN: Array) -> Measured:
+    """Standard deviation of the true means across K levels, first side against second.
+
+    The variance of a side is the mean over pairs of *different* seeds m, n of sum_k x_mk x_nk / (K - 1), x centred over
+    k: what the seeds' noise adds to a variance of means is not in it. With u = (x + y) / 2 and v = (x - y) / 2 of the
+    two sides, swapping them in seed n turns v_n into -v_n, and the difference of variances is
+    mean_n 4 / (n - 1) <v_n, sum_{m != n} u_m> / (K - 1): one number a seed whose sign a swap flips. So sign flips of it
+    are the swaps themselves. It is given over the sum of both deviations, which makes its mean their difference.
+    """
+    flat = [x.reshape(-1, x.shape[-1]) for x in (more_PKN, less_PKN)]
+    there = np.isfinite(flat[0]).all(axis=0) & np.isfinite(flat[1]).all(axis=0)
+    n = int(there.sum())
+    if n < 2:
+        raise Unmeasured("fewer than two seeds have every level")
+    x, y = (centred(side[..., there]) for side in (more_PKN, less_PKN))
+    divisor = x.shape[0] * (x.shape[1] - 1)
+    x, y = (side.reshape(-1, n) / np.sqrt(divisor) for side in (x, y))
+    u, v = (x + y) / 2, (x - y) / 2
+    share_N = 4 / (n - 1) * (v * (u.sum(axis=1, keepdims=True) - u)).sum(axis=0)
+    grams = np.stack([x.T @ x, y.T @ y])
+    means = deviations(grams, np.ones((1, n)))[:, 0]
+    total = means.sum()
+    difference_N = sign * share_N / total if total > 0 else np.zeros(n)
+    draws = deviations(grams, resample.bundle_counts(n).astype(float))
+    low, high = resample.mean_interval((sign * (draws[0] - draws[1]))[np.isfinite(draws[0]), None], n)
+    p = float(resample.sign_flip_p(difference_N[None])[0]) if n >= resample.ENOUGH else np.nan
+    effect = float(sign * (means[0] - means[1]))
+    return Measured(effect, float(low[0]), float(high[0]), p, (means[0], means[1]), difference_N, len(more_PKN))
+
+
+def centred(x_PKN: Array) -> Array:
+    return np.asarray(x_PKN - x_PKN.mean(axis=1, keepdims=True))
+
+
+def deviations(grams: Array, count_RN: Array) -> Array:
+    """[2, R] of products [2, N, N]: root of the mean of off-diagonal products, each seed with its count; copies of one
+    seed are one seed, and never paired. 0 where that mean is negative, NaN where only one seed was drawn."""
+    pairs_R = count_RN.sum(axis=1) ** 2 - (count_RN**2).sum(axis=1)
+    sums = [((count_RN @ g) * count_RN).sum(axis=1) - count_RN**2 @ np.diag(g) for g in grams]
+    mean = np.divide(sums, pairs_R, out=np.full((2, len(count_RN)), np.nan), where=pairs_R > 0)
+    return np.asarray(np.sqrt(np.maximum(mean, 0)))
