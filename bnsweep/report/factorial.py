@@ -131,16 +131,16 @@ def leftover(design: Design, table_CN: Array, effects: list[Effect]) -> list[Eff
 
 
 def row(effect: Effect, variance: float, variance_R: Array, n: int) -> dict[str, Any]:
-    share_R = (effect.draw_R / variance_R)[:, None]
-    enough = n >= resample.ENOUGH
-    low, high = resample.mean_interval(share_R[np.isfinite(share_R[:, 0])], n) if enough else ([math.nan], [math.nan])
+    varied = variance_R > TINY  # a draw may hold only seeds in which nothing trained
+    share_R = effect.draw_R[varied] / variance_R[varied]
+    low, high = resample.interval_of(share_R, n) if n >= resample.ENOUGH else (math.nan, math.nan)
     return {
         "effect": effect.name,
         "order": effect.order,
         "df": effect.df,
         "omega2": effect.value / variance,
-        "low": low[0],
-        "high": high[0],
+        "low": low,
+        "high": high,
         "p": effect.p,
     }
 

@@ -116,12 +116,13 @@ def rank(grid: Grid, view: View, metric: Metric) -> pd.DataFrame:
 
 
 def score_columns(score_AN: NDArray[np.float64], view: View, metric: Metric) -> dict[str, NDArray[Any]]:
-    """score, its interval, rank and rank interval, tied group, and the paired comparison with the top arm."""
+    """score, its interval, rank and rank interval, tied group, and the paired comparison with the top arm: how far
+    behind, and the share of seeds in which the top arm is ahead, ties counted half (P(A > B))."""
     arms, n = score_AN.shape
     score = score_AN.mean(axis=1) if n else np.full(arms, np.nan)
     goodness = metric.sign * score
     out: dict[str, NDArray[Any]] = {"score": score, "rank": resample.ranks(goodness)[0]}
-    for name in ("low", "high", "rank_low", "rank_high", "behind", "behind_low", "behind_high", "p", "p_holm"):
+    for name in ("low", "high", "rank_low", "rank_high", "behind", "behind_low", "behind_high", "wins", "p", "p_holm"):
         out[name] = np.full(arms, np.nan)
     out["group"] = np.zeros(arms, dtype=np.int64)
     if arms == 0 or n < 2:
@@ -133,11 +134,13 @@ def score_columns(score_AN: NDArray[np.float64], view: View, metric: Metric) -> 
     top = int(np.argmin(out["rank"]))
     out["behind"] = goodness[top] - goodness
     out["behind_low"], out["behind_high"] = out["behind"] - half_AA[top], out["behind"] + half_AA[top]
+    ahead_AN = np.sign(np.round(metric.sign * (score_AN[top] - score_AN), 12))
+    out["wins"] = (ahead_AN.mean(axis=1) + 1) / 2
     if n >= resample.ENOUGH and view.independent:
         p = resample.sign_flip_p(metric.sign * (score_AN[top] - score_AN))
         p[top] = np.nan
         out["p"], out["p_holm"] = p, resample.holm(p)
-    for name in ("behind", "behind_low", "behind_high"):
+    for name in ("behind", "behind_low", "behind_high", "wins"):
         out[name][top] = np.nan
     return out
 

@@ -76,6 +76,13 @@ def mean_interval(draw_RA: Array, n: int) -> tuple[Array, Array]:
     return low_high[0], low_high[1]
 
 
+def interval_of(draw_R: Array, n: int) -> tuple[float, float]:
+    """Interval of one number, over the draws that could give it; NaN where none could."""
+    known_R = draw_R[np.isfinite(draw_R)]
+    low, high = mean_interval(known_R[:, None], n if len(known_R) else 0)
+    return float(low[0]), float(high[0])
+
+
 def ranks(goodness: Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Best and worst rank of each arm along the last axis, 1 the best; they differ where arms are equal."""
     flat = -np.round(goodness, 12)  # equal scores must stay equal after a matrix product
