@@ -100,7 +100,9 @@ def effect_line(row: words.Row, metric: Metric) -> Line:
             "Level": Cell(str(row["level"])),
             metric.title.capitalize(): Cell(metric.text(row["score"]), row["score"]),
             "95 % interval": Cell(words.interval(metric, row["low"], row["high"]), row["low"]),
-            f"Behind the best{', points' if points else ''}": Cell("best" if best else text[0], 0.0 if best else behind[0]),
+            f"Behind the best{', points' if points else ''}": Cell(
+                "best" if best else text[0], 0.0 if best else behind[0]
+            ),
             "95 % interval of that": Cell("–" if best else words.span(text[1], text[2]), behind[1]),
         }
     )

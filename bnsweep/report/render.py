@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
 from bnsweep.report import cells, verdicts, words
 from bnsweep.report.cells import Cell, Line
-from bnsweep.report.completeness import Notice
 from bnsweep.report.content import Content
 from bnsweep.report.figures import Drawing
 from bnsweep.report.grid import spread
@@ -125,7 +123,10 @@ def rankings(content: Content) -> dict[str, Any]:
     metric, factors = content.metric, content.grid.arm_factors
     tables = list(content.ranking.groupby("view", sort=False))
     shown = [tables[0], *(tables[1 + i] for i in spread(len(tables) - 1, MOST_VIEWS))]
-    views = [(str(view), cells.ranking_lines(table, metric, factors if not i else [])) for i, (view, table) in enumerate(shown)]
+    views = [
+        (str(view), cells.ranking_lines(table, metric, factors if not i else []))
+        for i, (view, table) in enumerate(shown)
+    ]
     links = Links(content.info, content.grid, content.best)
     arms = [line.cells["Arm"].text for line in views[0][1] if line.kind != "more"]
     for line in views[0][1]:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from bnsweep.report.grid import level_text
 from bnsweep.report.metrics import Metric
 from bnsweep.report.resample import ENOUGH
+from bnsweep.report.stability import Stability
 from bnsweep.report.verdicts import AGAINST, CONTRADICTED, FOR, OPEN, SUPPORTED, Evidence, Verdict
-
-
-if TYPE_CHECKING:
-    from bnsweep.report.ranking import Stability
 
 Row = Mapping[str, Any]
 

@@ -11,14 +11,16 @@ from bnsweep.report import picture, render, screen, summary
 from bnsweep.report.claims import answer_claims
 from bnsweep.report.completeness import ledger, notices
 from bnsweep.report.content import Content
-import pandas as pd
 from bnsweep.report.effects import main_effects
 from bnsweep.report.factorial import analyse
 from bnsweep.report.figures import Scene, drawings, scene_of
 from bnsweep.report.grid import read_grid
 from bnsweep.report.metrics import DEFAULT_METRIC, METRICS, Metric, metric_named, scored
-from bnsweep.report.ranking import BEST, Stability, best_lr_view, ranking
+from bnsweep.report.ranking import BEST, best_lr_view, ranking
+from bnsweep.report.sensitivity import sensitivity
 from bnsweep.report.source import Source
+from bnsweep.report.stability import stability
+from bnsweep.report.widths import widths
 
 
 @dataclass(frozen=True)
@@ -94,9 +96,9 @@ def build(frame: Source, metric: Metric) -> tuple[Content, Scene | None]:
         drawings=drawings(scene) if scene else [],
         verdicts=answer_claims(frame, grid, metric),
         analysis=analyse(grid, metric),
-        sensitivity=pd.DataFrame(),
-        widths=pd.DataFrame(),
-        stability=Stability(),
+        sensitivity=sensitivity(grid, metric),
+        widths=widths(grid),
+        stability=stability(grid, view, metric),
     )
     return content, scene
 
