@@ -34,7 +34,7 @@ def plain(content: Content) -> str:
 
     file = io.StringIO()
     show(content, Console(file=file, width=WIDTH, highlight=False, color_system=None, force_terminal=False))
-    return file.getvalue()
+    return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
 
 
 def show(content: Content, to: Console) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bnsweep.checks import ConfigError, check_folder
@@ -27,7 +27,7 @@ from bnsweep.report.widths import widths
 class Report:
     """What was written, and its first screen."""
 
-    content: Content
+    content: Content = field(repr=False)
     files: tuple[Path, ...]
     note: str = ""
     """What went wrong after the report was written."""
