@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from bnsweep.report.contrasts import BEST, EQUAL, START, Comparison
@@ -38,23 +37,23 @@ def finding(item: Evidence) -> str:
         text += f", {unit.level_text(item.means[1])} with {item.sides[1]}"
         way = "in favour of" if item.effect >= 0 else "against"
         between = f"{unit.difference_text(abs(item.effect))} {way} the claim, {between}"
-    p = f"; p = {p_text(item.p_holm)} after Holm".replace("= <", "<") if math.isfinite(item.p_holm) else ""
     aside = f". {capital(item.aside)}" if item.aside else ""
-    return f"{text} ({between}{p}){aside}"
+    return f"{text} ({between}){aside}"
 
 
 def capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def sentence(verdict: str, evidence: Sequence[Evidence], family: int) -> str:
+def sentence(verdict: str, evidence: Sequence[Evidence], p_holm: float, family: int) -> str:
     """Why the verdict is what it is, with the numbers of the comparison that shows it best."""
     measured = [e for e in evidence if e.measured]
     if verdict in (SUPPORTED, CONTRADICTED):
         says = FOR if verdict == SUPPORTED else AGAINST
         agree = [e for e in measured if e.says == says]
-        count = f" {len(agree)} of {len(measured)} comparisons say so." if len(measured) > 1 else ""
-        return f"{capital(finding(agree[0]))}.{count}"
+        deciding = sum(not e.note for e in measured)
+        count = f"{len(agree)} of {deciding} comparisons say so; p" if deciding > 1 else "P"
+        return f"{capital(finding(agree[0]))}. {count} = {p_text(p_holm)} after Holm.".replace("= <", "<")
     if not measured:
         return f"{capital(next(e.note for e in evidence if e.note))}."
     return f"{inconclusive(measured, family)} {capital(finding(measured[0]))}."
@@ -67,14 +66,16 @@ def inconclusive(measured: Sequence[Evidence], family: int) -> str:
         return f"{n} seed{'s' * (n > 1)}: a smoke test, no inference."
     if all(said):
         return f"The comparisons disagree: {said[0][0].name} speaks for it, {said[1][0].name} against it."
-    floor = 2.0 ** (1 - n) * family
-    if floor > 0.05:
-        least = p_text(min(floor, 1))
-        return f"{n} seeds are too few to say: no p can fall below {least} after Holm over {family} comparisons."
-    if any(said):
-        which = "for" if said[0] else "against"
-        return f"Only {len(said[0] or said[1])} of {len(measured)} comparisons speaks {which} it."
     notes = [e.note for e in measured if e.note]
     if len(notes) == len(measured):
         return f"{capital(notes[0])}."
+    floor = 2.0 ** (1 - n) * family
+    if floor > 0.05:
+        least = p_text(min(floor, 1))
+        return f"{n} seeds are too few to say: no p can fall below {least} after Holm over {family} claims."
+    if any(said):
+        which, count = "for" if said[0] else "against", len(said[0] or said[1])
+        if count == len(measured):
+            return f"A hint {which} it that does not outlast Holm over {family} claims."
+        return f"Only {count} of {len(measured)} comparisons speak{'s' * (count == 1)} {which} it."
     return "No difference beyond what the seeds' luck explains."

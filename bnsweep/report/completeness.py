@@ -32,7 +32,7 @@ def notices(grid: Grid, view: View, metric: Metric) -> list[Notice]:
         complete(grid, metric),
         *holes(grid, view),
         *failures(grid),
-        seeds_notice(len(view.bundles), len(view.arms)),
+        seeds_notice(view),
     ]
     if grid.crossed:
         text = "seed and data.seed vary apart: bundles that share one of them are not independent, so intervals are"
@@ -58,7 +58,11 @@ def holes(grid: Grid, view: View) -> list[Notice]:
     unplanned = int((grid.run_ALN < 0).sum())
     if unplanned:
         text = f"Unbalanced grid: {unplanned} of {grid.run_ALN.size} combinations of arm × learning rate × seed were"
-        found.append(Notice("warning", f"{text} not planned."))
+        given_A = (grid.run_ALN >= 0).any(axis=2).sum(axis=1)
+        fewer = int((given_A < len(grid.lrs)).sum())
+        text += " not planned."
+        text += f" {fewer} of {len(given_A)} arms choose among fewer learning rates than the others." if fewer else ""
+        found.append(Notice("warning", text))
     crossed = [f for f in grid.arm_factors if not grid.arms[f].isna().any()]
     product = int(np.prod([len(levels(grid.runs, f)) for f in crossed])) if crossed else 1
     present = len(grid.arms[crossed].drop_duplicates()) if crossed else 1
@@ -87,8 +91,9 @@ def failures(grid: Grid) -> list[Notice]:
     return [Notice("warning", f"Why runs failed: {text}{' …' if len(reasons) > 5 else ''}")]
 
 
-def seeds_notice(n: int, arms: int) -> Notice:
+def seeds_notice(view: View) -> Notice:
     """What n paired bundles can carry (SCIENCE section 4: 3 smoke, 10 default, 30 headline)."""
+    n, arms = len(view.bundles), len(view.arms)
     if n == 0:
         return Notice("warning", "No seed has a result for every learning rate of any arm: nothing is ranked.")
     if n == 1:
@@ -96,13 +101,13 @@ def seeds_notice(n: int, arms: int) -> Notice:
         return Notice("warning", text)
     if n < ENOUGH:
         return Notice("warning", f"{n} seeds: a smoke test, no inference. The order below may be chance.")
-    floor, comparisons = 2.0 ** (1 - n), arms - 1
-    adjusted = min(1.0, floor * comparisons)
+    floor, pairs = 2.0 ** (1 - n), arms * (arms - 1) // 2 if view.independent else 1
+    adjusted = min(1.0, floor * pairs)
     if max(floor, adjusted) <= 0.05:
         return Notice("ok", f"{n} seeds, shared by all arms." + (" A ranking wants 10 or more." if n < 10 else ""))
     text = f"{n} seeds: a two-sided sign-flip test on {n} pairs cannot go below p = {decimal(floor)}"
-    if comparisons > 1:
-        text += f", or {decimal(adjusted)} after Holm over {comparisons} comparisons, whatever the differences"
+    if pairs > 1:
+        text += f", or {decimal(adjusted)} after Holm over the {pairs} pairs of arms, whatever the differences"
     return Notice("note", f"{text}; go by the tied groups.")
 
 

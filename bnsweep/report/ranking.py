@@ -20,7 +20,10 @@ from bnsweep.report.grid import Grid
 from bnsweep.report.metrics import METRICS, Metric, column
 
 BEST = "best lr"
+MOST_PAIRED = 45
+"""Arms of which all pairs are tested."""
 Rows = NDArray[np.int64]
+Scores = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -49,8 +52,8 @@ class View:
 def common_bundles(whole_AN: NDArray[np.bool_]) -> tuple[list[int], list[int]]:
     """The arms to rank and the bundles they have in common.
 
-    While the arms share less than half of all bundles (or none), the arm with the fewest is left out: one broken arm
-    must not take the seeds away from the others.
+    While the arms share less than half of the bundles of the arm that has most (or none), the arm with the fewest is
+    left out: one broken arm must not take the seeds away from the others. In a sweep cut short all keep what is there.
     """
     seeds_A = whole_AN.sum(axis=1)
     order = np.lexsort((-np.arange(len(whole_AN)), seeds_A))  # who is left out first; of equals the last
@@ -59,7 +62,7 @@ def common_bundles(whole_AN: NDArray[np.bool_]) -> tuple[list[int], list[int]]:
         return [], []
     common_AN = np.logical_and.accumulate(whole_AN[order][::-1])[::-1]  # what an arm shares with all after it
     shared_A = common_AN.sum(axis=1)
-    enough = (shared_A > 0) & (2 * shared_A >= whole_AN.shape[1])
+    enough = (shared_A > 0) & (2 * shared_A >= seeds_A.max())
     first = int(np.argmax(enough)) if enough.any() else len(order) - 1
     return sorted(int(a) for a in order[first:]), [int(i) for i in np.flatnonzero(common_AN[first])]
 
@@ -107,7 +110,8 @@ def rank(grid: Grid, view: View, metric: Metric) -> pd.DataFrame:
     arms = grid.arms.loc[view.arms]
     order = np.lexsort((pd.factorize(arms["arm"], sort=True)[0], columns["rank"]))
     beside = pd.DataFrame(columns, index=arms.index)
-    table = pd.concat([arms, beside], axis=1).iloc[order].assign(note="")
+    beside["note"] = fewer_rates(grid, view)
+    table = pd.concat([arms, beside], axis=1).iloc[order]
     if view.dropped:
         rest = grid.arms.loc[list(view.dropped)].assign(note=list(view.dropped.values()))
         table = pd.concat([table, rest])
@@ -115,7 +119,14 @@ def rank(grid: Grid, view: View, metric: Metric) -> pd.DataFrame:
     return table.reset_index(drop=True)
 
 
-def score_columns(score_AN: NDArray[np.float64], view: View, metric: Metric) -> dict[str, NDArray[Any]]:
+def fewer_rates(grid: Grid, view: View) -> list[str]:
+    """What is to be known of each arm that chooses among fewer learning rates than were swept; else empty."""
+    given_A = (grid.run_ALN[view.arms] >= 0).any(axis=2).sum(axis=1)
+    most = len(grid.lrs)
+    return [f"chosen among {g} of {most} learning rates" if g < most and view.lr_share else "" for g in given_A]
+
+
+def score_columns(score_AN: Scores, view: View, metric: Metric) -> dict[str, NDArray[Any]]:
     """score, its interval, rank and rank interval, tied group, and the paired comparison with the top arm: how far
     behind, and the share of seeds in which the top arm is ahead, ties counted half (P(A > B))."""
     arms, n = score_AN.shape
@@ -127,22 +138,42 @@ def score_columns(score_AN: NDArray[np.float64], view: View, metric: Metric) -> 
     out["group"] = np.zeros(arms, dtype=np.int64)
     if arms == 0 or n < 2:
         return out
+    top = int(np.argmin(out["rank"]))
+    out["behind"] = goodness[top] - goodness
+    ahead_AN = np.sign(np.round(metric.sign * (score_AN[top] - score_AN), 12))
+    out["wins"] = (ahead_AN.mean(axis=1) + 1) / 2
+    out["behind"][top] = out["wins"][top] = np.nan
+    if n < resample.ENOUGH:
+        return out
     half_AA = resample.paired_half_width(view.draw_RA, n)
     out["low"], out["high"] = resample.mean_interval(view.draw_RA, n)
     out["rank_low"], out["rank_high"] = resample.rank_interval(metric.sign * view.draw_RA, n)
     out["group"] = resample.tied_groups(goodness, half_AA, n)
-    top = int(np.argmin(out["rank"]))
-    out["behind"] = goodness[top] - goodness
     out["behind_low"], out["behind_high"] = out["behind"] - half_AA[top], out["behind"] + half_AA[top]
-    ahead_AN = np.sign(np.round(metric.sign * (score_AN[top] - score_AN), 12))
-    out["wins"] = (ahead_AN.mean(axis=1) + 1) / 2
-    if n >= resample.ENOUGH and view.independent:
-        p = resample.sign_flip_p(metric.sign * (score_AN[top] - score_AN))
-        p[top] = np.nan
-        out["p"], out["p_holm"] = p, resample.holm(p)
-    for name in ("behind", "behind_low", "behind_high", "wins"):
-        out[name][top] = np.nan
+    if view.independent:
+        out["p"], out["p_holm"] = top_p(score_AN, top)
     return out
+
+
+def top_p(score_AN: Scores, top: int) -> tuple[Scores, Scores]:
+    """Sign-flip p of each arm against the top one, plain and adjusted; NaN for the top one.
+
+    The top arm is picked by looking, so the family is all A (A - 1) / 2 pairs: Holm over the others alone calls an arm
+    worse in 13 % of sweeps of 18 equal arms (10 seeds), in 36 % of 60 (20 seeds). Above 45 arms, where nothing
+    adjusted can go below .05, it is p times the pairs.
+    """
+    arms = len(score_AN)
+    rest = np.delete(np.arange(arms), top)
+    p, adjusted = np.full(arms, np.nan), np.full(arms, np.nan)
+    if arms <= MOST_PAIRED:
+        one, other = np.triu_indices(arms, 1)
+        p_P = resample.sign_flip_p(score_AN[one] - score_AN[other])
+        adjusted_P, of_top = resample.holm(p_P), (one == top) | (other == top)
+        p[rest], adjusted[rest] = p_P[of_top], adjusted_P[of_top]
+    else:
+        p[rest] = resample.sign_flip_p(score_AN[top] - score_AN[rest])
+        adjusted[rest] = np.minimum(p[rest] * (arms * (arms - 1) // 2), 1)
+    return p, adjusted
 
 
 def beside_columns(grid: Grid, view: View, metric: Metric) -> dict[str, NDArray[Any]]:

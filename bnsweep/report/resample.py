@@ -66,8 +66,8 @@ def tail(n: int, level: float = LEVEL) -> float:
 
 
 def mean_interval(draw_RA: Array, n: int) -> tuple[Array, Array]:
-    """Interval of each column over the draws, [A] and [A]; NaN where one bundle shows no spread."""
-    if n < 2 or draw_RA.shape[1] == 0:
+    """Interval of each column over the draws, [A] and [A]; NaN where there are too few bundles."""
+    if n < ENOUGH or draw_RA.shape[1] == 0:
         missing = np.full(draw_RA.shape[1], np.nan)
         return missing, missing
     low_high = np.empty((2, draw_RA.shape[1]))

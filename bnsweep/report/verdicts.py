@@ -59,11 +59,9 @@ class Evidence:
     wins: float
     """Share of seeds in which the claimed side is ahead, ties counted half: P(A > B)."""
     p: float
-    """Two-sided."""
-    p_holm: float
-    """Adjusted over every comparison that this report makes for its claims."""
+    """Two-sided, of this comparison alone."""
     says: str
-    """for, against or open."""
+    """for or against where p is at most 5 %, else open."""
     pairs: int
     """Pairs of arms (or of runs) a seed that the difference averages."""
     note: str = ""
@@ -91,5 +89,7 @@ class Verdict:
     sentence: str
     """What the evidence says, with its numbers; for `not asked`, what to add to the sweep."""
     evidence: tuple[Evidence, ...]
+    p_holm: float = math.nan
+    """Of the claim as a whole, adjusted over all claims that this sweep asks; NaN where there is none."""
     figures: tuple[str, ...] = ()
     """Names of the report's drawings that show it."""

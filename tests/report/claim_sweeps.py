@@ -1,0 +1,114 @@
+"""Simulated sweeps with everything that the claims read, and a known truth of each."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+GRID: dict[str, Sequence[Any]] = {
+    "activation": ["sigmoid", "relu"],
+    "init": ["normal", "xavier", "he"],
+    "lr.value": [0.01, 0.1, 1.0],
+    "bn": ["none", "before", "after"],
+}
+FIXED = {"data": "digits", "data.validation": 287, "model.hidden": "32-32", "train.epochs": 20, "train.batch_size": 64}
+BUDGET = 360.0
+STARTS = ("growth", "layer/1/std", "layer/2/std", "layer/1/dead", "layer/2/dead")
+
+Effect = Callable[[Mapping[str, Any]], float]
+
+
+def nothing(run: Mapping[str, Any]) -> float:
+    return 0.0
+
+
+@dataclass
+class Truth:
+    """What is added to each run's number; nothing by default, and then no arm differs from any other."""
+
+    accuracy: Effect = nothing
+    gap: Effect = nothing
+    decades: Effect = nothing
+    """Of the gradient's growth, squared norm."""
+    spread: Effect = nothing
+    """Decades from the first layer's std to the second's."""
+    drift: Effect = nothing
+    loss_rises: Effect = nothing
+    """Probability of blowing up."""
+    noise: Effect = lambda run: 0.02
+
+
+@dataclass
+class Sweep:
+    runs: pd.DataFrame
+    start: dict[str, np.ndarray]
+    end: dict[str, np.ndarray]
+    info: dict[str, Any] = field(default_factory=lambda: {"sweep": "s"})
+
+    def history(self, metrics: Sequence[str], run_ids: Sequence[str] | None = None) -> pd.DataFrame:
+        ids = self.runs["run_id"].to_numpy() if run_ids is None else np.asarray(run_ids)
+        rows = pd.Index(self.runs["run_id"]).get_indexer(ids)
+        parts = [
+            pd.DataFrame(
+                {"run_id": ids, "step": step, "epoch": step / 18.0, "metric": metric, "value": values[metric][rows]}
+            )
+            for metric in metrics
+            for step, values in ((0, self.start), (360, self.end))
+            if metric in values
+        ]
+        empty = pd.DataFrame({"run_id": [], "step": [], "epoch": [], "metric": [], "value": np.zeros(0)})
+        return pd.concat(parts) if parts else empty
+
+    def histograms(self, run_ids: Sequence[str]) -> dict[str, Any]:
+        return {}
+
+
+def product(grid: Mapping[str, Sequence[Any]] = GRID, seeds: int = 10) -> pd.DataFrame:
+    rows = [dict(zip([*grid, "seed"], v, strict=True)) for v in itertools.product(*grid.values(), range(seeds))]
+    runs = pd.DataFrame([FIXED | row for row in rows])
+    runs.insert(0, "run_id", [f"r{i}" for i in range(len(runs))])
+    return runs.assign(status="finished", reason="", **{"data.seed": runs["seed"]})
+
+
+def sweep(runs: pd.DataFrame, truth: Truth, random: np.random.Generator, lumpy: bool = True) -> Sweep:
+    """Seeds share their luck. `lumpy`: one run in ten does not learn at all, so that scores have two humps."""
+    n, records = len(runs), runs.to_dict("records")
+
+    def add(effect: Effect, scale: float | np.ndarray) -> np.ndarray:
+        luck = random.standard_normal(1000)[runs["seed"]]
+        return np.array([effect(run) for run in records]) + scale * (luck + random.standard_normal(n))
+
+    score = np.minimum(0.85 + add(truth.accuracy, np.array([truth.noise(run) for run in records])), 1.0)
+    if lumpy:
+        score = np.where(random.random(n) < 0.1, 0.1, score)
+    reached = score >= 0.85
+    steps = np.where(reached, np.round(BUDGET * (1.2 - score)), BUDGET)
+    summary = {"final_val_accuracy": score, "final_test_accuracy": score - 0.01, "auc": score - 0.1}
+    summary |= {
+        "steps_to_tau": steps,
+        "tau_reached": reached.astype(float),
+        "gap_accuracy": 0.03 + add(truth.gap, 0.005),
+    }
+    summary |= {f"drift_{l}": 0.1 * np.exp(add(truth.drift, 0.1)) for l in (1, 2)}
+    std = 0.3 * np.exp(0.1 * random.standard_normal(n))
+    start = {"growth": 10.0 ** add(truth.decades, 0.2), "layer/1/std": std}
+    start |= {
+        "layer/2/std": std * 10.0 ** add(truth.spread, 0.1),
+        "layer/1/dead": np.zeros(n),
+        "layer/2/dead": np.zeros(n),
+    }
+    start |= {"val/loss": np.full(n, 2.3)} | {
+        f"layer/{l}/ics_ratio": 0.3 * np.exp(add(truth.drift, 0.1)) for l in (2, 3)
+    }
+    risen = random.random(n) < np.array([truth.loss_rises(run) for run in records])
+    end = start | {"val/loss": np.where(risen, 9.0, 0.3)}
+    # What a network is at the start does not depend on its learning rate.
+    lr_free = runs.groupby([f for f in GRID if f in runs and f != "lr.value"] + ["seed"]).ngroup().to_numpy()
+    first = pd.Series(np.arange(n)).groupby(lr_free).transform("first").to_numpy()
+    start |= {name: start[name][first] for name in STARTS}
+    return Sweep(runs.assign(**summary), start, end)

@@ -1,0 +1,274 @@
+"""Claims and their verdicts on sweeps whose truth is known."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from claim_sweeps import GRID, Sweep, Truth, product, sweep
+
+from bnsweep.report import best_rate
+from bnsweep.report.best_rate import at_best, studentized
+from bnsweep.report.claims import CLAIMS, answer_claims, most
+from bnsweep.report.contrasts import BEST, Comparison, sides
+from bnsweep.report.grid import read_grid
+from bnsweep.report.measure import measure, spreads
+from bnsweep.report.metrics import METRICS
+from bnsweep.report.readings import Readings
+from bnsweep.report.resample import cross_fit
+from bnsweep.report.verdicts import CONTRADICTED, INCONCLUSIVE, SUPPORTED, UNASKED, Evidence, Unit, Verdict
+
+METRIC = METRICS["final_val_accuracy"]
+RUNS = product()
+DROPOUT = product({"bn": ["none", "before"], "model.dropout": [0.0, 0.2, 0.5], "lr.value": [0.1, 1.0]})
+
+
+def answers(truth: Truth, rng: int = 0, runs: Any = RUNS, lumpy: bool = False) -> dict[str, Verdict]:
+    made = sweep(runs, truth, np.random.default_rng(rng), lumpy)
+    return answers_of(made)
+
+
+def answers_of(made: Sweep) -> dict[str, Verdict]:
+    return {v.key: v for v in answer_claims(made, read_grid(made.runs), METRIC)}
+
+
+def bn(run: Mapping[str, Any]) -> bool:
+    return bool(run["bn"] != "none")
+
+
+def small(run: Mapping[str, Any]) -> bool:
+    """No BN and narrow initial weights."""
+    return bool(run["bn"] == "none" and run["init"] == "normal")
+
+
+def sigmoid(run: Mapping[str, Any]) -> bool:
+    return bool(run["activation"] == "sigmoid")
+
+
+PLANTED: dict[str, Callable[[float], Truth]] = {
+    "sigmoid-vanishes": lambda s: Truth(decades=lambda run: -s * sigmoid(run)),
+    "relu-helps": lambda s: Truth(decades=lambda run: -s * sigmoid(run), accuracy=lambda run: -0.1 * s * sigmoid(run)),
+    "init-keeps-spread": lambda s: Truth(spread=lambda run: 0.6 + 0.4 * s * (run["init"] == "normal")),
+    "small-lr-prevents-explosion": lambda s: Truth(
+        loss_rises=lambda run: 0.9 * (run["lr.value"] == (1.0 if s > 0 else 0.01))
+    ),
+    "bn-shifts-less": lambda s: Truth(drift=lambda run: -0.5 * s * bn(run)),
+    "bn-faster": lambda s: Truth(accuracy=lambda run: 0.05 + 0.05 * s * bn(run)),
+    "bn-less-init": lambda s: Truth(accuracy=lambda run: -0.2 * (run["init"] == "normal") * (bn(run) == (s < 0))),
+    "bn-less-overfitting": lambda s: Truth(gap=lambda run: 0.02 - 0.02 * s * bn(run), accuracy=lambda run: 0.05),
+    "bn-less-dropout": lambda s: Truth(accuracy=lambda run: 0.1 * (run["model.dropout"] > 0) * (bn(run) == (s < 0))),
+    "bn-before": lambda s: Truth(accuracy=lambda run: 0.05 * s * (run["bn"] == "before")),
+}
+
+
+def test_every_claim_has_a_planted_truth() -> None:
+    assert [claim.key for claim in CLAIMS] == list(PLANTED)
+
+
+@pytest.mark.parametrize(("sign", "verdict"), [(1.0, SUPPORTED), (-1.0, CONTRADICTED)])
+@pytest.mark.parametrize("key", PLANTED)
+def test_a_planted_truth_is_found_in_either_direction(key: str, sign: float, verdict: str) -> None:
+    runs = DROPOUT if key == "bn-less-dropout" else RUNS
+    assert answers(PLANTED[key](sign), runs=runs)[key].verdict == verdict
+
+
+def test_sweeps_in_which_nothing_matters_seldom_get_a_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At most 1 in 20 by Holm; 6 or more of 40 such sweeps would come by chance in 1 of 70 cases."""
+    monkeypatch.setattr(best_rate, "WORK", 0)  # the fewest draws
+    runs = product(GRID | {"init": ["normal", "xavier"], "lr.value": [0.01, 0.1]})
+    found = [answers(Truth(), rng, runs, lumpy=True).values() for rng in range(40)]
+    assert sum(any(v.verdict in (SUPPORTED, CONTRADICTED) for v in sweep) for sweep in found) < 6
+
+
+@pytest.mark.slow
+def test_of_1000_sweeps_in_which_nothing_matters_1_in_20_at_most_gets_a_verdict() -> None:
+    found = [answers(Truth(), rng, lumpy=True).values() for rng in range(1000)]
+    assert sum(any(v.verdict in (SUPPORTED, CONTRADICTED) for v in sweep) for sweep in found) <= 50
+
+
+def made_up(*pairs: tuple[float, float]) -> list[Evidence]:
+    """Evidence of these effects and p-values."""
+    nan, unit = float("nan"), Unit("points")
+    return [Evidence("it", ("a", "b"), unit, (nan, nan), e, e, e, (e,) * 10, nan, p, "open", 1) for e, p in pairs]
+
+
+@pytest.mark.parametrize(
+    ("pairs", "expected"),
+    [
+        ([(1, 0.01)], (0.01, 1)),
+        ([(-1, 0.01), (-1, 0.02)], (0.02, -1)),
+        ([(1, 0.01), (-1, 0.02)], (1.0, 1)),
+        ([(1, 0.01), (1, 0.04), (-1, 0.9)], (0.06, 1)),
+        ([(1, 0.03), (1, 0.01), (1, 0.02), (-1, 0.5)], (0.04, 1)),
+    ],
+)
+def test_a_claim_takes_most_of_its_comparisons(pairs: list[tuple[float, float]], expected: tuple[float, int]) -> None:
+    assert most(made_up(*pairs)) == pytest.approx(expected)
+
+
+def test_a_claims_p_is_adjusted_over_the_claims_that_were_asked() -> None:
+    found = answers(Truth(accuracy=lambda run: 0.05))
+    raw = np.array([most(v.evidence)[0] for v in found.values()])
+    order = np.argsort(raw)
+    family = int(np.isfinite(raw).sum())
+    assert family == len(CLAIMS) - 1, "dropout was not swept"
+    plain = np.minimum(np.maximum.accumulate(raw[order][:family] * np.arange(family, 0, -1)), 1)
+    assert np.allclose([list(found.values())[i].p_holm for i in order[:family]], plain)
+
+
+@pytest.mark.parametrize("seeds", [3, 7])
+def test_few_seeds_settle_nothing(seeds: int) -> None:
+    for verdict in answers(Truth(accuracy=lambda run: 0.1 * bn(run)), runs=product(seeds=seeds)).values():
+        assert verdict.verdict == INCONCLUSIVE
+    text = answers(Truth(accuracy=lambda run: 0.1 * bn(run)), runs=product(seeds=seeds))["bn-faster"].sentence
+    assert text.startswith("3 seeds: a smoke test" if seeds == 3 else "7 seeds are too few to say: no p can fall below")
+
+
+def test_what_was_not_swept_is_not_asked() -> None:
+    found = answers(Truth(), runs=product({"bn": ["none", "before"], "lr.value": [0.1, 1.0]}))
+    assert found["bn-less-init"].verdict == UNASKED
+    assert found["bn-less-init"].sentence == "This sweep lacks two values of init."
+    assert found["relu-helps"].sentence == "This sweep lacks activation=relu."
+    assert found["bn-before"].sentence == "This sweep lacks bn=after."
+    assert found["bn-faster"].evidence[0].measured
+
+
+def test_a_fixed_setting_serves_as_well_as_a_swept_one() -> None:
+    runs = product({"activation": ["sigmoid", "relu"], "lr.value": [0.1, 1.0]}).assign(bn="none")
+    assert answers(Truth(decades=lambda run: -sigmoid(run)), runs=runs)["sigmoid-vanishes"].verdict == SUPPORTED
+    assert answers(Truth(), runs=runs.assign(bn="before"))["sigmoid-vanishes"].sentence == "This sweep lacks bn=none."
+
+
+def test_what_was_not_recorded_is_said() -> None:
+    made = sweep(RUNS, Truth(accuracy=lambda run: 0.05), np.random.default_rng(0))
+    made.runs = made.runs.drop(columns=["drift_1", "drift_2"])
+    made.start = {k: v for k, v in made.start.items() if "ics" not in k}
+    made.end = made.start
+    verdict = answers_of(made)["bn-shifts-less"]
+    assert (verdict.verdict, verdict.sentence) == (INCONCLUSIVE, "Not recorded: it takes probes=full.")
+
+
+def test_no_verdict_on_overfitting_where_nothing_overfits() -> None:
+    truth = Truth(gap=lambda run: -0.029 + 0.001 * bn(run), accuracy=lambda run: 0.05)
+    verdict = answers(truth)["bn-less-overfitting"]
+    assert verdict.verdict == INCONCLUSIVE
+    assert verdict.sentence.startswith("Too little of it on both sides")
+
+
+def test_the_gap_is_of_pairs_that_both_learned() -> None:
+    """What learns nothing has no gap, and must not win by it."""
+    truth = Truth(
+        accuracy=lambda run: -0.7 if small(run) else 0.05,
+        gap=lambda run: -0.03 if small(run) else 0.02 - 0.02 * bn(run),
+    )
+    assert answers(truth)["bn-less-overfitting"].verdict == SUPPORTED
+
+
+def test_a_hole_takes_its_seed_and_nothing_else() -> None:
+    made = sweep(RUNS, Truth(accuracy=lambda run: 0.03 * bn(run)), np.random.default_rng(0), lumpy=False)
+    whole = answers_of(made)["bn-faster"].evidence[1]
+    gone = made.runs.index[(made.runs["seed"] == 4) & (made.runs["bn"] == "before")][0]
+    made.runs.loc[gone, ["status", "final_val_accuracy", "steps_to_tau"]] = ["failed", np.nan, np.nan]
+    assert whole.n == 10
+    assert answers_of(made)["bn-faster"].evidence[1].difference_N == tuple(np.delete(whole.difference_N, 4))
+
+
+def equal_lr(comparison: Comparison, made: Sweep) -> Any:
+    grid = read_grid(made.runs)
+    return measure(grid, Readings(made, grid), METRIC, comparison, sides(grid, comparison))
+
+
+def test_a_difference_is_that_of_a_plain_loop() -> None:
+    made = sweep(RUNS, Truth(accuracy=lambda run: 0.02 * bn(run)), np.random.default_rng(3))
+    found = equal_lr(Comparison("final", +1, "bn", ("before", "none")), made)
+    runs = made.runs.set_index(["seed", "bn", "activation", "init", "lr.value"])["final_val_accuracy"]
+    plain = [
+        np.mean(
+            [runs[s, "before", *cell] - runs[s, "none", *cell] for cell in itertools.product(*list(GRID.values())[:3])]
+        )
+        for s in range(10)
+    ]
+    assert np.allclose(found.difference_N, plain)
+    assert found.effect == pytest.approx(np.mean(plain))
+    flips = [abs(np.dot(signs, plain)) for signs in itertools.product((1, -1), repeat=10)]
+    assert found.p == pytest.approx(np.mean(np.array(flips) >= abs(np.sum(plain)) - 1e-12))
+
+
+def spread_difference(x: np.ndarray, y: np.ndarray) -> float:
+    """Difference of the two sides' variances over K levels, over pairs of different seeds, one by one."""
+    total = 0.0
+    for side, sign in ((x, 1), (y, -1)):
+        c = side - side.mean(axis=1, keepdims=True)
+        n, (cells, levels) = c.shape[2], c.shape[:2]
+        pairs = [(m, k) for m in range(n) for k in range(n) if m != k]
+        total += sign * np.mean([(c[:, :, m] * c[:, :, k]).sum() / (cells * (levels - 1)) for m, k in pairs])
+    return total
+
+
+def test_sign_flips_of_a_spread_are_swaps_of_its_sides() -> None:
+    random = np.random.default_rng(5)
+    x, y = random.standard_normal((2, 3, 4, 6)) * np.array([2.0, 1.0])[:, None, None, None]
+    x += 3 * np.arange(4)[:, None]
+    found = spreads(+1, x, y)
+    scale = found.means[0] + found.means[1]
+    assert found.difference_N.mean() == pytest.approx(spread_difference(x, y) / scale)
+    swapped = []
+    for signs in itertools.product((1, -1), repeat=6):
+        swap = np.array(signs) < 0
+        a, b = np.where(swap, y, x), np.where(swap, x, y)
+        assert np.dot(signs, found.difference_N) / 6 == pytest.approx(spread_difference(a, b) / scale)
+        swapped.append(abs(spread_difference(a, b)))
+    assert found.p == pytest.approx(np.mean(np.array(swapped) >= swapped[0] - 1e-12))
+
+
+def test_noise_alone_is_no_dependence_on_the_init() -> None:
+    """Without BN five times the noise and no more dependence: a plain SD across inits would be five times as large."""
+    truth = Truth(noise=lambda run: 0.01 if bn(run) else 0.05)
+    comparison = Comparison("final", -1, "bn", ("before", "none"), across="init")
+    found = [equal_lr(comparison, sweep(RUNS, truth, np.random.default_rng(rng), lumpy=False)) for rng in range(40)]
+    assert sum(m.p <= 0.05 for m in found) < 6
+    assert np.mean([m.means[1] for m in found]) < 0.025
+
+
+def test_the_choice_of_a_rate_is_made_anew_in_every_swap() -> None:
+    """p at the best learning rate, held against a loop that swaps, chooses by `cross_fit` and averages."""
+    runs = product({"bn": ["none", "before"], "lr.value": [0.01, 0.1, 1.0]}, seeds=6)
+    made = sweep(runs, Truth(), np.random.default_rng(2), lumpy=False)
+    grid = read_grid(made.runs)
+    comparison = Comparison("auc", +1, "bn", ("before", "none"), at=BEST)
+    found = sides(grid, comparison)
+    values = tuple(Readings(made, grid).values("auc", rows)[:, :, :] for rows in (found.more, found.less))
+    measured = at_best(grid, METRIC, +1, values, found)
+    score = [grid.scores(METRIC, rows)[0] for rows in (found.more, found.less)]
+    own = [v[0] for v in values]
+
+    def differences(swap: np.ndarray) -> np.ndarray:
+        out = np.zeros(6)
+        for side, sign in ((0, 1), (1, -1)):
+            s = np.where(swap, score[1 - side], score[side])
+            v = np.where(swap, own[1 - side], own[side])
+            out += sign * v[cross_fit(s, 1)[0], np.arange(6)]
+        return out
+
+    every = np.array([differences(np.array(swap)) for swap in itertools.product((False, True), repeat=6)])
+    t = studentized(every)
+    assert np.allclose(measured.difference_N, every[0])
+    assert measured.p >= np.mean(t >= t[0] * (1 - 1e-9)) - 1e-12
+
+
+def test_every_sentence_gives_its_numbers() -> None:
+    sentence = answers(PLANTED["bn-faster"](1.0))["bn-faster"].sentence
+    assert sentence.startswith("Steps to τ, each arm at its best learning rate: ")
+    assert "in favour of the claim, 95 % interval" in sentence
+    assert "). 4 of 4 comparisons say so; p = ." in sentence
+    against = answers(PLANTED["bn-faster"](-1.0))["bn-faster"].sentence
+    assert "against the claim, 95 % interval" in against
+
+
+def test_units_are_written_with_the_numbers() -> None:
+    found: Evidence = answers(PLANTED["sigmoid-vanishes"](1.0))["sigmoid-vanishes"].evidence[0]
+    assert found.unit.level_text(-1.0) == "−1.00 decades a layer (× 0.1)"
+    assert found.unit.text(float("nan")) == "–"
