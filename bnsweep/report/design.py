@@ -22,7 +22,8 @@ Array = NDArray[np.float64]
 Codes = NDArray[np.int64]
 
 SPARSE = 0.05
-"""Share of the product's cells below which a sweep is a list of settings and no product of factors."""
+"""Share of the product's runs below which a sweep is a list of settings and no product of factors. So it is where less
+than half of the results lie in a complete product."""
 
 
 @dataclass(frozen=True)
@@ -79,17 +80,17 @@ class Design:
 def read_design(grid: Grid, metric: Metric) -> Design:
     """The largest complete product that leaving out whole levels and seeds leads to; see `complete`."""
     table = settings(grid)
-    factors, code_SF = coded(table, grid)
+    factors, code_SF = coded(table, table[(grid.run_ALN >= 0).any(axis=2).ravel()], grid)
     if not factors:
         return Design((), np.empty((0,)), (), "No factor was swept.")
     score_SN = grid.scores(metric, grid.run_ALN).reshape(len(table), -1)
     sizes = [*(len(f.values) for f in factors), score_SN.shape[1]]
     setting, bundle = np.nonzero(~np.isnan(score_SN))
-    share = len(setting) / math.prod(sizes)
-    if share < SPARSE:
-        text = f"{len(setting):,} of {math.prod(sizes):,} combinations of the swept values have a result: the sweep is"
+    results, product = len(setting), math.prod(sizes)
+    kept = complete(np.column_stack([code_SF[setting], bundle]), sizes) if results >= SPARSE * product else [[]]
+    if math.prod(map(len, kept)) < results / 2:
+        text = f"{results:,} of {product:,} combinations of the swept values and seeds have a result: they are"
         return Design((), np.empty((0,)), (), f"{text} no product of factors, whose effects could be told apart.")
-    kept = complete(np.column_stack([code_SF[setting], bundle]), sizes)
     full = np.full(sizes, math.nan)
     full[(*code_SF[setting].T, bundle)] = score_SN[setting, bundle]
     return whole(factors, full, kept, grid)
@@ -103,10 +104,11 @@ def settings(grid: Grid) -> pd.DataFrame:
     return pd.concat([arms, lrs], axis=1)[grid.swept]
 
 
-def coded(table: pd.DataFrame, grid: Grid) -> tuple[list[Factor], Codes]:
-    """The factors, merged where they cannot vary apart, and the level of each at every setting, [S, F]."""
+def coded(table: pd.DataFrame, planned: pd.DataFrame, grid: Grid) -> tuple[list[Factor], Codes]:
+    """The factors, merged where the planned settings never vary them apart, and each one's level at every setting of
+    the table, [S, F]."""
     factors, codes = [], []
-    for name, columns in merged(table, grid):
+    for name, columns in merged(planned):
         parts = [pd.Categorical(table[f], categories=levels(grid.runs, f)).codes.astype(np.int64) for f in columns]
         code_SF = np.column_stack(parts)
         code_SF = np.where(code_SF < 0, len(grid.runs), code_SF)  # where a factor does not apply comes last
@@ -117,19 +119,18 @@ def coded(table: pd.DataFrame, grid: Grid) -> tuple[list[Factor], Codes]:
     return factors, np.column_stack(codes) if codes else np.empty((len(table), 0), dtype=np.int64)
 
 
-def merged(table: pd.DataFrame, grid: Grid) -> list[tuple[str, list[str]]]:
+def merged(planned: pd.DataFrame) -> list[tuple[str, list[str]]]:
     """Name and columns of each factor. A factor joins the one that says where it is missing, under the other's name;
     two that only change together become one, `a + b`: no sweep of theirs can tell them apart."""
-    planned = table[(grid.run_ALN >= 0).any(axis=2).ravel()]
-    group = {f: [f] for f in grid.swept}
-    name = {f: f for f in grid.swept}
-    for f, g in itertools.permutations(grid.swept, 2):
+    group = {str(f): [str(f)] for f in planned.columns}
+    name = {f: f for f in group}
+    for f, g in itertools.permutations(list(group), 2):
         if f not in group or g not in group:
             continue
         missing = planned[f].isna()
         if missing.any() and decides(planned[g], missing):
             group[g] += group.pop(f)
-        elif decides(planned[f], planned[g]) and decides(planned[g], planned[f]) and len(grid.swept) > 1:
+        elif decides(planned[f], planned[g]) and decides(planned[g], planned[f]):
             name[f] = f"{name[f]} + {name[g]}"
             group[f] += group.pop(g)
     first = sorted(group, key=lambda f: f != "bn")
@@ -176,9 +177,7 @@ def whole(factors: list[Factor], full: Array, kept: list[list[int]], grid: Grid)
     note = f"Left out, because results are missing there: {', '.join(left_out)}." if left_out else ""
     many = [i for i, here in enumerate(kept[:-1]) if len(here) > 1]
     if not many or len(bundles) < 2:
-        few = (
-            "one seed shows no chance to hold differences against" if len(bundles) == 1 else "no two levels share seeds"
-        )
+        few = "one seed shows no chance to compare with" if len(bundles) == 1 else "no two levels share two seeds"
         return Design((), np.empty((0,)), (), f"{note} Nothing is compared: {few}.".strip())
     kept_factors = tuple(replace(factors[i], values=tuple(factors[i].values[k] for k in kept[i])) for i in many)
     shape = [len(kept[i]) for i in many]

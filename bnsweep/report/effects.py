@@ -7,7 +7,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bnsweep.report import resample
-from bnsweep.report.grid import Grid, level_text, levels
+from bnsweep.report.design import Codes, Factor, coded
+from bnsweep.report.grid import Grid
 from bnsweep.report.metrics import Metric
 from bnsweep.report.ranking import View, common_bundles
 
@@ -19,31 +20,31 @@ def main_effects(grid: Grid, view: View, metric: Metric) -> pd.DataFrame:
     rate over all arms that have every setting. `behind` is the paired difference to the factor's best level."""
     score_AN = grid.scores(metric, view.run_AN)
     arms = grid.arms.loc[view.arms].reset_index(drop=True)
-    parts = [arm_effect(arms, score_AN, view, f, grid, metric) for f in grid.arm_factors]
+    factors, level_AF = coded(arms[grid.arm_factors], arms[grid.arm_factors], grid)
+    parts = [arm_effect(factors, level_AF, i, score_AN, view, metric) for i in range(len(factors))]
     parts.append(lr_effect(grid, metric))
     parts = [part for part in parts if len(part)]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
 
 
 def arm_effect(
-    arms: pd.DataFrame, score_AN: NDArray[np.float64], view: View, factor: str, grid: Grid, metric: Metric
+    factors: list[Factor], level_AF: Codes, which: int, score_AN: NDArray[np.float64], view: View, metric: Metric
 ) -> pd.DataFrame:
     """Only combinations of the other factors that have every level count, so that levels are compared like for like."""
-    names = [v for v in levels(grid.runs, factor) if (arms[factor] == v).any()]
-    others = [f for f in grid.arm_factors if f != factor]
-    cell = arms.groupby(others, dropna=False).ngroup() if others else pd.Series(0, index=arms.index)
-    level = pd.Series(pd.Categorical(arms[factor], categories=names).codes, index=arms.index)
-    at = pd.Series(arms.index, index=pd.MultiIndex.from_arrays([level, cell])).unstack(0)
-    at = at.reindex(columns=range(len(names))).dropna().astype(int)
-    if len(names) < 2 or at.empty or score_AN.shape[1] == 0:
+    factor = factors[which]
+    rest = pd.DataFrame(np.delete(level_AF, which, axis=1))
+    cell = rest.groupby(list(rest)).ngroup() if len(factors) > 1 else pd.Series(0, index=range(len(level_AF)))
+    at = pd.Series(range(len(level_AF)), index=pd.MultiIndex.from_arrays([level_AF[:, which], cell])).unstack(0)
+    at = at.reindex(columns=range(len(factor.values))).dropna().astype(int)
+    if len(factor.values) < 2 or at.empty or score_AN.shape[1] == 0:
         return pd.DataFrame(columns=COLUMNS)
     cells_KC = at.to_numpy().T
     level_K = score_AN.mean(axis=1)[cells_KC].mean(axis=1)
-    draw_RK = np.empty((len(view.draw_RA), len(names)))
+    draw_RK = np.empty((len(view.draw_RA), len(level_K)))
     for draws in resample.blocks(len(draw_RK), cells_KC.size):
         draw_RK[draws] = view.draw_RA[draws][:, cells_KC].mean(axis=2)
-    table = level_rows([level_text(factor, v) or "–" for v in names], level_K, draw_RK, score_AN.shape[1], metric)
-    return table.assign(factor=factor, cells=len(at))[COLUMNS]
+    table = level_rows(factor.texts, level_K, draw_RK, score_AN.shape[1], metric)
+    return table.assign(factor=factor.name, cells=len(at))[COLUMNS]
 
 
 def lr_effect(grid: Grid, metric: Metric) -> pd.DataFrame:

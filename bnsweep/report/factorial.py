@@ -39,6 +39,7 @@ from bnsweep.report.pairs import agreed, flip_p
 COLUMNS = ["effect", "order", "df", "omega2", "low", "high", "p", "p_holm"]
 HIGHER, CHANCE = "higher interactions", "seeds and chance"
 TIMES = " × "
+SPOKEN = {"bn": "BN placement", "lr.value": "learning rate"}
 ALPHA = 0.05
 TINY = 1e-18
 """Variance below which scores differ by rounding alone."""
@@ -159,15 +160,18 @@ def strongest(analysis: Analysis, metric: Metric) -> str:
         return f"No factor stands out: the {metric.title} differs no more between levels than by chance between seeds."
     told = []
     if len(main):
-        top = main.iloc[0]
-        told.append(
-            f"Of the differences in {metric.title} within seeds, {top['effect']} explains the most: {part(top)}"
-        )
+        most = f"{spoken(main.iloc[0]['effect'])} explains the most: {part(main.iloc[0])}"
+        told.append(f"Of the differences in {metric.title} within seeds, {most}")
     else:
         told.append(f"No factor on its own moves the {metric.title} beyond chance")
     if len(pairs):
-        told.append(f"The strongest interaction is {pairs.iloc[0]['effect']}: {part(pairs.iloc[0])}")
+        told.append(f"The strongest interaction is {spoken(pairs.iloc[0]['effect'])}: {part(pairs.iloc[0])}")
     return ". ".join(told) + "."
+
+
+def spoken(effect: str) -> str:
+    """An effect's name as text: bn × lr.value is BN placement × learning rate."""
+    return TIMES.join(SPOKEN.get(name, name) for name in effect.split(TIMES))
 
 
 def part(row: pd.Series[Any]) -> str:
