@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bnsweep.report.write import Report
     from bnsweep.tracking import Store
 
-__all__ = ["DEFAULT_METRIC", "report_sweep", "write_report"]
+__all__ = ["DEFAULT_METRIC", "compare_sweeps", "report_sweep", "write_report"]
 
 
 def write_report(frame: Source, out: Path, metric: str = DEFAULT_METRIC) -> Report:
@@ -60,6 +60,24 @@ def attach(store: Store, sweep_id: str, written: Report) -> str:
     except ConfigError as error:
         return f"Not attached to MLflow: {error}"
     return ""
+
+
+def compare_sweeps(
+    tracking: TrackingConfig, sweeps: str, out: Path = Path("report"), metric: str = DEFAULT_METRIC
+) -> str:
+    """Write the comparison of two tracked sweeps, `A,B`, into `out`; returns its first screen and where it is.
+
+    Each is a sweep's id or latest, EXPERIMENT/ID where it is in another experiment of the same store. Raises
+    ConfigError, having written nothing, for what cannot be compared.
+    """
+    from bnsweep.checks import check_folder
+    from bnsweep.report.side_by_side import load_two, write_comparison
+
+    check_folder("out", out)
+    with collector_at_rest():
+        content, files = write_comparison(*load_two(tracking, sweeps), out, metric)
+    page = next(path for path in files if path.suffix == ".html")
+    return f"{content.first_screen()}\n\nComparison: {page.resolve()}"
 
 
 @contextmanager

@@ -101,9 +101,9 @@ def moved(one: Side, two: Side, paired: bool, same_S: NDArray[np.int64]) -> dict
 
     Paired: the standard error is that of the difference within draws of the same bundles, n - 1 degrees of freedom.
     Else both sweeps' bundles are drawn by themselves; the error is the larger one of Welch's and the pooled one, with
-    Welch's degrees of freedom: few seeds of an arm that trains or does not can all agree by chance, and Welch's alone
-    takes them at their word (5 against 30 seeds, 6 such arms that do not differ: some moved in 15 to 40 %). Arms whose runs are all the
-    same in both are not in the family: they cannot differ. NaN below ENOUGH bundles.
+    Welch's degrees of freedom: few seeds of an arm that trains or does not can all agree by chance, and Welch's error
+    alone takes them at their word. Arms whose runs are all the same in both are not in the family: they cannot differ.
+    NaN below ENOUGH bundles.
     """
     n_a, n_b = one.score_SN.shape[1], two.score_SN.shape[1]
     difference = two.score_S - one.score_S
