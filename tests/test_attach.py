@@ -130,8 +130,7 @@ def test_the_report_of_a_sweep_is_attached_whole(tracking: TrackingConfig, tmp_p
     out = tmp_path / "report"
     out.mkdir()
     (out / "notes of mine").write_text("not part of a report", encoding="utf-8")
-    said = report_sweep(tracking, out=out)
-    assert said.endswith(f"Report: {out / 'report.html'}")
+    assert report_sweep(tracking, out=out).html == out / "report.html"
     kept = tmp_path / "home" / "mlartifacts" / own / "artifacts" / "report"
     written = {path.name for path in out.iterdir()} - {"notes of mine"}
     assert {path.name for path in kept.iterdir()} == written
@@ -154,7 +153,7 @@ def until_full(*paths):
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, resource.RLIM_INFINITY))
     return copy(*paths)
 encode.shutil.copyfile = until_full
-print(bnsweep.report.report_sweep(TrackingConfig(sys.argv[1]), out=Path(sys.argv[2])))
+bnsweep.report.report_sweep(TrackingConfig(sys.argv[1]), out=Path(sys.argv[2])).show()
 """
 
 

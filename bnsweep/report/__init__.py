@@ -21,8 +21,8 @@ __all__ = ["DEFAULT_METRIC", "compare_sweeps", "report_sweep", "write_report"]
 
 
 def write_report(frame: Source, out: Path, metric: str = DEFAULT_METRIC) -> Report:
-    """Write report.html, report.md, report.png, summary.json and the tables as CSV into `out`; each appears whole or not
-    at all.
+    """Write report.html, report.md, report.png, summary.json and the tables as CSV into `out`; each file appears whole
+    or not at all.
 
     Raises ConfigError for a metric that cannot rank, a frame without runs, or a folder that cannot be written.
     """

@@ -100,7 +100,9 @@ def effect_line(row: words.Row, metric: Metric) -> Line:
             "Level": Cell(str(row["level"])),
             metric.title.capitalize(): Cell(metric.text(row["score"]), row["score"]),
             "95 % interval": Cell(words.interval(metric, row["low"], row["high"]), row["low"]),
-            f"Behind the best{', points' if points else ''}": Cell("best" if best else text[0], 0.0 if best else behind[0]),
+            f"Behind the best{', points' if points else ''}": Cell(
+                "best" if best else text[0], 0.0 if best else behind[0]
+            ),
             "95 % interval of that": Cell("–" if best else words.span(text[1], text[2]), behind[1]),
         }
     )
@@ -155,17 +157,16 @@ def width_line(row: words.Row) -> Line:
 
 
 def evidence_line(one: Evidence) -> Line:
-    unit = one.unit
+    low, high = (one.unit.text(v, signed=True) for v in (one.low, one.high))
     return Line(
         {
             "Comparison": Cell(one.name),
-            "Expected ahead": Cell(f"{one.sides[0]}: {unit.text(one.means[0])}"),
-            "Held against": Cell(f"{one.sides[1]}: {unit.text(one.means[1])}"),
-            "Difference": Cell(f"{unit.text(one.effect, signed=True)} {unit.name}".strip(), one.effect),
-            "95 % interval": Cell(words.effect_interval(one), one.low),
-            "Ahead in": Cell(words.ahead(one), one.wins),
+            "Claimed side": Cell(words.side(one, 0)),
+            "Other side": Cell(words.side(one, 1)),
+            "Difference, + as claimed": Cell(words.difference(one), one.effect),
+            "95 % interval": Cell(words.span(low, high), one.low),
+            "As claimed in": Cell(words.ahead(one), one.wins),
             "p (Holm)": Cell(words.p_text(one.p_holm), one.p_holm),
-            "Seeds": whole(one.n),
-            "Says": Cell(f"{one.says}{': ' + one.note if one.note else ''}"),
+            "Says": Cell(one.says if one.measured else one.note),
         }
     )

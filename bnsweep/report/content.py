@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
@@ -16,11 +16,8 @@ from bnsweep.report.figures import Drawing
 from bnsweep.report.grid import Grid
 from bnsweep.report.metrics import Metric, untrained
 from bnsweep.report.ranking import BEST
+from bnsweep.report.stability import Stability
 from bnsweep.report.verdicts import UNASKED, Verdict
-
-
-if TYPE_CHECKING:
-    from bnsweep.report.ranking import Stability
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import textwrap
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -16,6 +17,7 @@ from bnsweep.report.verdicts import CONTRADICTED, INCONCLUSIVE, SUPPORTED, UNASK
 
 WIDE, HIGH = 14.0, 7.6
 """Inches; a hundred pixels each."""
+COLOURS = 128
 MOST_ARMS, MOST_CLAIMS = 18, 10
 SHADES = {SUPPORTED: "#0b6a5b", CONTRADICTED: "#a63c06", INCONCLUSIVE: "#3c4a6b", UNASKED: "#5b6275"}
 SOFT = "#5b6275"
@@ -33,11 +35,20 @@ def first_screen(content: Content, scene: Scene | None) -> bytes:
         foot = f"{content.title} · {words.runs_text(content.ledger, len(content.grid.bundles))}"
         figure.text(0.3 / WIDE, 0.14 / HIGH, foot, size=9, color=SOFT)
         buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=100, metadata={"Software": None})
-    return buffer.getvalue()
+        figure.savefig(buffer, format="png", dpi=100)
+    return in_few_colours(buffer)
 
 
-def write(figure: Figure, down: float, lines: list[str], size: float, **style: str) -> float:
+def in_few_colours(png: io.BytesIO) -> bytes:
+    """The same with a palette, at about a third of the size."""
+    from PIL import Image
+
+    small = io.BytesIO()
+    Image.open(png).convert("RGB").quantize(COLOURS).save(small, format="png", optimize=True)
+    return small.getvalue()
+
+
+def write(figure: Figure, down: float, lines: list[str], size: float, **style: Any) -> float:
     """Lines of text from `down` inches below the top; how far down they end."""
     for line in lines:
         figure.text(0.3 / WIDE, 1 - down / HIGH, line, size=size, va="top", **style)
@@ -54,9 +65,9 @@ def verdicts(figure: Figure, content: Content, down: float) -> None:
         word = f"{ICONS[verdict.verdict]} {verdict.verdict}"
         figure.text(0.3 / WIDE, y, word, size=10.5, va="top", color=shade, weight="bold")
         figure.text(1.75 / WIDE, y, textwrap.shorten(verdict.claim, 62, placeholder=" …"), size=10.5, va="top")
-        line = "" if verdict.verdict == UNASKED else words.in_a_line(verdict)
-        line = textwrap.shorten(line, 92, placeholder=" …")
-        figure.text(1.75 / WIDE, y - 0.22 / HIGH, line, size=8, va="top", color=SOFT)
+        figure.text(0.3 / WIDE, y - 0.22 / HIGH, words.seeds_for(verdict), size=8.5, va="top", color=SOFT)
+        line = "" if verdict.verdict == UNASKED else textwrap.shorten(words.in_a_line(verdict), 96, placeholder=" …")
+        figure.text(1.75 / WIDE, y - 0.22 / HIGH, line, size=8.5, va="top", color=SOFT)
 
 
 def arms(figure: Figure, content: Content, scene: Scene, down: float) -> None:
@@ -68,5 +79,5 @@ def arms(figure: Figure, content: Content, scene: Scene, down: float) -> None:
     ax.tick_params(which="both", length=0)
     forest.draw(ax, scene, ranked)
     handles = forest.key(scene)
-    place = {"loc": "lower left", "bbox_to_anchor": (0, 1.0), "borderaxespad": 0.2, "ncols": 6}
+    place: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1, 1), "borderaxespad": 0.2, "ncols": 6}
     ax.legend(handles=handles, handlelength=1.6, columnspacing=1.2, **place)

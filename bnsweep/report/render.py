@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
 from bnsweep.report import cells, verdicts, words
 from bnsweep.report.cells import Cell, Line
-from bnsweep.report.completeness import Notice
 from bnsweep.report.content import Content
 from bnsweep.report.figures import Drawing
 from bnsweep.report.grid import spread
@@ -96,8 +94,9 @@ def top_lines(content: Content) -> list[Line]:
     """The first arms, with the columns that matter at a glance."""
     best = content.best
     lines = cells.ranking_lines(best[best["rank"].notna()].head(FIRST), content.metric, [])
-    names = ("Rank", "Arm", content.metric.title.capitalize(), "95 % interval", "Tied group", "Test accuracy")
-    return [Line({n: line.cells[n] for n in (*names, "Learning rate")}, line.kind) for line in lines]
+    names = {"Rank": "Rank", "Arm": "Arm", "Score": content.metric.title.capitalize(), "95 % interval": "95 % interval"}
+    names |= {"Group": "Tied group", "Test": "Test accuracy", "Learning rate": "Learning rate"}
+    return [Line({short: line.cells[name] for short, name in names.items()}, line.kind) for line in lines]
 
 
 def claims(content: Content) -> dict[str, Any]:
@@ -111,6 +110,7 @@ def claims(content: Content) -> dict[str, Any]:
             {
                 "verdict": verdict,
                 "line": words.in_a_line(verdict),
+                "seeds": words.seeds_for(verdict),
                 "evidence": [cells.evidence_line(e) for e in verdict.evidence],
                 "drawings": [inline(d) for d in own],
                 "elsewhere": elsewhere,
@@ -123,12 +123,15 @@ def rankings(content: Content) -> dict[str, Any]:
     metric, factors = content.metric, content.grid.arm_factors
     tables = list(content.ranking.groupby("view", sort=False))
     shown = [tables[0], *(tables[1 + i] for i in spread(len(tables) - 1, MOST_VIEWS))]
-    views = [(str(view), cells.ranking_lines(table, metric, factors if not i else [])) for i, (view, table) in enumerate(shown)]
+    views = [
+        (str(view), cells.ranking_lines(table, metric, factors if not i else []))
+        for i, (view, table) in enumerate(shown)
+    ]
     links = Links(content.info, content.grid, content.best)
     arms = [line.cells["Arm"].text for line in views[0][1] if line.kind != "more"]
     for line in views[0][1]:
-        if address := links.comparison(line.cells["Arm"].text):
-            line.cells["In MLflow"] = Cell("compare", None, address)
+        arm = line.cells["Arm"]
+        line.cells["Arm"] = arm._replace(link=links.comparison(arm.text))
     return {
         "arms": len(content.best),
         "views": views,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bnsweep.report import cells, words
 from bnsweep.report.content import Content
 from bnsweep.report.render import ICONS
-from bnsweep.report.verdicts import CONTRADICTED, INCONCLUSIVE, SUPPORTED, UNASKED
+from bnsweep.report.verdicts import CONTRADICTED, INCONCLUSIVE, SUPPORTED, UNASKED, Verdict
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -34,7 +34,7 @@ def plain(content: Content) -> str:
 
     file = io.StringIO()
     show(content, Console(file=file, width=WIDTH, highlight=False, color_system=None, force_terminal=False))
-    return file.getvalue()
+    return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
 
 
 def show(content: Content, to: Console) -> None:
@@ -73,10 +73,14 @@ def verdict_table(content: Content) -> RenderableType:
     table.add_column(ratio=3, overflow="fold")
     for verdict in content.asked:
         word = Text(f"{ICONS[verdict.verdict]} {verdict.verdict}", STYLES[verdict.verdict])
-        table.add_row(word, Text(verdict.claim), Text(words.in_a_line(verdict), "dim"))
+        table.add_row(word, Text(verdict.claim), Text(evidence(verdict), "dim"))
     if content.unasked:
         table.add_row(Text(f"{ICONS[UNASKED]} {UNASKED}", STYLES[UNASKED]), Text(f"{len(content.unasked)} more"), "")
     return table
+
+
+def evidence(verdict: Verdict) -> str:
+    return "; ".join(filter(None, (words.in_a_line(verdict), words.seeds_for(verdict))))
 
 
 def arm_table(content: Content) -> RenderableType:
@@ -86,10 +90,10 @@ def arm_table(content: Content) -> RenderableType:
     metric, best = content.metric, content.best
     lines = cells.ranking_lines(best[best["rank"].notna()].head(MOST), metric, [])
     score = metric.title.capitalize()
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for name in ("Rank", "Arm", score, "95 % interval", "Group", "Test", "Learning rate"):
-        right = name in ("Rank", score, "Test")
-        table.add_column(name, justify="right" if right else "left", overflow="fold", no_wrap=name in ("Rank", "Test"))
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
+    for name in ("Rank", "Arm", "Score", "95 % interval", "Group", "Test", "Learning rate"):
+        right = name in ("Rank", "Score", "Test")
+        table.add_column(name, justify="right" if right else "left", overflow="fold", no_wrap=right)
     for line in lines:
         texts = [line.cells[n].text for n in ("Rank", "Arm", score, "95 % interval", "Tied group", "Test accuracy")]
         row = [*texts, line.cells["Learning rate"].text]

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from bnsweep.report.grid import level_text
 from bnsweep.report.metrics import Metric
 from bnsweep.report.resample import ENOUGH
+from bnsweep.report.stability import Stability
 from bnsweep.report.verdicts import AGAINST, CONTRADICTED, FOR, OPEN, SUPPORTED, Evidence, Verdict
-
-
-if TYPE_CHECKING:
-    from bnsweep.report.ranking import Stability
 
 Row = Mapping[str, Any]
 
@@ -127,7 +124,7 @@ def answer(table: pd.DataFrame, metric: Metric, all_diverged: bool) -> str:
         return f"Best arm: {result}; better than every other arm beyond what the seeds' luck explains."
     if len(mates) == len(ranked) - 1:
         return f"No arm stands out: all {len(ranked)} are tied. Ahead by a nose: {result}."
-    named = ", ".join(mates[:3]) + (f" and {len(mates) - 3} more" if len(mates) > 3 else "")
+    named = ", ".join(mates) if len(mates) <= 2 else f"{len(mates)} of the other {len(ranked) - 1} arms"
     return f"Best arm: {result}; tied with {named}."
 
 
@@ -153,21 +150,40 @@ def ahead(one: Evidence) -> str:
     return f"{one.wins * one.n:g} of {one.n} seeds" if math.isfinite(one.wins) else "–"
 
 
-def effect_interval(one: Evidence) -> str:
-    return span(one.unit.text(one.low, signed=True), one.unit.text(one.high, signed=True))
+def difference(one: Evidence) -> str:
+    return f"{one.unit.text(one.effect, signed=True)} {one.unit.name}".rstrip() if one.measured else "–"
+
+
+def side(one: Evidence, which: int) -> str:
+    """A side of a comparison with its mean; a dash where the comparison has one side only."""
+    name, mean = one.sides[which], one.means[which]
+    if not name:
+        return "–"
+    return f"{name}: {one.unit.level_text(mean)}" if math.isfinite(mean) else name
+
+
+def clearest(verdict: Verdict) -> Evidence | None:
+    """The comparison that shows best why the verdict is what it is; None where nothing was measured."""
+    measured = [e for e in verdict.evidence if e.measured]
+    wanted = {SUPPORTED: FOR, CONTRADICTED: AGAINST}.get(verdict.verdict, OPEN)
+    return next((e for e in measured if e.says == wanted), measured[0] if measured else None)
 
 
 def in_a_line(verdict: Verdict) -> str:
-    """The comparison that speaks most clearly, as one line."""
-    measured = [e for e in verdict.evidence if e.measured]
-    if not measured:
+    """The clearest comparison, without what its name says after the comma: where it was read."""
+    one = clearest(verdict)
+    if one is None:
         return verdict.sentence
-    wanted = {SUPPORTED: FOR, CONTRADICTED: AGAINST}.get(verdict.verdict, OPEN)
-    one = next((e for e in measured if e.says == wanted), measured[0])
-    text = f"{one.sides[0]} {one.unit.text(one.means[0])}, {one.sides[1]} {one.unit.text(one.means[1])}"
-    effect = f"{one.unit.text(one.effect, signed=True)} {one.unit.name}".strip()
-    there = effect_interval(one)
-    return f"{one.name}: {text}; {effect}{'' if there == '–' else f' ({there})'}"
+    quantity, (first, second), (mean, other) = one.name.split(", ")[0], one.sides, one.means
+    if not second:
+        return f"{quantity}: {one.unit.level_text(mean)} with {first}"
+    return f"{quantity}: {one.unit.text(mean)} with {first} against {one.unit.level_text(other)} with {second}"
+
+
+def seeds_for(verdict: Verdict) -> str:
+    """In how many seeds the clearest comparison is as claimed; empty where none was measured."""
+    one = clearest(verdict)
+    return f"{ahead(one)} for it" if one is not None and one.n > 1 else ""
 
 
 def steady(stability: Stability) -> str:

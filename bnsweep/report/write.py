@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bnsweep.checks import ConfigError, check_folder
 from bnsweep.report import picture, render, screen, summary
+from bnsweep.report.claims import answer_claims
 from bnsweep.report.completeness import ledger, notices
 from bnsweep.report.content import Content
 from bnsweep.report.effects import main_effects
+from bnsweep.report.factorial import analyse
 from bnsweep.report.figures import Scene, drawings, scene_of
 from bnsweep.report.grid import read_grid
 from bnsweep.report.metrics import DEFAULT_METRIC, METRICS, Metric, metric_named, scored
 from bnsweep.report.ranking import BEST, best_lr_view, ranking
+from bnsweep.report.sensitivity import sensitivity
 from bnsweep.report.source import Source
+from bnsweep.report.stability import stability
+from bnsweep.report.widths import widths
 
 
 @dataclass(frozen=True)
 class Report:
     """What was written, and its first screen."""
 
-    content: Content
+    content: Content = field(repr=False)
     files: tuple[Path, ...]
     note: str = ""
     """What went wrong after the report was written."""
@@ -89,11 +94,11 @@ def build(frame: Source, metric: Metric) -> tuple[Content, Scene | None]:
         notices=notices(grid, view, metric),
         ledger=ledger(grid),
         drawings=drawings(scene) if scene else [],
-        verdicts=[],
-        analysis=Analysis(pd.DataFrame(columns=COLUMNS), 0, 0, ""),
-        sensitivity=pd.DataFrame(),
-        widths=pd.DataFrame(),
-        stability=Stability(),
+        verdicts=answer_claims(frame, grid, metric),
+        analysis=analyse(grid, metric),
+        sensitivity=sensitivity(grid, metric),
+        widths=widths(grid),
+        stability=stability(grid, view, metric),
     )
     return content, scene
 

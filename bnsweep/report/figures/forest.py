@@ -62,12 +62,14 @@ def key(scene: Scene) -> list[Line2D]:
 
 def stretch(ax: Axes) -> None:
     """Accuracy on the scale of the logarithm of its error: 90 to 99 % as wide as 0 to 90 %."""
-    left, right = ax.get_xlim()
     log = (lambda v: -np.log10(np.maximum(1 - v, 0) + FLOOR), lambda u: 1 + FLOOR - 10.0**-u)
+    ends = log[0](np.array(ax.dataLim.intervalx))
+    ends += np.array([-0.03, 0.03]) * np.ptp(ends)
+    left, right = np.clip(log[1](ends), 0, 1)
     ax.set_xscale("function", functions=log)
-    ticks = [t for t in (0, 0.2, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 1) if left <= t <= right]
+    ticks = [t for t in (0.2, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 1) if left <= t <= right]
     ax.set_xticks(ticks, [f"{100 * t:g} %" for t in ticks])
-    ax.set_xlim(max(left, 0), min(right, 1))
+    ax.set_xlim(left, right)
     ax.set_xlabel(f"{ax.get_xlabel()} (log scale of the error)")
 
 
