@@ -12,12 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bnsweep.report import resample
-from bnsweep.report.best_rate import at_best
+from bnsweep.report.best_rate import at_best, bootstrap_p
 from bnsweep.report.contrasts import BEST, Comparison, Measured, Sides, Unmeasured
 from bnsweep.report.grid import Grid
 from bnsweep.report.metrics import Metric
+from bnsweep.report.pairs import agreed
 from bnsweep.report.ranking import common_bundles
 from bnsweep.report.readings import QUANTITIES, Readings
+from bnsweep.report.sensitivity import deviation, variance_steps
 
 Array = NDArray[np.float64]
 
@@ -91,43 +93,27 @@ def gains(sign: int, more_PKN: Array, less_PKN: Array) -> Measured:
 
 
 def spreads(sign: int, more_PKN: Array, less_PKN: Array) -> Measured:
-    """Standard deviation of the true means across K levels, first side against second.
+    """Standard deviation of the scores across K levels that the seeds agree on, first side against second.
 
-    The variance of a side is the mean over pairs of *different* seeds m, n of sum_k x_mk x_nk / (K - 1), x centred over
-    k: what the seeds' noise adds to a variance of means is not in it. With u = (x + y) / 2 and v = (x - y) / 2 of the
-    two sides, swapping them in seed n turns v_n into -v_n, and the difference of variances is
-    mean_n 4 / (n - 1) <v_n, sum_{m != n} u_m> / (K - 1): one number a seed whose sign a swap flips. So sign flips of it
-    are the swaps themselves. It is given over the sum of both deviations, which makes its mean their difference.
+    A seed's difference is its part of the difference of variances (see `sensitivity`) over the sum of both deviations:
+    their mean is the difference of the deviations, and swapping the sides in a seed turns the sign of that one alone.
+    p is the larger of that sign-flip test's and a bootstrap's: sides that depend alike on the levels and have unequal
+    noise are not exchangeable, and sign flips alone call 14 to 19 % of them different where one has five times the
+    other's noise (the larger of the two: 0 to 6 % in nine simulated cases).
     """
-    flat = [x.reshape(-1, x.shape[-1]) for x in (more_PKN, less_PKN)]
-    there = np.isfinite(flat[0]).all(axis=0) & np.isfinite(flat[1]).all(axis=0)
+    there = np.isfinite(more_PKN).all(axis=(0, 1)) & np.isfinite(less_PKN).all(axis=(0, 1))
     n = int(there.sum())
     if n < 2:
         raise Unmeasured("fewer than two seeds have every level")
-    x, y = (centred(side[..., there]) for side in (more_PKN, less_PKN))
-    divisor = x.shape[0] * (x.shape[1] - 1)
-    x, y = (side.reshape(-1, n) / np.sqrt(divisor) for side in (x, y))
-    u, v = (x + y) / 2, (x - y) / 2
-    share_N = 4 / (n - 1) * (v * (u.sum(axis=1, keepdims=True) - u)).sum(axis=0)
-    grams = np.stack([x.T @ x, y.T @ y])
-    means = deviations(grams, np.ones((1, n)))[:, 0]
-    total = means.sum()
-    difference_N = sign * share_N / total if total > 0 else np.zeros(n)
-    draws = deviations(grams, resample.bundle_counts(n).astype(float))
-    low, high = resample.mean_interval((sign * (draws[0] - draws[1]))[np.isfinite(draws[0]), None], n)
-    p = float(resample.sign_flip_p(difference_N[None])[0]) if n >= resample.ENOUGH else np.nan
-    effect = float(sign * (means[0] - means[1]))
-    return Measured(effect, float(low[0]), float(high[0]), p, (means[0], means[1]), difference_N, len(more_PKN))
-
-
-def centred(x_PKN: Array) -> Array:
-    return np.asarray(x_PKN - x_PKN.mean(axis=1, keepdims=True))
-
-
-def deviations(grams: Array, count_RN: Array) -> Array:
-    """[2, R] of products [2, N, N]: root of the mean of off-diagonal products, each seed with its count; copies of one
-    seed are one seed, and never paired. 0 where that mean is negative, NaN where only one seed was drawn."""
-    pairs_R = count_RN.sum(axis=1) ** 2 - (count_RN**2).sum(axis=1)
-    sums = [((count_RN @ g) * count_RN).sum(axis=1) - count_RN**2 @ np.diag(g) for g in grams]
-    mean = np.divide(sums, pairs_R, out=np.full((2, len(count_RN)), np.nan), where=pairs_R > 0)
-    return np.asarray(np.sqrt(np.maximum(mean, 0)))
+    tables = [(x - x.mean(axis=1, keepdims=True)).reshape(-1, n) for x in (more_PKN[..., there], less_PKN[..., there])]
+    means = [float(deviation(agreed(x_CN))[0]) for x_CN in tables]
+    step_N = sign * variance_steps(tables[1], tables[0])
+    difference_N = step_N / sum(means) if sum(means) > 0 else np.zeros(n)
+    draws = [agreed(x_CN, resample.bundle_counts(n)) for x_CN in tables]
+    low, high = resample.interval_of(sign * (deviation(draws[0]) - deviation(draws[1])), n)
+    known_R = (draws[0] - draws[1])[np.isfinite(draws[0])]
+    p = np.nan
+    if n >= resample.ENOUGH:
+        p = max(resample.sign_flip_p(step_N[None])[0], bootstrap_p(float(step_N.mean()), known_R, n))
+    effect = sign * (means[0] - means[1])
+    return Measured(effect, low, high, float(p), (means[0], means[1]), difference_N, len(more_PKN))

@@ -51,9 +51,8 @@ def strip(ax: Axes, item: Evidence) -> None:
     ax.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: item.unit.text(v)))
     ax.set_title(item.name, loc="left")
-    against = f"{item.sides[0]} − {item.sides[1]}" if item.sides[1] else item.sides[0]
-    ax.text(
-        1, 1.0, f"{against}, {item.unit.name}".rstrip(", "), transform=ax.transAxes, ha="right", va="bottom", fontsize=8
-    )
+    unit = f"{item.unit.name} " if item.unit.name else ""
+    sides = " against ".join(filter(None, item.sides))
+    ax.set_xlabel(f"{sides}: {unit}in favour of the claim →", loc="right", fontsize=8)
     ax.tick_params(axis="x", colors=INK)
     ax.spines["bottom"].set_color(FAINT)
