@@ -57,6 +57,12 @@ class Analysis:
     note: str = ""
     """Why nothing was analysed, or what was left out."""
 
+    @property
+    def testable(self) -> bool:
+        """Whether any effect could come out significant: p is at least 2^(1-N), times the number of effects."""
+        effects = int((self.table["order"] > 0).sum())
+        return self.n >= resample.ENOUGH and effects * 2.0 ** (1 - self.n) <= ALPHA
+
 
 @dataclass(frozen=True)
 class Effect:
@@ -152,8 +158,9 @@ def strongest(analysis: Analysis, metric: Metric) -> str:
     effects = table[table["order"] > 0]
     if effects.empty or n < resample.ENOUGH:
         return ""
-    if 2.0 ** (1 - n) * len(effects) > ALPHA:
-        return f"{n} seeds are too few to say which of {len(effects)} effects is more than chance."
+    if not analysis.testable:
+        top = f"the largest share is {spoken(effects.iloc[0]['effect'])}'s, {part(effects.iloc[0])}"
+        return f"{n} seeds are too few to test {len(effects)} effects; {top}."
     sure = effects[effects["p_holm"] <= ALPHA]
     main, pairs = sure[sure["order"] == 1], sure[sure["order"] == 2]
     if sure.empty:

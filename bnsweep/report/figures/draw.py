@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from bnsweep.report.figures import curves, forest, heat, layers
+from bnsweep.report.figures import curves, factors, forest, heat, interaction, layers
 from bnsweep.report.figures.facets import facets
 from bnsweep.report.figures.style import styled
 from bnsweep.report.figures.types import Drawing, Scene
@@ -17,6 +17,8 @@ from bnsweep.report.source import Source
 
 FIGURES: tuple[Callable[[Scene], Drawing | None], ...] = (
     forest.top_arms,
+    factors.factor_shares,
+    interaction.interactions,
     curves.learning_curves,
     heat.init_by_lr,
     layers.gradient_flow,

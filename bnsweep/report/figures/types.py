@@ -9,6 +9,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from bnsweep.report.design import Design, read_design
+from bnsweep.report.factorial import Analysis, analysis_of
 from bnsweep.report.figures.facets import Facets
 from bnsweep.report.figures.style import DASHES, MARKERS, SERIES
 from bnsweep.report.grid import Grid
@@ -33,6 +35,14 @@ class Scene:
     table: pd.DataFrame
     metric: Metric
     facets: Facets
+
+    @cached_property
+    def design(self) -> Design:
+        return read_design(self.grid, self.metric)
+
+    @cached_property
+    def analysis(self) -> Analysis:
+        return analysis_of(self.design)
 
     @cached_property
     def run_ids(self) -> dict[int, list[str]]:

@@ -1,0 +1,76 @@
+"""What mattered, how much, and how sure: each effect's share of the variance within seeds, as bars."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter
+
+from bnsweep.report.factorial import ALPHA, Analysis, spoken
+from bnsweep.report.figures.style import INK, LETTER, SERIES, Sheet, panels, to_svg
+from bnsweep.report.figures.types import Drawing, Scene
+from bnsweep.report.resample import ENOUGH
+
+MOST = 14
+"""Effects drawn."""
+LOOKS = {1: (SERIES[1], "", "one factor"), 2: (SERIES[0], "////", "interaction of two"), 0: (SERIES[6], "", "the rest")}
+"""By order: colour, hatching and name."""
+PALE = 0.35
+
+
+def factor_shares(scene: Scene) -> Drawing | None:
+    table = scene.analysis.table
+    effects, rest = table[table["order"] > 0], table[table["order"] == 0]
+    if effects.empty:
+        return None
+    shown = pd.concat([effects.head(MOST), rest], ignore_index=True)
+    left = 0.3 + LETTER * max(len(spoken(e)) for e in shown["effect"])
+    figure, [[ax]] = panels(1, 1, Sheet((3.9, 0.27 * len(shown)), left, top=0.4))
+    for y, row in shown.iterrows():
+        pale = scene.analysis.testable and row["p_holm"] > ALPHA
+        bar(ax, y + 0.35 * (row["order"] == 0), row, PALE if pale else 1.0)
+    left_end, right_end = ax.get_xlim()
+    ax.set_xlim(left_end, right_end + 0.6 * (right_end - left_end))  # room for the numbers
+    ax.axvline(0, color=INK, lw=0.8)
+    ax.set_yticks([y + 0.35 * (o == 0) for y, o in enumerate(shown["order"])], [spoken(e) for e in shown["effect"]])
+    ax.set_ylim(len(shown) - 0.1, -0.6)
+    ax.grid(axis="y", visible=False)
+    ax.set_xlabel(f"share of the variance of {scene.metric.title} within seeds")
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:g} %"))
+    orders = [o for o in LOOKS if (shown["order"] == o).any()]
+    handles = [Patch(facecolor=LOOKS[o][0], edgecolor="white", hatch=LOOKS[o][1], label=LOOKS[o][2]) for o in orders]
+    figure.legend(handles=handles, loc="upper left", ncols=3, handlelength=1.6, columnspacing=1.4)
+    text = caption(scene.analysis, len(effects) - MOST)
+    return Drawing("factors", "Which factors mattered", text, to_svg(figure, "factors"))
+
+
+def bar(ax: Axes, y: float, row: pd.Series[Any], alpha: float) -> None:
+    colour, hatch, _ = LOOKS[row["order"]]
+    ax.barh(y, row["omega2"], 0.62, color=colour, hatch=hatch, edgecolor="white", lw=0, alpha=alpha)
+    text, end = percent(row["omega2"]) + " %", max(row["omega2"], 0)
+    if math.isfinite(row["low"]):
+        ax.plot([row["low"], row["high"]], [y, y], color=INK, lw=1.4, solid_capstyle="butt")
+        text, end = f"{text} ({percent(row['low'])} to {percent(row['high'])})", max(end, row["high"])
+    ax.annotate(text, (end, y), (5, 0), textcoords="offset points", va="center", fontsize=8.5)
+
+
+def percent(share: float) -> str:
+    return f"{round(100 * share, 1) + 0.0:.1f}".replace("-", "−")
+
+
+def caption(analysis: Analysis, more: int) -> str:
+    text = f"How much of the differences between the runs of a seed each factor explains (ω²), over {analysis.cells}"
+    text += f" settings and {analysis.n} seeds. Look at the longest bar first. An interaction is what two factors do"
+    text += " together beyond what each does alone."
+    text += " Lines and brackets: 95 % bootstrap interval over seeds." if analysis.n >= ENOUGH else ""
+    if analysis.testable:
+        some = (analysis.table["p_holm"] > ALPHA).any()
+        text += " Pale: no more than chance (p > .05 after Holm)." if some else ""
+    else:
+        text += f" {analysis.n} seeds are too few to test so many effects."
+    text += f" {more} more, all smaller, in factors.csv." if more > 0 else ""
+    return f"{text} {analysis.note}".strip()

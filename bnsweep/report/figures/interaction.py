@@ -1,0 +1,136 @@
+"""What one factor does at each level of another: the strongest interactions of the sweep.
+
+K levels along the axis, J levels as lines, N seeds.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, NullLocator
+from numpy.typing import NDArray
+
+from bnsweep.report import resample
+from bnsweep.report.design import Design, Factor
+from bnsweep.report.factorial import ALPHA, TIMES, Analysis, spoken
+from bnsweep.report.figures.style import DASHES, LETTER, MARKERS, SERIES, Sheet, panels, to_svg
+from bnsweep.report.figures.types import Drawing, Scene
+from bnsweep.report.grid import spread
+
+MOST = 3
+LEAST = 0.01
+"""Share of the variance that a second and third interaction must have to be drawn."""
+MOST_LINES, MOST_TICKS = 6, 10
+WIDE_LABELS = 60
+"""Characters of all labels of an axis from which they are set at an angle."""
+
+
+def interactions(scene: Scene) -> Drawing | None:
+    table, design = scene.analysis.table, scene.design
+    pairs = table[table["order"] == 2]
+    sure = pairs[pairs["p_holm"] <= ALPHA]
+    shown = (sure if len(sure) else pairs).head(MOST)
+    shown = shown[(shown["omega2"] >= LEAST) | (np.arange(len(shown)) == 0)]
+    if shown.empty:
+        return None
+    chosen = [axes_of(design, effect) for effect in shown["effect"]]
+    right = 0.5 + LETTER * max(len(text) for _, by in chosen for text in [*by.texts, spoken(by.name)])
+    aslant = any(slanted(across) for across, _ in chosen)
+    tall = 1.05 if aslant else 0.55
+    sheet = Sheet(
+        (4.0, 1.75),
+        left=1.05 if aslant else 0.75,
+        right=right,
+        top=0.3,
+        bottom=tall,
+        gap=(0.2, tall + 0.3),
+        share=False,
+    )
+    figure, axes = panels(len(shown), 1, sheet)
+    for (ax,), (across, by), (_, row) in zip(axes, chosen, shown.iterrows(), strict=True):
+        draw_pair(ax, design, across, by)
+        ax.set_title(f"{spoken(row['effect'])}: {100 * row['omega2']:.1f} % of the variance", loc="left")
+        ax.set_ylabel(scene.metric.title, fontsize=8)
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: scene.metric.text(v).replace(".0 %", " %")))
+    limits = [ax.get_ylim() for (ax,) in axes]
+    for (ax,) in axes:
+        ax.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
+    text = caption(scene.analysis, len(sure) > 0, cut=any(len(by.values) > MOST_LINES for _, by in chosen))
+    return Drawing("interaction", "How factors act together", text, to_svg(figure, "interaction"))
+
+
+def axes_of(design: Design, effect: str) -> tuple[Factor, Factor]:
+    """The factor along the axis and the one whose levels are lines: BN is lines, numbers lie along the axis."""
+    pair = [f for f in design.factors if f.name in effect.split(TIMES)]
+    pair.sort(key=lambda f: (f.name == "bn", f.numbers is None, -len(f.values)))
+    return pair[0], pair[1]
+
+
+def draw_pair(ax: Axes, design: Design, across: Factor, by: Factor) -> None:
+    score_JKN = level_means(design, by, across)
+    n = design.n
+    ticks = spread(len(across.values), MOST_TICKS)
+    drawn = range(len(across.values)) if across.numbers is not None else ticks
+    x_K = places(ax, across)[drawn]
+    lines = spread(len(by.values), MOST_LINES)
+    for i, j in enumerate(lines):
+        mean_KN = score_JKN[j][drawn]
+        x = aside(x_K, (i - (len(lines) - 1) / 2) * 0.012, ax.get_xscale() == "log")
+        low, high = resample.mean_interval(resample.bootstrap_means(mean_KN, resample.bundle_counts(n)), n)
+        ax.vlines(x, low, high, color=SERIES[i], lw=1.6)
+        look = {"color": SERIES[i], "ls": DASHES[i], "marker": MARKERS[i], "ms": 4.5}
+        ax.plot(x, mean_KN.mean(axis=1), label=by.texts[j], **look)
+    label_axis(ax, across, ticks)
+    title = {"title": spoken(by.name), "alignment": "left", "title_fontsize": 9}
+    ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), handlelength=2.2, **title)
+
+
+def level_means(design: Design, by: Factor, across: Factor) -> NDArray[np.float64]:
+    """Mean score by pair of levels, [J, K, N], without what all runs of a seed share."""
+    i, j = design.axis(by.name), design.axis(across.name)
+    score = design.means((i, j))
+    score = score - score.mean(axis=(0, 1)) + score.mean()
+    return score if i < j else np.moveaxis(score, 0, 1)
+
+
+def places(ax: Axes, factor: Factor) -> NDArray[np.float64]:
+    numbers = factor.numbers
+    if numbers is None:
+        return np.arange(len(factor.values), dtype=np.float64)
+    if numbers.min() > 0 and numbers.max() >= 9 * numbers.min():
+        ax.set_xscale("log")
+    return numbers
+
+
+def aside(x_K: NDArray[np.float64], share: float, log: bool) -> NDArray[np.float64]:
+    """Moved by a share of the axis, so that intervals of different lines stand beside each other."""
+    if log:
+        return np.asarray(10 ** aside(np.log10(x_K), share, False), dtype=np.float64)
+    return x_K + share * float(np.ptp(x_K))
+
+
+def slanted(factor: Factor) -> bool:
+    texts = [factor.texts[k] for k in spread(len(factor.values), MOST_TICKS)]
+    return factor.numbers is None and sum(map(len, texts)) > WIDE_LABELS
+
+
+def label_axis(ax: Axes, factor: Factor, ticks: list[int]) -> None:
+    numbers = factor.numbers
+    texts = factor.texts if numbers is None else [f"{v:g}" for v in numbers]
+    at = np.arange(len(texts)) if numbers is None else numbers
+    ax.set_xticks(at[ticks], [texts[k] for k in ticks])
+    if slanted(factor):
+        for label in ax.get_xticklabels():
+            label.set(rotation=20, ha="right", rotation_mode="anchor")
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_xlabel(spoken(factor.name))
+
+
+def caption(analysis: Analysis, sure: bool, cut: bool) -> str:
+    text = "Parallel lines: the two factors only add up. Lines that fan out or cross: what one does hangs on the other."
+    text += " Mean over all other settings, the same scale in all panels; diverged runs count as chance."
+    if analysis.n >= resample.ENOUGH:
+        text += " Intervals are 95 % bootstrap intervals over seeds, without what all runs of a seed share."
+    if analysis.testable and not sure:
+        text += " No interaction of this sweep is more than chance (p > .05 after Holm)."
+    return text + (f" Of long lists of levels {MOST_LINES} are drawn." if cut else "")

@@ -1,0 +1,99 @@
+"""The pictures of the analysis of variance show what the table says."""
+
+from __future__ import annotations
+
+import html
+import math
+import re
+
+import numpy as np
+import pytest
+
+from bnsweep.report.design import read_design
+from bnsweep.report.factorial import CHANCE, HIGHER, analysis_of
+from bnsweep.report.figures.facets import facets
+from bnsweep.report.figures.factors import factor_shares
+from bnsweep.report.figures.interaction import axes_of, interactions, level_means
+from bnsweep.report.figures.style import styled
+from bnsweep.report.figures.types import Scene
+from bnsweep.report.grid import read_grid
+from bnsweep.report.metrics import METRICS
+from bnsweep.report.ranking import best_lr_view, rank
+
+ACCURACY = METRICS["final_val_accuracy"]
+
+
+def drawn(frame):
+    grid = read_grid(frame.runs)
+    view = best_lr_view(grid, ACCURACY)
+    scene = Scene(frame, grid, view, rank(grid, view, ACCURACY), ACCURACY, facets(grid, view, view.arms))
+    with styled():
+        return {d.name: d for d in (factor_shares(scene), interactions(scene)) if d}
+
+
+def texts(drawing):
+    return [html.unescape(t) for t in re.findall(r"<text[^>]*>([^<]*)</text>", drawing.svg)]
+
+
+def test_every_effect_is_a_bar_with_its_share(lecture):
+    table = analysis_of(read_design(read_grid(lecture.runs), ACCURACY)).table
+    drawing = drawn(lecture)["factors"]
+    labels = texts(drawing)
+    assert {"BN placement", "BN placement × learning rate", HIGHER, CHANCE} <= set(labels)
+    for _, row in table.iterrows():
+        text = f"{100 * row['omega2']:.1f} % ({100 * row['low']:.1f} to {100 * row['high']:.1f})"
+        assert any(label == text.replace("-0.0", "0.0").replace("-", "−") for label in labels), text
+    assert "over 54 settings and 10 seeds" in drawing.caption
+
+
+def test_the_strongest_interactions_are_drawn_with_bn_as_lines_and_rates_along_the_axis(lecture):
+    drawing = drawn(lecture)["interaction"]
+    labels = texts(drawing)
+    assert {"no BN", "BN before", "BN after", "0.01", "0.1", "1"} <= set(labels)
+    titles = [t.split(":")[0] for t in labels if t.endswith("% of the variance")]
+    assert titles == ["activation × learning rate", "BN placement × learning rate"]
+
+
+def test_the_means_of_an_interaction_are_the_plain_ones(lecture):
+    design = read_design(read_grid(lecture.runs), ACCURACY)
+    across, by = axes_of(design, "bn × lr.value")
+    assert (across.name, by.name) == ("lr.value", "bn")
+    mine = lecture.runs.assign(score=lecture.runs["final_val_accuracy"].fillna(0.1))
+    plain = mine.groupby(["bn", "lr.value"])["score"].mean().unstack().loc[["none", "before", "after"]]
+    assert level_means(design, by, across).mean(axis=2) == pytest.approx(plain.to_numpy())
+
+
+def test_four_seeds_are_drawn_without_intervals(simulate):
+    factors = {"init": ["xavier", "he"], "bn": ["none", "before"]}
+    found = drawn(simulate(lambda run: 0.5 + 0.1 * (run["bn"] == "none"), factors, seeds=4))
+    assert "4 seeds are too few to test so many effects." in found["factors"].caption
+    assert not any(" to " in text for text in texts(found["factors"]))
+    assert "interval" not in found["interaction"].caption
+
+
+def test_one_factor_has_no_interaction_and_no_factor_no_shares(simulate):
+    one = drawn(simulate(factors={"bn": ["none", "before"]}))
+    assert "factors" in one and "interaction" not in one
+    assert not {"factors", "interaction"} & drawn(simulate(factors={})).keys()
+
+
+def test_long_lists_of_levels_stay_readable(simulate):
+    factors = {"model.dropout": [k / 100 for k in range(30)], "optimizer": [f"o{k}" for k in range(20)]}
+    random = np.random.default_rng(1)
+    found = drawn(simulate(lambda run: random.random() / 2, factors, seeds=5))
+    assert sum(bool(re.fullmatch(r"o\d+", text)) for text in texts(found["interaction"])) == 6
+    assert "Of long lists of levels 6 are drawn." in found["interaction"].caption
+
+
+def test_names_typed_by_users_are_escaped(simulate):
+    factors = {"init": ["<script>", "he"], "bn": ["none", "before"]}
+    found = drawn(simulate(lambda run: 0.9 if (run["init"] == "he") == (run["bn"] == "none") else 0.5, factors))
+    assert "<script>" not in found["interaction"].svg
+    assert "<script>" in texts(found["interaction"])
+
+
+def test_what_was_left_out_is_said_below_the_picture(simulate):
+    frame = simulate(factors={"init": ["xavier", "he"], "bn": ["none", "before", "after"]})
+    lost = (frame.runs["bn"] == "after") & (frame.runs["init"] == "he")
+    frame.runs.loc[lost, ["status", "final_val_accuracy"]] = ["failed", math.nan]
+    assert drawn(frame)["factors"].caption.endswith("Left out, because results are missing there: BN after.")
