@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from bnsweep.report import words
+from bnsweep.report.factorial import spoken
 from bnsweep.report.metrics import Metric
 from bnsweep.report.verdicts import Evidence
 
@@ -113,7 +114,7 @@ def factor_line(row: words.Row) -> Line:
     low, high = words.percent(row["low"]), words.percent(row["high"])
     return Line(
         {
-            "Effect": Cell(str(row["effect"])),
+            "Effect": Cell(spoken(str(row["effect"]))),
             "Share of variance (ω²)": Cell(words.percent(row["omega2"]), row["omega2"]),
             "95 % interval": Cell(words.span(low.removesuffix(" %"), high), row["low"]),
             "p (Holm)": Cell(words.p_text(row["p_holm"]), row["p_holm"]),
@@ -131,7 +132,7 @@ def sensitivity_line(row: words.Row, metric: Metric) -> Line:
     unit = ", points" if points else ""
     return Line(
         {
-            "Across": Cell(str(row["across"])),
+            "Across": Cell(spoken(str(row["across"]))),
             "At": Cell(str(row["level"])),
             f"Standard deviation{unit}": Cell(bare(sd), sd),
             "95 % interval": Cell(words.span(bare(low), bare(high)), low),
