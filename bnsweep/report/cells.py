@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from bnsweep.report import words
+from bnsweep.report.factorial import spoken
 from bnsweep.report.metrics import Metric
 from bnsweep.report.verdicts import Evidence
 
@@ -110,15 +111,15 @@ def effect_line(row: words.Row, metric: Metric) -> Line:
 
 def factor_line(row: words.Row) -> Line:
     """One row of the analysis of variance."""
+    low, high = words.percent(row["low"]), words.percent(row["high"])
     return Line(
         {
-            "Effect": Cell(str(row["effect"])),
+            "Effect": Cell(spoken(str(row["effect"]))),
             "Share of variance (ω²)": Cell(words.percent(row["omega2"]), row["omega2"]),
-            "95 % interval": Cell(words.span(words.percent(row["low"]), words.percent(row["high"])), row["low"]),
+            "95 % interval": Cell(words.span(low.removesuffix(" %"), high), row["low"]),
             "p (Holm)": Cell(words.p_text(row["p_holm"]), row["p_holm"]),
             "Degrees of freedom": whole(row["df"]),
-        },
-        "lead" if row["p_holm"] <= 0.05 else "",
+        }
     )
 
 
@@ -131,7 +132,7 @@ def sensitivity_line(row: words.Row, metric: Metric) -> Line:
     unit = ", points" if points else ""
     return Line(
         {
-            "Across": Cell(str(row["across"])),
+            "Across": Cell(spoken(str(row["across"]))),
             "At": Cell(str(row["level"])),
             f"Standard deviation{unit}": Cell(bare(sd), sd),
             "95 % interval": Cell(words.span(bare(low), bare(high)), low),
@@ -166,7 +167,7 @@ def evidence_line(one: Evidence) -> Line:
             "Difference, + as claimed": Cell(words.difference(one), one.effect),
             "95 % interval": Cell(words.span(low, high), one.low),
             "As claimed in": Cell(words.ahead(one), one.wins),
-            "p (Holm)": Cell(words.p_text(one.p_holm), one.p_holm),
+            "p": Cell(words.p_text(one.p), one.p),
             "Says": Cell(one.says if one.measured else one.note),
         }
     )

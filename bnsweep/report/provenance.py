@@ -36,7 +36,6 @@ def provenance(info: Mapping[str, Any], grid: Grid) -> list[tuple[str, str]]:
     seeds = f"{len(grid.bundles)}: {few(grid.bundles)}"
     swept = "; ".join(f"{f}: {few([value_text(v) for v in levels(grid.runs, f)])}" for f in grid.swept)
     rows = [
-        ("Command", info.get("command")),
         ("Sweep", info.get("sweep", info.get("sweep_id"))),
         ("Started", info.get("created")),
         ("Commit", commit),

@@ -100,20 +100,19 @@ def top_lines(content: Content) -> list[Line]:
 
 
 def claims(content: Content) -> dict[str, Any]:
-    """Each claim with its evidence and those of its figures that no earlier claim shows."""
-    found, seen = [], {"forest", *FACTOR_FIGURES}
+    """Each claim with its evidence, its own figure, and the others that show it."""
+    found = []
     for verdict in content.asked:
-        own = [d for name in verdict.figures if name not in seen and (d := content.drawing(name))]
-        elsewhere = [d for name in verdict.figures if name in seen and (d := content.drawing(name))]
-        seen |= {d.name for d in own}
+        own = content.drawing(f"claim-{verdict.key}")
         found.append(
             {
                 "verdict": verdict,
                 "line": words.in_a_line(verdict),
                 "seeds": words.seeds_for(verdict),
                 "evidence": [cells.evidence_line(e) for e in verdict.evidence],
-                "drawings": [inline(d) for d in own],
-                "elsewhere": elsewhere,
+                "p": words.p_text(verdict.p_holm),
+                "drawing": inline(own) if own else None,
+                "see": [d for name in verdict.figures if (d := content.drawing(name))],
             }
         )
     return {"claims": found, "unasked": content.unasked}
@@ -188,12 +187,11 @@ def factors(content: Content) -> dict[str, Any]:
 
 def figures(content: Content) -> dict[str, Any]:
     """The picture of the first screen, and what neither claims nor factors show."""
-    told = {"forest", *FACTOR_FIGURES, *(name for verdict in content.asked for name in verdict.figures)}
     forest = content.drawing("forest")
-    return {
-        "forest": inline(forest) if forest else None,
-        "drawings": [inline(d) for d in content.drawings if d.name not in told],
-    }
+    rest = [
+        d for d in content.drawings if d.name not in ("forest", *FACTOR_FIGURES) and not d.name.startswith("claim-")
+    ]
+    return {"forest": inline(forest) if forest else None, "drawings": [inline(d) for d in rest]}
 
 
 def inline(drawing: Drawing) -> tuple[Drawing, Markup]:

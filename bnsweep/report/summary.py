@@ -57,7 +57,7 @@ def summary_json(content: Content) -> str:
 def verdict_dict(verdict: Verdict) -> dict[str, Any]:
     evidence = [evidence_dict(e) | {"difference_by_seed": in_unit(e, e.difference_N)} for e in verdict.evidence]
     head = {"key": verdict.key, "claim": verdict.claim, "verdict": verdict.verdict, "sentence": verdict.sentence}
-    return {**head, "figures": verdict.figures, "evidence": evidence}
+    return {**head, "p_holm": verdict.p_holm, "figures": verdict.figures, "evidence": evidence}
 
 
 def in_unit(one: Evidence, values: tuple[float, ...]) -> list[float]:
@@ -70,7 +70,7 @@ def evidence_dict(one: Evidence) -> dict[str, Any]:
     effect, low, high = in_unit(one, (one.effect, one.low, one.high))
     sides = {"expected_ahead": one.sides[0], "held_against": one.sides[1]}
     means = {"mean_expected": expected, "mean_against": against}
-    differs = {"effect": effect, "low": low, "high": high, "wins": one.wins, "p": one.p, "p_holm": one.p_holm}
+    differs = {"effect": effect, "low": low, "high": high, "wins": one.wins, "p": one.p}
     rest = {"says": one.says, "n_seeds": one.n, "pairs": one.pairs, "note": one.note}
     return {"comparison": one.name, **sides, "unit": one.unit.name, **means, **differs, **rest}
 
@@ -79,7 +79,7 @@ def claims_csv(verdicts: list[Verdict]) -> str:
     """One row a comparison; a claim that was not asked has one row without numbers."""
     found = []
     for v in verdicts:
-        head = {"key": v.key, "claim": v.claim, "verdict": v.verdict}
+        head = {"key": v.key, "claim": v.claim, "verdict": v.verdict, "claim_p_holm": v.p_holm}
         found += [head | evidence_dict(e) for e in v.evidence] or [head]
     return pd.DataFrame(found).to_csv(index=False)
 

@@ -14,6 +14,7 @@ from bnsweep.report.content import Content
 from bnsweep.report.effects import main_effects
 from bnsweep.report.factorial import analyse
 from bnsweep.report.figures import Scene, drawings, scene_of
+from bnsweep.report.figures.claims import claim_figures
 from bnsweep.report.grid import read_grid
 from bnsweep.report.metrics import DEFAULT_METRIC, METRICS, Metric, metric_named, scored
 from bnsweep.report.ranking import BEST, best_lr_view, ranking
@@ -85,6 +86,7 @@ def build(frame: Source, metric: Metric) -> tuple[Content, Scene | None]:
     view = best_lr_view(grid, metric)
     table = ranking(grid, view, metric)
     scene = scene_of(frame, grid, view, table[table["view"] == BEST], metric)
+    verdicts = answer_claims(frame, grid, metric)
     content = Content(
         info=frame.info,
         grid=grid,
@@ -93,8 +95,8 @@ def build(frame: Source, metric: Metric) -> tuple[Content, Scene | None]:
         effects=main_effects(grid, view, metric),
         notices=notices(grid, view, metric),
         ledger=ledger(grid),
-        drawings=drawings(scene) if scene else [],
-        verdicts=answer_claims(frame, grid, metric),
+        drawings=[*(drawings(scene) if scene else []), *claim_figures(verdicts)],
+        verdicts=verdicts,
         analysis=analyse(grid, metric),
         sensitivity=sensitivity(grid, metric),
         widths=widths(grid),
