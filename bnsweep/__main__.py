@@ -149,7 +149,7 @@ def conclude() -> None:
         from bnsweep.report import report_sweep
 
         print("writing the report", flush=True)
-        print(report_sweep(last.tracking, last.settings.id, Path(last.settings.report)))
+        report_sweep(last.tracking, last.settings.id, Path(last.settings.report)).show()
     ended, start = time.perf_counter(), results[0].seconds["start and compose"]
     training, logging, sweep = (sum(r.seconds[name] for r in results) for name in ("training", "logging", "sweep"))
     split = {

@@ -25,7 +25,8 @@ class SweepFrame:
 
     info: dict[str, Any]
     """sweep, command, created, closed, commit, dirty, versions, hardware (the machine that planned), devices (what
-    trained), data (each dataset), experiment, experiment_id, uri, ledger (counts), seconds (wall time by part)."""
+    trained), data (each dataset), experiment, experiment_id, uri, ui (address of MLflow's pages), ledger (counts),
+    seconds (wall time by part)."""
     runs: pd.DataFrame
     """One row a planned run, in the order planned: run_id, identity, status (finished, diverged, failed, missing),
     reason, one column a factor, seconds, one float column a summary metric. Where the run is missing, run_id is ""."""

@@ -90,6 +90,10 @@ class Backend(Protocol):
     def artifact(self, run: KeptRun, name: str) -> Path:
         """A local file; it may be missing."""
 
+    def attach(self, run: KeptRun, name: str, files: Sequence[Path]) -> None:
+        """Puts copies of `files` into the run's artifact folder `name`. On a disk of this machine they stand in place
+        of all that was there, or nothing changes; elsewhere they replace files of the same names."""
+
 
 def local_path(uri: str) -> Path | None:
     """The folder of an artifact URI where it is one of this machine."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bnsweep.mlflow_backend import SERIES, KeptRun, NewRun, local_path
-from bnsweep.mlflow_encode import TRAINING, dataset_fields, dataset_of, fill
+from bnsweep.mlflow_encode import TRAINING, dataset_fields, dataset_of, fill, replace_folder
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -120,6 +120,15 @@ class ClientBackend:
     def artifact(self, run: KeptRun, name: str) -> Path:
         folder = local_path(run.artifact_uri)
         return folder / name if folder else Path(self.client.download_artifacts(run.run_id, name))
+
+    def attach(self, run: KeptRun, name: str, files: Sequence[Path]) -> None:
+        target = local_path(run.artifact_uri)
+        if target is not None:
+            replace_folder(target / name, files)
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            fill(Path(folder), {}, files)
+            self.client.log_artifacts(run.run_id, folder, name)
 
 
 def kept(run: Run, params: bool) -> KeptRun:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import tempfile
 import time
 from collections.abc import Collection, Iterator
 from dataclasses import asdict, fields
@@ -130,6 +131,22 @@ def fill(folder: Path, texts: dict[str, str], files: Collection[Path]) -> None:
         (folder / name).write_text(text, encoding="utf-8")
     for file in files:
         shutil.copyfile(file, folder / file.name)
+
+
+def replace_folder(target: Path, files: Collection[Path]) -> None:
+    """Makes `target` a folder of copies of `files` and of nothing else; what fails on the way leaves it as it was."""
+    # Two levels up is the run's folder: MLflow lists only what lies in `artifacts` below it.
+    with tempfile.TemporaryDirectory(prefix=".attach-", dir=target.parent.parent) as beside:
+        new, old = Path(beside, "new"), Path(beside, "old")
+        fill(new, {}, files)
+        if target.exists():
+            target.rename(old)
+        try:
+            new.rename(target)
+        except BaseException:
+            if old.exists():
+                old.rename(target)
+            raise
 
 
 def status_of(run: KeptRun) -> str:

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 from urllib.parse import quote
 
 from bnsweep.mlflow_backend import SERIES, KeptRun, NewRun, local_path
-from bnsweep.mlflow_encode import TRAINING, dataset_fields, dataset_of, fill, milliseconds
+from bnsweep.mlflow_encode import TRAINING, dataset_fields, dataset_of, fill, milliseconds, replace_folder
 
 COLUMNS = {
     "experiments": "experiment_id name artifact_location lifecycle_stage creation_time last_update_time workspace",
@@ -217,6 +217,9 @@ class SqliteBackend:
 
     def artifact(self, run: KeptRun, name: str) -> Path:
         return (local_path(run.artifact_uri) or Path()) / name
+
+    def attach(self, run: KeptRun, name: str, files: Sequence[Path]) -> None:
+        replace_folder(self.artifact(run, name), files)
 
 
 def latest_of(run: NewRun) -> dict[str, tuple[int, float]]:

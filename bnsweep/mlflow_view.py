@@ -9,7 +9,10 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import quote
 
+LOCAL = "http://127.0.0.1:5000"
+"""Where `make ui` serves a store that has no address of its own."""
 KEY = "bnsweep"
 FACTORS = ("activation", "init", "lr.value", "bn", "seed")
 """Always shown as columns, before whatever else the sweep varies."""
@@ -34,6 +37,17 @@ def tag_key() -> str:
 def url(base: str, experiment_id: str) -> str:
     query = f"viewStateShareKey={KEY}&workflowType=machine_learning&compareRunsMode=CHART"
     return f"{base.rstrip('/')}/#/experiments/{experiment_id}/runs?{query}"
+
+
+def run_url(base: str, experiment_id: str, run_id: str) -> str:
+    """The page of one run: parameters, metrics, artifacts."""
+    return f"{base.rstrip('/')}/#/experiments/{quote(experiment_id, safe='')}/runs/{quote(run_id, safe='')}"
+
+
+def compare_url(base: str, experiment_id: str, run_ids: Sequence[str]) -> str:
+    """Several runs of an experiment side by side; the front end reads both lists as JSON."""
+    runs, experiments = (quote(json.dumps(ids, separators=(",", ":"))) for ids in (list(run_ids), [experiment_id]))
+    return f"{base.rstrip('/')}/#/compare-runs?runs={runs}&experiments={experiments}"
 
 
 def varied(planned: Sequence[dict[str, Any]]) -> list[str]:

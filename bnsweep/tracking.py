@@ -7,6 +7,7 @@ Runs are flat siblings in one experiment, found again by their tags: `bnsweep.ki
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -15,12 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnsweep import mlflow_view
+from bnsweep.checks import ConfigError
 from bnsweep.config import RunConfig, TrackingConfig
 from bnsweep.environment import environment
 from bnsweep.frame import SweepFrame, read_plan, read_sweep
 from bnsweep.identity import identity, numbers
 from bnsweep.mlflow_backend import Backend, NewRun
-from bnsweep.mlflow_connect import client_of, connect
+from bnsweep.mlflow_connect import PROBE, client_of, connect, reason_of, settings
 from bnsweep.mlflow_encode import milliseconds, new_run, source_tags, status_of
 from bnsweep.records import DIVERGED, FINISHED, RunRecord
 
@@ -149,12 +151,38 @@ class Store:
             foreign = [run_id for run_id, run in kept.items() if run.tags.get("bnsweep.view") != sweep_id]
             self.backend.tag_runs(foreign, "bnsweep.view", sweep_id)
 
-    def view_url(self, base: str = "http://127.0.0.1:5000") -> str:
-        """Where `make ui`, or the tracking server itself, shows the comparison."""
-        return mlflow_view.url(self.uri if self.uri.startswith("http") else base, self.experiment_id)
+    @property
+    def ui(self) -> str:
+        """Address of MLflow's pages: the tracking server's own, else that of `make ui`."""
+        return without_login(self.uri).rstrip("/") if self.uri.startswith("http") else mlflow_view.LOCAL
+
+    def view_url(self, base: str = "") -> str:
+        """Where MLflow's pages, at `base` if given, show the comparison."""
+        return mlflow_view.url(base or self.ui, self.experiment_id)
+
+    def attach(self, sweep_id: str, files: Sequence[Path]) -> bool:
+        """Puts a report's files under `report/` of the sweep's own run, in place of an earlier report's.
+
+        False where the sweep has no run of its own (launched as one process a run). Raises ConfigError when the store
+        does not take them; no row of the database changes either way.
+        """
+        try:
+            with settings(PROBE):
+                own = self.backend.runs("sweep", tag=("bnsweep.sweep_id", "=", sweep_id), limit=1)
+                for run in own:
+                    self.backend.attach(run, "report", files)
+        except Exception as error:  # the disk, MLflow, the server and its artifact store each raise their own
+            says = f"must be a store that takes files to attach the report of {sweep_id} to it"
+            raise ConfigError(f"tracking.uri={without_login(self.uri)}: {says} ({reason_of(error)})") from error
+        return bool(own)
 
     def load(self, sweep: str = "latest") -> SweepFrame:
         """Raises ConfigError for a sweep that is unknown or has no run yet."""
         frame = read_sweep(self.backend, self.experiment, sweep)
-        frame.info["uri"] = self.uri
+        frame.info |= {"uri": without_login(self.uri), "ui": self.ui}
         return frame
+
+
+def without_login(uri: str) -> str:
+    """What goes into a report that is handed on: the URI without its user name and password."""
+    return re.sub(r"(?<=://)[^/]*@", "", uri)

@@ -197,7 +197,8 @@ def test_a_sweep_prints_its_answer(swept: tuple[Path, str]) -> None:
     assert f"Report: {folder / 'report/report.html'}" in text
     assert "viewStateShareKey=" in text
     assert {p.name for p in (folder / "report").iterdir()} == {
-        *("ranking.csv", "report.html", "report.md", "summary.json"),
+        *("claims.csv", "factors.csv", "ranking.csv", "runs.csv"),
+        *("report.html", "report.md", "report.png", "summary.json"),
     }
 
 

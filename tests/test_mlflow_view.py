@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from urllib.parse import parse_qs
 
 import pytest
 
@@ -24,7 +25,7 @@ from bnsweep import mlflow_view
 from bnsweep.config import ActivationConfig, BnConfig, LrConfig, RunConfig, TrackingConfig
 from bnsweep.identity import identity, numbers
 from bnsweep.records import DatasetInfo, RunRecord
-from bnsweep.tracking import Manifest, Store
+from bnsweep.tracking import Manifest, Store, without_login
 
 # MLflow 3.17 declares a relation that sqlalchemy 2.1 calls deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning")
@@ -161,6 +162,44 @@ def test_the_table_has_the_factor_columns(server: Server) -> None:
     assert [name for name in wanted if name not in dom] == []
 
 
+@pytest.mark.browser
+@needs_browser
+def test_the_links_of_a_report_open_a_run_and_a_comparison_of_two(server: Server) -> None:
+    frame = server.store.load("local")
+    assert frame.info["ui"] == mlflow_view.LOCAL
+    experiment, ids = frame.info["experiment_id"], list(frame.runs["run_id"][:2])
+    name = "sigmoid xavier lr=0.01 bn={} seed=0"
+    dom = page(mlflow_view.run_url(server.url, experiment, ids[0]), name.format("none"), "final_val_accuracy")
+    assert name.format("none") in dom
+    assert "final_val_accuracy" in dom
+    names = [name.format(bn) for bn in ("none", "before")]
+    dom = page(mlflow_view.compare_url(server.url, experiment, ids), *names, "Comparing 2 Runs")
+    assert [text for text in names if text not in dom] == []
+    assert name.format("after") not in dom
+
+
+def test_links_are_percent_encoded_and_the_lists_are_read_back_as_json() -> None:
+    address = mlflow_view.compare_url("http://host:5000/", "1", ["a", "b c", 'd"&e=#'])
+    assert not set(address) & set(' "[]<>')
+    base, _, query = address.partition("/#/compare-runs?")
+    parts = {key: json.loads(values[0]) for key, values in parse_qs(query).items()}
+    assert (base, parts) == ("http://host:5000", {"runs": ["a", "b c", 'd"&e=#'], "experiments": ["1"]})
+    assert mlflow_view.run_url("http://host", "1", "a/b") == "http://host/#/experiments/1/runs/a%2Fb"
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("https://me:p@ss@host:5000/mlflow/", "https://host:5000/mlflow/"),
+        ("postgresql+psycopg://me:secret@host/runs", "postgresql+psycopg://host/runs"),
+        ("sqlite:////home/me@work/mlflow.db", "sqlite:////home/me@work/mlflow.db"),
+        ("http://host", "http://host"),
+    ],
+)
+def test_what_a_report_says_of_the_store_has_no_password(uri: str, shown: str) -> None:
+    assert without_login(uri) == shown
+
+
 def test_a_tracking_server_holds_a_sweep_as_well_as_a_file_does(server: Server) -> None:
     store = Store.open(TrackingConfig(uri=server.url, experiment="served"))
     configs = fill(store, "served")
@@ -174,8 +213,22 @@ def test_a_tracking_server_holds_a_sweep_as_well_as_a_file_does(server: Server) 
     names = ["val/accuracy", "layer/1/std"]
     assert served.history(names)["value"].equals(local.history(names)["value"])
     assert served.info["data"] == local.info["data"]
+    assert (served.info["ui"], local.info["ui"]) == (server.url, mlflow_view.LOCAL)
     points = store.client.get_metric_history(served.runs["run_id"][0], "layer/1/std")
     assert [(m.step, m.value) for m in points] == [(0, 0.1), (18, 0.25), (36, 0.5)]
+
+
+def test_a_tracking_server_takes_the_report_of_a_sweep(server: Server, tmp_path: Path) -> None:
+    store = Store.open(TrackingConfig(uri=server.url, experiment="reported"))
+    fill(store, "s")
+    report = tmp_path / "report.html"
+    for text in ("old", "new"):
+        report.write_text(f"<p>{text}", encoding="utf-8")
+        assert store.attach("s", [report])
+    [own] = store.backend.runs("sweep")
+    assert [file.path for file in store.client.list_artifacts(own.run_id, "report")] == ["report/report.html"]
+    assert Path(store.client.download_artifacts(own.run_id, "report/report.html")).read_text() == "<p>new"
+    assert len(store.backend.runs("run", tag=("bnsweep.view", "=", "s"))) == len(grid())
 
 
 def rows(count: int) -> list[dict[str, object]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,12 +15,14 @@ if TYPE_CHECKING:
     from bnsweep.config import TrackingConfig
     from bnsweep.report.source import Source
     from bnsweep.report.write import Report
+    from bnsweep.tracking import Store
 
-__all__ = ["DEFAULT_METRIC", "report_sweep", "write_report"]
+__all__ = ["DEFAULT_METRIC", "compare_sweeps", "report_sweep", "write_report"]
 
 
 def write_report(frame: Source, out: Path, metric: str = DEFAULT_METRIC) -> Report:
-    """Write ranking.csv, report.md, summary.json and report.html into `out`; each appears whole or not at all.
+    """Write report.html, report.md, report.png, summary.json and the tables as CSV into `out`; each file appears whole
+    or not at all.
 
     Raises ConfigError for a metric that cannot rank, a frame without runs, or a folder that cannot be written.
     """
@@ -30,8 +33,8 @@ def write_report(frame: Source, out: Path, metric: str = DEFAULT_METRIC) -> Repo
 
 def report_sweep(
     tracking: TrackingConfig, sweep: str = "latest", out: Path = Path("report"), metric: str = DEFAULT_METRIC
-) -> str:
-    """Write the report of a tracked sweep into `out`; returns its first screen and where it is.
+) -> Report:
+    """Write the report of a tracked sweep into `out`.
 
     Raises ConfigError, having written nothing, for what `write_report` and `Store.load` refuse.
     """
@@ -40,8 +43,41 @@ def report_sweep(
 
     check_folder("out", out)
     with collector_at_rest():
-        written = write_report(Store.open(tracking, create=False).load(sweep), out, metric)
-    return f"{written.first_screen()}\n\nReport: {written.html.resolve()}"
+        store = Store.open(tracking, create=False)
+        frame = store.load(sweep)
+        written = write_report(frame, out, metric)
+    note = attach(store, frame.info["sweep"], written) if metric == DEFAULT_METRIC else ""
+    return replace(written, note=note)
+
+
+def attach(store: Store, sweep_id: str, written: Report) -> str:
+    """Keeps the report with the sweep in MLflow, where the newest one by the default metric stands for it: a look by
+    another metric stays in its folder. A store that cannot take it costs a line, not the report."""
+    from bnsweep.checks import ConfigError
+
+    try:
+        store.attach(sweep_id, list(written.files))
+    except ConfigError as error:
+        return f"Not attached to MLflow: {error}"
+    return ""
+
+
+def compare_sweeps(
+    tracking: TrackingConfig, sweeps: str, out: Path = Path("report"), metric: str = DEFAULT_METRIC
+) -> str:
+    """Write the comparison of two tracked sweeps, `A,B`, into `out`; returns its first screen and where it is.
+
+    Each is a sweep's id or latest, EXPERIMENT/ID where it is in another experiment of the same store. Raises
+    ConfigError, having written nothing, for what cannot be compared.
+    """
+    from bnsweep.checks import check_folder
+    from bnsweep.report.side_by_side import load_two, write_comparison
+
+    check_folder("out", out)
+    with collector_at_rest():
+        content, files = write_comparison(*load_two(tracking, sweeps), out, metric)
+    page = next(path for path in files if path.suffix == ".html")
+    return f"{content.first_screen()}\n\nComparison: {page.resolve()}"
 
 
 @contextmanager

@@ -9,14 +9,15 @@ from pathlib import Path
 
 from bnsweep.checks import ConfigError
 from bnsweep.config import TrackingConfig
-from bnsweep.report import DEFAULT_METRIC, report_sweep
+from bnsweep.report import DEFAULT_METRIC, compare_sweeps, report_sweep
 from bnsweep.report.metrics import METRICS, metric_named
 
-HELP = f"""python -m bnsweep.report [KEY=VALUE ...]: rank a tracked sweep and write its report
+HELP = f"""python -m bnsweep.report [KEY=VALUE ...]: rank a tracked sweep and write its report,
+or set two sweeps side by side
 
-  sweep=latest                  latest, or a sweep's id
+  sweep=latest                  latest, or a sweep's id; A,B compares two (EXPERIMENT/ID: one of another experiment)
   metric={DEFAULT_METRIC}     one of {", ".join(METRICS)}
-  out=report                    folder for report.html, report.md, ranking.csv, summary.json
+  out=report                    folder for report.html, report.md, ranking.csv, summary.json; compare.* of two sweeps
   tracking.uri=null             MLflow tracking URI; null: mlflow.db in the working directory
   tracking.experiment=bnsweep   MLflow experiment
 """
@@ -56,7 +57,10 @@ def main() -> None:
     try:
         request = parse(arguments)
         tracking = TrackingConfig(request.tracking_uri, request.tracking_experiment)
-        print(report_sweep(tracking, request.sweep, Path(request.out), request.metric))
+        if "," in request.sweep:
+            print(compare_sweeps(tracking, request.sweep, Path(request.out), request.metric))
+        else:
+            report_sweep(tracking, request.sweep, Path(request.out), request.metric).show()
     except ConfigError as error:
         raise SystemExit(f"bnsweep.report: {error}") from None
     except KeyboardInterrupt:

@@ -88,7 +88,7 @@ def read_design(grid: Grid, metric: Metric) -> Design:
     setting, bundle = np.nonzero(~np.isnan(score_SN))
     results, product = len(setting), math.prod(sizes)
     kept = complete(np.column_stack([code_SF[setting], bundle]), sizes) if results >= SPARSE * product else [[]]
-    if math.prod(map(len, kept)) < results / 2:
+    if not results or math.prod(map(len, kept)) < results / 2:
         text = f"{results:,} of {product:,} combinations of the swept values and seeds have a result: they are"
         return Design((), np.empty((0,)), (), f"{text} no product of factors, whose effects could be told apart.")
     full = np.full(sizes, math.nan)

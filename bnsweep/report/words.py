@@ -8,9 +8,11 @@ from typing import Any
 
 import pandas as pd
 
-from bnsweep.report.grid import Grid, levels, value_text
+from bnsweep.report.grid import level_text
 from bnsweep.report.metrics import Metric
 from bnsweep.report.resample import ENOUGH
+from bnsweep.report.stability import Stability
+from bnsweep.report.verdicts import AGAINST, CONTRADICTED, FOR, OPEN, SUPPORTED, Evidence, Verdict
 
 Row = Mapping[str, Any]
 
@@ -35,6 +37,22 @@ def whole(value: float) -> str:
 
 def share(value: float) -> str:
     return f"{100 * value:.0f} %" if math.isfinite(value) else "–"
+
+
+def percent(value: float) -> str:
+    return f"{100 * value:.1f} %".replace("-", "−") if math.isfinite(value) else "–"
+
+
+def fixed(value: float, digits: int) -> str:
+    return f"{value:,.{digits}f}".replace("-", "−") if math.isfinite(value) else "–"
+
+
+def value(number: float) -> str:
+    return f"{number:g}" if math.isfinite(number) else "–"
+
+
+def level_name(factor: str, level: Any) -> str:
+    return level_text(factor, level) or "–"
 
 
 def span(low: str, high: str) -> str:
@@ -106,7 +124,7 @@ def answer(table: pd.DataFrame, metric: Metric, all_diverged: bool) -> str:
         return f"Best arm: {result}; better than every other arm beyond what the seeds' luck explains."
     if len(mates) == len(ranked) - 1:
         return f"No arm stands out: all {len(ranked)} are tied. Ahead by a nose: {result}."
-    named = ", ".join(mates[:3]) + (f" and {len(mates) - 3} more" if len(mates) > 3 else "")
+    named = ", ".join(mates) if len(mates) <= 2 else f"{len(mates)} of the other {len(ranked) - 1} arms"
     return f"Best arm: {result}; tied with {named}."
 
 
@@ -121,43 +139,56 @@ def strongest(effects: pd.DataFrame, metric: Metric) -> str:
     return f"What moves the mean most is {factor}: {unit} between its best level ({best['level']}) and its worst."
 
 
-def dataset_text(data: Any) -> str:
-    if not isinstance(data, Mapping):
-        return str(data)
-    return ", ".join([str(data.get("name", "")), *(f"{k} {v}" for k, v in data.items() if k != "name")])
+def runs_text(ledger: Mapping[str, int], seeds: int) -> str:
+    done = ledger["finished"] + ledger["diverged"]
+    whole_text = f"{done:,} runs" if done == ledger["planned"] else f"{done:,} of {ledger['planned']:,} runs"
+    return f"{whole_text}, {seeds} seed{'s' if seeds != 1 else ''}"
 
 
-def listed(info: Mapping[str, Any], key: str) -> list[Any]:
-    value = info.get(key) or []
-    return list(value) if isinstance(value, (list, tuple)) else [value]
+def ahead(one: Evidence) -> str:
+    """Seeds in which the claimed side is ahead; a tie is half a seed."""
+    return f"{one.wins * one.n:g} of {one.n} seeds" if math.isfinite(one.wins) else "–"
 
 
-def few(names: list[str], most: int = 12) -> str:
-    return ", ".join(names) if len(names) <= most else f"{', '.join(names[: most - 1])} … {names[-1]}"
+def difference(one: Evidence) -> str:
+    return f"{one.unit.text(one.effect, signed=True)} {one.unit.name}".rstrip() if one.measured else "–"
 
 
-def provenance(info: Mapping[str, Any], grid: Grid) -> list[tuple[str, str]]:
-    """What was run, as label and text; what is not known is left out."""
-    changed = " with uncommitted changes" if info.get("dirty") else ""
-    commit = f"{info['commit']}{changed}" if info.get("commit") else ""
-    data = "; ".join(dataset_text(d) for d in listed(info, "data"))
-    versions = ", ".join(f"{k} {v}" for k, v in (info.get("versions") or {}).items() if v)
-    seconds = {k: v for k, v in (info.get("seconds") or {}).items() if isinstance(v, (int, float)) and math.isfinite(v)}
-    seeds = f"{len(grid.bundles)}: {few(grid.bundles)}"
-    swept = "; ".join(f"{f}: {few([value_text(v) for v in levels(grid.runs, f)])}" for f in grid.swept)
-    rows = [
-        ("Command", info.get("command")),
-        ("Sweep", info.get("sweep", info.get("sweep_id"))),
-        ("Started", info.get("created")),
-        ("Commit", commit),
-        ("Data", data),
-        ("Hardware", info.get("hardware")),
-        ("Trained on", ", ".join(map(str, listed(info, "devices")))),
-        ("Versions", versions),
-        ("Swept", swept),
-        ("Held fixed", ", ".join(f"{k}={value_text(v)}" for k, v in grid.fixed.items())),
-        ("Seeds", seeds),
-        ("MLflow", " · ".join(str(info[k]) for k in ("uri", "tracking_uri", "experiment") if info.get(k))),
-        ("Time", ", ".join(f"{k} {v:.1f} s" for k, v in seconds.items())),
-    ]
-    return [(label, str(text)) for label, text in rows if text]
+def side(one: Evidence, which: int) -> str:
+    """A side of a comparison with its mean; a dash where the comparison has one side only."""
+    name, mean = one.sides[which], one.means[which]
+    if not name:
+        return "–"
+    return f"{name}: {one.unit.level_text(mean)}" if math.isfinite(mean) else name
+
+
+def clearest(verdict: Verdict) -> Evidence | None:
+    """The comparison that shows best why the verdict is what it is; None where nothing was measured."""
+    measured = [e for e in verdict.evidence if e.measured]
+    wanted = {SUPPORTED: FOR, CONTRADICTED: AGAINST}.get(verdict.verdict, OPEN)
+    return next((e for e in measured if e.says == wanted), measured[0] if measured else None)
+
+
+def in_a_line(verdict: Verdict) -> str:
+    """The clearest comparison, without what its name says after the comma: where it was read."""
+    one = clearest(verdict)
+    if one is None:
+        return verdict.sentence
+    quantity, (first, second), (mean, other) = one.name.split(", ")[0], one.sides, one.means
+    if not second:
+        return f"{quantity}: {one.unit.level_text(mean)} with {first}"
+    return f"{quantity}: {one.unit.text(mean)} with {first} against {one.unit.level_text(other)} with {second}"
+
+
+def seeds_for(verdict: Verdict) -> str:
+    """In how many seeds the clearest comparison is as claimed; empty where none was measured."""
+    one = clearest(verdict)
+    return f"{ahead(one)} for it" if one is not None and one.n > 1 else ""
+
+
+def steady(stability: Stability) -> str:
+    """How far two halves of the seeds agree on the order of the arms; empty where there are too few."""
+    if not math.isfinite(stability.tau):
+        return ""
+    text = f"Two halves of the seeds agree on the order of the arms by Kendall's τ = {fixed(stability.tau, 2)}"
+    return f"{text} (median of {stability.splits:,} halvings; 1: the same order, 0: none in common)."

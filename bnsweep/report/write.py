@@ -1,53 +1,80 @@
-"""From a frame to four files: computed whole, written under temporary names, then renamed."""
+"""From a frame to the files: computed whole, written under temporary names, then renamed."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bnsweep.checks import ConfigError, check_folder
-from bnsweep.report import render
+from bnsweep.report import picture, render, screen, summary
+from bnsweep.report.claims import answer_claims
 from bnsweep.report.completeness import ledger, notices
+from bnsweep.report.content import Content
 from bnsweep.report.effects import main_effects
-from bnsweep.report.figures import drawings
+from bnsweep.report.factorial import analyse
+from bnsweep.report.figures import Scene, drawings, scene_of
+from bnsweep.report.figures.claims import claim_figures
 from bnsweep.report.grid import read_grid
 from bnsweep.report.metrics import DEFAULT_METRIC, METRICS, Metric, metric_named, scored
 from bnsweep.report.ranking import BEST, best_lr_view, ranking
+from bnsweep.report.sensitivity import sensitivity
 from bnsweep.report.source import Source
+from bnsweep.report.stability import stability
+from bnsweep.report.widths import widths
 
 
 @dataclass(frozen=True)
 class Report:
     """What was written, and its first screen."""
 
-    html: Path
-    markdown: Path
-    ranking: Path
-    summary: Path
-    answer: str
-    screen: str
+    content: Content = field(repr=False)
+    files: tuple[Path, ...]
+    note: str = ""
+    """What went wrong after the report was written."""
+
+    @property
+    def html(self) -> Path:
+        return self.file("report.html")
+
+    def file(self, name: str) -> Path:
+        return next(path for path in self.files if path.name == name)
+
+    @property
+    def answer(self) -> str:
+        return self.content.answer
 
     def first_screen(self) -> str:
-        """Plain text for a terminal: the answer, the completeness notices and the top of the ranking."""
-        return self.screen
+        """Plain text for a terminal: the answer, the verdicts, the completeness notices and the top of the ranking."""
+        return screen.plain(self.content)
+
+    def show(self) -> None:
+        """Print the first screen and where the report is: with colours on a terminal, plain text otherwise."""
+        screen.show(self.content, screen.console())
+        print(f"\nReport: {self.html.resolve()}" + f"\n{self.note}" * bool(self.note), flush=True)
 
 
 def write(frame: Source, out: Path, metric: str = DEFAULT_METRIC) -> Report:
     check_folder("out", out)
-    content = build(frame, metric_named(metric))
+    content, scene = build(frame, metric_named(metric))
+    return Report(content, write_all(out, files(content, scene)))
+
+
+def files(content: Content, scene: Scene | None) -> dict[str, bytes]:
+    """Everything a report consists of, by file name."""
     texts = {
         "ranking.csv": content.ranking.to_csv(index=False),
+        "claims.csv": summary.claims_csv(content.verdicts),
+        "factors.csv": content.analysis.table.to_csv(index=False),
+        "runs.csv": summary.runs_csv(content),
         "report.md": render.page(content, "report.md.j2"),
-        "summary.json": render.summary_json(content),
+        "summary.json": summary.summary_json(content),
         "report.html": render.page(content, "report.html.j2"),
     }
-    paths = write_all(out, texts)
-    html, markdown, table, summary = (paths[n] for n in ("report.html", "report.md", "ranking.csv", "summary.json"))
-    return Report(html, markdown, table, summary, content.answer, render.first_screen(content))
+    return {"report.png": picture.first_screen(content, scene)} | {k: v.encode() for k, v in texts.items()}
 
 
-def build(frame: Source, metric: Metric) -> render.Content:
+def build(frame: Source, metric: Metric) -> tuple[Content, Scene | None]:
     """All numbers and pictures of a report; reads the frame, writes nothing."""
     if len(frame.runs) == 0:
         raise ConfigError(f"sweep={frame.info.get('sweep', '?')}: must hold at least one run to report on")
@@ -58,25 +85,38 @@ def build(frame: Source, metric: Metric) -> render.Content:
     grid = read_grid(frame.runs)
     view = best_lr_view(grid, metric)
     table = ranking(grid, view, metric)
-    best = table[table["view"] == BEST]
-    effects = main_effects(grid, view, metric)
-    pictures = drawings(frame, grid, view, best, metric)
-    return render.Content(frame.info, grid, metric, table, effects, notices(grid, view, metric), ledger(grid), pictures)
+    scene = scene_of(frame, grid, view, table[table["view"] == BEST], metric)
+    verdicts = answer_claims(frame, grid, metric)
+    content = Content(
+        info=frame.info,
+        grid=grid,
+        metric=metric,
+        ranking=table,
+        effects=main_effects(grid, view, metric),
+        notices=notices(grid, view, metric),
+        ledger=ledger(grid),
+        drawings=[*(drawings(scene) if scene else []), *claim_figures(verdicts)],
+        verdicts=verdicts,
+        analysis=analyse(grid, metric),
+        sensitivity=sensitivity(grid, metric),
+        widths=widths(grid),
+        stability=stability(grid, view, metric),
+    )
+    return content, scene
 
 
-def write_all(out: Path, texts: dict[str, str]) -> dict[str, Path]:
+def write_all(out: Path, contents: dict[str, bytes]) -> tuple[Path, ...]:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"out={out}: must be a folder that can be written ({error.strerror})") from error
-    paths = {name: out / name for name in texts}
-    drafts = {name: out / f".{name}.{os.getpid()}.tmp" for name in texts}
+    drafts = {name: out / f".{name}.{os.getpid()}.tmp" for name in contents}
     try:
-        for name, text in texts.items():
-            drafts[name].write_text(text, encoding="utf-8")
-        for name in texts:
-            drafts[name].replace(paths[name])
+        for name, content in contents.items():
+            drafts[name].write_bytes(content)
+        for name in contents:
+            drafts[name].replace(out / name)
     finally:
         for draft in drafts.values():
             draft.unlink(missing_ok=True)
-    return paths
+    return tuple(out / name for name in contents)

@@ -5,23 +5,35 @@ from __future__ import annotations
 import contextlib
 import csv
 import gc
+import io
 import itertools
 import json
 import math
 import re
+import shlex
 import subprocess
 import sys
+from html import unescape
 from html.parser import HTMLParser
+from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
+from markupsafe import escape
+from rich.console import Console
 
 from bnsweep.checks import ConfigError
-from bnsweep.report import collector_at_rest, write_report
+from bnsweep.report import collector_at_rest, screen, words, write_report
+from bnsweep.report.__main__ import parse
 from bnsweep.report.grid import spread
+from bnsweep.report.render import markdown_text
 
-FIGURES = ["forest", "factors", "interaction", "curves", "heat", "gradients", "histograms"]
+TABLES = {"claims.csv", "factors.csv", "ranking.csv", "runs.csv"}
+FILES = TABLES | {"report.html", "report.md", "report.png", "summary.json"}
+BLUE = (0, 114, 178)
+"""Of Okabe & Ito's palette."""
 EVIL = "<script>alert(1)</script> | *x* $y$"
+QUOTE = """a" onclick="b' [red]"""
 
 
 class Tags(HTMLParser):
@@ -50,6 +62,7 @@ class Tags(HTMLParser):
 def written(lecture, tmp_path_factory):
     lecture.info |= {"commit": "abc123", "dirty": True, "hardware": "2 cores", "versions": {"torch": "2.9.0"}}
     lecture.info |= {"data": [{"name": "digits", "digest": "fe12"}], "seconds": {"training": 80.0}}
+    lecture.info |= {"experiment": "bnsweep", "experiment_id": "7"}
     return write_report(lecture, tmp_path_factory.mktemp("report"))
 
 
@@ -58,16 +71,22 @@ def html(written):
     return written.html.read_text(encoding="utf-8")
 
 
-def test_four_files_and_no_leftovers(written):
-    folder = written.html.parent
-    assert sorted(p.name for p in folder.iterdir()) == ["ranking.csv", "report.html", "report.md", "summary.json"]
+def rows_of(report, name):
+    with report.file(name).open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_all_files_and_no_leftovers(written):
+    assert {p.name for p in written.html.parent.iterdir()} == {p.name for p in written.files} == FILES
 
 
 def test_the_page_loads_nothing_from_anywhere(html):
     for tag, attributes in Tags(html).seen:
-        assert tag not in ("script", "iframe", "img", "object")
-        for name in ("src", "href", "xlink:href"):
-            assert attributes.get(name, "#").startswith(("#", "data:")), (tag, attributes)
+        assert tag not in ("iframe", "img", "object", "base", "form")
+        assert "src" not in attributes, (tag, attributes)
+        for name in ("href", "xlink:href"):  # a link leads away only when it is clicked
+            away = tag == "a" and attributes.get(name, "").startswith("http://127.0.0.1:5000/#/")
+            assert away or attributes.get(name, "#").startswith(("#", "data:")), (tag, attributes)
     assert "@import" not in html
     assert not re.search(r"url\((?!['\"]?#)", html)
 
@@ -79,9 +98,15 @@ def test_every_tag_is_closed_and_every_id_is_the_only_one(html):
     assert len(ids) == len(set(ids))
 
 
-def test_the_page_holds_every_figure_with_a_caption(html):
-    assert re.findall(r'<figure id="(\w+)"', html) == FIGURES
-    assert len(re.findall(r"<figcaption>\w[^<]{80,}</figcaption>", html)) == len(FIGURES)
+def test_the_page_holds_every_figure_with_a_caption(written, html):
+    drawn = re.findall(r'<figure id="figure-([\w-]+)"', html)
+    assert {"forest", "curves", "heat", "gradients", "histograms"} <= set(drawn)
+    assert drawn[0] == "forest"
+    assert len(drawn) == len(set(drawn))
+    strips = [name for name in drawn if name.startswith("claim-")]
+    captions = re.findall(r"<figcaption>\w[^<]{80,}</figcaption>", html)
+    assert len(captions) == len(set(captions)) == len(drawn) - len(strips) + 1, "the strips share one"
+    assert len(strips) == len(written.content.asked)
 
 
 def test_figures_take_their_colours_from_the_page(html):
@@ -93,19 +118,20 @@ def test_figures_take_their_colours_from_the_page(html):
 
 def test_the_answer_stands_first_and_in_every_form(written, html):
     answer, page = "Best arm: relu · ", html.replace("\u00a0", " ")
-    assert page.index(answer) < page.index("<table>") < page.index("<svg")
+    assert page.index(answer) < page.index('class="verdicts"') < page.index("<table") < page.index("<svg")
     assert written.answer.startswith(answer)
-    assert answer in written.markdown.read_text(encoding="utf-8")
-    assert json.loads(written.summary.read_text(encoding="utf-8"))["answer"] == written.answer
+    assert answer in written.file("report.md").read_text(encoding="utf-8")
+    assert json.loads(written.file("summary.json").read_text(encoding="utf-8"))["answer"] == written.answer
     assert answer in written.first_screen()
 
 
 def test_the_first_screen_is_short_plain_text(written):
-    lines = written.first_screen().splitlines()
-    assert len(lines) <= 15
-    assert "540 of 540 planned runs have a result: 510 finished, 30 diverged." in written.first_screen()
-    assert "10 more in ranking.csv" in lines[-1]
-    assert all(len(line) <= 110 for line in lines[1:])
+    text = written.first_screen()
+    assert "540 of 540 planned runs have a result: 510 finished, 30 diverged." in text
+    assert text.endswith("10 more in ranking.csv")
+    assert "\x1b" not in text
+    assert len(text.splitlines()) <= 50
+    assert all(len(line) <= 100 for line in text.splitlines())
 
 
 def test_what_was_run_is_said(html):
@@ -119,22 +145,118 @@ def test_what_was_run_is_said(html):
 
 
 def test_the_table_is_tidy_and_numbers_are_plain(written):
-    with written.ranking.open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = rows_of(written, "ranking.csv")
     assert len(rows) == 18 * 4
     assert {row["view"] for row in rows} == {"best lr", "lr 0.01", "lr 0.1", "lr 1"}
     assert float(rows[0]["score"]) > 0.9
 
 
+def test_every_comparison_and_every_run_has_a_row(written):
+    verdicts = json.loads(written.file("summary.json").read_text(encoding="utf-8"))["verdicts"]
+    claims, runs = rows_of(written, "claims.csv"), rows_of(written, "runs.csv")
+    assert {(v["key"], v["verdict"]) for v in verdicts} == {(row["key"], row["verdict"]) for row in claims}
+    faster = next(v for v in verdicts if v["key"] == "bn-faster")
+    told = [row for row in claims if row["key"] == "bn-faster"]
+    assert [float(row["effect"]) for row in told] == pytest.approx([e["effect"] for e in faster["evidence"]])
+    for e in faster["evidence"]:
+        assert np.mean(e["difference_by_seed"]) == pytest.approx(e["effect"])
+        assert len(e["difference_by_seed"]) == e["n_seeds"] == 10
+    assert len(runs) == 540
+    assert {"run_id", "status", "activation", "init", "bn", "lr.value", "seed", "final_val_accuracy"} <= set(runs[0])
+    assert not {"optimizer", "identity"} & set(runs[0]), "what is the same in all runs stands in summary.json"
+    assert sum(row["status"] == "diverged" for row in runs) == 30
+    assert all(row["final_val_accuracy"] == "" for row in runs if row["status"] == "diverged")
+
+
+def test_shares_of_the_factors_add_up(written):
+    shares = rows_of(written, "factors.csv")
+    assert {"bn", "activation", "init", "bn × init"} <= {row["effect"] for row in shares}
+    assert sum(float(row["omega2"]) for row in shares) == pytest.approx(1)
+
+
+def test_page_and_markdown_say_the_same_verdicts(written, html):
+    markdown = written.file("report.md").read_text(encoding="utf-8")
+    page = html.replace("\u00a0", " ")
+    for v in written.content.verdicts:
+        assert page.count(f"</span> {v.verdict}</span>") >= 1, "the word, not the colour alone"
+        assert f"{markdown_text(v.claim)} | " in markdown
+        assert markdown_text(v.sentence) in markdown
+        assert str(escape(v.sentence)) in page
+        for e in (e for e in v.evidence if v in written.content.asked):
+            assert words.difference(e) in page
+            assert words.difference(e) in markdown
+
+
+def test_the_picture_is_small_and_wide(written):
+    from PIL import Image
+
+    path = written.file("report.png")
+    assert path.stat().st_size < 200_000
+    with Image.open(path) as image:
+        assert image.size == (1400, 760)
+        colours = {colour for _, colour in image.convert("RGB").getcolors(256)}
+    assert (255, 255, 255) in colours
+    assert not any(colour[:2] == (1, 2) for colour in colours), "no placeholder of the page's colours"
+    assert min(sum(abs(a - b) for a, b in zip(c, BLUE, strict=True)) for c in colours) < 12, "Okabe & Ito's blue"
+
+
+def test_an_arm_leads_to_its_runs_and_every_run_to_itself(written, html):
+    runs = written.content.grid.runs
+    best = written.content.best.iloc[0]
+    links = [attributes["href"] for tag, attributes in Tags(html).seen if tag == "a"]
+    (compare, *_), ids = [link for link in links if "compare-runs" in link], []
+    ids = json.loads(parse_qs(urlsplit(compare).fragment.partition("?")[2])["runs"][0])
+    arm = runs[runs["run_id"].isin(ids)]
+    assert len(ids) == 10
+    assert {(*row,) for row in arm[["activation", "init", "bn"]].to_numpy()} == {
+        (best["activation"], best["init"], best["bn"])
+    }
+    assert [f"lr {v:g}" for v in arm["lr.value"].unique()] == [best["lr"]]
+    assert len([link for link in links if "/#/experiments/7/runs/" in link]) == 18 * 10
+
+
+def test_commands_can_be_copied_and_run_again(simulate, tmp_path):
+    frame = simulate(factors={"bn": ["none", "before"]})
+    frame.info |= {"commit": "abc", "experiment": "my lecture", "uri": "http://host:5000", "sweep": "s 1"}
+    page = write_report(frame, tmp_path, "auc").html.read_text(encoding="utf-8")
+    code = [unescape(text) for text in re.findall(r'<pre class="copy"><code>(.*?)</code>', page, re.DOTALL)]
+    assert code[:2] == ["git checkout abc", frame.info["command"]]
+    assert shlex.split(code[2])[3:] == [
+        *("sweep=s 1", "metric=auc", "tracking.uri=http://host:5000", "tracking.experiment=my lecture"),
+    ]
+    request = parse(shlex.split(code[2])[3:])
+    assert (request.sweep, request.metric, request.tracking_experiment) == ("s 1", "auc", "my lecture")
+
+
+@pytest.mark.parametrize(("width", "wants"), [(80, {}), (200, {}), (80, {"NO_COLOR": "1"}), (40, {})])
+def test_a_terminal_gets_colour_and_no_line_beyond_its_width(written, width, wants):
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=True, width=width, _environ={"TERM": "xterm-256color", **wants})
+    screen.show(written.content, console)
+    text = file.getvalue()
+    assert ("\x1b[36m" in text) == (not wants), "cyan: supported"
+    bare = re.sub(r"\x1b\[[\d;]*m", "", text)
+    assert all(len(line) <= width for line in bare.splitlines())
+    assert "supported" in bare
+    assert "97." in bare or width < 80
+
+
+def test_what_is_printed_into_a_pipe_is_plain(written, capsys):
+    written.show()
+    said = capsys.readouterr().out
+    assert "\x1b" not in said
+    assert said.endswith(f"\nReport: {written.html.resolve()}\n")
+
+
 def test_json_knows_missing_from_zero(written):
-    summary = json.loads(written.summary.read_text(encoding="utf-8"))
+    summary = json.loads(written.file("summary.json").read_text(encoding="utf-8"))
     assert summary["ranking"][0]["p"] is None, "the top arm is not compared with itself"
     assert summary["ranking"][0]["diverged"] == 0.0
     assert summary["ledger"] == {"planned": 540, "finished": 510, "diverged": 30, "failed": 0, "missing": 0}
 
 
 def test_markdown_tables_have_even_rows(written):
-    lines = written.markdown.read_text(encoding="utf-8").splitlines()
+    lines = written.file("report.md").read_text(encoding="utf-8").splitlines()
     tables = [line for line in lines if line.startswith("|")]
     assert len(tables) > 70
     for above, line in itertools.pairwise(lines):
@@ -143,14 +265,19 @@ def test_markdown_tables_have_even_rows(written):
 
 
 def test_what_users_type_is_text_not_markup(simulate, tmp_path):
-    frame = simulate(factors={"optimizer": [EVIL, "sgd"]}, seeds=5)
-    frame.info |= {"command": EVIL, "experiment": EVIL, "sweep": EVIL}
+    frame = simulate(factors={"optimizer": [EVIL, QUOTE, "sgd"], "data": ["digits", QUOTE]}, seeds=5)
+    frame.info |= {"command": f"{EVIL}\n# {QUOTE}", "experiment": EVIL, "experiment_id": QUOTE, "sweep": EVIL}
     report = write_report(frame, tmp_path)
     page = report.html.read_text(encoding="utf-8")
-    assert "<script" not in page
+    assert page.count("<script") == 1, "the report's own"
     assert page.count("&lt;script&gt;") >= 5
     assert "$y$" in page, "a dollar is a dollar, in figures too"
-    assert "<script" not in report.markdown.read_text(encoding="utf-8")
+    for _, attributes in Tags(page).seen:
+        assert not any(name.startswith("on") for name in attributes), "a quote does not end an attribute"
+    markdown = report.file("report.md").read_text(encoding="utf-8").splitlines()
+    assert all(line.startswith("    ") for line in markdown if "<script" in line), "but for the command, which is code"
+    assert "[red]" in report.first_screen(), "nor is it the terminal's markup"
+    assert "</script> | *x* $y$" in report.first_screen().replace("\n", " ")
 
 
 @pytest.mark.parametrize(
@@ -198,9 +325,12 @@ class Tables(HTMLParser):
 
 def test_the_first_table_is_a_short_one(html):
     head, *rows = Tables(html).found[0]
-    assert len(rows) == 8
-    assert not {"Rank interval", "Train\u00a0− test", "Seeds"} & set(head)
-    assert {"Rank", "Arm", "Tied group", "Test accuracy"} < set(head)
+    assert len(rows) == 5
+    assert head == ["Rank", "Arm", "Score", "95 % interval", "Group", "Test", "Learning rate"]
+
+
+def ranking_table(html):
+    return next(table for table in Tables(html).found if "Rank interval" in table[0])
 
 
 def test_a_page_shows_the_top_and_the_bottom_of_a_long_table_and_says_where_the_rest_is(simulate, tmp_path):
@@ -210,20 +340,20 @@ def test_a_page_shows_the_top_and_the_bottom_of_a_long_table_and_says_where_the_
     frame.runs.loc[unranked, ["status", "final_val_accuracy"]] = ["failed", math.nan]
     report = write_report(frame, tmp_path)
     page = report.html.read_text(encoding="utf-8")
-    tables = Tables(page).found
-    ranks = [row[0] for row in tables[1][1:]]
+    table = ranking_table(page)
+    ranks = [row[0] for row in table[1:]]
     assert ranks == [*map(str, range(1, 81)), "…", *map(str, range(106, 126)), *["–"] * 20, "…"]
-    assert [row[1] for row in tables[1] if row[0] == "…"] == ["25 more in ranking.csv", "5 more in ranking.csv"]
-    assert len(re.findall("<details", page)) == 12
+    assert [row[1] for row in table if row[0] == "…"] == ["25 more in ranking.csv", "5 more in ranking.csv"]
+    assert len(re.findall("<details><summary>lr |<details open><summary>lr ", page)) == 12
     assert "12 of 20 learning rates stand here" in page
     assert "The best 40 of 125 levels; summary.json has all." in page
     assert "16 of 20 learning rates are drawn" in page
-    markdown = report.markdown.read_text(encoding="utf-8")
+    markdown = report.file("report.md").read_text(encoding="utf-8")
     assert "12 of 20 learning rates follow" in markdown
     assert markdown.count("25 more in ranking.csv") == 13
-    with report.ranking.open(encoding="utf-8") as file:
+    with report.file("ranking.csv").open(encoding="utf-8") as file:
         assert sum(1 for _ in csv.DictReader(file)) == 150 * 21
-    assert len(json.loads(report.summary.read_text(encoding="utf-8"))["ranking"]) == 150 * 21
+    assert len(json.loads(report.file("summary.json").read_text(encoding="utf-8"))["ranking"]) == 150 * 21
 
 
 @pytest.mark.parametrize("count", [1, 11, 12, 13, 23, 500])
@@ -275,7 +405,7 @@ def test_missing_columns_are_dashes(simulate, tmp_path):
         columns=["final_test_accuracy", "steps_to_tau", "tau_reached", "gap_accuracy", "reason"]
     )
     frame.info = {}
-    rows = write_report(frame, tmp_path).markdown.read_text(encoding="utf-8").splitlines()
+    rows = write_report(frame, tmp_path).file("report.md").read_text(encoding="utf-8").splitlines()
     head, first = (next(line for line in rows if line.startswith(start)).split(" | ") for start in ("| Rank", "| 1 "))
     cells = dict(zip(head, first, strict=True))
     assert [cells[name] for name in ("Test accuracy", "Steps to τ", "Train\u00a0− test")] == ["–"] * 3
@@ -295,15 +425,15 @@ def test_an_interrupted_write_leaves_the_old_report(simulate, tmp_path, monkeypa
     frame = simulate(factors={"bn": ["none", "before"]})
     old = write_report(frame, tmp_path).html.read_bytes()
 
-    def full(path, text, encoding):
+    def full(path, content):
         raise OSError("disk full")
 
-    monkeypatch.setattr("pathlib.Path.write_text", full)
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
     with pytest.raises(OSError, match="disk full"):
         write_report(frame, tmp_path)
     monkeypatch.undo()
     assert (tmp_path / "report.html").read_bytes() == old
-    assert len(list(tmp_path.iterdir())) == 4
+    assert {p.name for p in tmp_path.iterdir()} == FILES
 
 
 def test_the_report_needs_no_pyplot_no_scipy_stats_and_no_torch():

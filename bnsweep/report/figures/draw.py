@@ -26,12 +26,14 @@ FIGURES: tuple[Callable[[Scene], Drawing | None], ...] = (
 )
 
 
-def drawings(frame: Source, grid: Grid, view: View, table: pd.DataFrame, metric: Metric) -> list[Drawing]:
-    """`table`: the best-lr ranking. A figure whose data were not recorded is left out."""
+def scene_of(frame: Source, grid: Grid, view: View, table: pd.DataFrame, metric: Metric) -> Scene | None:
+    """`table`: the best-lr ranking. None where no arm is ranked."""
     order = {name: i for i, name in enumerate(table["arm"])}
     best_first = sorted(view.arms, key=lambda a: order[grid.arms["arm"][a]])
-    if not best_first:
-        return []
-    scene = Scene(frame, grid, view, table, metric, facets(grid, view, best_first))
+    return Scene(frame, grid, view, table, metric, facets(grid, view, best_first)) if best_first else None
+
+
+def drawings(scene: Scene) -> list[Drawing]:
+    """A figure whose data were not recorded is left out."""
     with styled():
         return [drawing for draw in FIGURES if (drawing := draw(scene)) is not None]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
-from bnsweep.report.figures.style import INK, LETTER, MARKERS, SERIES, Sheet, panels, to_svg
-from bnsweep.report.figures.types import Drawing, Scene, legend
+from bnsweep.report.figures.style import LETTER, MARKERS, SERIES, Sheet, ink, panels, to_svg
+from bnsweep.report.figures.types import Drawing, Scene, legend, level_key
 from bnsweep.report.words import letters
 
 MOST = 18
@@ -19,16 +20,27 @@ FLOOR = 0.003
 
 
 def top_arms(scene: Scene) -> Drawing | None:
-    ranked = scene.table[scene.table["rank"].notna()].head(MOST)
-    colour_of = colours(scene)
+    ranked = shown(scene, MOST)
     left = 0.3 + LETTER * max(len(arm) for arm in ranked["arm"])
-    figure, [[ax]] = panels(1, 1, Sheet((5.2, 0.27 * len(ranked)), left, right=0.4, top=0.4))
+    figure, [[ax]] = panels(1, 1, Sheet((4.4, 0.25 * len(ranked)), left, right=0.4, top=0.4))
+    draw(ax, scene, ranked)
+    legend(figure, scene, key_of_test(scene), markers=True)
+    return Drawing("forest", "Arms at their best learning rate", caption(scene, len(ranked)), to_svg(figure, "forest"))
+
+
+def shown(scene: Scene, most: int) -> pd.DataFrame:
+    return scene.table[scene.table["rank"].notna()].head(most)
+
+
+def draw(ax: Axes, scene: Scene, ranked: pd.DataFrame) -> None:
+    """The arms of these rows of the ranking, from the top down."""
+    colour_of = colours(scene)
     for y, row in enumerate(ranked.to_dict("records")):
         k = colour_of.get(row["arm"], 0)
         ax.plot([row["low"], row["high"]], [y, y], color=SERIES[k], lw=2.2, solid_capstyle="round")
         ax.plot(row["score"], y, MARKERS[k], color=SERIES[k], ms=6)
         if scene.metric.kind == "accuracy":
-            ax.plot(row["test_accuracy"], y, "|", color=INK, ms=9, mew=1.3)
+            ax.plot(row["test_accuracy"], y, "|", color=ink(), ms=9, mew=1.3)
         ax.annotate(letters(int(row["group"])), (1.01, y), xycoords=("axes fraction", "data"), va="center")
     ax.set_yticks(range(len(ranked)), [str(arm) for arm in ranked["arm"]])
     ax.set_ylim(len(ranked) - 0.4, -0.6)
@@ -37,19 +49,27 @@ def top_arms(scene: Scene) -> Drawing | None:
     ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: scene.metric.text(v)))
     if scene.metric.kind == "accuracy" and ranked["score"].max() - ranked["score"].min() > WIDE:
         stretch(ax)
-    test = [Line2D([], [], color=INK, marker="|", ls="", ms=9, mew=1.3, label="test accuracy")]
-    legend(figure, scene, test if scene.metric.kind == "accuracy" else None, markers=True)
-    return Drawing("forest", "Arms at their best learning rate", caption(scene, len(ranked)), to_svg(figure, "forest"))
+
+
+def key_of_test(scene: Scene) -> list[Line2D]:
+    accuracy = scene.metric.kind == "accuracy"
+    return [Line2D([], [], color=ink(), marker="|", ls="", ms=9, mew=1.3, label="test accuracy")] if accuracy else []
+
+
+def key(scene: Scene) -> list[Line2D]:
+    return [*level_key(scene, markers=True), *key_of_test(scene)]
 
 
 def stretch(ax: Axes) -> None:
     """Accuracy on the scale of the logarithm of its error: 90 to 99 % as wide as 0 to 90 %."""
-    left, right = ax.get_xlim()
     log = (lambda v: -np.log10(np.maximum(1 - v, 0) + FLOOR), lambda u: 1 + FLOOR - 10.0**-u)
+    ends = log[0](np.array(ax.dataLim.intervalx))
+    ends += np.array([-0.03, 0.03]) * np.ptp(ends)
+    left, right = np.clip(log[1](ends), 0, 1)
     ax.set_xscale("function", functions=log)
-    ticks = [t for t in (0, 0.2, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 1) if left <= t <= right]
+    ticks = [t for t in (0.2, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 1) if left <= t <= right]
     ax.set_xticks(ticks, [f"{100 * t:g} %" for t in ticks])
-    ax.set_xlim(max(left, 0), min(right, 1))
+    ax.set_xlim(left, right)
     ax.set_xlabel(f"{ax.get_xlabel()} (log scale of the error)")
 
 

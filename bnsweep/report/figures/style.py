@@ -10,9 +10,12 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.rcsetup import cycler
 
 INK, FAINT = "#010203", "#010204"
-SERIES = [f"#0102{i:02x}" for i in range(16, 24)]
+SERIES = [f"C{i}" for i in range(8)]
+"""Colours of the palette in force: `styled` says which."""
+CODES = [f"#0102{i:02x}" for i in range(16, 24)]
 """Placeholders that `to_svg` turns into var(--s0) … var(--s7); style.css holds the palettes."""
 FALLBACK = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#7a7a7a", "#8c6bb1")
 """Okabe & Ito's palette, for an SVG taken out of its page."""
@@ -39,12 +42,27 @@ RC: dict[str, Any] = {
     "axes.spines.right": False,
     "legend.frameon": False,
     "lines.linewidth": 1.7,
+    "axes.prop_cycle": cycler(color=CODES),
 }
+PAPER = {INK: "#1d2230", FAINT: "#dcdfe6"}
+"""What the placeholders are on white paper."""
 
 
-def styled() -> Any:
-    """Context in which figures are made and saved; matplotlib's settings are as before afterwards."""
-    return matplotlib.rc_context(RC)  # type: ignore[arg-type]
+def styled(paper: bool = False) -> Any:
+    """Context in which figures are made and saved; matplotlib's settings are as before afterwards.
+
+    Colours are placeholders for `to_svg`, or, on paper, those of a picture by itself.
+    """
+    settings = RC
+    if paper:
+        real = {key: PAPER[value] for key, value in RC.items() if value in (INK, FAINT)}
+        settings = {**RC, **real, "axes.prop_cycle": cycler(color=FALLBACK)}
+    return matplotlib.rc_context(settings)  # type: ignore[arg-type]
+
+
+def ink() -> str:
+    """The colour of texts in the palette in force."""
+    return str(matplotlib.rcParams["text.color"])
 
 
 @dataclass(frozen=True)
@@ -97,7 +115,7 @@ def to_svg(figure: Figure, name: str) -> str:
     text = re.sub(r'<svg[^>]*?viewBox="([^"]*)"[^>]*>', head, text, count=1)
     text = re.sub(r'(id="|href="#|url\(#)', rf"\1{name}-", text)
     colours = {INK: "var(--ink,#222)", FAINT: "var(--line,#ccc)"}
-    colours |= {code: f"var(--s{i},{FALLBACK[i]})" for i, code in enumerate(SERIES)}
+    colours |= {code: f"var(--s{i},{FALLBACK[i]})" for i, code in enumerate(CODES)}
     for code, css in colours.items():
         text = text.replace(code, css)
     return text

@@ -59,15 +59,19 @@ class Scene:
         return [run_id for ids in self.run_ids.values() for run_id in ids]
 
 
-def legend(figure: Figure, scene: Scene, extra: list[Line2D] | None = None, markers: bool = False) -> None:
-    """One legend above all panels; a level is told by colour and by dash or marker."""
-    facets = scene.facets
-    names = {k: name for *_, lines in facets.panels for k, name, _ in lines if name}
+def level_key(scene: Scene, markers: bool = False) -> list[Line2D]:
+    """A handle for each level that has a colour: told by colour and by dash or marker."""
+    names = {k: name for *_, lines in scene.facets.panels for k, name, _ in lines if name}
     handles = []
     for k, name in sorted(names.items()):
         style = {"marker": MARKERS[k], "ls": "-"} if markers else {"ls": DASHES[k]}
         handles.append(Line2D([], [], color=SERIES[k], label=name, ms=5, **style))
-    handles += extra or []
+    return handles
+
+
+def legend(figure: Figure, scene: Scene, extra: list[Line2D] | None = None, markers: bool = False) -> None:
+    """One legend above all panels."""
+    handles = [*level_key(scene, markers), *(extra or [])]
     if handles:
         figure.legend(
             handles=handles, loc="upper left", ncols=min(len(handles), 6), handlelength=2.2, columnspacing=1.4
