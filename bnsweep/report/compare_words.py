@@ -29,10 +29,10 @@ def summary(found: c.Comparison, claims: Sequence[tuple[Verdict, Verdict]]) -> s
         names = list(table["arm"][table["verdict"] == verdict])
         if names:
             more = f" and {len(names) - 2} more" * (len(names) > 2)
-            parts.append(f"{len(names)} {verdict} ({', '.join(names[:2])}{more})")
+            parts.append(f"{len(names):,} {verdict} ({', '.join(names[:2])}{more})")
     rest = int(count.get(c.NOISE, 0))
-    parts += [f"{rest} not beyond noise"] if rest else []
-    parts += [f"{count[c.SAME]} the same runs"] if c.SAME in count else []
+    parts += [f"{rest:,} not beyond noise"] if rest else []
+    parts += [f"{count[c.SAME]:,} the same runs"] if c.SAME in count else []
     text = f"Of {shared}: {', '.join(parts)}."
     swapped = int((table["swaps"] > 0).sum())
     text += f" {swapped or 'No'} arm{'s' * (swapped > 1)} changed places beyond noise." if arms > 1 else ""

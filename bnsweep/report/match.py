@@ -88,8 +88,7 @@ def match(a: pd.DataFrame, b: pd.DataFrame, metric: Metric) -> Match:
         raise ConfigError(f"sweep=A,B: must have an arm with results in both; none of {len(shared)} shared ones has")
     only = [sorted(set(names[arm_of[mine]]) - set(names[shared])) for mine in (of_a, ~of_a)]
     one_sided = [f for f in swept if (f in swept_a) != (f in swept_b)]
-    dropped = [str(name) for i, name in enumerate(names[shared]) if i not in set(kept)]
-    chosen = [str(names[shared[i]]) for i in kept]
+    chosen, dropped = names[shared[kept]].tolist(), np.delete(names[shared], kept).tolist()
     return Match(chosen, halves[0], halves[1], paired, one_sided, (only[0], only[1]), dropped, crossed)
 
 
