@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -205,17 +205,18 @@ def compare(grid: Grid, readings: Readings, metric: Metric, comparison: Comparis
 
 def evidence(comparison: Comparison, item: tuple[Sides, Measured] | Missing, lr_swept: bool) -> Evidence:
     quantity = QUANTITIES[comparison.quantity]
+    unit = quantity.unit if comparison.across is None else replace(quantity.unit, level=None)
     name = comparison_name(comparison, lr_swept)
     if isinstance(item, Missing):
         nan = math.nan
-        return Evidence(name, item.names, quantity.unit, (nan, nan), nan, nan, nan, (), nan, nan, OPEN, 0, item.note)
+        return Evidence(name, item.names, unit, (nan, nan), nan, nan, nan, (), nan, nan, OPEN, 0, item.note)
     found, m = item
     wins = float(np.mean((m.difference_N > 0) + 0.5 * (m.difference_N == 0)))
     apart = m.p <= ALPHA and m.effect != 0 and not m.note
     says = OPEN if not apart else FOR if m.effect > 0 else AGAINST
     differences = tuple(map(float, m.difference_N))
     rest = (differences, wins, m.p, says, m.pairs, m.note, beside_text(comparison, found, m))
-    return Evidence(name, found.names, quantity.unit, m.means, m.effect, m.low, m.high, *rest)
+    return Evidence(name, found.names, unit, m.means, m.effect, m.low, m.high, *rest)
 
 
 def beside_text(comparison: Comparison, found: Sides, m: Measured) -> str:

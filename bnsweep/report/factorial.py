@@ -16,7 +16,11 @@ Hays's omega squared differs by one MS_err added to SS_tot. Effects of all order
 
 p: a seed's whole table changes sign (for two levels: their labels are swapped), each seed on its own. Permuting levels
 within seeds is finer, but takes their noise for equal: where one level fails by chance and the others do not, it
-rejects 8 to 29 % of true nulls at the 5 % level; signs reject what they should.
+rejects 7 to 31 % of true nulls at the 5 % level; signs 3 to 7 % (11 % where one of ten levels fails in a tenth).
+
+The interval resamples seeds; copies of a seed are no pair. At a nominal 95 % it covered the true share in 91 to 100 %
+of 300 sweeps of 18 cells, noise normal, bimodal or in one level alone, with 5, 10 and 30 seeds; in 87 % with 5 seeds
+where a level fails in all runs of a seed at once.
 """
 
 from __future__ import annotations

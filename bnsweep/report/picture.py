@@ -40,7 +40,8 @@ class Sheet:
 
 def first_screen(content: Content, scene: Scene | None) -> bytes:
     """PNG of 1,400 pixels across and at most 760 down."""
-    title, aside = textwrap.wrap(content.answer, 106)[:3], textwrap.wrap(content.mattered, 150)[:2]
+    title = textwrap.wrap(words.together(content.answer), 106)[:3]
+    aside = textwrap.wrap(words.together(content.mattered), 156)[:2]
     rows, arms = verdict_rows(content), 0 if scene is None else len(forest.shown(scene, MOST_ARMS))
     head = MARGIN + 0.32 * len(title) + 0.23 * len(aside) + 0.2
     with styled(paper=True):
@@ -83,7 +84,7 @@ def draw_verdicts(sheet: Sheet, rows: list[tuple[str, str, str, str]], down: flo
         sheet.text(MARGIN, y, f"{ICONS[word]} {word}", 10.5, color=SHADES[word], weight="bold")
         sheet.text(INDENT, y, textwrap.shorten(claim, 72, placeholder=" …"), 10.5)
         sheet.text(MARGIN, y + 0.22, seeds, 8.5, color=SOFT)
-        sheet.text(INDENT, y + 0.22, textwrap.shorten(line, 98, placeholder=" …"), 8.5, color=SOFT)
+        sheet.text(INDENT, y + 0.22, textwrap.shorten(line, 104, placeholder=" …"), 8.5, color=SOFT)
 
 
 def draw_arms(sheet: Sheet, scene: Scene, down: float, right: float) -> None:

@@ -4,7 +4,7 @@ At one level of `by`, in seed n, x_n is the table of scores by levels of `across
 learning rate too), centred over `across`. The mean over pairs of different seeds of <x_m, x_n> / entries is the
 variance across the levels that seeds agree on: the plain variance of mean scores less what noise adds to it.
 
-p, two levels x and y, each seed's tables: with u = (x + y) / 2 and v = (y - x) / 2 of a seed
+p, two levels x and y: with u = (x + y) / 2 and v = (y - x) / 2 of a seed
 
     <y_m, y_n> - <x_m, x_n> = 2 <u_m, v_n> + 2 <v_m, u_n>,
 
@@ -13,7 +13,12 @@ and so the difference of the two variances is the mean over seeds of
     d_n = 4 / (N - 1) <v_n, sum over m != n of u_m> / entries.
 
 Swapping the labels x and y in seed n leaves every u as it is and turns v_n into -v_n, hence d_n into -d_n and no other:
-the sign-flip test of d is the exact test under swaps of labels within seeds.
+the sign-flip test of d is the exact test under swaps of labels within seeds. Two levels that depend alike on `across`
+and have unequal noise cannot be swapped, though: where one has five times the other's, swaps alone reject up to 22 %
+at the 5 % level. So p is the larger of the swaps' and a bootstrap's.
+
+At a nominal 95 % the intervals of sd and `less` covered the truth in 89 to 100 % of 300 sweeps with 10 or 30 seeds, in
+87 to 100 % with 5; in 70 % (sd) with 5 seeds whose runs fail by chance, one in five.
 """
 
 from __future__ import annotations
@@ -26,6 +31,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bnsweep.report import resample
+from bnsweep.report.best_rate import bootstrap_p
 from bnsweep.report.design import Design, read_design
 from bnsweep.report.grid import Grid
 from bnsweep.report.metrics import Metric
@@ -63,20 +69,25 @@ def by_level(design: Design, across: str, by: str) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     first_R = np.empty(0)
     for k, (level, table_CN) in enumerate(zip(design.factors[design.axis(by)].texts, table_KCN, strict=True)):
-        sd = deviation(agreed(table_CN))[0]
-        draw_R = deviation(agreed(table_CN, count_RN)) if enough else np.empty(0)
+        sd = float(deviation(agreed(table_CN))[0])
+        draw_R = agreed(table_CN, count_RN) if enough else np.empty(0)
         row = {"across": across, "by": by, "level": level, "sd": sd, "n_seeds": design.n}
-        row["low"], row["high"] = resample.interval_of(draw_R, design.n)
+        row["low"], row["high"] = resample.interval_of(deviation(draw_R), design.n)
         row["cells"] = design.cells // (len(table_KCN) * len(design.factors[design.axis(across)].values))
         if k == 0:
             first_R = draw_R
         else:
             row["less"] = rows[0]["sd"] - sd
-            row["less_low"], row["less_high"] = resample.interval_of(first_R - draw_R, design.n)
-            p = resample.sign_flip_p(-variance_steps(table_KCN[0], table_CN)[None])[0]
-            row["p"] = p if enough else math.nan
+            row["less_low"], row["less_high"] = resample.interval_of(deviation(first_R) - deviation(draw_R), design.n)
+            row["p"] = p_apart(variance_steps(table_KCN[0], table_CN), draw_R - first_R) if enough else math.nan
         rows.append(row)
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def p_apart(step_N: Array, draw_R: Array) -> float:
+    """p of a difference of variances: the larger of the swaps' and the bootstrap's."""
+    known_R = draw_R[np.isfinite(draw_R)]
+    return max(float(resample.sign_flip_p(step_N[None])[0]), bootstrap_p(float(step_N.mean()), known_R, len(step_N)))
 
 
 def tables(design: Design, across: str, by: str) -> Array:

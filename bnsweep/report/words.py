@@ -39,6 +39,11 @@ def share(value: float) -> str:
     return f"{100 * value:.0f} %" if math.isfinite(value) else "–"
 
 
+def together(text: str) -> str:
+    """No line ends before a percent sign or a dot."""
+    return text.replace(" %", "\u00a0%").replace(" · ", "\u00a0· ")
+
+
 def shortened(name: str, most: int) -> str:
     """A long name without its middle."""
     return name if len(name) <= most else f"{name[: most // 2]}…{name[len(name) - most + most // 2 + 1 :]}"

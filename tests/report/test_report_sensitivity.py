@@ -76,6 +76,13 @@ def test_equal_spreads_are_seldom_called_different_and_intervals_cover_them():
     assert np.mean([table["less_low"][1] <= 0 <= table["less_high"][1] for table in tables]) >= 0.9
 
 
+def test_unequal_noise_is_no_difference_of_spreads():
+    """One level has five times the other's noise, and no init is better than another."""
+    random = np.random.default_rng(4)
+    noise = random.normal(0, 0.1, (150, 2, 3, 10)) * np.array([1, 0.2])[:, None, None]
+    assert np.mean([by_level(design(0.8 + each), "init", "bn")["p"][1] <= 0.05 for each in noise]) <= 0.05
+
+
 def test_without_bn_the_spread_is_across_inits_by_another_factor(simulate):
     factors = {"activation": ["sigmoid", "relu"], "init": ["xavier", "he"]}
     table = sensitivity(read_grid(simulate(factors=factors, seeds=4).runs), ACCURACY)
