@@ -19,6 +19,7 @@ from bnsweep.report import compare_sweeps
 from bnsweep.report.__main__ import main
 from bnsweep.report.side_by_side import write_comparison
 from bnsweep.tracking import Manifest, Store
+from tests.report.browser import CHROMIUM, Browser
 
 SEEDS = 6
 FILES = {"compare.html", "compare.md", "compare.csv", "compare.json"}
@@ -92,6 +93,31 @@ def test_the_page_needs_nothing_from_elsewhere_and_escapes_names(tracking, tmp_p
     assert "<lab>" not in text
     assert "lab/short" in text
     assert "&lt;lab&gt;/long" in (tmp_path / "compare.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium found; Debian: apt-get install chromium")
+def test_the_page_opens_from_disk_sorts_and_fits_any_width(tracking, tmp_path):
+    compare_sweeps(tracking, "long,short", tmp_path)
+    browser = Browser()
+    try:
+        browser.open(tmp_path / "compare.html")
+        assert browser.requests == [(tmp_path / "compare.html").as_uri()]
+        assert browser.complaints == []
+        browser.value("document.querySelectorAll('details').forEach((fold) => { fold.open = true; })")
+        for width in (320, 400, 1400):
+            browser.resize(width)
+            assert browser.value("document.documentElement.scrollWidth") <= width
+        first = "document.querySelector('table.sort tbody tr td').textContent"
+        before = browser.value(first)
+        heading = "Array.from(document.querySelectorAll('table.sort th')).find((c) => c.textContent.trim() === {!r})"
+        browser.value(heading.format("Rank in A") + ".querySelector('button').click()")
+        ahead = browser.value(first)
+        browser.value(heading.format("Rank in A") + ".querySelector('button').click()")
+        assert {before, ahead, browser.value(first)} == {"no BN", "BN before"}
+        assert ahead == "BN before"
+    finally:
+        browser.close()
 
 
 def test_a_setting_trained_once_is_said_to_be_the_same_run(tracking, tmp_path):

@@ -9,6 +9,7 @@ import tracemalloc
 import pytest
 
 from bnsweep.report import write_report
+from bnsweep.report.side_by_side import write_comparison
 
 INITS = ["normal", "xavier", "he", "lecun", "orthogonal"]
 SHAPES = {
@@ -18,6 +19,12 @@ SHAPES = {
         {"model.dropout": [i / 200 for i in range(100)], "init": INITS, "bn": ["none", "before"]},
         None,
         10,
+        0,
+    ),
+    "many arms, twenty seeds": (
+        {"model.dropout": [i / 200 for i in range(50)], "init": INITS, "bn": ["none", "before"]},
+        None,
+        20,
         0,
     ),
     "two seeds": ({"model.dropout": [i / 1500 for i in range(1000)], "init": INITS}, None, 2, 0),
@@ -40,9 +47,9 @@ def test_ten_thousand_runs_are_reported_within_two_gigabytes(simulate, tmp_path,
     if failing:
         lost = frame.runs.index % failing == 3
         frame.runs.loc[lost, ["status", "final_val_accuracy"]] = ["failed", float("nan")]
-    started = time.perf_counter()
+    started = time.process_time()
     write_report(frame, tmp_path)
-    print(f"{shape}: {time.perf_counter() - started:.1f} s")
+    print(f"{shape}: {time.process_time() - started:.1f} s of CPU")
     tracemalloc.start()
     report = write_report(frame, tmp_path)
     peak = tracemalloc.get_traced_memory()[1]
@@ -64,3 +71,24 @@ def test_ten_thousand_runs_are_reported_within_two_gigabytes(simulate, tmp_path,
     mine = mine[mine["lr.value"] == rates[-1]] if rates else mine
     if not failing:
         assert float(row["score"]) == pytest.approx(mine["final_val_accuracy"].mean())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", ["a grid", "many arms", "many arms, twenty seeds", "two seeds", "many rates"])
+def test_two_sweeps_of_ten_thousand_runs_are_compared_within_two_gigabytes(simulate, tmp_path, shape):
+    factors, rates, seeds, _ = SHAPES[shape]
+    frames = [simulate(best, factors | ({"lr.value": rates} if rates else {}), seeds=seeds, rng=i) for i in range(2)]
+    frames[1].runs["run_id"] = "b" + frames[1].runs["run_id"]
+    frames[1].info["sweep"] = "s2"
+    started = time.process_time()
+    write_comparison(*frames, tmp_path, "final_val_accuracy")
+    print(f"{shape}: {time.process_time() - started:.1f} s of CPU")
+    tracemalloc.start()
+    content, files = write_comparison(*frames, tmp_path, "final_val_accuracy")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2e9
+    assert all(path.stat().st_size < 5e6 for path in files)
+    arms = 10_000 // seeds // (len(rates) if rates else 1)
+    assert len(content.found.table) == arms
+    assert list(content.found.table["difference"]) == pytest.approx([0] * arms, abs=0.1)
