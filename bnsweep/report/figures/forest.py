@@ -24,7 +24,7 @@ FLOOR = 0.003
 def top_arms(scene: Scene) -> Drawing | None:
     ranked = shown(scene, MOST)
     left = label_width(ranked)
-    figure, [[ax]] = panels(1, 1, Sheet((4.4, 0.25 * len(ranked)), left, right=0.4, top=0.4))
+    figure, [[ax]] = panels(1, 1, Sheet((4.4, 0.25 * len(ranked)), left, right=0.4, top=0.36, bottom=0.4))
     draw(ax, scene, ranked)
     legend(figure, scene, key_of_test(scene), markers=True)
     return Drawing("forest", "Arms at their best learning rate", caption(scene, len(ranked)), to_svg(figure, "forest"))
