@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
 from bnsweep.report import resample
 from bnsweep.report.contrasts import Measured, Sides, Unmeasured
@@ -53,16 +52,8 @@ def at_best(grid: Grid, metric: Metric, sign: int, values: tuple[Array, Array], 
     low, high = resample.mean_interval(draw_R[:, None], n)
     means = (float(taken_PN[0].mean()), float(taken_PN[1].mean()))
     effect = float(difference_N.mean())
-    p = max(swap_p(choose, value), bootstrap_p(effect, draw_R, n)) if n >= resample.ENOUGH else np.nan
+    p = max(swap_p(choose, value), resample.bootstrap_p(effect, draw_R, n)) if n >= resample.ENOUGH else np.nan
     return Measured(effect, float(low[0]), float(high[0]), p, means, difference_N, len(pairs))
-
-
-def bootstrap_p(effect: float, draw_R: Array, n: int) -> float:
-    """Two-sided p of t = effect over the draws' standard error (times sqrt(n / (n - 1)), as of plain means)."""
-    error = float(draw_R.std()) * np.sqrt(n / (n - 1))
-    if error == 0:
-        return float(effect == 0)
-    return float(2 * special.stdtr(n - 1, -abs(effect) / error))
 
 
 def pick(choose_LN: Array, value_LN: Array, count_RN: Array) -> Array:

@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bnsweep.report import resample
-from bnsweep.report.best_rate import at_best, bootstrap_p
+from bnsweep.report.best_rate import at_best
 from bnsweep.report.contrasts import BEST, Comparison, Measured, Sides, Unmeasured
 from bnsweep.report.grid import Grid
 from bnsweep.report.metrics import Metric
 from bnsweep.report.pairs import agreed
 from bnsweep.report.ranking import common_bundles
 from bnsweep.report.readings import QUANTITIES, Readings
-from bnsweep.report.sensitivity import deviation, variance_steps
+from bnsweep.report.sensitivity import deviation, p_apart, variance_steps
 
 Array = NDArray[np.float64]
 
@@ -97,9 +97,6 @@ def spreads(sign: int, more_PKN: Array, less_PKN: Array) -> Measured:
 
     A seed's difference is its part of the difference of variances (see `sensitivity`) over the sum of both deviations:
     their mean is the difference of the deviations, and swapping the sides in a seed turns the sign of that one alone.
-    p is the larger of that sign-flip test's and a bootstrap's: sides that depend alike on the levels and have unequal
-    noise are not exchangeable, and sign flips alone call 14 to 19 % of them different where one has five times the
-    other's noise (the larger of the two: 0 to 6 % in nine simulated cases).
     """
     there = np.isfinite(more_PKN).all(axis=(0, 1)) & np.isfinite(less_PKN).all(axis=(0, 1))
     n = int(there.sum())
@@ -111,9 +108,6 @@ def spreads(sign: int, more_PKN: Array, less_PKN: Array) -> Measured:
     difference_N = step_N / sum(means) if sum(means) > 0 else np.zeros(n)
     draws = [agreed(x_CN, resample.bundle_counts(n)) for x_CN in tables]
     low, high = resample.interval_of(sign * (deviation(draws[0]) - deviation(draws[1])), n)
-    known_R = (draws[0] - draws[1])[np.isfinite(draws[0])]
-    p = np.nan
-    if n >= resample.ENOUGH:
-        p = max(resample.sign_flip_p(step_N[None])[0], bootstrap_p(float(step_N.mean()), known_R, n))
+    p = p_apart(step_N, sign * (draws[0] - draws[1])) if n >= resample.ENOUGH else np.nan
     effect = sign * (means[0] - means[1])
-    return Measured(effect, low, high, float(p), (means[0], means[1]), difference_N, len(more_PKN))
+    return Measured(effect, low, high, p, (means[0], means[1]), difference_N, len(more_PKN))

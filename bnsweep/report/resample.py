@@ -178,6 +178,14 @@ def sign_flip_p(difference_AN: Array, seed: int = 0) -> Array:
     return reached_A / total
 
 
+def bootstrap_p(effect: float, draw_R: Array, n: int) -> float:
+    """Two-sided p of t = effect over the draws' standard error (times sqrt(n / (n - 1)), as of plain means)."""
+    error = float(draw_R.std()) * np.sqrt(n / (n - 1))
+    if error == 0:
+        return float(effect == 0)
+    return float(2 * special.stdtr(n - 1, -abs(effect) / error))
+
+
 def holm(p: Array) -> Array:
     """Holm's step-down adjusted p-values; NaN stays NaN and is not in the family."""
     out = np.full(p.shape, np.nan)

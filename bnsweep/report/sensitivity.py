@@ -31,7 +31,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bnsweep.report import resample
-from bnsweep.report.best_rate import bootstrap_p
 from bnsweep.report.design import Design, read_design
 from bnsweep.report.grid import Grid
 from bnsweep.report.metrics import Metric
@@ -87,7 +86,9 @@ def by_level(design: Design, across: str, by: str) -> pd.DataFrame:
 def p_apart(step_N: Array, draw_R: Array) -> float:
     """p of a difference of variances: the larger of the swaps' and the bootstrap's."""
     known_R = draw_R[np.isfinite(draw_R)]
-    return max(float(resample.sign_flip_p(step_N[None])[0]), bootstrap_p(float(step_N.mean()), known_R, len(step_N)))
+    return max(
+        float(resample.sign_flip_p(step_N[None])[0]), resample.bootstrap_p(float(step_N.mean()), known_R, len(step_N))
+    )
 
 
 def tables(design: Design, across: str, by: str) -> Array:
