@@ -42,7 +42,6 @@ RC: dict[str, Any] = {
     "axes.spines.right": False,
     "legend.frameon": False,
     "lines.linewidth": 1.7,
-    "axes.prop_cycle": cycler(color=CODES),
 }
 PAPER = {INK: "#1d2230", FAINT: "#dcdfe6"}
 """What the placeholders are on white paper."""
@@ -53,11 +52,9 @@ def styled(paper: bool = False) -> Any:
 
     Colours are placeholders for `to_svg`, or, on paper, those of a picture by itself.
     """
-    settings = RC
-    if paper:
-        real = {key: PAPER[value] for key, value in RC.items() if value in (INK, FAINT)}
-        settings = {**RC, **real, "axes.prop_cycle": cycler(color=FALLBACK)}
-    return matplotlib.rc_context(settings)  # type: ignore[arg-type]
+    real = {key: PAPER[value] for key, value in RC.items() if value in PAPER} if paper else {}
+    series = cycler(color=FALLBACK if paper else CODES)
+    return matplotlib.rc_context({**RC, **real, "axes.prop_cycle": series})  # type: ignore[arg-type]
 
 
 def ink() -> str:
