@@ -53,8 +53,8 @@ def styled(paper: bool = False) -> Any:
     Colours are placeholders for `to_svg`, or, on paper, those of a picture by itself.
     """
     real = {key: PAPER[value] for key, value in RC.items() if value in PAPER} if paper else {}
-    series = cycler(color=FALLBACK if paper else CODES)
-    return matplotlib.rc_context({**RC, **real, "axes.prop_cycle": series})  # type: ignore[arg-type]
+    settings: dict[str, Any] = {**RC, **real, "axes.prop_cycle": cycler(color=FALLBACK if paper else CODES)}
+    return matplotlib.rc_context(settings)  # type: ignore[arg-type]
 
 
 def ink() -> str:
