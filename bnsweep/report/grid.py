@@ -33,6 +33,8 @@ ORDER: dict[str, tuple[str, ...]] = {
 }
 BUNDLE = ("seed", "data.seed")
 SHORT = {"lr.value": "lr", "lr.hidden": "hidden lr ×", "init.distribution": ""}
+UNNAMED = "as configured"
+"""What was not swept and has no name."""
 PLACEMENT_TEXT = {"none": "no BN", "before": "BN before", "after": "BN after"}
 
 
@@ -160,7 +162,7 @@ def combinations(runs: pd.DataFrame, factors: list[str], title: str) -> tuple[ND
     if not factors:
         telling = ("activation", "init", "bn") if title == "arm" else ("lr.value",)
         name = " · ".join(level_text(f, runs[f].iloc[0]) for f in telling if f in runs)
-        return np.zeros(len(runs), dtype=np.int64), pd.DataFrame({title: [name or "as configured"]})
+        return np.zeros(len(runs), dtype=np.int64), pd.DataFrame({title: [name or UNNAMED]})
     columns = [pd.Categorical(runs[f], categories=levels(runs, f)).codes.astype(np.int64) for f in factors]
     codes = np.column_stack(columns)
     codes = np.where(codes < 0, len(runs), codes)  # where a factor does not apply comes last

@@ -11,31 +11,52 @@ from matplotlib.figure import Figure
 from bnsweep.report import words
 from bnsweep.report.content import Content
 from bnsweep.report.figures import Scene, forest
-from bnsweep.report.figures.style import LETTER, styled
+from bnsweep.report.figures.style import styled
 from bnsweep.report.render import ICONS
 from bnsweep.report.verdicts import CONTRADICTED, INCONCLUSIVE, SUPPORTED, UNASKED
 
-WIDE, HIGH = 14.0, 7.6
+WIDE, TALLEST = 14.0, 7.6
 """Inches; a hundred pixels each."""
-COLOURS = 128
-MOST_ARMS, MOST_CLAIMS = 18, 10
+COLOURS = 256
+MOST_ARMS = 18
+ROW, ARM = 0.6, 0.4
+"""Height of a verdict and of an arm where there is room, in inches."""
 SHADES = {SUPPORTED: "#0b6a5b", CONTRADICTED: "#a63c06", INCONCLUSIVE: "#3c4a6b", UNASKED: "#5b6275"}
 SOFT = "#5b6275"
+MARGIN, INDENT, MIDDLE = 0.3, 1.75, 7.6
+"""Where texts begin, claims begin, and the right half begins, from the left."""
+
+
+class Sheet:
+    """A figure on which places are inches from its top left corner."""
+
+    def __init__(self, high: float) -> None:
+        self.high = high
+        self.figure = Figure(figsize=(WIDE, high), facecolor="white")
+
+    def text(self, right: float, down: float, text: str, size: float, **style: Any) -> None:
+        self.figure.text(right / WIDE, 1 - down / self.high, text, size=size, va="top", **style)
 
 
 def first_screen(content: Content, scene: Scene | None) -> bytes:
-    """PNG, WIDE x HIGH at 100 pixels an inch."""
+    """PNG of 1,400 pixels across and at most 760 down."""
+    title = textwrap.wrap(words.together(content.answer), 106)[:3]
+    aside = textwrap.wrap(words.together(content.mattered), 156)[:2]
+    rows, arms = verdict_rows(content), 0 if scene is None else len(forest.shown(scene, MOST_ARMS))
+    head = MARGIN + 0.32 * len(title) + 0.23 * len(aside) + 0.2
     with styled(paper=True):
-        figure = Figure(figsize=(WIDE, HIGH), facecolor="white")
-        down = write(figure, 0.3, textwrap.wrap(content.answer, 108)[:3], 16, weight="bold")
-        down = write(figure, down + 0.02, textwrap.wrap(content.mattered, 150)[:2], 11, color=SOFT)
-        verdicts(figure, content, down + 0.2)
+        sheet = Sheet(min(TALLEST, head + max(ROW * len(rows), ARM * arms + 1.1) + 0.4))
+        for i, line in enumerate(title):
+            sheet.text(MARGIN, MARGIN + 0.32 * i, line, 16, weight="bold")
+        for i, line in enumerate(aside):
+            sheet.text(MARGIN, head - 0.2 - 0.23 * (len(aside) - i), line, 11, color=SOFT)
+        draw_verdicts(sheet, rows, head)
         if scene is not None:
-            arms(figure, content, scene, down + 0.2)
+            draw_arms(sheet, scene, head, MIDDLE if rows else MARGIN)
         foot = f"{content.title} · {words.runs_text(content.ledger, len(content.grid.bundles))}"
-        figure.text(0.3 / WIDE, 0.14 / HIGH, foot, size=9, color=SOFT)
+        sheet.text(MARGIN, sheet.high - 0.25, foot, 9, color=SOFT)
         buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=100)
+        sheet.figure.savefig(buffer, format="png", dpi=100)
     return in_few_colours(buffer)
 
 
@@ -44,40 +65,36 @@ def in_few_colours(png: io.BytesIO) -> bytes:
     from PIL import Image
 
     small = io.BytesIO()
-    Image.open(png).convert("RGB").quantize(COLOURS).save(small, format="png", optimize=True)
+    Image.open(png).convert("RGB").quantize(COLOURS, kmeans=2).save(small, format="png", optimize=True)
     return small.getvalue()
 
 
-def write(figure: Figure, down: float, lines: list[str], size: float, **style: Any) -> float:
-    """Lines of text from `down` inches below the top; how far down they end."""
-    for line in lines:
-        figure.text(0.3 / WIDE, 1 - down / HIGH, line, size=size, va="top", **style)
-        down += size * 1.45 / 72
-    return down
+def verdict_rows(content: Content) -> list[tuple[str, str, str, str]]:
+    """Word, claim, seeds for it and line of evidence; what was not asked is one row."""
+    rows = [(v.verdict, v.claim, words.seeds_for(v), words.in_a_line(v)) for v in content.asked]
+    if content.unasked:
+        rows.append((UNASKED, "; ".join(v.claim for v in content.unasked), "", ""))
+    return rows
 
 
-def verdicts(figure: Figure, content: Content, down: float) -> None:
-    """Left half: word, claim and its line of evidence."""
-    shown = [*content.asked, *content.unasked][:MOST_CLAIMS]
-    step = min(0.62, (HIGH - 0.5 - down) / max(len(shown), 1))
-    for i, verdict in enumerate(shown):
-        y, shade = 1 - (down + i * step) / HIGH, SHADES[verdict.verdict]
-        word = f"{ICONS[verdict.verdict]} {verdict.verdict}"
-        figure.text(0.3 / WIDE, y, word, size=10.5, va="top", color=shade, weight="bold")
-        figure.text(1.75 / WIDE, y, textwrap.shorten(verdict.claim, 62, placeholder=" …"), size=10.5, va="top")
-        figure.text(0.3 / WIDE, y - 0.22 / HIGH, words.seeds_for(verdict), size=8.5, va="top", color=SOFT)
-        line = "" if verdict.verdict == UNASKED else textwrap.shorten(words.in_a_line(verdict), 96, placeholder=" …")
-        figure.text(1.75 / WIDE, y - 0.22 / HIGH, line, size=8.5, va="top", color=SOFT)
+def draw_verdicts(sheet: Sheet, rows: list[tuple[str, str, str, str]], down: float) -> None:
+    step = min(ROW, (sheet.high - 0.4 - down) / max(len(rows), 1))
+    for i, (word, claim, seeds, line) in enumerate(rows):
+        y = down + i * step
+        sheet.text(MARGIN, y, f"{ICONS[word]} {word}", 10.5, color=SHADES[word], weight="bold")
+        sheet.text(INDENT, y, textwrap.shorten(claim, 72, placeholder=" …"), 10.5)
+        sheet.text(MARGIN, y + 0.22, seeds, 8.5, color=SOFT)
+        sheet.text(INDENT, y + 0.22, textwrap.shorten(line, 104, placeholder=" …"), 8.5, color=SOFT)
 
 
-def arms(figure: Figure, content: Content, scene: Scene, down: float) -> None:
-    """Right half, or all of it where no claim was asked."""
+def draw_arms(sheet: Sheet, scene: Scene, down: float, right: float) -> None:
     ranked = forest.shown(scene, MOST_ARMS)
-    left = (7.4 if content.verdicts else 0.3) + 0.2 + LETTER * max(len(str(arm)) for arm in ranked["arm"])
-    left = min(left, WIDE - 3.5)
-    ax = figure.add_axes((left / WIDE, 0.85 / HIGH, (WIDE - 0.5 - left) / WIDE, (HIGH - 1.15 - down) / HIGH))
+    left = min(right + forest.label_width(ranked), WIDE - 3.2)
+    high = min(sheet.high - down - 1.15, ARM * len(ranked) + 0.2)
+    bottom = sheet.high - down - 0.3 - high
+    place = (left / WIDE, bottom / sheet.high, (WIDE - 0.5 - left) / WIDE, high / sheet.high)
+    ax = sheet.figure.add_axes(place)
     ax.tick_params(which="both", length=0)
     forest.draw(ax, scene, ranked)
-    handles = forest.key(scene)
-    place: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1, 1), "borderaxespad": 0.2, "ncols": 6}
-    ax.legend(handles=handles, handlelength=1.6, columnspacing=1.2, **place)
+    key: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1, 1), "borderaxespad": 0.2, "ncols": 6}
+    ax.legend(handles=forest.key(scene), handlelength=1.6, columnspacing=1.2, **key)

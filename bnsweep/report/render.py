@@ -39,7 +39,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     env.filters["md"] = markdown_text
-    env.filters["together"] = lambda text: text.replace(" %", "\u00a0%").replace(" · ", "\u00a0· ")
+    env.filters["together"] = words.together
     env.filters["number"] = sort_key
     return env
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from bnsweep.report.grid import level_text
+from bnsweep.report.grid import UNNAMED, level_text
 from bnsweep.report.metrics import Metric
 from bnsweep.report.resample import ENOUGH
 from bnsweep.report.stability import Stability
@@ -37,6 +37,16 @@ def whole(value: float) -> str:
 
 def share(value: float) -> str:
     return f"{100 * value:.0f} %" if math.isfinite(value) else "–"
+
+
+def together(text: str) -> str:
+    """No line ends before a percent sign or a dot."""
+    return text.replace(" %", "\u00a0%").replace(" · ", "\u00a0· ")
+
+
+def shortened(name: str, most: int) -> str:
+    """A long name without its middle."""
+    return name if len(name) <= most else f"{name[: most // 2]}…{name[len(name) - most + most // 2 + 1 :]}"
 
 
 def percent(value: float) -> str:
@@ -110,14 +120,18 @@ def answer(table: pd.DataFrame, metric: Metric, all_diverged: bool) -> str:
         return "No arm trained: every run diverged, so all stand at chance."
     top = ranked.iloc[0]
     n = int(top["n_seeds"])
-    at = f" at {top['lr']}" if "lr" not in str(top["arm"]).split(" ") else ""
+    named = "lr" in str(top["arm"]).split(" ") or top["lr"] == UNNAMED
+    at = "" if named else f" at {top['lr']}"
     result = f"{top['arm']}{at}: {metric.title} {metric.text(top['score'])}"
-    if n > 1:
-        result += f" (95 % interval {interval(metric, top['low'], top['high'])}, {n} seeds)"
+    seeds = f"{n} seed{'s' * (n > 1)}"
+    if math.isfinite(top["low"]):
+        result += f" (95 % interval {interval(metric, top['low'], top['high'])}, {seeds})"
+    elif len(ranked) == 1:
+        result += f" ({seeds})"
     if len(ranked) == 1:
         return f"{result}."
     if n < ENOUGH:
-        return f"Ahead, without inference from {n} seed{'s' * (n > 1)}: {result}."
+        return f"Ahead, without inference from {seeds}: {result}."
     mates = list(ranked["arm"][ranked["group"] == 1])
     mates.remove(top["arm"])
     if not mates:

@@ -123,6 +123,14 @@ def test_words_and_levels_filter_together(page):
     assert page.value("document.querySelector('#filter output').textContent") == f"{len(column(page, 'Arm'))} shown"
 
 
+def test_a_command_is_copied_or_at_least_selected(page):
+    page.value("document.querySelector('pre.copy button').click()")
+    text = page.value("document.querySelector('pre.copy code').textContent")
+    page.value("new Promise((done) => setTimeout(done, 200))")
+    copied = page.value("document.querySelector('pre.copy button').textContent") == "Copied"
+    assert copied or page.value("getSelection().toString()") == text
+
+
 def test_without_script_all_arms_stand_in_order(browser, report):
     browser.call("Emulation.setScriptExecutionDisabled", value=True)
     try:

@@ -100,7 +100,7 @@ def test_every_tag_is_closed_and_every_id_is_the_only_one(html):
 
 def test_the_page_holds_every_figure_with_a_caption(written, html):
     drawn = re.findall(r'<figure id="figure-([\w-]+)"', html)
-    assert {"forest", "curves", "heat", "gradients", "histograms"} <= set(drawn)
+    assert {"forest", "factors", "interaction", "curves", "heat", "gradients", "histograms"} <= set(drawn)
     assert drawn[0] == "forest"
     assert len(drawn) == len(set(drawn))
     strips = [name for name in drawn if name.startswith("claim-")]

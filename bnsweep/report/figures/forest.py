@@ -10,9 +10,11 @@ from matplotlib.ticker import FuncFormatter
 
 from bnsweep.report.figures.style import LETTER, MARKERS, SERIES, Sheet, ink, panels, to_svg
 from bnsweep.report.figures.types import Drawing, Scene, legend, level_key
-from bnsweep.report.words import letters
+from bnsweep.report.words import letters, shortened
 
 MOST = 18
+MOST_LETTERS = 44
+"""Of an arm's name; tables have all of it."""
 WIDE = 0.3
 """Spread of accuracies from which the good end would be squeezed on a plain axis."""
 FLOOR = 0.003
@@ -21,8 +23,8 @@ FLOOR = 0.003
 
 def top_arms(scene: Scene) -> Drawing | None:
     ranked = shown(scene, MOST)
-    left = 0.3 + LETTER * max(len(arm) for arm in ranked["arm"])
-    figure, [[ax]] = panels(1, 1, Sheet((4.4, 0.25 * len(ranked)), left, right=0.4, top=0.4))
+    left = label_width(ranked)
+    figure, [[ax]] = panels(1, 1, Sheet((4.4, 0.25 * len(ranked)), left, right=0.4, top=0.36, bottom=0.4))
     draw(ax, scene, ranked)
     legend(figure, scene, key_of_test(scene), markers=True)
     return Drawing("forest", "Arms at their best learning rate", caption(scene, len(ranked)), to_svg(figure, "forest"))
@@ -30,6 +32,11 @@ def top_arms(scene: Scene) -> Drawing | None:
 
 def shown(scene: Scene, most: int) -> pd.DataFrame:
     return scene.table[scene.table["rank"].notna()].head(most)
+
+
+def label_width(ranked: pd.DataFrame) -> float:
+    """Inches that the arms' names take."""
+    return 0.3 + LETTER * min(max(len(str(arm)) for arm in ranked["arm"]), MOST_LETTERS)
 
 
 def draw(ax: Axes, scene: Scene, ranked: pd.DataFrame) -> None:
@@ -42,7 +49,7 @@ def draw(ax: Axes, scene: Scene, ranked: pd.DataFrame) -> None:
         if scene.metric.kind == "accuracy":
             ax.plot(row["test_accuracy"], y, "|", color=ink(), ms=9, mew=1.3)
         ax.annotate(letters(int(row["group"])), (1.01, y), xycoords=("axes fraction", "data"), va="center")
-    ax.set_yticks(range(len(ranked)), [str(arm) for arm in ranked["arm"]])
+    ax.set_yticks(range(len(ranked)), [shortened(str(arm), MOST_LETTERS) for arm in ranked["arm"]])
     ax.set_ylim(len(ranked) - 0.4, -0.6)
     ax.grid(axis="y", visible=False)
     ax.set_xlabel(scene.metric.title)

@@ -42,7 +42,6 @@ RC: dict[str, Any] = {
     "axes.spines.right": False,
     "legend.frameon": False,
     "lines.linewidth": 1.7,
-    "axes.prop_cycle": cycler(color=CODES),
 }
 PAPER = {INK: "#1d2230", FAINT: "#dcdfe6"}
 """What the placeholders are on white paper."""
@@ -53,10 +52,8 @@ def styled(paper: bool = False) -> Any:
 
     Colours are placeholders for `to_svg`, or, on paper, those of a picture by itself.
     """
-    settings = RC
-    if paper:
-        real = {key: PAPER[value] for key, value in RC.items() if value in (INK, FAINT)}
-        settings = {**RC, **real, "axes.prop_cycle": cycler(color=FALLBACK)}
+    real = {key: PAPER[value] for key, value in RC.items() if value in PAPER} if paper else {}
+    settings: dict[str, Any] = {**RC, **real, "axes.prop_cycle": cycler(color=FALLBACK if paper else CODES)}
     return matplotlib.rc_context(settings)  # type: ignore[arg-type]
 
 
