@@ -171,8 +171,8 @@ def rows_of(grid: Grid, pairs: pd.DataFrame, end: str, at: str) -> Rows:
 def crossed(
     grid: Grid, comparison: Comparison, pairs: pd.DataFrame, others: list[str], nested: list[str]
 ) -> tuple[Rows, Rows]:
-    """[P, K, N]: pairs that differ in `across` alone (`init` stands for init and everything below it) side by side. What
-    only one side has (`nested`: bn.eps) is the same in all of them."""
+    """[P, K, N]: pairs that differ in `across` alone (`init` stands for init and everything below it) side by side, and
+    in nothing that only one side has (`nested`: bn.eps)."""
     across = [f for f in others if f == comparison.across or f.startswith(f"{comparison.across}.")]
     if comparison.gain and across:
         ends = [resolve(grid, across[0], which, pairs) for which in (MIN, MAX)]

@@ -276,8 +276,7 @@ def test_of_equal_arms_the_first_row_is_the_one_that_others_are_held_against(sim
     frame = simulate(lambda run: 0.8, {"bn": ["none", "before"]}, seeds=6)
     same = frame.runs["final_val_accuracy"].to_numpy().copy()
     frame.runs["final_val_accuracy"] = np.tile(same[:6], 2)
-    grid = read_grid(frame.runs)
-    table = ranking(grid, best_lr_view(grid, METRIC), METRIC)
+    table = best_lr(frame)
     assert list(table["rank"]) == [1, 1]
     assert math.isnan(table["wins"][0])
     assert math.isnan(table["behind"][0])
