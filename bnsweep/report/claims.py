@@ -55,6 +55,8 @@ from bnsweep.report.verdicts import (
 )
 
 ALPHA = 0.05
+CROSSED = "seed and data.seed vary apart, and seeds that share one of them are not independent"
+"""Signs flipped as if they were reject 22 % of true nulls at the 5 % level with 3 × 3 seeds, 35 % with 5 × 5."""
 BARE: dict[str, tuple[Any, ...]] = {"bn": ("none",)}
 BN = (("before", "after"), "none")
 """With BN, before the activation as in the note where that was swept, against without."""
@@ -201,9 +203,10 @@ def compare(grid: Grid, readings: Readings, metric: Metric, comparison: Comparis
     except Unasked as lacks:
         return Missing(f"this sweep lacks {lacks}", asked=False)
     try:
-        return found, measure(grid, readings, metric, comparison, found)
+        measured = measure(grid, readings, metric, comparison, found)
     except Unmeasured as why:
         return Missing(str(why), asked=True, names=found.names)
+    return found, replace(measured, note=CROSSED) if grid.crossed else measured
 
 
 def evidence(comparison: Comparison, item: tuple[Sides, Measured] | Missing, lr_swept: bool) -> Evidence:

@@ -165,6 +165,10 @@ def rows_of(grid: Grid, pairs: pd.DataFrame, end: str, at: str) -> Rows:
     arms = pairs[f"a{end}"].to_numpy()
     if at == BEST:
         return np.asarray(grid.run_ALN[arms])
+    if at == START:  # any rate will do, of which a run has something to show
+        run_PLN = grid.run_ALN[arms]
+        known_PLN = (run_PLN >= 0) & (grid.finished | grid.diverged)[run_PLN]
+        return np.take_along_axis(run_PLN, known_PLN.argmax(axis=1)[:, None], axis=1)[:, 0]
     return np.asarray(grid.run_ALN[arms, pairs[f"l{end}"].to_numpy()])
 
 

@@ -187,3 +187,28 @@ def test_every_run_of_an_unusual_grid_has_its_place() -> None:
     found = verdicts(made)
     assert found["bn-faster"].evidence[1].pairs == 4, "two inits, each eps against no BN"
     assert found["bn-before"].evidence[1].pairs == 4, "two inits at the same eps"
+
+
+def test_before_training_a_lost_run_is_replaced_by_one_at_another_rate() -> None:
+    made = sweep(product(), Truth(), np.random.default_rng(0))
+    whole = verdicts(made)["sigmoid-vanishes"].evidence[0]
+    lost = (made.runs["lr.value"] == 0.01) & (made.runs["seed"] == 4)
+    made.runs.loc[lost, "status"] = "failed"
+    made.start["growth"] = np.where(lost, math.nan, made.start["growth"])
+    assert verdicts(made)["sigmoid-vanishes"].evidence[0].difference_N == whole.difference_N
+
+
+def test_seeds_that_share_a_subset_settle_nothing() -> None:
+    truth = Truth(accuracy=lambda run: 0.1 * (run["bn"] != "none"))
+    made = sweep(product(seeds=9), truth, np.random.default_rng(0), lumpy=False)
+    assert verdicts(made)["bn-faster"].verdict == SUPPORTED
+    made.runs = made.runs.assign(**{"data.seed": made.runs["seed"] // 3, "seed": made.runs["seed"] % 3})
+    verdict = verdicts(made)["bn-faster"]
+    assert verdict.verdict == INCONCLUSIVE
+    assert verdict.sentence.startswith("Seed and data.seed vary apart")
+
+
+def test_nothing_is_less_than_nothing() -> None:
+    unit = Unit("points", 100, 1)
+    assert unit.text(-0.0) == unit.text(-0.0001) == "0.0"
+    assert unit.text(-0.0001, signed=True) == "+0.0"
