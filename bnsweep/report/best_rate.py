@@ -19,10 +19,6 @@ WORK = 10**8
 """Numbers that the swaps of one comparison may touch before they are thinned, to 1,000 at the least."""
 
 
-NEVER = -1e6
-"""Goodness of a learning rate that an arm was not given: finite, as a sum with an infinity has no difference."""
-
-
 def at_best(grid: Grid, metric: Metric, sign: int, values: tuple[Array, Array], found: Sides) -> Measured:
     """Each arm in each seed at the learning rate that the other seeds choose on the ranking's metric.
 
@@ -40,7 +36,9 @@ def at_best(grid: Grid, metric: Metric, sign: int, values: tuple[Array, Array], 
     if not bundles:
         raise Unmeasured("no seed has both sides at every learning rate")
     at = np.ix_(pairs, range(values[0].shape[1]), bundles)
-    choose = [np.where(np.isnan(c[at]), NEVER, c[at]) for c in chooser]
+    chooser = [c[at] for c in chooser]
+    never = min(np.nanmin(c) for c in chooser) - 1  # where no rate was given; a sum with an infinity has no difference
+    choose = [np.where(np.isnan(c), never, c) for c in chooser]
     value = [np.where(np.isnan(v[at]), 0, v[at]) for v in values]
     n = len(bundles)
     once = np.ones((1, n))

@@ -136,7 +136,7 @@ def sides(grid: Grid, comparison: Comparison) -> Sides:
     if pairs.empty:
         raise Unasked(f"{' and '.join(names)} with all else equal")
     if comparison.across is not None:
-        return Sides(names, *crossed(grid, comparison, pairs, [f for f in others if f in pairs]))
+        return Sides(names, *crossed(grid, comparison, pairs, others, nested))
     return Sides(names, *(rows_of(grid, pairs, end, at) for end in ("", "_less")))
 
 
@@ -165,16 +165,23 @@ def rows_of(grid: Grid, pairs: pd.DataFrame, end: str, at: str) -> Rows:
     arms = pairs[f"a{end}"].to_numpy()
     if at == BEST:
         return np.asarray(grid.run_ALN[arms])
+    if at == START:  # any rate will do, of which a run has something to show
+        run_PLN = grid.run_ALN[arms]
+        known_PLN = (run_PLN >= 0) & (grid.finished | grid.diverged)[run_PLN]
+        return np.take_along_axis(run_PLN, known_PLN.argmax(axis=1)[:, None], axis=1)[:, 0]
     return np.asarray(grid.run_ALN[arms, pairs[f"l{end}"].to_numpy()])
 
 
-def crossed(grid: Grid, comparison: Comparison, pairs: pd.DataFrame, others: list[str]) -> tuple[Rows, Rows]:
-    """[P, K, N]: pairs that differ in `across` alone (`init` stands for init and everything below it) side by side."""
+def crossed(
+    grid: Grid, comparison: Comparison, pairs: pd.DataFrame, others: list[str], nested: list[str]
+) -> tuple[Rows, Rows]:
+    """[P, K, N]: pairs that differ in `across` alone (`init` stands for init and everything below it) side by side, and
+    in nothing that only one side has (`nested`: bn.eps)."""
     across = [f for f in others if f == comparison.across or f.startswith(f"{comparison.across}.")]
     if comparison.gain and across:
         ends = [resolve(grid, across[0], which, pairs) for which in (MIN, MAX)]
         pairs = pairs[pairs[across[0]].isin(ends)].sort_values(across[0])
-    rest = [f for f in others if f not in across]
+    rest = [f for f in others if f not in across] + [f"{f}{end}" for f in nested for end in ("", "_less")]
     if not across:
         raise Unasked(f"two values of {comparison.across}")
     cell = pairs.groupby(rest, dropna=False).ngroup() if rest else pd.Series(0, index=pairs.index)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bnsweep.report import resample
 from bnsweep.report.best_rate import at_best
-from bnsweep.report.contrasts import BEST, Comparison, Measured, Sides, Unmeasured
+from bnsweep.report.contrasts import BEST, Comparison, Measured, Rows, Sides, Unmeasured
 from bnsweep.report.grid import Grid
 from bnsweep.report.metrics import Metric
 from bnsweep.report.pairs import agreed
@@ -37,22 +37,25 @@ def measure(grid: Grid, readings: Readings, metric: Metric, comparison: Comparis
     if comparison.across is not None:
         return gains(comparison.sign, more, less) if comparison.gain else spreads(comparison.sign, more, less)
     if comparison.learned:
-        keep = (readings.summary("tau_reached", found.more) == 1) & (readings.summary("tau_reached", found.less) == 1)
-        keep &= (found.more >= 0) & (found.less >= 0)
-        if not keep.any():
+        keep = learned(grid, readings, found.more) & learned(grid, readings, found.less)
+        more, less = (np.asarray(np.where(keep, x, np.nan), dtype=np.float64) for x in (more, less))
+        if not np.isfinite(more - less).any():
             raise Unmeasured("there is no pair of runs that both reached τ")
-        more, less = np.where(keep, more, np.nan), np.where(keep, less, np.nan)
-        return replace(plain(comparison, more, less), beside=beside(readings, comparison, found, keep))
+        return replace(plain(comparison, more, less), beside=beside(readings, comparison, found, more - less))
     return plain(comparison, *whole(more, less))
 
 
-def beside(
-    readings: Readings, comparison: Comparison, found: Sides, keep: NDArray[np.bool_]
-) -> tuple[float, float] | None:
+def learned(grid: Grid, readings: Readings, rows: Rows) -> NDArray[np.bool_]:
+    """Whether a run reached τ and did not diverge after it."""
+    return np.asarray((rows >= 0) & grid.finished[rows] & (readings.summary("tau_reached", rows) == 1))
+
+
+def beside(readings: Readings, comparison: Comparison, found: Sides, counted_PN: Array) -> tuple[float, float] | None:
+    """Averaged as what it stands beside is; over the pairs whose `counted_PN` is a number."""
     if not comparison.beside:
         return None
-    both = [readings.values(comparison.beside, rows) for rows in (found.more, found.less)]
-    return float(np.mean(both[0][keep])), float(np.mean(both[1][keep]))
+    both = (readings.values(comparison.beside, rows) + 0 * counted_PN for rows in (found.more, found.less))
+    return plain(replace(comparison, beside="", least=None), *both).means
 
 
 def whole(more_PN: Array, less_PN: Array) -> tuple[Array, Array]:
@@ -74,7 +77,7 @@ def plain(comparison: Comparison, more_PN: Array, less_PN: Array) -> Measured:
     note = ""
     if comparison.least is not None and sum(means) / 2 < comparison.least:
         note = "too little of it on both sides for the question to arise"
-    return of_differences(difference_N, means, len(more_PN), note)
+    return of_differences(difference_N, means, int(there.any(axis=1).sum()), note)
 
 
 def of_differences(difference_N: Array, means: tuple[float, float], pairs: int, note: str = "") -> Measured:
@@ -98,11 +101,12 @@ def spreads(sign: int, more_PKN: Array, less_PKN: Array) -> Measured:
     A seed's difference is its part of the difference of variances (see `sensitivity`) over the sum of both deviations:
     their mean is the difference of the deviations, and swapping the sides in a seed turns the sign of that one alone.
     """
-    there = np.isfinite(more_PKN).all(axis=(0, 1)) & np.isfinite(less_PKN).all(axis=(0, 1))
-    n = int(there.sum())
+    pairs, bundles = common_bundles(np.asarray(np.isfinite(more_PKN + less_PKN).all(axis=1)))
+    n = len(bundles)
     if n < 2:
         raise Unmeasured("fewer than two seeds have every level")
-    tables = [(x - x.mean(axis=1, keepdims=True)).reshape(-1, n) for x in (more_PKN[..., there], less_PKN[..., there])]
+    both = (x[pairs][..., bundles] for x in (more_PKN, less_PKN))
+    tables = [(x - x.mean(axis=1, keepdims=True)).reshape(-1, n) for x in both]
     means = [float(deviation(agreed(x_CN))[0]) for x_CN in tables]
     step_N = sign * variance_steps(tables[1], tables[0])
     difference_N = step_N / sum(means) if sum(means) > 0 else np.zeros(n)
@@ -110,4 +114,4 @@ def spreads(sign: int, more_PKN: Array, less_PKN: Array) -> Measured:
     low, high = resample.interval_of(sign * (deviation(draws[0]) - deviation(draws[1])), n)
     p = p_apart(step_N, sign * (draws[0] - draws[1])) if n >= resample.ENOUGH else np.nan
     effect = sign * (means[0] - means[1])
-    return Measured(effect, low, high, p, (means[0], means[1]), difference_N, len(more_PKN))
+    return Measured(effect, low, high, p, (means[0], means[1]), difference_N, len(pairs))

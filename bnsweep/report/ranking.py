@@ -108,7 +108,8 @@ def rank(grid: Grid, view: View, metric: Metric) -> pd.DataFrame:
     """One row an arm, the best first, the unranked last with the reason in `note`."""
     columns = score_columns(grid.scores(metric, view.run_AN), view, metric) | beside_columns(grid, view, metric)
     arms = grid.arms.loc[view.arms]
-    order = np.lexsort((pd.factorize(arms["arm"], sort=True)[0], columns["rank"]))
+    # Of equals the first, whom `score_columns` takes for the top one.
+    order = np.argsort(columns["rank"], kind="stable")
     beside = pd.DataFrame(columns, index=arms.index)
     beside["note"] = fewer_rates(grid, view)
     table = pd.concat([arms, beside], axis=1).iloc[order]

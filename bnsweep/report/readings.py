@@ -66,10 +66,13 @@ class Readings:
         return np.asarray(column(self.grid.runs, name).to_numpy(float)[rows])
 
     def history(self, names: list[str], rows: NDArray[np.int64], reading: str) -> Values:
-        """[runs, names]: the first, last, max or mean finite value of each metric; NaN where there is none."""
+        """[runs, names]: the last, max or mean finite value of each metric, or the first, which is that of step 0; NaN
+        where there is none."""
         ids = self.run_ids[rows]
         long = self.frame.history(names, [run_id for run_id in ids if run_id])
         long = long[np.isfinite(long["value"])].sort_values("step", kind="stable")
+        if reading == "first":
+            long = long[long["step"] == 0]  # before training; what has no number there has none later
         grouped = long.groupby(["run_id", "metric"], sort=False)["value"]
         wide: pd.DataFrame = getattr(grouped, reading)().unstack("metric")
         return np.asarray(wide.reindex(index=ids, columns=names).to_numpy(float))

@@ -27,7 +27,7 @@ class Unit:
         if not math.isfinite(value):
             return "–"
         sign = "+" if signed else ""
-        return f"{value * self.scale:{sign},.{self.digits}f}".replace("-", "−")
+        return f"{value * self.scale:{sign}z,.{self.digits}f}".replace("-", "−")
 
     def level_text(self, value: float) -> str:
         """The quantity itself with its unit."""

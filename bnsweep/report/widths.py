@@ -68,8 +68,8 @@ def lines(grid: Grid, factor: str, kind: str) -> Iterator[Line]:
 
 def reached(grid: Grid) -> Array:
     """Of every pair of arm and learning rate, in every seed: 1, 0, or NaN where there is no result."""
-    known = column(grid.runs, "tau_reached").to_numpy()
-    known = np.where(grid.diverged & np.isnan(known), 0.0, np.where(grid.diverged | grid.finished, known, math.nan))
+    known = np.where(grid.finished, column(grid.runs, "tau_reached").to_numpy(), math.nan)
+    known = np.where(grid.diverged, 0.0, known)  # also where it got there before
     return np.where(grid.run_ALN >= 0, known[grid.run_ALN], math.nan).reshape(-1, grid.run_ALN.shape[2])
 
 

@@ -270,3 +270,14 @@ def test_arms_are_left_out_one_after_the_other_until_the_rest_share_half_the_see
         assert (arms, bundles) == plain_common_bundles(whole)
         left_out.add(len(whole) - len(arms))
     assert left_out >= {0, 1, 2, 3, 4}
+
+
+def test_of_equal_arms_the_first_row_is_the_one_that_others_are_held_against(simulate):
+    frame = simulate(lambda run: 0.8, {"bn": ["none", "before"]}, seeds=6)
+    same = frame.runs["final_val_accuracy"].to_numpy().copy()
+    frame.runs["final_val_accuracy"] = np.tile(same[:6], 2)
+    table = best_lr(frame)
+    assert list(table["rank"]) == [1, 1]
+    assert math.isnan(table["wins"][0])
+    assert math.isnan(table["behind"][0])
+    assert (table["wins"][1], table["behind"][1]) == (0.5, 0.0)

@@ -47,6 +47,12 @@ def test_a_diverged_run_has_not_learned_and_a_lost_one_takes_its_seed(simulate):
     assert np.isnan(table.loc["no BN", "decades_low"]), "four seeds carry no inference"
 
 
+def test_what_diverged_after_it_got_there_has_not_learned(simulate):
+    frame = simulate(learns, RATES, bundle_noise=0.0, diverges=lambda run: run["lr.value"] == 1.0)
+    frame.runs.loc[frame.runs["status"] == "diverged", "tau_reached"] = 1.0
+    assert list(widths(read_grid(frame.runs))["decades"]) == pytest.approx([2, 2])
+
+
 def test_the_init_scale_is_read_for_the_init_that_has_one(simulate):
     factors = {"init": ["normal", "he"], "init.std": [0.01, 0.1, 1.0], "lr.value": [0.1, 1.0]}
     frame = simulate(lambda run: 0.9 if run["init.std"] == 0.1 else 0.3, factors, seeds=5, bundle_noise=0.0)
