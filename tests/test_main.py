@@ -193,7 +193,7 @@ def test_a_sweep_prints_its_answer(swept: tuple[Path, str]) -> None:
     folder, text = swept
     assert "plan: 4 cells, 20 runs, 0 already done, 20 left" in text
     assert "20 planned, 20 finished, 0 diverged, 0 failed (20 trained now)" in text
-    assert "Best arm:" in text
+    assert "final validation accuracy" in text
     assert f"Report: {folder / 'report/report.html'}" in text
     assert "viewStateShareKey=" in text
     assert {p.name for p in (folder / "report").iterdir()} == {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -17,7 +18,8 @@ or set two sweeps side by side
 
   sweep=latest                  latest, or a sweep's id; A,B compares two (EXPERIMENT/ID: one of another experiment)
   metric={DEFAULT_METRIC}     one of {", ".join(METRICS)}
-  out=report                    folder for report.html, report.md, ranking.csv, summary.json; compare.* of two sweeps
+  out=report                    folder for report.html, .md and .png, summary.json, and claims, ranking, factors and
+                                runs as .csv; for compare.html, .md, .csv and .json of two sweeps
   tracking.uri=null             MLflow tracking URI; null: mlflow.db in the working directory
   tracking.experiment=bnsweep   MLflow experiment
 """
@@ -49,7 +51,7 @@ def parse(arguments: Sequence[str]) -> Request:
 
 
 def main() -> None:
-    """Console entry: exit status 0, 1 for what was refused."""
+    """Console entry: exit status 0, 1 for what was refused or was no longer read."""
     arguments = sys.argv[1:]
     if {"-h", "--help"} & set(arguments):
         print(HELP, end="")
@@ -65,6 +67,10 @@ def main() -> None:
         raise SystemExit(f"bnsweep.report: {error}") from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+    except BrokenPipeError:
+        # Whoever read the screen, head say, has enough; the files are written. Python flushes once more as it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
 
 
 if __name__ == "__main__":

@@ -94,7 +94,7 @@ def top_levels(table: pd.DataFrame) -> pd.DataFrame:
 def effect_line(row: words.Row, metric: Metric) -> Line:
     points = metric.kind == "accuracy"
     behind = [row[k] * (100 if points else 1) for k in ("behind", "behind_low", "behind_high")]
-    text = ["–" if not math.isfinite(b) else f"{b:.1f}" if points else metric.text(b) for b in behind]
+    text = [words.fixed(b, 1) if points else metric.text(b) for b in behind]
     best = math.isnan(row["behind"])
     return Line(
         {
@@ -166,7 +166,7 @@ def evidence_line(one: Evidence) -> Line:
             "Other side": Cell(words.side(one, 1)),
             "Difference, + as claimed": Cell(words.difference(one), one.effect),
             "95 % interval": Cell(words.span(low, high), one.low),
-            "As claimed in": Cell(words.ahead(one), one.wins),
+            "As claimed in": Cell(words.ahead(one), one.ahead if one.measured else math.nan),
             "p": Cell(words.p_text(one.p), one.p),
             "Says": Cell(one.says if one.measured else one.note),
         }

@@ -10,35 +10,46 @@ from bnsweep.report.resample import ENOUGH
 from bnsweep.report.verdicts import AGAINST, CONTRADICTED, FOR, SUPPORTED, Evidence
 from bnsweep.report.words import p_text
 
-AT = {BEST: "each arm at its best learning rate", EQUAL: "at equal learning rates", START: "before training"}
+DEVIATION = "standard deviation of"
+AT = {BEST: "best lr", EQUAL: "same lr", START: "before training"}
 
 
-def comparison_name(comparison: Comparison, lr_swept: bool) -> str:
-    title = QUANTITIES[comparison.quantity].title
-    if comparison.gain:
-        title = f"what the largest {comparison.across} adds to {title}"
-    elif comparison.across:
-        title = f"standard deviation of {title} across {comparison.across}"
+def comparison_name(comparison: Comparison, lr_swept: bool, tau: str) -> str:
+    """`tau`: how the accuracy that training is timed to is called."""
+    title = QUANTITIES[comparison.quantity].title.replace("τ", tau)
+    across = (comparison.across or "").rpartition(".")[2]
+    if across:
+        title = (
+            f"what the largest {across} adds to {title}" if comparison.gain else f"{DEVIATION} {title} across {across}"
+        )
     parts = [title]
     if comparison.at == START or (lr_swept and not comparison.factor.startswith("lr.")):
         parts.append(AT[comparison.at])
     if comparison.learned:
-        parts.append("where both runs reached τ")
+        parts.append(f"both reach {tau}")
     return ", ".join(parts)
 
 
 def finding(item: Evidence) -> str:
     """One comparison in a sentence's words."""
-    unit = item.unit
-    text = f"{item.name}: {unit.level_text(item.means[0])} with {item.sides[0]}"
+    unit, (mean, other) = item.unit, item.means
+    text = f"{item.name}: {unit.level_text(mean)} with {item.sides[0]}"
     low, high = (item.low, item.high) if item.effect >= 0 else (-item.high, -item.low)
-    between = f"95 % interval {unit.text(low)} to {unit.text(high)}"
     if item.sides[1]:
-        text += f", {unit.level_text(item.means[1])} with {item.sides[1]}"
         way = "in favour of" if item.effect >= 0 else "against"
-        between = f"{unit.difference_text(abs(item.effect))} {way} the claim, {between}"
+        text += (
+            f", {unit.level_text(other)} with {item.sides[1]}; {unit.difference_text(abs(item.effect))} {way} the claim"
+        )
+        between = f"{unit.text(low)} to {unit.text(high)}"
+    else:
+        low, high = (low, high) if mean >= 0 else (-high, -low)
+        between = f"{unit.number(low)} to {unit.number(high)}"
     aside = f". {capital(item.aside)}" if item.aside else ""
-    return f"{text} ({between}){aside}"
+    return f"{text} (95 % interval {between}){aside}"
+
+
+def p_equals(p: float) -> str:
+    return f"p = {p_text(p)}".replace("= <", "<")
 
 
 def capital(text: str) -> str:
@@ -52,8 +63,8 @@ def sentence(verdict: str, evidence: Sequence[Evidence], p_holm: float, family: 
         says = FOR if verdict == SUPPORTED else AGAINST
         agree = [e for e in measured if e.says == says]
         deciding = sum(not e.note for e in measured)
-        count = f"{len(agree)} of {deciding} comparisons say so; p" if deciding > 1 else "P"
-        return f"{capital(finding(agree[0]))}. {count} = {p_text(p_holm)} after Holm.".replace("= <", "<")
+        count = f"{len(agree)} of {deciding} comparisons say so" if deciding > 1 else "More than the seeds' luck"
+        return f"{capital(finding(agree[0]))}. {count} ({p_equals(p_holm)} after Holm)."
     if not measured:
         return f"{capital(next(e.note for e in evidence if e.note))}."
     return f"{inconclusive(measured, family)} {capital(finding(measured[0]))}."
@@ -78,4 +89,5 @@ def inconclusive(measured: Sequence[Evidence], family: int) -> str:
         if count == len(measured):
             return f"A hint {which} it that does not outlast Holm over {family} claims."
         return f"Only {count} of {len(measured)} comparisons speak{'s' * (count == 1)} {which} it."
-    return "No difference beyond what the seeds' luck explains."
+    least = f" ({p_equals(min(e.p for e in measured if not e.note))})"
+    return f"No difference beyond what the seeds' luck explains{least}."

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from bnsweep.report import resample
+from bnsweep.report import resample, words
 from bnsweep.report.claim_words import comparison_name, sentence
 from bnsweep.report.contrasts import (
     BEST,
@@ -152,10 +152,10 @@ CLAIMS = (
 
 def answer_claims(frame: Source, grid: Grid, metric: Metric) -> list[Verdict]:
     """One verdict a claim, in the note's order."""
-    readings = Readings(frame, grid)
+    readings, tau = Readings(frame, grid), words.tau(grid.fixed)
     found = [[compare(grid, readings, metric, item) for item in claim.comparisons] for claim in CLAIMS]
     made = [
-        tuple(evidence(*pair, len(grid.lrs) > 1) for pair in zip(claim.comparisons, items, strict=True))
+        tuple(evidence(*pair, len(grid.lrs) > 1, tau) for pair in zip(claim.comparisons, items, strict=True))
         for claim, items in zip(CLAIMS, found, strict=True)
     ]
     raw = np.array([most(items)[0] for items in made])
@@ -209,20 +209,22 @@ def compare(grid: Grid, readings: Readings, metric: Metric, comparison: Comparis
     return found, replace(measured, note=CROSSED) if grid.crossed else measured
 
 
-def evidence(comparison: Comparison, item: tuple[Sides, Measured] | Missing, lr_swept: bool) -> Evidence:
+def evidence(comparison: Comparison, item: tuple[Sides, Measured] | Missing, lr_swept: bool, tau: str) -> Evidence:
     quantity = QUANTITIES[comparison.quantity]
     unit = quantity.unit if comparison.across is None else replace(quantity.unit, level=None)
-    name = comparison_name(comparison, lr_swept)
+    name, meaning = comparison_name(comparison, lr_swept, tau), quantity.meaning.replace("τ", tau)
     if isinstance(item, Missing):
         nan = math.nan
-        return Evidence(name, item.names, unit, (nan, nan), nan, nan, nan, (), nan, nan, OPEN, 0, item.note)
+        return Evidence(
+            name, item.names, unit, (nan, nan), nan, nan, nan, (), nan, nan, OPEN, 0, item.note, "", meaning
+        )
     found, m = item
     way_N = np.sign(np.round(m.difference_N, 12))  # what is equal must stay equal after a mean
     wins = float((way_N.mean() + 1) / 2)
     apart = m.p <= ALPHA and m.effect != 0 and not m.note
     says = OPEN if not apart else FOR if m.effect > 0 else AGAINST
     differences = tuple(map(float, m.difference_N))
-    rest = (differences, wins, m.p, says, m.pairs, m.note, beside_text(comparison, found, m))
+    rest = (differences, wins, m.p, says, m.pairs, m.note, beside_text(comparison, found, m), meaning)
     return Evidence(name, found.names, unit, m.means, m.effect, m.low, m.high, *rest)
 
 

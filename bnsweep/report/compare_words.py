@@ -12,14 +12,14 @@ from bnsweep.report.differences import Change
 from bnsweep.report.match import Match
 from bnsweep.report.provenance import few
 from bnsweep.report.resample import ENOUGH
-from bnsweep.report.verdicts import UNASKED, Verdict
+from bnsweep.report.verdicts import Verdict
 
 
 def summary(found: c.Comparison, claims: Sequence[tuple[Verdict, Verdict]]) -> str:
     table = found.table
     arms, count = len(table), table["verdict"].value_counts()
     shared = f"{arms:,} shared arm{'s' * (arms != 1)}"
-    order = f" The two orders have τ = {found.tau:.2f}.".replace("-", "−") if math.isfinite(found.tau) else ""
+    order = f" Kendall's τ of the two orders is {found.tau:.2f}.".replace("-", "−") if math.isfinite(found.tau) else ""
     if count.get(c.SAME, 0) == arms:
         return f"Both sweeps show the very same runs in their {shared}: nothing can differ."
     if found.n < ENOUGH:
@@ -41,8 +41,12 @@ def summary(found: c.Comparison, claims: Sequence[tuple[Verdict, Verdict]]) -> s
 
 
 def changed_verdict(one: Verdict, two: Verdict) -> bool:
-    """Whether both sweeps asked the claim and answer it otherwise."""
-    return one.verdict != two.verdict and UNASKED not in (one.verdict, two.verdict)
+    """Whether both sweeps measured what the claim is about and answer it otherwise."""
+    return one.verdict != two.verdict and measured(one) and measured(two)
+
+
+def measured(verdict: Verdict) -> bool:
+    return any(e.measured for e in verdict.evidence)
 
 
 def changed_text(changes: Sequence[Change], most: int = 4) -> str:

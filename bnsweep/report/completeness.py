@@ -9,7 +9,7 @@ import numpy as np
 from bnsweep.records import DIVERGED, FAILED, FINISHED
 from bnsweep.report.grid import Grid, levels
 from bnsweep.report.metrics import Metric, scored
-from bnsweep.report.ranking import View
+from bnsweep.report.ranking import View, grid_end
 from bnsweep.report.resample import ENOUGH
 
 
@@ -33,6 +33,7 @@ def notices(grid: Grid, view: View, metric: Metric) -> list[Notice]:
         *holes(grid, view),
         *failures(grid),
         seeds_notice(view),
+        *edge_notice(grid, view),
     ]
     if grid.crossed:
         text = "seed and data.seed vary apart: bundles that share one of them are not independent, so intervals are"
@@ -89,6 +90,17 @@ def failures(grid: Grid) -> list[Notice]:
     reasons = failed["reason"].fillna("").replace("", "no reason recorded").value_counts()
     text = "; ".join(f"{reason} ({count})" for reason, count in reasons.head(5).items())
     return [Notice("warning", f"Why runs failed: {text}{' …' if len(reasons) > 5 else ''}")]
+
+
+def edge_notice(grid: Grid, view: View) -> list[Notice]:
+    """How many arms do best at the largest or smallest learning rate that they were given."""
+    end_A = grid_end(grid, view.arms, np.array([view.lr[a] for a in view.arms], dtype=np.int64))
+    large, small = int((end_A > 0).sum()), int((end_A < 0).sum())
+    told = [f"{large} at the largest"] * bool(large) + [f"{small} at the smallest"] * bool(small)
+    if not told:
+        return []
+    text = f"Best learning rates at the grid's edge: of {len(end_A)} arms, {' and '.join(told)} that was tried."
+    return [Notice("note", f"{text} Better ones may lie beyond.")]
 
 
 def seeds_notice(view: View) -> Notice:

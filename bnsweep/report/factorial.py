@@ -39,9 +39,12 @@ from bnsweep.report.design import Design, read_design
 from bnsweep.report.grid import Grid
 from bnsweep.report.metrics import Metric
 from bnsweep.report.pairs import agreed, flip_p
+from bnsweep.report.words import shortened
 
 COLUMNS = ["effect", "order", "df", "omega2", "low", "high", "p", "p_holm"]
-HIGHER, CHANCE = "higher interactions", "seeds and chance"
+HIGHER, CHANCE = "three or more together", "seeds and chance"
+MOST_TOLD, MOST_LETTERS = 4, 40
+"""Levels of the strongest factor that a sentence lists, and the length of their names."""
 TIMES = " × "
 SPOKEN = {"bn": "BN placement", "lr.value": "learning rate"}
 ALPHA = 0.05
@@ -54,12 +57,14 @@ Array = NDArray[np.float64]
 class Analysis:
     table: pd.DataFrame
     """COLUMNS; one row an effect, the largest share first: main effects (order 1), two-way interactions (order 2), then
-    `higher interactions` and `seeds and chance` (order 0; no p). omega2 is a share of the variance within seeds."""
+    `three or more together` and `seeds and chance` (order 0; no p). omega2 is a share of the variance within seeds."""
     n: int
     """Seeds that have every cell."""
     cells: int
     note: str = ""
     """Why nothing was analysed, or what was left out."""
+    levels: tuple[tuple[str, float], ...] = ()
+    """Levels of the main effect with the largest share, and the mean score at each."""
 
     @property
     def testable(self) -> bool:
@@ -106,7 +111,12 @@ def analysis_of(design: Design) -> Analysis:
     table["p_holm"] = resample.holm(table["p"].to_numpy(float))
     effect_rows = table[table["order"] > 0].sort_values("omega2", ascending=False, kind="stable")
     table = pd.concat([effect_rows, table[table["order"] == 0]], ignore_index=True)
-    return Analysis(table, design.n, design.cells, design.note)
+    return Analysis(table, design.n, design.cells, design.note, level_means(design, effect_rows))
+
+
+def level_means(design: Design, effects: pd.DataFrame) -> tuple[tuple[str, float], ...]:
+    axis = design.axis(str(effects["effect"][effects["order"] == 1].iloc[0]))
+    return tuple(zip(design.factors[axis].texts, design.means([axis]).mean(axis=1).tolist(), strict=True))
 
 
 def draws(n: int) -> NDArray[Any]:
@@ -169,15 +179,26 @@ def strongest(analysis: Analysis, metric: Metric) -> str:
     main, pairs = sure[sure["order"] == 1], sure[sure["order"] == 2]
     if sure.empty:
         return f"No factor stands out: the {metric.title} differs no more between levels than by chance between seeds."
-    told = []
+    told = [f"No factor by itself moves the {metric.title} beyond chance"]
     if len(main):
-        most = f"{spoken(main.iloc[0]['effect'])} explains the most: {part(main.iloc[0])}"
-        told.append(f"Of the differences in {metric.title} within seeds, {most}")
-    else:
-        told.append(f"No factor on its own moves the {metric.title} beyond chance")
+        most = f"{spoken(main.iloc[0]['effect'])} explains the most: {part(main.iloc[0])}{averages(analysis, metric)}"
+        told = [f"Of the differences in {metric.title}, {most}"]
     if len(pairs):
-        told.append(f"The strongest interaction is {spoken(pairs.iloc[0]['effect'])}: {part(pairs.iloc[0])}")
+        name, pair = spoken(pairs.iloc[0]["effect"]), part(pairs.iloc[0]).replace("95 % interval ", "")
+        told.append(f"Strongest pair: {name}, {pair} beyond what each does alone")
+    higher = table[table["effect"] == HIGHER]["omega2"]
+    if len(higher) and higher.iloc[0] > effects.iloc[0]["omega2"]:
+        told.append(f"Three or more factors acting together: {100 * higher.iloc[0]:.0f} %")
     return ". ".join(told) + "."
+
+
+def averages(analysis: Analysis, metric: Metric) -> str:
+    """Mean scores at the levels of the strongest factor, of many the best and the worst."""
+    found = list(analysis.levels)
+    if len(found) > MOST_TOLD:
+        found = sorted(found, key=lambda level: -metric.sign * level[1])
+        found = [found[0], found[-1]]
+    return "; on average " + ", ".join(f"{shortened(name, MOST_LETTERS)} {metric.text(mean)}" for name, mean in found)
 
 
 def spoken(effect: str) -> str:

@@ -161,7 +161,8 @@ def combinations(runs: pd.DataFrame, factors: list[str], title: str) -> tuple[ND
     """Number of each run's combination, and the combinations in grid order under their names."""
     if not factors:
         telling = ("activation", "init", "bn") if title == "arm" else ("lr.value",)
-        name = " · ".join(level_text(f, runs[f].iloc[0]) for f in telling if f in runs)
+        alike = [f for f in telling if f in runs and runs[f].nunique(dropna=False) == 1]  # lr.value may name the arms
+        name = " · ".join(level_text(f, runs[f].iloc[0]) for f in alike)
         return np.zeros(len(runs), dtype=np.int64), pd.DataFrame({title: [name or UNNAMED]})
     columns = [pd.Categorical(runs[f], categories=levels(runs, f)).codes.astype(np.int64) for f in factors]
     codes = np.column_stack(columns)

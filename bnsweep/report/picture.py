@@ -21,6 +21,8 @@ COLOURS = 256
 MOST_ARMS = 18
 ROW, ARM = 0.6, 0.4
 """Height of a verdict and of an arm where there is room, in inches."""
+TWO_LINES = 0.5
+"""Height of a verdict from which its evidence may take two lines."""
 SHADES = {SUPPORTED: "#0b6a5b", CONTRADICTED: "#a63c06", INCONCLUSIVE: "#3c4a6b", UNASKED: "#5b6275"}
 SOFT = "#5b6275"
 MARGIN, INDENT, MIDDLE = 0.3, 1.75, 7.6
@@ -79,12 +81,14 @@ def verdict_rows(content: Content) -> list[tuple[str, str, str, str]]:
 
 def draw_verdicts(sheet: Sheet, rows: list[tuple[str, str, str, str]], down: float) -> None:
     step = min(ROW, (sheet.high - 0.4 - down) / max(len(rows), 1))
+    most = 2 if step > TWO_LINES else 1
     for i, (word, claim, seeds, line) in enumerate(rows):
         y = down + i * step
         sheet.text(MARGIN, y, f"{ICONS[word]} {word}", 10.5, color=SHADES[word], weight="bold")
         sheet.text(INDENT, y, textwrap.shorten(claim, 72, placeholder=" …"), 10.5)
-        sheet.text(MARGIN, y + 0.22, seeds, 8.5, color=SOFT)
-        sheet.text(INDENT, y + 0.22, textwrap.shorten(line, 104, placeholder=" …"), 8.5, color=SOFT)
+        for right, text, width in ((MARGIN, seeds, 21), (INDENT, line, 98)):
+            lines = textwrap.wrap(words.together(text), width, max_lines=most, placeholder=" …")
+            sheet.text(right, y + 0.2, "\n".join(lines), 8.5, color=SOFT, linespacing=1.15)
 
 
 def draw_arms(sheet: Sheet, scene: Scene, down: float, right: float) -> None:

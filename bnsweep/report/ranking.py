@@ -199,7 +199,7 @@ def beside_columns(grid: Grid, view: View, metric: Metric) -> dict[str, NDArray[
         "n_seeds": np.full(len(rows), len(view.bundles)),
         "lr": grid.lrs["lr"].to_numpy(object)[lr_A],
         "lr_share": np.array([view.lr_share.get(a, np.nan) for a in view.arms]),
-        "lr_edge": at_edge(grid, view.arms, lr_A) & (view.name == BEST),
+        "lr_edge": (grid_end(grid, view.arms, lr_A) != 0) & (view.name == BEST),
         "test_accuracy": beside["test_accuracy"],
         "diverged": beside["diverged"],
         "diverged_all_lr": diverged_ALN.sum(axis=(1, 2)) / planned_A,
@@ -211,15 +211,17 @@ def beside_columns(grid: Grid, view: View, metric: Metric) -> dict[str, NDArray[
     }
 
 
-def at_edge(grid: Grid, arms: list[int], lr_A: Rows) -> NDArray[np.bool_]:
-    """Whether a better learning rate may lie outside the values each arm was given."""
+def grid_end(grid: Grid, arms: list[int], lr_A: Rows) -> Rows:
+    """1 where an arm's learning rate is the largest that it was given, -1 the smallest, 0 between: a better one may
+    lie outside."""
     if "lr.value" not in grid.lr_factors:
-        return np.zeros(len(arms), dtype=bool)
+        return np.zeros(len(arms), dtype=np.int64)
     value_L = grid.lrs["lr.value"].to_numpy(float)
     given_AL = (grid.run_ALN[arms] >= 0).any(axis=2)
     low_A = np.where(given_AL, value_L, np.inf).min(axis=1)
     high_A = np.where(given_AL, value_L, -np.inf).max(axis=1)
-    return np.asarray((low_A < high_A) & ((value_L[lr_A] == low_A) | (value_L[lr_A] == high_A)), dtype=bool)
+    end_A = (value_L[lr_A] == high_A).astype(np.int64) - (value_L[lr_A] == low_A)
+    return np.asarray(np.where(low_A < high_A, end_A, 0))
 
 
 def ranking(grid: Grid, best: View, metric: Metric) -> pd.DataFrame:

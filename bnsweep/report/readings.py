@@ -20,8 +20,7 @@ Values = NDArray[np.float64]
 ACCURACY = Unit("points", 100, 1, "%")
 POINTS = Unit("points", 100, 1)
 STEPS = Unit("steps", 1, 0)
-DECADES = Unit("decades a layer", 1, 2)
-GRADIENT = Unit("decades a layer", 1, 2, decades=True)
+FACTOR = Unit("decades a layer", 1, 2, level="", factor=True)
 SHARE = Unit("points", 100, 0, "%")
 RATIO = Unit("", 1, 3)
 
@@ -37,6 +36,8 @@ class Quantity:
     """Values of the runs at these rows of `grid.runs`; NaN where there is none."""
     needs: str = "results"
     """What a run must have recorded, for the sentence that says it is not there."""
+    meaning: str = ""
+    """What it is, in a sentence for a reader who has never heard of it; none where the title says it."""
 
 
 def hidden_layers(runs: pd.DataFrame) -> int:
@@ -144,15 +145,36 @@ def covariate_shift(of: Readings, rows: NDArray[np.int64]) -> Values:
 
 LIGHT, FULL = "probes=light or full", "probes=full"
 
+AUC = "The mean of validation accuracy over training: high where a network learns early."
+STEPS_MEANING = (
+    "Training steps until validation accuracy stays at τ; a run that never gets there counts all of its steps."
+)
+GAP = "Accuracy on the training data less that on the test data: how much a network fits what does not carry over."
+BACKWARD = (
+    "What happens to the size of the gradient on its way back: × 0.10 shrinks it to 0.10 of its size in each layer."
+)
+SPREAD = (
+    "By how much the standard deviation of the activations grows or shrinks from a layer to the next: × 1.0 keeps it."
+)
+BLOWN_UP = "A run blew up where it diverged, its validation loss doubled, or a whole layer of ReLUs died."
+DRIFT = (
+    "How far the inputs of a hidden unit's activation move from one evaluation to the next, as a share of their spread:"
+    " the covariate shift that Ioffe and Szegedy meant."
+)
+ICS = (
+    "How much a layer's gradient changes when the layers below it take their step, as a share of its size: the"
+    " covariate shift as Santurkar et al. measured it."
+)
+
 QUANTITIES: dict[str, Quantity] = {
     "final": Quantity("final validation accuracy", ACCURACY, accuracy("final_val_accuracy")),
     "test": Quantity("test accuracy", ACCURACY, test_accuracy),
-    "auc": Quantity("time-mean validation accuracy", ACCURACY, accuracy("auc")),
-    "steps": Quantity("steps to τ", STEPS, accuracy("steps_to_tau")),
-    "gap": Quantity("train − test accuracy", POINTS, gap),
-    "backward": Quantity("gradient's change on its way back", GRADIENT, backward_decades, LIGHT),
-    "spread": Quantity("change of the activations' spread", DECADES, spread_change, LIGHT),
-    "blown_up": Quantity("runs that blow up", SHARE, blown_up, LIGHT),
-    "drift": Quantity("drift of activation inputs over their spread", RATIO, drift, FULL),
-    "ics": Quantity("change of gradients by the layers below", RATIO, covariate_shift, FULL),
+    "auc": Quantity("time-mean validation accuracy", ACCURACY, accuracy("auc"), meaning=AUC),
+    "steps": Quantity("steps to τ", STEPS, accuracy("steps_to_tau"), meaning=STEPS_MEANING),
+    "gap": Quantity("train − test accuracy", POINTS, gap, meaning=GAP),
+    "backward": Quantity("gradient from each layer to the one below", FACTOR, backward_decades, LIGHT, BACKWARD),
+    "spread": Quantity("spread of activations from each layer to the next", FACTOR, spread_change, LIGHT, SPREAD),
+    "blown_up": Quantity("runs that blow up", SHARE, blown_up, LIGHT, BLOWN_UP),
+    "drift": Quantity("drift of activation inputs", RATIO, drift, FULL, DRIFT),
+    "ics": Quantity("change of gradients by the layers below", RATIO, covariate_shift, FULL, ICS),
 }

@@ -10,6 +10,7 @@ from markupsafe import Markup
 from bnsweep.report import cells, verdicts, words
 from bnsweep.report.cells import Cell, Line
 from bnsweep.report.content import Content
+from bnsweep.report.factorial import spoken
 from bnsweep.report.figures import Drawing
 from bnsweep.report.grid import spread
 from bnsweep.report.links import MOST_RUNS, Links
@@ -67,6 +68,7 @@ def page(content: Content, template: str) -> str:
         notices=content.notices,
         ledger=content.ledger,
         metric=content.metric,
+        tau=words.tau(content.grid.fixed),
         bundles=len(content.grid.bundles),
         lr_swept=len(content.grid.lrs) > 1,
         provenance=provenance(content.info, content.grid),
@@ -95,8 +97,12 @@ def top_lines(content: Content) -> list[Line]:
     best = content.best
     lines = cells.ranking_lines(best[best["rank"].notna()].head(FIRST), content.metric, [])
     names = {"Rank": "Rank", "Arm": "Arm", "Score": content.metric.title.capitalize(), "95 % interval": "95 % interval"}
-    names |= {"Group": "Tied group", "Test": "Test accuracy", "Learning rate": "Learning rate"}
-    return [Line({short: line.cells[name] for short, name in names.items()}, line.kind) for line in lines]
+    names |= {"Group": "Tied group", "Test": "Test accuracy", "Best lr": "Learning rate"}
+    found = [{short: line.cells[name] for short, name in names.items()} for line in lines]
+    for cell_of in found:
+        rate = cell_of["Best lr"]
+        cell_of["Best lr"] = rate._replace(text=rate.text.removesuffix(words.EDGE))  # a notice says it for all
+    return [Line(cell_of, line.kind) for cell_of, line in zip(found, lines, strict=True)]
 
 
 def claims(content: Content) -> dict[str, Any]:
@@ -109,13 +115,14 @@ def claims(content: Content) -> dict[str, Any]:
                 "verdict": verdict,
                 "line": words.in_a_line(verdict),
                 "seeds": words.seeds_for(verdict),
+                "meanings": words.meanings(verdict),
                 "evidence": [cells.evidence_line(e) for e in verdict.evidence],
                 "p": words.p_text(verdict.p_holm),
                 "drawing": inline(own) if own else None,
                 "see": [d for name in verdict.figures if (d := content.drawing(name))],
             }
         )
-    return {"claims": found, "unasked": content.unasked}
+    return {"claims": found, "unasked": content.unasked, "counts": words.verdict_counts(content.verdicts)}
 
 
 def rankings(content: Content) -> dict[str, Any]:
@@ -148,7 +155,7 @@ def filters(lines: list[Line], factors: list[str]) -> list[tuple[int, str, list[
     for i, factor in enumerate(factors):
         there = list(dict.fromkeys(line.levels[i] for line in lines if line.levels))
         if 1 < len(there) <= MOST_CHOICES:
-            found.append((i, factor, there))
+            found.append((i, spoken(factor), there))
     return found
 
 
@@ -174,7 +181,7 @@ def factors(content: Content) -> dict[str, Any]:
         "widths_left_out": max(0, len(content.widths) - MOST_WIDTHS),
         "effects": [
             {
-                "factor": factor,
+                "factor": spoken(factor),
                 "rows": [cells.effect_line(row, metric) for row in cells.rows(top)],
                 "left_out": len(whole) - len(top),
                 "cells": int(whole["cells"].iloc[0]),

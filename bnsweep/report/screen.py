@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -38,21 +39,21 @@ def plain(content: Content) -> str:
 
 
 def show(content: Content, to: Console) -> None:
-    for part in parts(content):
+    for part in parts(content, to.width):
         to.print(part)
 
 
-def parts(content: Content) -> Iterator[RenderableType]:
+def parts(content: Content, width: int) -> Iterator[RenderableType]:
     """Text objects, not markup: names typed by users stay what they are."""
     from rich.text import Text
 
     yield Text(content.title, "dim")
-    yield Text(content.answer, "bold")
+    yield Text(folded(content.answer, width), "bold")
     if content.mattered:
-        yield Text(content.mattered)
+        yield Text(folded(content.mattered, width))
     yield Text()
     if content.verdicts:
-        yield verdict_table(content)
+        yield verdict_table(content, width)
         yield Text()
     for notice in content.notices:
         warns = notice.kind == "warning"
@@ -63,17 +64,24 @@ def parts(content: Content) -> Iterator[RenderableType]:
         yield Text(f"… and {more:,} more in ranking.csv", "dim")
 
 
-def verdict_table(content: Content) -> RenderableType:
+def folded(text: str, width: int) -> str:
+    """No line ends between a number and its percent sign."""
+    lines = textwrap.wrap(words.together(text), max(width, 20), break_on_hyphens=False)
+    return "\n".join(lines).replace("\u00a0", " ")
+
+
+def verdict_table(content: Content, width: int) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
-    table.add_column(ratio=2, overflow="fold")
-    table.add_column(ratio=3, overflow="fold")
+    claim = (width - 18) * 3 // 8
+    table.add_column(width=claim, overflow="fold")
+    table.add_column(overflow="fold")
     for verdict in content.asked:
         word = Text(f"{ICONS[verdict.verdict]} {verdict.verdict}", STYLES[verdict.verdict])
-        table.add_row(word, Text(verdict.claim), Text(evidence(verdict), "dim"))
+        table.add_row(word, Text(verdict.claim), Text(folded(evidence(verdict), width - 18 - claim), "dim"))
     if content.unasked:
         table.add_row(Text(f"{ICONS[UNASKED]} {UNASKED}", STYLES[UNASKED]), Text(f"{len(content.unasked)} more"), "")
     return table
@@ -96,6 +104,6 @@ def arm_table(content: Content) -> RenderableType:
         table.add_column(name, justify="right" if right else "left", overflow="fold", no_wrap=right)
     for line in lines:
         texts = [line.cells[n].text for n in ("Rank", "Arm", score, "95 % interval", "Tied group", "Test accuracy")]
-        row = [*texts, line.cells["Learning rate"].text]
+        row = [*texts, line.cells["Learning rate"].text.removesuffix(words.EDGE)]
         table.add_row(*map(Text, row), style="" if line.kind else "dim")
     return table

@@ -175,7 +175,7 @@ def rank_text(row: words.Row) -> str:
 
 
 def claim_line(one: Verdict, two: Verdict) -> Line:
-    word = "yes" if changed_verdict(one, two) else "no" if one.verdict == two.verdict else "asked by one only"
+    word = "yes" if changed_verdict(one, two) else "no" if one.verdict == two.verdict else "measured in one only"
     texts = {"Claim": one.claim, "In A": one.verdict, "In B": two.verdict, "Changed": word}
     return Line({name: Cell(text) for name, text in texts.items()})
 

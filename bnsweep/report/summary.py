@@ -70,8 +70,9 @@ def evidence_dict(one: Evidence) -> dict[str, Any]:
     effect, low, high = in_unit(one, (one.effect, one.low, one.high))
     sides = {"expected_ahead": one.sides[0], "held_against": one.sides[1]}
     means = {"mean_expected": expected, "mean_against": against}
-    differs = {"effect": effect, "low": low, "high": high, "wins": one.wins, "p": one.p}
-    rest = {"says": one.says, "n_seeds": one.n, "pairs": one.pairs, "note": one.note}
+    differs = {"effect": effect, "low": low, "high": high, "p": one.p}
+    seeds = {"n_seeds": one.n, "ahead": one.ahead, "equal": one.equal, "wins": one.wins}
+    rest = {"says": one.says, **seeds, "pairs": one.pairs, "note": one.note}
     return {"comparison": one.name, **sides, "unit": one.unit.name, **means, **differs, **rest}
 
 

@@ -19,8 +19,8 @@ class Unit:
     digits: int = 2
     level: str | None = None
     """What follows the quantity itself, such as %; None: the same as `name`."""
-    decades: bool = False
-    """Whether it is a logarithm to base 10, and the factor is to stand beside it."""
+    factor: bool = False
+    """Whether it is a logarithm to base 10, and the quantity itself is to be written as a factor."""
 
     def text(self, value: float, signed: bool = False) -> str:
         """The bare number in this unit; a dash where it is missing."""
@@ -29,13 +29,21 @@ class Unit:
         sign = "+" if signed else ""
         return f"{value * self.scale:{sign}z,.{self.digits}f}".replace("-", "−")
 
+    def number(self, value: float) -> str:
+        """The quantity itself without its unit: × 0.10 of a factor."""
+        if not (self.factor and math.isfinite(value)):
+            return self.text(value)
+        times = 10**value
+        return f"× {times:,.0f}" if times >= 100 else f"× {times:#.2g}".rstrip(".")
+
     def level_text(self, value: float) -> str:
         """The quantity itself with its unit."""
-        factor = f" (× {10**value:.2g})" if self.decades and math.isfinite(value) else ""
-        return f"{self.text(value)} {self.name if self.level is None else self.level}".rstrip() + factor
+        return f"{self.number(value)} {self.name if self.level is None else self.level}".rstrip()
 
-    def difference_text(self, value: float) -> str:
-        return f"{self.text(value)} {self.name}".rstrip()
+    def difference_text(self, value: float, signed: bool = False) -> str:
+        """A difference with its unit; of logarithms with what it is as a factor."""
+        factor = f" ({self.number(value)})" if self.factor and math.isfinite(value) else ""
+        return f"{self.text(value, signed)} {self.name}".rstrip() + factor
 
 
 @dataclass(frozen=True)
@@ -68,10 +76,22 @@ class Evidence:
     """Why there is no number, or why the number decides nothing."""
     aside: str = ""
     """What else was measured on the same runs, in words; it decides nothing."""
+    meaning: str = ""
+    """What the quantity is, for who has never heard of it: a sentence."""
 
     @property
     def n(self) -> int:
         return len(self.difference_N)
+
+    @property
+    def ahead(self) -> int:
+        """Seeds in which the difference is as claimed."""
+        return sum(d > 0 for d in self.difference_N)
+
+    @property
+    def equal(self) -> int:
+        """Seeds in which there is no difference."""
+        return sum(d == 0 for d in self.difference_N)
 
     @property
     def measured(self) -> bool:

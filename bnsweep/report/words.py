@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -12,9 +13,10 @@ from bnsweep.report.grid import UNNAMED, level_text
 from bnsweep.report.metrics import Metric
 from bnsweep.report.resample import ENOUGH
 from bnsweep.report.stability import Stability
-from bnsweep.report.verdicts import AGAINST, CONTRADICTED, FOR, OPEN, SUPPORTED, Evidence, Verdict
+from bnsweep.report.verdicts import AGAINST, CONTRADICTED, FOR, INCONCLUSIVE, OPEN, SUPPORTED, Evidence, Verdict
 
 Row = Mapping[str, Any]
+EDGE = ", edge"
 
 UNTRAINED = (
     "Nothing was trained (train.epochs=0): every number is that of a network as it starts, and the order below"
@@ -93,7 +95,7 @@ def gap_text(row: Row) -> str:
     """In percentage points; says of how many runs when some diverged."""
     if not math.isfinite(row["gap_accuracy"]):
         return "–"
-    text = f"{100 * row['gap_accuracy']:+.1f}"
+    text = f"{100 * row['gap_accuracy']:+.1f}".replace("-", "−")
     return text if row["gap_n"] == row["n_seeds"] else f"{text} ({whole(row['gap_n'])} of {whole(row['n_seeds'])} runs)"
 
 
@@ -108,7 +110,7 @@ def lr_text(row: Row) -> str:
     text = str(row["lr"])
     if math.isfinite(row["lr_share"]) and row["lr_share"] < 1:
         text += f" ({share(row['lr_share'])})"
-    return f"{text}, edge" if row["lr_edge"] else text
+    return f"{text}{EDGE}" if row["lr_edge"] else text
 
 
 def answer(table: pd.DataFrame, metric: Metric, all_diverged: bool) -> str:
@@ -122,7 +124,7 @@ def answer(table: pd.DataFrame, metric: Metric, all_diverged: bool) -> str:
     n = int(top["n_seeds"])
     named = "lr" in str(top["arm"]).split(" ") or top["lr"] == UNNAMED
     at = "" if named else f" at {top['lr']}"
-    result = f"{top['arm']}{at}: {metric.title} {metric.text(top['score'])}"
+    result = f"{top['arm']}{at}, {metric.title} {metric.text(top['score'])}"
     seeds = f"{n} seed{'s' * (n > 1)}"
     if math.isfinite(top["low"]):
         result += f" (95 % interval {interval(metric, top['low'], top['high'])}, {seeds})"
@@ -137,9 +139,9 @@ def answer(table: pd.DataFrame, metric: Metric, all_diverged: bool) -> str:
     if not mates:
         return f"Best arm: {result}; better than every other arm beyond what the seeds' luck explains."
     if len(mates) == len(ranked) - 1:
-        return f"No arm stands out: all {len(ranked)} are tied. Ahead by a nose: {result}."
-    named = ", ".join(mates) if len(mates) <= 2 else f"{len(mates)} of the other {len(ranked) - 1} arms"
-    return f"Best arm: {result}; tied with {named}."
+        return f"No arm stands out: these seeds cannot tell the first of {len(ranked)} from any other. It is {result}."
+    named = " and ".join(mates) if len(mates) <= 2 else f"{len(mates)} of the other {len(ranked) - 1} arms"
+    return f"Ahead: {result}. These seeds cannot tell it from {named}."
 
 
 def strongest(effects: pd.DataFrame, metric: Metric) -> str:
@@ -159,13 +161,21 @@ def runs_text(ledger: Mapping[str, int], seeds: int) -> str:
     return f"{whole_text}, {seeds} seed{'s' if seeds != 1 else ''}"
 
 
+def tau(fixed: Mapping[str, Any]) -> str:
+    """The accuracy that training is timed to: 90 %, or its name where the sweep varies it."""
+    level = fixed.get("train.tau")
+    return f"{100 * level:g} %" if isinstance(level, (int, float)) else "τ"
+
+
 def ahead(one: Evidence) -> str:
-    """Seeds in which the claimed side is ahead; a tie is half a seed."""
-    return f"{one.wins * one.n:g} of {one.n} seeds" if math.isfinite(one.wins) else "–"
+    """Seeds in which the difference is as claimed, and how many have none."""
+    if not one.measured:
+        return "–"
+    return f"{one.ahead} of {one.n} seeds" + (f", {one.equal} equal" if one.equal else "")
 
 
 def difference(one: Evidence) -> str:
-    return f"{one.unit.text(one.effect, signed=True)} {one.unit.name}".rstrip() if one.measured else "–"
+    return one.unit.difference_text(one.effect, signed=True) if one.measured else "–"
 
 
 def side(one: Evidence, which: int) -> str:
@@ -184,20 +194,38 @@ def clearest(verdict: Verdict) -> Evidence | None:
 
 
 def in_a_line(verdict: Verdict) -> str:
-    """The clearest comparison, without what its name says after the comma: where it was read."""
+    """The clearest comparison."""
     one = clearest(verdict)
     if one is None:
         return verdict.sentence
-    quantity, (first, second), (mean, other) = one.name.split(", ")[0], one.sides, one.means
+    (first, second), (mean, other) = one.sides, one.means
     if not second:
-        return f"{quantity}: {one.unit.level_text(mean)} with {first}"
-    return f"{quantity}: {one.unit.text(mean)} with {first} against {one.unit.level_text(other)} with {second}"
+        return f"{one.name}: {one.unit.level_text(mean)} with {first}"
+    return f"{one.name}: {one.unit.number(mean)} with {first} against {one.unit.level_text(other)} with {second}"
 
 
 def seeds_for(verdict: Verdict) -> str:
-    """In how many seeds the clearest comparison is as claimed; empty where none was measured."""
+    """In how many seeds the clearest comparison is as claimed, or, of a claim that stays open though some comparisons
+    decide, how many do; empty where none was measured."""
     one = clearest(verdict)
-    return f"{ahead(one)} for it" if one is not None and one.n > 1 else ""
+    if one is None or one.n < 2:
+        return ""
+    measured = [e.says for e in verdict.evidence if e.measured]
+    for says in (FOR, AGAINST):
+        if verdict.verdict == INCONCLUSIVE and len(measured) > 1 and says in measured:
+            return f"{measured.count(says)} of {len(measured)} comparisons {says} it"
+    return f"{one.ahead} of {one.n} seeds for it" + (f", {one.equal} equal" if one.equal else "")
+
+
+def verdict_counts(verdicts: Sequence[Verdict]) -> str:
+    """5 supported, 1 contradicted, 3 inconclusive."""
+    count = Counter(v.verdict for v in verdicts)
+    return ", ".join(f"{count[word]} {word}" for word in (SUPPORTED, CONTRADICTED, INCONCLUSIVE) if count[word])
+
+
+def meanings(verdict: Verdict) -> list[str]:
+    """What the measured quantities are, each once."""
+    return list(dict.fromkeys(e.meaning for e in verdict.evidence if e.measured and e.meaning))
 
 
 def steady(stability: Stability) -> str:

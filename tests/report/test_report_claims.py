@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from claim_sweeps import GRID, Sweep, Truth, product, sweep
 
-from bnsweep.report import best_rate
+from bnsweep.report import best_rate, words
 from bnsweep.report.best_rate import at_best, studentized
 from bnsweep.report.claims import CLAIMS, answer_claims, most
 from bnsweep.report.contrasts import BEST, Comparison, sides
 from bnsweep.report.grid import read_grid
 from bnsweep.report.measure import measure, spreads
 from bnsweep.report.metrics import METRICS
-from bnsweep.report.readings import Readings
+from bnsweep.report.readings import QUANTITIES, Readings
 from bnsweep.report.resample import cross_fit
-from bnsweep.report.verdicts import CONTRADICTED, INCONCLUSIVE, SUPPORTED, UNASKED, Evidence, Unit, Verdict
+from bnsweep.report.verdicts import CONTRADICTED, FOR, INCONCLUSIVE, OPEN, SUPPORTED, UNASKED, Evidence, Unit, Verdict
 
 METRIC = METRICS["final_val_accuracy"]
 RUNS = product()
@@ -266,14 +267,34 @@ def test_the_choice_of_a_rate_is_made_anew_in_every_swap() -> None:
 
 def test_every_sentence_gives_its_numbers() -> None:
     sentence = answers(PLANTED["bn-faster"](1.0))["bn-faster"].sentence
-    assert sentence.startswith("Steps to τ, each arm at its best learning rate: ")
-    assert "in favour of the claim, 95 % interval" in sentence
-    assert "). 4 of 4 comparisons say so; p = ." in sentence
+    assert sentence.startswith("Steps to τ, best lr: ")
+    assert "in favour of the claim (95 % interval" in sentence
+    assert "). 4 of 4 comparisons say so (p = ." in sentence
+    single = answers(PLANTED["sigmoid-vanishes"](1.0))["sigmoid-vanishes"].sentence
+    assert single.startswith("Gradient from each layer to the one below, before training: × 0.")
+    assert ". More than the seeds' luck (p = ." in single
     against = answers(PLANTED["bn-faster"](-1.0))["bn-faster"].sentence
-    assert "against the claim, 95 % interval" in against
+    assert "against the claim (95 % interval" in against
 
 
 def test_units_are_written_with_the_numbers() -> None:
     found: Evidence = answers(PLANTED["sigmoid-vanishes"](1.0))["sigmoid-vanishes"].evidence[0]
-    assert found.unit.level_text(-1.0) == "−1.00 decades a layer (× 0.1)"
+    assert [found.unit.level_text(v) for v in (-1.0, 0.0, 1.4, 3.0)] == ["× 0.10", "× 1.0", "× 25", "× 1,000"]
+    assert found.unit.difference_text(0.477, signed=True) == "+0.48 decades a layer (× 3.0)"
+    assert found.meaning.endswith("shrinks it to 0.10 of its size in each layer.")
     assert found.unit.text(float("nan")) == "–"
+
+
+def test_equal_seeds_are_counted_as_equal() -> None:
+    differences = (0.1, 0.1, 0.1, 0.1, *[0.0] * 6)
+    numbers = (0.04, 0.02, 0.06, differences, 0.7, 0.125, OPEN, 1)
+    item = Evidence("runs that blow up", ("lr 0.01", "lr 1"), QUANTITIES["blown_up"].unit, (0.0, 0.04), *numbers)
+    verdict = Verdict("k", "A claim", INCONCLUSIVE, "", (item,))
+    assert words.ahead(item) == "4 of 10 seeds, 6 equal"
+    assert words.seeds_for(verdict) == "4 of 10 seeds for it, 6 equal"
+    decided = replace(item, says=FOR)
+    assert words.seeds_for(replace(verdict, evidence=(item, item, decided))) == "1 of 3 comparisons for it"
+    assert (
+        words.seeds_for(replace(verdict, verdict=SUPPORTED, evidence=(item, decided)))
+        == "4 of 10 seeds for it, 6 equal"
+    )

@@ -64,6 +64,22 @@ def test_a_blank_metric_is_no_metric():
         parse(["metric="])
 
 
+def test_a_reader_who_leaves_early_is_told_nothing(tmp_path):
+    """What `| head -1` does to a screen that is still being printed."""
+    script = tmp_path / "show.py"
+    script.write_text(
+        "import sys, bnsweep.report.__main__ as command\n"
+        "command.compare_sweeps = lambda *_: 'x' * 10**7\n"
+        "sys.argv = ['bnsweep.report', 'sweep=a,b']\n"
+        "command.main()\n"
+    )
+    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+        run.stdout.read(1)
+        run.stdout.close()
+        assert run.stderr.read() == b""
+    assert run.returncode == 1
+
+
 def test_help_lists_every_setting_without_heavy_imports():
     start = time.perf_counter()
     run = subprocess.run(

@@ -117,7 +117,7 @@ def test_figures_take_their_colours_from_the_page(html):
 
 
 def test_the_answer_stands_first_and_in_every_form(written, html):
-    answer, page = "Best arm: relu · ", html.replace("\u00a0", " ")
+    answer, page = "Ahead: relu · ", html.replace("\u00a0", " ")
     assert page.index(answer) < page.index('class="verdicts"') < page.index("<table") < page.index("<svg")
     assert written.answer.startswith(answer)
     assert answer in written.file("report.md").read_text(encoding="utf-8")
@@ -326,7 +326,7 @@ class Tables(HTMLParser):
 def test_the_first_table_is_a_short_one(html):
     head, *rows = Tables(html).found[0]
     assert len(rows) == 5
-    assert head == ["Rank", "Arm", "Score", "95 % interval", "Group", "Test", "Learning rate"]
+    assert head == ["Rank", "Arm", "Score", "95 % interval", "Group", "Test", "Best lr"]
 
 
 def ranking_table(html):

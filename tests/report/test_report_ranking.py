@@ -84,7 +84,9 @@ def test_the_gap_is_over_healthy_runs_and_says_how_many(simulate):
 def test_a_best_rate_at_the_grids_edge_is_flagged(simulate):
     factors = {"bn": ["none", "before"], "lr.value": [0.01, 0.1, 1.0]}
     peak = {"none": 0.1, "before": 1.0}
-    table = best_lr(simulate(lambda run: 0.9 if run["lr.value"] == peak[run["bn"]] else 0.8, factors))
+    frame = simulate(lambda run: 0.9 if run["lr.value"] == peak[run["bn"]] else 0.8, factors)
+    table = best_lr(frame)
+    assert "Best learning rates at the grid's edge: of 2 arms, 1 at the largest that was tried." in said(frame)
     assert dict(zip(table["bn"], table["lr_edge"], strict=True)) == {"none": False, "before": True}
 
 

@@ -17,7 +17,7 @@ from bnsweep.experiments.figures.page import DARK, Page, colour, marker
 from bnsweep.experiments.judge import median_of
 from bnsweep.experiments.runs import Run
 from bnsweep.records import DIVERGED
-from bnsweep.report.figures.forest import FLOOR
+from bnsweep.report.figures.style import OF_ERROR
 
 
 def score(run: Run, name: str) -> float:
@@ -51,8 +51,7 @@ def lecture(runs: Sequence[Run]) -> Figure:
 
 def error_scale(ax: Axes) -> None:
     """Accuracy on the scale of the logarithm of its error: 90 to 99 % as high as 0 to 90 %."""
-    log = (lambda v: -np.log10(np.maximum(1 - v, 0) + FLOOR), lambda u: 1 + FLOOR - 10.0**-u)
-    ax.set_yscale("function", functions=log)
+    ax.set_yscale("function", functions=OF_ERROR)
     ticks = (0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99)
     ax.set_yticks(ticks, [f"{100 * t:g} %" for t in ticks])
     ax.set_ylim(0, 0.995)

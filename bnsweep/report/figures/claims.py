@@ -15,7 +15,8 @@ from bnsweep.report.verdicts import AGAINST, FOR, Evidence, Verdict
 COLOUR = {FOR: SERIES[2], AGAINST: SERIES[0]}
 CAPTION = (
     "Each dot is one seed: the difference between the two sides with all else equal, to the right of 0 where it is as"
-    " claimed. The diamond is their mean, the bar its 95 % interval. See whether the dots lie on one side of 0."
+    " claimed. The diamond is their mean, the bar its 95 % interval. See whether the dots lie on one side of 0; every"
+    " strip has a scale of its own. Green speaks for the claim, orange against it, grey is open."
 )
 
 
@@ -26,7 +27,7 @@ def claim_figures(verdicts: Sequence[Verdict]) -> list[Drawing]:
 
 
 def draw(verdict: Verdict, found: Sequence[Evidence]) -> Drawing:
-    figure, axes = panels(len(found), 1, Sheet((6.6, 0.55), left=0.25, right=0.25, top=0.4, gap=(0, 0.78), share=False))
+    figure, axes = panels(len(found), 1, Sheet((4.6, 0.5), left=0.2, right=0.25, top=0.4, gap=(0, 0.78), share=False))
     for (ax,), item in zip(axes, found, strict=True):
         strip(ax, item)
     name = f"claim-{verdict.key}"

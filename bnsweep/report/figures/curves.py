@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from bnsweep.report.figures.style import DASHES, SERIES, Sheet, panels, to_svg
-from bnsweep.report.figures.types import Drawing, Scene, legend
+from bnsweep.report.figures.style import DASHES, INK, OF_ERROR, SERIES, WIDE, Sheet, error_ticks, panels, to_svg
+from bnsweep.report.figures.types import Drawing, Scene, legend, more_lines
 from bnsweep.report.metrics import chance, untrained
 
 CAPTION = (
@@ -16,6 +16,9 @@ CAPTION = (
     " diverged stays at chance from there on. See how steeply a line rises before where it ends: a wide band means the"
     " outcome hangs on the seed."
 )
+
+SQUEEZED = 0.85
+"""Accuracy from which a plain axis squeezes what is left above it."""
 
 
 def learning_curves(scene: Scene) -> Drawing | None:
@@ -25,7 +28,7 @@ def learning_curves(scene: Scene) -> Drawing | None:
         return None
     curves = whole_curves(scene, history, loss=name == "val/loss")
     rows, columns = scene.facets.shape
-    figure, axes = panels(rows, columns, Sheet((max(2.1, 5.6 / columns), 1.5)))
+    figure, axes = panels(rows, columns, Sheet((max(2.1, 5.6 / columns), 1.5), top=0.62 + more_lines(scene)))
     for i, j, title, lines in scene.facets.panels:
         axes[i][j].set_title(title, loc="left")
         for k, _, arm in lines:
@@ -33,10 +36,37 @@ def learning_curves(scene: Scene) -> Drawing | None:
     label_edges(axes, "epoch", f"validation {name.partition('/')[2]}")
     for ax in (ax for row in axes for ax in row):
         ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-        if name == "val/accuracy":
-            ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:.0f} %"))
+    text, every = CAPTION, [ax for row in axes for ax in row]
+    if name == "val/accuracy":
+        text += stretched(every) + goal(scene, every)
+        axes[0][0].yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:g} %"))  # all panels share it
     legend(figure, scene)
-    return Drawing("curves", "Learning curves", CAPTION + scene.facets.held_text("drawn"), to_svg(figure, "curves"))
+    return Drawing("curves", "Learning curves", text + scene.facets.held_text("drawn"), to_svg(figure, "curves"))
+
+
+def stretched(axes: list[Axes]) -> str:
+    """Draws by the logarithm of the error where a plain axis would squeeze the good end; what to say of it."""
+    ends = np.array([ax.dataLim.intervaly for ax in axes if ax.has_data()])
+    low, high = float(ends[:, 0].min()), float(ends[:, 1].max())
+    if high - low <= WIDE or high <= SQUEEZED:
+        return ""
+    high += 0.1 * (1 - high)
+    axes[0].set_yscale("function", functions=OF_ERROR)
+    axes[0].set_ylim(max(low - 0.02, 0), high)
+    for ax in axes:
+        ax.yaxis.set_major_locator(FixedLocator(error_ticks(low, high)))
+        ax.yaxis.set_minor_locator(NullLocator())
+    return " The axis is stretched towards 100 % (log scale of the error)."
+
+
+def goal(scene: Scene, axes: list[Axes]) -> str:
+    """Draws τ where the sweep has one; what to say of it."""
+    tau = scene.grid.fixed.get("train.tau")
+    if not isinstance(tau, (int, float)):
+        return ""
+    for ax in axes:
+        ax.axhline(tau, color=INK, lw=0.9, ls=(0, (2, 3)), zorder=1)
+    return f" Thin dotted line: τ = {100 * tau:g} %, to which steps to τ count."
 
 
 def whole_curves(scene: Scene, history: pd.DataFrame, loss: bool) -> pd.DataFrame:

@@ -17,7 +17,7 @@ from bnsweep.report.resample import ENOUGH
 
 MOST = 14
 """Effects drawn."""
-LOOKS = {1: (SERIES[1], "", "one factor"), 2: (SERIES[0], "////", "interaction of two"), 0: (SERIES[6], "", "the rest")}
+LOOKS = {1: (SERIES[1], "", "one factor"), 2: (SERIES[0], "////", "two together"), 0: (SERIES[6], "", "the rest")}
 """By order: colour, hatching and name."""
 PALE = 0.35
 
@@ -64,8 +64,10 @@ def percent(share: float) -> str:
 
 def caption(analysis: Analysis, more: int) -> str:
     text = f"How much of the differences between the runs of a seed each factor explains (ω²), over {analysis.cells}"
-    text += f" settings and {analysis.n} seeds. Look at the longest bar first. An interaction is what two factors do"
-    text += " together beyond what each does alone."
+    text += (
+        f" settings and {analysis.n} seeds. Look at the longest bar first. “a × b” is what the two do together beyond"
+    )
+    text += " what each does alone; where such a bar is long, read its picture below before the bar of either factor."
     text += " Lines and brackets: 95 % bootstrap interval over seeds." if analysis.n >= ENOUGH else ""
     if analysis.testable:
         some = (analysis.table["p_holm"] > ALPHA).any()

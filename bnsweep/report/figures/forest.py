@@ -8,23 +8,31 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
-from bnsweep.report.figures.style import LETTER, MARKERS, SERIES, Sheet, ink, panels, to_svg
-from bnsweep.report.figures.types import Drawing, Scene, legend, level_key
+from bnsweep.report.figures.style import (
+    LETTER,
+    MARKERS,
+    OF_ERROR,
+    SERIES,
+    WIDE,
+    Sheet,
+    error_ticks,
+    ink,
+    panels,
+    to_svg,
+)
+from bnsweep.report.figures.types import Drawing, Scene, legend, level_key, more_lines
 from bnsweep.report.words import letters, shortened
 
 MOST = 18
 MOST_LETTERS = 44
 """Of an arm's name; tables have all of it."""
-WIDE = 0.3
-"""Spread of accuracies from which the good end would be squeezed on a plain axis."""
-FLOOR = 0.003
-"""Error at which the stretched axis ends; an error of 0 has no logarithm."""
 
 
 def top_arms(scene: Scene) -> Drawing | None:
     ranked = shown(scene, MOST)
     left = label_width(ranked)
-    figure, [[ax]] = panels(1, 1, Sheet((4.4, 0.25 * len(ranked)), left, right=0.4, top=0.36, bottom=0.4))
+    top = 0.36 + more_lines(scene, len(key_of_test(scene)))
+    figure, [[ax]] = panels(1, 1, Sheet((4.4, 0.235 * len(ranked)), left, right=0.4, top=top, bottom=0.4))
     draw(ax, scene, ranked)
     legend(figure, scene, key_of_test(scene), markers=True)
     return Drawing("forest", "Arms at their best learning rate", caption(scene, len(ranked)), to_svg(figure, "forest"))
@@ -69,12 +77,12 @@ def key(scene: Scene) -> list[Line2D]:
 
 def stretch(ax: Axes) -> None:
     """Accuracy on the scale of the logarithm of its error: 90 to 99 % as wide as 0 to 90 %."""
-    log = (lambda v: -np.log10(np.maximum(1 - v, 0) + FLOOR), lambda u: 1 + FLOOR - 10.0**-u)
-    ends = log[0](np.array(ax.dataLim.intervalx))
+    forth, back = OF_ERROR
+    ends = forth(np.array(ax.dataLim.intervalx))
     ends += np.array([-0.03, 0.03]) * np.ptp(ends)
-    left, right = np.clip(log[1](ends), 0, 1)
-    ax.set_xscale("function", functions=log)
-    ticks = [t for t in (0.2, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 1) if left <= t <= right]
+    left, right = np.clip(back(ends), 0, 1)
+    ax.set_xscale("function", functions=OF_ERROR)
+    ticks = error_ticks(left, right)
     ax.set_xticks(ticks, [f"{100 * t:g} %" for t in ticks])
     ax.set_xlim(left, right)
     ax.set_xlabel(f"{ax.get_xlabel()} (log scale of the error)")

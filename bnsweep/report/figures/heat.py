@@ -65,7 +65,10 @@ def colour_bar(figure: Figure, colours: ScalarMappable, scene: Scene) -> None:
 
 def caption(scene: Scene, tall: str, rest: Sequence[str]) -> str:
     others = [f for f in scene.grid.arm_factors if f not in (tall, *rest)]
-    text = f"Mean {scene.metric.title} over seeds{' and over ' + ', '.join(others) if others else ''}; diverged runs"
+    unit = ", in %," if scene.metric.kind == "accuracy" else ""
+    text = (
+        f"Mean {scene.metric.title}{unit} over seeds{' and over ' + ', '.join(others) if others else ''}; diverged runs"
+    )
     text += f" count as chance. The wider the bright area, the less a network depends on {tall} and learning rate:"
     text += " compare its size between panels, not only its brightest cell."
     cut = [f for f in (tall, *rest) if len(levels(scene.grid.runs, f)) > MOST]

@@ -15,8 +15,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from bnsweep.identity import layers_in
 from bnsweep.records import HISTOGRAM_EDGES
 from bnsweep.report.figures.curves import label_edges
-from bnsweep.report.figures.style import INK, MARKERS, SERIES, Sheet, panels, to_svg
-from bnsweep.report.figures.types import Drawing, Scene, legend
+from bnsweep.report.figures.style import DASHES, INK, MARKERS, SERIES, Sheet, panels, to_svg
+from bnsweep.report.figures.types import Drawing, Scene, legend, more_lines
 
 MOST_LAYERS, MOST_ROWS = 6, 8
 CUT = 0.25
@@ -30,7 +30,8 @@ FLOW = (
 HISTOGRAMS = (
     "Outputs of each hidden layer at the start of training, one seed. A spread-out shape carries information; a single"
     " spike (all outputs alike) or a pile at the ends (saturation) does not."
-    f" Bars above {100 * CUT:.0f} % are cut; the outermost bins hold everything beyond them."
+    " Where two lines are one, the dashes of the upper one let the lower through; BN after the activation shows from"
+    f" the next layer on. Bars above {100 * CUT:.0f} % are cut; the outermost bins hold everything beyond them."
 )
 
 
@@ -55,7 +56,7 @@ def gradient_flow(scene: Scene) -> Drawing | None:
     ends["last"] = ends["last"].where(readings["step"].max() > 0)
     ends = ends.unstack("metric")
     rows, columns = scene.facets.shape
-    figure, axes = panels(rows, columns, Sheet((max(2.1, 5.6 / columns), 1.5)))
+    figure, axes = panels(rows, columns, Sheet((max(2.1, 5.6 / columns), 1.5), top=0.62 + more_lines(scene, 2)))
     for i, j, title, lines in scene.facets.panels:
         axes[i][j].set_title(title, loc="left")
         axes[i][j].set_yscale("log")
@@ -90,7 +91,7 @@ def activation_histograms(scene: Scene) -> Drawing | None:
     layers = min(MOST_LAYERS, max((len(ends.get("start", [])) for ends in counts.values()), default=0))
     if not layers:
         return None
-    figure, axes = panels(len(lines), layers, Sheet((max(2.1, 5.4 / layers), 0.85)))
+    figure, axes = panels(len(lines), layers, Sheet((max(2.1, 5.4 / layers), 0.85), top=0.62 + more_lines(scene)))
     for i, (title, found) in enumerate(lines):
         for k, _, arm in found:
             for l, layer in enumerate(counts.get(first[arm], {}).get("start", [])[:layers]):
@@ -109,4 +110,5 @@ def outline(ax: Axes, counts: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
     if counts.sum() > 0:
         share = counts / counts.sum()
         # The limits are set: ax.stairs would measure every outline for them.
-        ax.add_artist(StepPatch(share, HISTOGRAM_EDGES, ec=SERIES[k], fc=to_rgba(SERIES[k], 0.12), lw=1.4))
+        ax.add_artist(StepPatch(share, HISTOGRAM_EDGES, fc=to_rgba(SERIES[k], 0.12), lw=0))
+        ax.add_artist(StepPatch(share, HISTOGRAM_EDGES, ec=SERIES[k], ls=DASHES[k], fill=False, lw=1.6))

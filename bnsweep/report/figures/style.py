@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.rcsetup import cycler
+from numpy.typing import NDArray
 
 INK, FAINT = "#010203", "#010204"
 SERIES = [f"C{i}" for i in range(8)]
@@ -75,6 +77,29 @@ class Sheet:
     bottom: float = 0.5
     gap: tuple[float, float] = (0.22, 0.34)
     share: bool = True
+
+
+WIDE = 0.3
+"""Spread of accuracies from which the good end would be squeezed on a plain axis."""
+FLOOR = 0.003
+"""Error at which the stretched axis ends; an error of 0 has no logarithm."""
+Array = NDArray[np.float64]
+
+
+def log_error(accuracy: Array) -> Array:
+    return np.asarray(-np.log10(np.maximum(1 - accuracy, 0) + FLOOR))
+
+
+def from_log_error(value: Array) -> Array:
+    return np.asarray(1 + FLOOR - 10.0**-value)
+
+
+OF_ERROR = (log_error, from_log_error)
+"""Accuracy to the logarithm of its error, and back: the scale of a stretched axis."""
+
+
+def error_ticks(low: float, high: float) -> list[float]:
+    return [t for t in (0.2, 0.5, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 1) if low <= t <= high]
 
 
 LARGEST = 130

@@ -69,10 +69,19 @@ def level_key(scene: Scene, markers: bool = False) -> list[Line2D]:
     return handles
 
 
+ACROSS, LINE = 6, 0.2
+"""Names that a row of a legend holds, and its height in inches."""
+
+
+def more_lines(scene: Scene, extra: int = 0) -> float:
+    """Inches that the legend takes beyond its first row."""
+    return LINE * ((len(level_key(scene)) + extra - 1) // ACROSS)
+
+
 def legend(figure: Figure, scene: Scene, extra: list[Line2D] | None = None, markers: bool = False) -> None:
     """One legend above all panels."""
     handles = [*level_key(scene, markers), *(extra or [])]
     if handles:
         figure.legend(
-            handles=handles, loc="upper left", ncols=min(len(handles), 6), handlelength=2.2, columnspacing=1.4
+            handles=handles, loc="upper left", ncols=min(len(handles), ACROSS), handlelength=2.2, columnspacing=1.4
         )
