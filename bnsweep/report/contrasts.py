@@ -43,7 +43,8 @@ class Comparison:
     levels, or, of `gain`, by the difference that its largest level makes to its smallest."""
     gain: bool = False
     learned: bool = False
-    """Only pairs of runs that both reached τ, as what does not learn has no overfitting and does not shift."""
+    """Only pairs of runs that both reached τ and did not diverge later, as what does not learn has no overfitting and
+    does not shift."""
     least: float | None = None
     """Mean of both sides under which the question does not arise."""
     beside: str = ""

@@ -98,8 +98,8 @@ def gains(sign: int, more_PKN: Array, less_PKN: Array) -> Measured:
 def spreads(sign: int, more_PKN: Array, less_PKN: Array) -> Measured:
     """Standard deviation of the scores across K levels that the seeds agree on, first side against second.
 
-    A seed's difference is its part of the difference of variances (see `sensitivity`) over the sum of both deviations:
-    their mean is the difference of the deviations, and swapping the sides in a seed turns the sign of that one alone.
+    A seed's difference is its part of the difference of variances (see `sensitivity`), scaled so that their mean is the
+    difference of the deviations; swapping the sides in a seed turns the sign of that one alone.
     """
     pairs, bundles = common_bundles(np.asarray(np.isfinite(more_PKN + less_PKN).all(axis=1)))
     n = len(bundles)
@@ -109,9 +109,9 @@ def spreads(sign: int, more_PKN: Array, less_PKN: Array) -> Measured:
     tables = [(x - x.mean(axis=1, keepdims=True)).reshape(-1, n) for x in both]
     means = [float(deviation(agreed(x_CN))[0]) for x_CN in tables]
     step_N = sign * variance_steps(tables[1], tables[0])
-    difference_N = step_N / sum(means) if sum(means) > 0 else np.zeros(n)
+    effect = sign * (means[0] - means[1])
+    difference_N = step_N * (effect / step_N.mean()) if effect else np.zeros(n)
     draws = [agreed(x_CN, resample.bundle_counts(n)) for x_CN in tables]
     low, high = resample.interval_of(sign * (deviation(draws[0]) - deviation(draws[1])), n)
     p = p_apart(step_N, sign * (draws[0] - draws[1])) if n >= resample.ENOUGH else np.nan
-    effect = sign * (means[0] - means[1])
     return Measured(effect, low, high, p, (means[0], means[1]), difference_N, len(pairs))

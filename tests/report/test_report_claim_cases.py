@@ -15,7 +15,7 @@ from bnsweep.report.best_rate import at_best
 from bnsweep.report.claims import answer_claims, evidence, most
 from bnsweep.report.contrasts import BEST, Comparison, sides
 from bnsweep.report.grid import read_grid
-from bnsweep.report.measure import measure, of_differences
+from bnsweep.report.measure import measure, of_differences, spreads
 from bnsweep.report.metrics import METRICS
 from bnsweep.report.readings import Readings
 from bnsweep.report.verdicts import CONTRADICTED, FOR, INCONCLUSIVE, SUPPORTED, UNASKED, Evidence, Unit, Verdict
@@ -212,3 +212,13 @@ def test_nothing_is_less_than_nothing() -> None:
     unit = Unit("points", 100, 1)
     assert unit.text(-0.0) == unit.text(-0.0001) == "0.0"
     assert unit.text(-0.0001, signed=True) == "+0.0"
+
+
+def test_the_seeds_differences_of_a_spread_have_the_effect_as_their_mean() -> None:
+    """Also where the seeds agree on nothing on one side, whose variance comes out below 0 and counts as 0."""
+    random = np.random.default_rng(0)
+    less = random.standard_normal((2, 3, 6))
+    more = random.standard_normal((2, 3, 1)) * np.array([1, -1, 1, -1, 1, -1])
+    found = spreads(-1, more, less + 3 * np.arange(3)[:, None])
+    assert found.means[0] == 0.0
+    assert np.mean(found.difference_N) == pytest.approx(found.effect)

@@ -219,8 +219,8 @@ def test_sign_flips_of_a_spread_are_swaps_of_its_sides() -> None:
     x, y = random.standard_normal((2, 3, 4, 6)) * np.array([2.0, 1.0])[:, None, None, None]
     x += 3 * np.arange(4)[:, None]
     found = spreads(+1, x, y)
-    scale = found.means[0] + found.means[1]
-    assert found.difference_N.mean() == pytest.approx(spread_difference(x, y) / scale)
+    assert found.difference_N.mean() == pytest.approx(found.effect)
+    scale = spread_difference(x, y) / found.effect
     swapped = []
     for signs in itertools.product((1, -1), repeat=6):
         swap = np.array(signs) < 0
