@@ -46,7 +46,7 @@ HIGHER, CHANCE = "three or more together", "seeds and chance"
 MOST_TOLD, MOST_LETTERS = 4, 40
 """Levels of the strongest factor that a sentence lists, and the length of their names."""
 TIMES = " × "
-SPOKEN = {"bn": "BN placement", "lr.value": "learning rate"}
+SPOKEN = {"bn": "BN placement", "lr.value": "learning rate", "model.dropout": "dropout"}
 ALPHA = 0.05
 TINY = 1e-18
 """Variance below which scores differ by rounding alone."""

@@ -25,6 +25,7 @@ TWO_LINES = 0.5
 """Height of a verdict from which its evidence may take two lines."""
 SHADES = {SUPPORTED: "#0b6a5b", CONTRADICTED: "#a63c06", INCONCLUSIVE: "#3c4a6b", UNASKED: "#5b6275"}
 SOFT = "#5b6275"
+LETTERS = "Lines: 95 % intervals. These seeds cannot tell an arm from the first one of its letter."
 MARGIN, INDENT, MIDDLE = 0.3, 1.75, 7.6
 """Where texts begin, claims begin, and the right half begins, from the left."""
 
@@ -56,6 +57,7 @@ def first_screen(content: Content, scene: Scene | None) -> bytes:
         if scene is not None:
             draw_arms(sheet, scene, head, MIDDLE if rows else MARGIN)
         foot = f"{content.title} · {words.runs_text(content.ledger, len(content.grid.bundles))}"
+        foot += f" · {LETTERS}" if (content.best["group"] > 0).any() else ""
         sheet.text(MARGIN, sheet.high - 0.25, foot, 9, color=SOFT)
         buffer = io.BytesIO()
         sheet.figure.savefig(buffer, format="png", dpi=100)
@@ -86,7 +88,7 @@ def draw_verdicts(sheet: Sheet, rows: list[tuple[str, str, str, str]], down: flo
         y = down + i * step
         sheet.text(MARGIN, y, f"{ICONS[word]} {word}", 10.5, color=SHADES[word], weight="bold")
         sheet.text(INDENT, y, textwrap.shorten(claim, 72, placeholder=" …"), 10.5)
-        for right, text, width in ((MARGIN, seeds, 21), (INDENT, line, 98)):
+        for right, text, width in ((MARGIN, seeds, 21), (INDENT, line, 102)):
             lines = textwrap.wrap(words.together(text), width, max_lines=most, placeholder=" …")
             sheet.text(right, y + 0.2, "\n".join(lines), 8.5, color=SOFT, linespacing=1.15)
 

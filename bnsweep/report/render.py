@@ -15,6 +15,7 @@ from bnsweep.report.figures import Drawing
 from bnsweep.report.grid import spread
 from bnsweep.report.links import MOST_RUNS, Links
 from bnsweep.report.provenance import commands, provenance
+from bnsweep.report.ranking import BEST
 from bnsweep.report.resample import ENOUGH, RESAMPLES
 
 MOST_VIEWS = 12
@@ -122,7 +123,9 @@ def claims(content: Content) -> dict[str, Any]:
                 "see": [d for name in verdict.figures if (d := content.drawing(name))],
             }
         )
-    return {"claims": found, "unasked": content.unasked, "counts": words.verdict_counts(content.verdicts)}
+    return {"claims": found, "unasked": content.unasked, "counts": words.verdict_counts(content.verdicts)} | {
+        "floor": words.floor(len(content.grid.bundles), sum(v.p_holm == v.p_holm for v in content.verdicts), "claims")
+    }
 
 
 def rankings(content: Content) -> dict[str, Any]:
@@ -142,11 +145,19 @@ def rankings(content: Content) -> dict[str, Any]:
         "arms": len(content.best),
         "views": views,
         "views_left_out": len(tables) - len(shown),
+        "rank_floor": words.floor(*fixed_rate(content), "pairs of arms"),
         "filters": filters(views[0][1], factors),
         "steady": words.steady(content.stability),
         "runs": listed(links, arms),
         "local": links.local,
     }
+
+
+def fixed_rate(content: Content) -> tuple[int, int]:
+    """Seeds and pairs of arms of the fullest table at a fixed learning rate."""
+    table = content.ranking[content.ranking["rank"].notna() & (content.ranking["view"] != BEST)]
+    arms = int(table.groupby("view").size().max()) if len(table) else 0
+    return int(table["n_seeds"].max()) if len(table) else 0, arms * (arms - 1) // 2
 
 
 def filters(lines: list[Line], factors: list[str]) -> list[tuple[int, str, list[str]]]:

@@ -42,8 +42,8 @@ def share(value: float) -> str:
 
 
 def together(text: str) -> str:
-    """No line ends before a percent sign or a dot."""
-    return text.replace(" %", "\u00a0%").replace(" · ", "\u00a0· ")
+    """No line ends before a percent sign or a dot, or after a times sign."""
+    return text.replace(" %", "\u00a0%").replace(" · ", "\u00a0· ").replace("× ", "×\u00a0")
 
 
 def shortened(name: str, most: int) -> str:
@@ -89,6 +89,14 @@ def tau_text(row: Row) -> str:
         return "never"
     all_there = not math.isfinite(reached) or reached == 1
     return whole(row["steps_to_tau"]) if all_there else f"≥ {whole(row['steps_to_tau'])} ({share(reached)})"
+
+
+def floor(n: int, family: int, of: str) -> str:
+    """The least p that n seeds can give after Holm; empty below two questions or the seeds that carry inference."""
+    if n < ENOUGH or family < 2:
+        return ""
+    least = p_text(min(1.0, 2.0 ** (1 - n) * family))
+    return f"{n} seeds cannot give a p below {least} after Holm over {family:,} {of}, whatever the differences."
 
 
 def gap_text(row: Row) -> str:

@@ -76,6 +76,29 @@ def test_the_page_is_no_wider_than_the_window(page, width):
     assert page.value("document.documentElement.scrollWidth") <= width
 
 
+def test_a_printed_page_is_no_wider_than_its_paper(page):
+    page.resize(760)
+    page.call("Emulation.setEmulatedMedia", media="print")
+    try:
+        assert page.value("document.documentElement.scrollWidth") <= 760
+    finally:
+        page.call("Emulation.setEmulatedMedia", media="")
+
+
+def test_nothing_of_the_first_screen_scrolls_sideways(page):
+    wider = (
+        "Array.from(document.querySelectorAll('.glance .scroll')).filter((e) => e.scrollWidth > e.clientWidth).length"
+    )
+    assert page.value(wider) == 0
+
+
+def test_on_a_phone_the_evidence_is_read_without_scrolling(page):
+    page.resize(400)
+    inside = "Array.from(document.querySelectorAll('section.claim .scroll'))"
+    assert page.value(f"{inside}.length") > 5
+    assert page.value(f"{inside}.filter((e) => e.scrollWidth > e.clientWidth).length") == 0
+
+
 def test_the_answer_the_verdicts_and_the_top_arms_are_on_the_first_screen(page):
     bottom = "document.querySelector({!r}).getBoundingClientRect().bottom"
     for part in ("h1", ".verdicts", "[aria-label='Top arms'] tbody tr:nth-child(5)", "#figure-forest svg"):

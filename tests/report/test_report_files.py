@@ -440,3 +440,16 @@ def test_the_report_needs_no_pyplot_no_scipy_stats_and_no_torch():
     heavy = "{'matplotlib.pyplot', 'scipy.stats', 'torch', 'mlflow'}"
     code = f"import sys, bnsweep.report.write; print({heavy} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+def test_what_no_p_can_fall_below_is_said(html, written):
+    claims = sum(math.isfinite(v.p_holm) for v in written.content.verdicts)
+    least = f"{2**-9 * claims:.3f}".lstrip("0")
+    assert f"10 seeds cannot give a p below {least} after Holm over {claims} claims" in html
+    assert "10 seeds cannot give a p below .299 after Holm over 153 pairs of arms" in html
+
+
+def test_words_are_explained(html):
+    words = html[html.index('id="words"') : html.index('id="methods"')]
+    for word in ("arm", "seed", "decade", "Holm", "ω² (omega squared)", "τ (tau), steps to τ", "95 % interval"):
+        assert f"<dt>{word}</dt><dd>" in words

@@ -9,7 +9,7 @@ import pytest
 
 from bnsweep.config import RunConfig, TrainConfig
 from bnsweep.identity import numbers
-from bnsweep.report.grid import factor_columns, level_text, read_grid, swept_factors
+from bnsweep.report.grid import UNNAMED, factor_columns, level_text, read_grid, swept_factors
 from bnsweep.report.metrics import METRICS, budget, scored
 
 
@@ -59,6 +59,7 @@ def test_a_flag_that_only_some_runs_have_can_be_swept(simulate):
 
 def test_a_sweep_of_the_learning_rate_alone_ranks_learning_rates(simulate):
     grid = read_grid(simulate(factors={"lr.value": [1.0, 0.1, 0.01]}, seeds=2).runs)
+    assert list(grid.lrs["lr"]) == [UNNAMED], "no rate is named beside an arm that is another"
     assert list(grid.arms["arm"]) == ["lr 0.01", "lr 0.1", "lr 1"]
     assert grid.lr_factors == []
 
