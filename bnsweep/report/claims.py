@@ -6,9 +6,11 @@ Every comparison has a first side, of which the claim expects more (sign +1) or 
    is the other way round, *open* otherwise.
 2. A claim with m comparisons needs most of them: k = m // 2 + 1. Its p is m / k times the k-th smallest of those that
    point one way: that k of m p-values are at most x has a probability of at most x m / k, however they hang together
-   (Rueger 1978). These are adjusted by Holm over all claims that the sweep asks.
+   (Rueger 1978). A comparison of fewer than ENOUGH seeds counts among the m and says nothing. These are adjusted by
+   Holm over all claims that the sweep asks.
 3. Where that p is at most ALPHA and no comparison says the opposite, the claim is supported, or contradicted when they
-   point the other way; inconclusive otherwise, and with fewer than ENOUGH seeds.
+   point the other way; inconclusive otherwise, with fewer than ENOUGH seeds, and where seeds
+   are not independent.
 
 So over sweeps in which nothing matters, one in twenty at most has any claim supported or contradicted.
 """
@@ -82,7 +84,7 @@ CLAIMS = (
         "relu-helps",
         "ReLU helps",
         (
-            Comparison("backward", +1, "activation", ("relu", "sigmoid"), BARE, START),
+            Comparison("change", -1, "activation", ("relu", "sigmoid"), BARE, START),
             Comparison("final", +1, "activation", ("relu", "sigmoid"), BARE, BEST),
             Comparison("final", +1, "activation", ("relu", "sigmoid"), BARE, EQUAL),
         ),
@@ -192,7 +194,6 @@ class Missing:
     note: str
     asked: bool
     """Whether the sweep has both sides, and only their numbers are missing."""
-    names: tuple[str, str] = ("", "")
 
 
 def compare(grid: Grid, readings: Readings, metric: Metric, comparison: Comparison) -> tuple[Sides, Measured] | Missing:
@@ -200,12 +201,11 @@ def compare(grid: Grid, readings: Readings, metric: Metric, comparison: Comparis
         return Missing("this sweep lacks training (train.epochs=0)", asked=False)
     try:
         found = sides(grid, comparison)
+        measured = measure(grid, readings, metric, comparison, found)
     except Unasked as lacks:
         return Missing(f"this sweep lacks {lacks}", asked=False)
-    try:
-        measured = measure(grid, readings, metric, comparison, found)
     except Unmeasured as why:
-        return Missing(str(why), asked=True, names=found.names)
+        return Missing(str(why), asked=True)
     return found, replace(measured, note=CROSSED) if grid.crossed else measured
 
 
@@ -215,9 +215,7 @@ def evidence(comparison: Comparison, item: tuple[Sides, Measured] | Missing, lr_
     name, meaning = comparison_name(comparison, lr_swept, tau), quantity.meaning.replace("τ", tau)
     if isinstance(item, Missing):
         nan = math.nan
-        return Evidence(
-            name, item.names, unit, (nan, nan), nan, nan, nan, (), nan, nan, OPEN, 0, item.note, "", meaning
-        )
+        return Evidence(name, ("", ""), unit, (nan, nan), nan, nan, nan, (), nan, nan, OPEN, 0, item.note, "", meaning)
     found, m = item
     way_N = np.sign(np.round(m.difference_N, 12))  # what is equal must stay equal after a mean
     wins = float((way_N.mean() + 1) / 2)

@@ -15,6 +15,7 @@ from scipy import special
 from bnsweep.report import resample
 from bnsweep.report.match import Half, Match, match
 from bnsweep.report.metrics import Metric
+from bnsweep.report.stability import kendall
 
 Array = NDArray[np.float64]
 
@@ -56,7 +57,8 @@ def compare(a: pd.DataFrame, b: pd.DataFrame, metric: Metric) -> Comparison:
     found = match(a, b, metric)
     one = side(found.a, metric, seed=0)
     two = side(found.b, metric, seed=0 if found.paired else 1)
-    return Comparison(found, table(found, one, two, metric), kendall(one.score_S, two.score_S))
+    tau = kendall(np.round(one.score_S, 12), np.round(two.score_S, 12))
+    return Comparison(found, table(found, one, two, metric), tau)
 
 
 def side(half: Half, metric: Metric, seed: int) -> Side:
@@ -163,13 +165,3 @@ def swaps(one: Side, two: Side, metric: Metric) -> Array:
         before, after = good_a[s] - good_a, good_b[s] - good_b
         out[s] = np.count_nonzero((before * after < 0) & (np.abs(after - before) > half_S + 1e-9))
     return out
-
-
-def kendall(x: Array, y: Array) -> float:
-    """Kendall's tau-b of two scores of the same arms; NaN where either is the same for all."""
-    x, y = np.round(x, 12), np.round(y, 12)
-    agree = pairs_x = pairs_y = 0.0
-    for s in range(len(x)):
-        a, b = np.sign(x[s] - x[:s]), np.sign(y[s] - y[:s])
-        agree, pairs_x, pairs_y = agree + a @ b, pairs_x + a @ a, pairs_y + b @ b
-    return float(agree / np.sqrt(pairs_x * pairs_y)) if pairs_x and pairs_y else float("nan")

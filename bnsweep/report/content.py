@@ -56,7 +56,7 @@ class Content:
         """Which factor mattered most; empty where nothing can be said of it."""
         if self.untrained:
             return ""
-        return strongest(self.analysis, self.metric) or words.strongest(self.effects, self.metric)
+        return strongest(self.analysis, self.metric)
 
     @property
     def title(self) -> str:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bnsweep.report import resample
 from bnsweep.report.best_rate import at_best
-from bnsweep.report.contrasts import BEST, Comparison, Measured, Rows, Sides, Unmeasured
+from bnsweep.report.contrasts import BEST, Comparison, Measured, Rows, Sides, Unasked, Unmeasured
 from bnsweep.report.grid import Grid
 from bnsweep.report.metrics import Metric
 from bnsweep.report.pairs import agreed
@@ -25,11 +25,12 @@ Array = NDArray[np.float64]
 
 
 def measure(grid: Grid, readings: Readings, metric: Metric, comparison: Comparison, found: Sides) -> Measured:
-    """Raises Unmeasured. Effect and differences are positive where the claim expects it."""
+    """Effect and differences are positive where the claim expects it. Raises Unasked where nothing was recorded, and
+    Unmeasured."""
     more = readings.values(comparison.quantity, found.more)
     less = readings.values(comparison.quantity, found.less) if len(found.less) else np.zeros_like(more)
     if not np.isfinite(more).any() or not np.isfinite(less).any():
-        raise Unmeasured(f"not recorded: it takes {QUANTITIES[comparison.quantity].needs}")
+        raise Unasked(QUANTITIES[comparison.quantity].needs)
     if comparison.at == BEST and more.shape[1] > 1:
         return at_best(grid, metric, comparison.sign, (more, less), found)
     if comparison.at == BEST:

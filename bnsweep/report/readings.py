@@ -102,6 +102,11 @@ def backward_decades(of: Readings, rows: NDArray[np.int64]) -> Values:
     return np.asarray(np.log10(start, out=np.full(len(rows), np.nan), where=start > 0) / 2)
 
 
+def gradient_change(of: Readings, rows: NDArray[np.int64]) -> Values:
+    """The same without its sign: a gradient that explodes is as far from being kept as one that vanishes."""
+    return np.asarray(np.abs(backward_decades(of, rows)))
+
+
 def spread_change(of: Readings, rows: NDArray[np.int64]) -> Values:
     """|log10(std_L / std_1)| / (L - 1) of the hidden layers' outputs at the start: decades that their spread moves
     from a layer to the next, up or down."""
@@ -144,6 +149,7 @@ def covariate_shift(of: Readings, rows: NDArray[np.int64]) -> Values:
 
 
 LIGHT, FULL = "probes=light or full", "probes=full"
+LAYERS = f"{LIGHT}, or a second hidden layer"
 
 AUC = "The mean of validation accuracy over training: high where a network learns early."
 STEPS_MEANING = (
@@ -153,6 +159,7 @@ GAP = "Accuracy on the training data less that on the test data: how much a netw
 BACKWARD = (
     "What happens to the size of the gradient on its way back: × 0.10 shrinks it to 0.10 of its size in each layer."
 )
+CHANGE = "By what factor the gradient shrinks or grows from a layer to the one below: × 1.0 keeps it."
 SPREAD = (
     "By how much the standard deviation of the activations grows or shrinks from a layer to the next: × 1.0 keeps it."
 )
@@ -172,8 +179,9 @@ QUANTITIES: dict[str, Quantity] = {
     "auc": Quantity("time-mean validation accuracy", ACCURACY, accuracy("auc"), meaning=AUC),
     "steps": Quantity("steps to τ", STEPS, accuracy("steps_to_tau"), meaning=STEPS_MEANING),
     "gap": Quantity("train − test accuracy", POINTS, gap, meaning=GAP),
-    "backward": Quantity("gradient from each layer to the one below", FACTOR, backward_decades, LIGHT, BACKWARD),
-    "spread": Quantity("spread of activations from each layer to the next", FACTOR, spread_change, LIGHT, SPREAD),
+    "backward": Quantity("gradient from each layer to the one below", FACTOR, backward_decades, LAYERS, BACKWARD),
+    "change": Quantity("change of the gradient from layer to layer", FACTOR, gradient_change, LAYERS, CHANGE),
+    "spread": Quantity("spread of activations from each layer to the next", FACTOR, spread_change, LAYERS, SPREAD),
     "blown_up": Quantity("runs that blow up", SHARE, blown_up, LIGHT, BLOWN_UP),
     "drift": Quantity("drift of activation inputs", RATIO, drift, FULL, DRIFT),
     "ics": Quantity("change of gradients by the layers below", RATIO, covariate_shift, FULL, ICS),

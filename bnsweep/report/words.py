@@ -152,17 +152,6 @@ def answer(table: pd.DataFrame, metric: Metric, all_diverged: bool) -> str:
     return f"Ahead: {result}. These seeds cannot tell it from {named}."
 
 
-def strongest(effects: pd.DataFrame, metric: Metric) -> str:
-    """Which factor moves the mean most; empty where none was compared."""
-    if effects.empty:
-        return ""
-    spread = effects.groupby("factor", sort=False)["behind"].max().sort_values(ascending=False)
-    factor = str(spread.index[0])
-    unit = f"{100 * spread.iloc[0]:.1f} points" if metric.kind == "accuracy" else metric.text(spread.iloc[0])
-    best = effects[(effects["factor"] == factor) & effects["behind"].isna()].iloc[0]
-    return f"What moves the mean most is {factor}: {unit} between its best level ({best['level']}) and its worst."
-
-
 def runs_text(ledger: Mapping[str, int], seeds: int) -> str:
     done = ledger["finished"] + ledger["diverged"]
     whole_text = f"{done:,} runs" if done == ledger["planned"] else f"{done:,} of {ledger['planned']:,} runs"

@@ -72,7 +72,7 @@ def test_equal_seeds_are_ties_whatever_their_means_are_rounded_to() -> None:
     found = sides(grid, comparison)
     item = measure(grid, Readings(made, grid), METRIC, comparison, found)
     assert sum(scores) != sum(scores[::-1]), "rounding tells them apart"
-    assert evidence(comparison, (found, item), lr_swept=True).wins == 0.5
+    assert evidence(comparison, (found, item), lr_swept=True, tau="τ").wins == 0.5
 
 
 def made_up(effect: float, p: float) -> Evidence:
@@ -144,7 +144,7 @@ def test_before_training_is_before_training() -> None:
     made = sweep(product(GRID | {"bn": ["none"]}), Truth(), np.random.default_rng(0))
     made.start["growth"] = np.full(len(made.runs), math.nan)
     made.end = made.end | {"growth": np.full(len(made.runs), 0.1)}
-    assert verdicts(made)["sigmoid-vanishes"].verdict == INCONCLUSIVE
+    assert verdicts(made)["sigmoid-vanishes"].verdict == UNASKED
 
 
 def test_swapping_the_sides_swaps_the_verdicts() -> None:

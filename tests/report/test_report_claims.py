@@ -57,7 +57,9 @@ def sigmoid(run: Mapping[str, Any]) -> bool:
 
 PLANTED: dict[str, Callable[[float], Truth]] = {
     "sigmoid-vanishes": lambda s: Truth(decades=lambda run: -s * sigmoid(run)),
-    "relu-helps": lambda s: Truth(decades=lambda run: -s * sigmoid(run), accuracy=lambda run: -0.1 * s * sigmoid(run)),
+    "relu-helps": lambda s: Truth(
+        decades=lambda run: -2 - s * sigmoid(run), accuracy=lambda run: -0.1 * s * sigmoid(run)
+    ),
     "init-keeps-spread": lambda s: Truth(spread=lambda run: 0.6 + 0.4 * s * (run["init"] == "normal")),
     "small-lr-prevents-explosion": lambda s: Truth(
         loss_rises=lambda run: 0.9 * (run["lr.value"] == (1.0 if s > 0 else 0.01))
@@ -154,7 +156,7 @@ def test_what_was_not_recorded_is_said() -> None:
     made.start = {k: v for k, v in made.start.items() if "ics" not in k}
     made.end = made.start
     verdict = answers_of(made)["bn-shifts-less"]
-    assert (verdict.verdict, verdict.sentence) == (INCONCLUSIVE, "Not recorded: it takes probes=full.")
+    assert (verdict.verdict, verdict.sentence) == (UNASKED, "This sweep lacks probes=full.")
 
 
 def test_no_verdict_on_overfitting_where_nothing_overfits() -> None:
