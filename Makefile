@@ -42,7 +42,7 @@ ui: $(READY) ## open MLflow on mlflow.db, this machine only; PORT= chooses the p
 	@$(QUIET_UI) $(RUN) -m mlflow ui --backend-store-uri "sqlite:///$(CURDIR)/mlflow.db" --host 127.0.0.1 --port $(PORT) --workers 1
 
 test: lint types ## lint, types and tests
-	$(ONE_THREAD) $(RUN) -m pytest -n 2 --dist loadfile $(ARGS)
+	$(ONE_THREAD) $(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-slow: $(READY) ## the tests marked slow
 	$(ONE_THREAD) $(RUN) -m pytest -m slow $(ARGS)

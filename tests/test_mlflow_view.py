@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -26,13 +24,10 @@ from bnsweep.config import ActivationConfig, BnConfig, LrConfig, RunConfig, Trac
 from bnsweep.identity import identity, numbers
 from bnsweep.records import DatasetInfo, RunRecord
 from bnsweep.tracking import Manifest, Store, without_login
+from tests.browser import CHROMIUM, Browser
 
 # MLflow 3.17 declares a relation that sqlalchemy 2.1 calls deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning")
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-QUIET = "--headless --no-sandbox --disable-gpu --disable-background-networking --disable-component-update"
-QUIET += " --disable-sync --no-first-run --window-size=3000,1400 --virtual-time-budget=20000 --dump-dom"
 
 
 def grid() -> list[RunConfig]:
@@ -110,30 +105,11 @@ def wait_until_healthy(url: str, process: subprocess.Popen[bytes], log: Path) ->
 
 
 def page(url: str, *wanted: str) -> str:
-    """The page's DOM once every wanted text is in it, or after the last of three looks."""
-    assert CHROMIUM
-    dom = ""
-    for _ in range(3):
-        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-            command = [CHROMIUM, *QUIET.split(), f"--user-data-dir={profile}", url]
-            browser = subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True
-            )
-            try:
-                dom, _ = browser.communicate(timeout=90)
-            except subprocess.TimeoutExpired:
-                continue
-            finally:
-                kill_group(browser)
-        if all(text in dom for text in wanted):
-            break
-    return dom
-
-
-def kill_group(process: subprocess.Popen[str]) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    """The page's DOM once every wanted text is in it, or when patience ends; wide enough for every column."""
+    with closing(Browser()) as browser:
+        browser.resize(3000, 1400)
+        browser.open(url)
+        return browser.wait_for(*wanted)
 
 
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium found; Debian: apt-get install chromium")

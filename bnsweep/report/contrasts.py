@@ -124,15 +124,11 @@ def sides(grid: Grid, comparison: Comparison) -> Sides:
         return one_side(grid, comparison, table)
     chosen = [resolve(grid, factor, wanted, table) for wanted in comparison.sides]
     more, less = (table[table[factor] == level] for level in chosen)
-    nested = [
-        f for f in factors_of(table) if f.startswith(f"{factor}.") and (more[f].isna() | less[f].isna().any()).any()
-    ]
+    own = [f for f in factors_of(table) if f.startswith(f"{factor}.")]
+    nested = [f for f in own if more[f].isna().any() or less[f].isna().any()]
     others = [f for f in factors_of(table) if f not in (factor, *nested)]
-    pairs = (
-        more.merge(less, on=others, suffixes=("", "_less"))
-        if others
-        else more.merge(less, how="cross", suffixes=("", "_less"))
-    )
+    how: dict[str, Any] = {"on": others} if others else {"how": "cross"}
+    pairs = more.merge(less, **how, suffixes=("", "_less"))
     names = (name_of(factor, chosen[0]), name_of(factor, chosen[1]))
     if pairs.empty:
         raise Unasked(f"{' and '.join(names)} with all else equal")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bnsweep.report import write_report
-from tests.report.browser import CHROMIUM, Browser
+from tests.browser import CHROMIUM, Browser
 
 pytestmark = [
     pytest.mark.browser,

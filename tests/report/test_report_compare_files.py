@@ -19,7 +19,7 @@ from bnsweep.report import compare_sweeps
 from bnsweep.report.__main__ import main
 from bnsweep.report.side_by_side import write_comparison
 from bnsweep.tracking import Manifest, Store
-from tests.report.browser import CHROMIUM, Browser
+from tests.browser import CHROMIUM, Browser
 
 SEEDS = 6
 FILES = {"compare.html", "compare.md", "compare.csv", "compare.json"}

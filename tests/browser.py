@@ -84,13 +84,24 @@ class Browser:
         message, _, self.rest = self.rest.partition(b"\0")
         return json.loads(message)
 
-    def open(self, path: Path) -> None:
+    def open(self, page: Path | str) -> None:
+        """A file, or an address."""
         self.events.clear()
-        self.call("Page.navigate", url=path.as_uri())
+        self.call("Page.navigate", url=page.as_uri() if isinstance(page, Path) else page)
         self.until("Page.loadEventFired")
 
-    def resize(self, width: int) -> None:
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
+    def wait_for(self, *wanted: str) -> str:
+        """The page as it stands once every wanted text is in it, or when patience ends."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            dom = str(self.value("document.documentElement.outerHTML"))
+            if all(text in dom for text in wanted) or time.monotonic() > deadline:
+                return dom
+            time.sleep(0.3)
+
+    def resize(self, width: int, height: int = 900) -> None:
+        size = {"width": width, "height": height}
+        self.call("Emulation.setDeviceMetricsOverride", **size, deviceScaleFactor=1, mobile=False)
 
     def until(self, method: str) -> dict[str, Any]:
         """The next event of this name, or the last one there was."""
