@@ -43,7 +43,8 @@ def at_best(grid: Grid, metric: Metric, sign: int, values: tuple[Array, Array], 
     n = len(bundles)
     once = np.ones((1, n))
     taken_PN = [
-        np.stack([pick(c, v, once)[0] for c, v in zip(*side, strict=True)]) for side in zip(choose, value, strict=True)
+        np.stack([resample.goodness_of_choice(c, once, v)[0] for c, v in zip(*side, strict=True)])
+        for side in zip(choose, value, strict=True)
     ]
     difference_N = sign * (taken_PN[0] - taken_PN[1]).mean(axis=0)
     draw_R = sign * bootstrap_best(choose, value)
@@ -52,17 +53,6 @@ def at_best(grid: Grid, metric: Metric, sign: int, values: tuple[Array, Array], 
     effect = float(difference_N.mean())
     p = max(swap_p(choose, value), resample.bootstrap_p(effect, draw_R, n)) if n >= resample.ENOUGH else np.nan
     return Measured(effect, float(low[0]), float(high[0]), p, means, difference_N, len(pairs))
-
-
-def pick(choose_LN: Array, value_LN: Array, count_RN: Array) -> Array:
-    """[R, N]: each seed's value at the rate that the other seeds of the draw choose, the first of equal ones. A seed
-    drawn alone chooses for itself."""
-    total_RL = count_RN @ choose_LN.T
-    others_RLN = total_RL[:, :, None] - count_RN[:, None] * choose_LN
-    alone_RN = count_RN.sum(axis=1, keepdims=True) == count_RN
-    if alone_RN.any():
-        others_RLN = np.where(alone_RN[:, None], total_RL[:, :, None], others_RLN)
-    return take(others_RLN, value_LN[None])
 
 
 def take(others_RLN: Array, value_RLN: Array) -> Array:
@@ -79,7 +69,7 @@ def bootstrap_best(choose: list[Array], value: list[Array]) -> Array:
         count = count_RN[rows]
         for side, factor in ((0, 1), (1, -1)):
             for choose_LN, value_LN in zip(choose[side], value[side], strict=True):
-                out_R[rows] += factor * (count * pick(choose_LN, value_LN, count)).sum(axis=1)
+                out_R[rows] += factor * (count * resample.goodness_of_choice(choose_LN, count, value_LN)).sum(axis=1)
     return np.asarray(out_R / (n * pairs))
 
 

@@ -229,19 +229,21 @@ def bootstrap_cross_fit(score_ALN: Array, sign: int, count_RN: NDArray[Any]) -> 
     return draw_RA
 
 
-def goodness_of_choice(goodness_LN: Array, count_RN: Array) -> Array:
-    """What each bundle has at the rate that the other bundles of its draw choose, [R, N]; equal ones: the first."""
+def goodness_of_choice(goodness_LN: Array, count_RN: Array, value_LN: Array | None = None) -> Array:
+    """What each bundle has (of `value_LN`, else of the goodness itself) at the rate that the other bundles of its draw
+    choose, [R, N]; of equal ones the first."""
     n = goodness_LN.shape[1]
+    value_LN = goodness_LN if value_LN is None else value_LN
     rest_RN = n - count_RN
     alone_RN = rest_RN == 0  # one bundle drawn n times chooses for itself
     np.maximum(rest_RN, 1, out=rest_RN)
     taken_RN, most_RN = np.empty(count_RN.shape), np.full(count_RN.shape, -np.inf)
-    for goodness_N, total_R in zip(goodness_LN, (count_RN @ goodness_LN.T).T, strict=True):
+    for goodness_N, value_N, total_R in zip(goodness_LN, value_LN, (count_RN @ goodness_LN.T).T, strict=True):
         others_RN = (total_R[:, None] - count_RN * goodness_N) / rest_RN
         if alone_RN.any():
             others_RN = np.where(alone_RN, total_R[:, None] / n, others_RN)
         others_RN = np.round(others_RN, 12)
         better_RN = others_RN > most_RN
-        np.copyto(taken_RN, goodness_N, where=better_RN)
+        np.copyto(taken_RN, value_N, where=better_RN)
         np.copyto(most_RN, others_RN, where=better_RN)
     return taken_RN

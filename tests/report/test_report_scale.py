@@ -55,7 +55,7 @@ def test_ten_thousand_runs_are_reported_within_two_gigabytes(simulate, tmp_path,
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2e9
-    assert report.html.stat().st_size < 3e6
+    assert report.html.stat().st_size < 2e6
     with report.file("ranking.csv").open(encoding="utf-8") as file:
         table = list(csv.DictReader(file))
     arms = len(frame.runs) // seeds // (len(rates) if rates else 1)

@@ -20,7 +20,7 @@ from bnsweep.report.grid import spread
 MOST = 3
 LEAST = 0.01
 """Share of the variance that a second and third interaction must have to be drawn."""
-MOST_LINES, MOST_TICKS = 6, 10
+MOST_LINES, MOST_TICKS, MOST_NUMBERS = 6, 10, 40
 WIDE_LABELS = 60
 """Characters of all labels of an axis from which they are set at an angle."""
 
@@ -55,7 +55,7 @@ def interactions(scene: Scene) -> Drawing | None:
     limits = [ax.get_ylim() for (ax,) in axes]
     for (ax,) in axes:
         ax.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
-    text = caption(scene.analysis, len(sure) > 0, cut=any(len(by.values) > MOST_LINES for _, by in chosen))
+    text = caption(scene.analysis, len(sure) > 0) + cut_text(chosen)
     return Drawing("interaction", "How factors act together", text, to_svg(figure, "interaction"))
 
 
@@ -70,7 +70,7 @@ def draw_pair(ax: Axes, design: Design, across: Factor, by: Factor) -> None:
     score_JKN = level_means(design, by, across)
     n = design.n
     ticks = spread(len(across.values), MOST_TICKS)
-    drawn = range(len(across.values)) if across.numbers is not None else ticks
+    drawn = ticks if across.numbers is None else spread(len(across.values), MOST_NUMBERS)
     x_K = places(ax, across)[drawn]
     lines = spread(len(by.values), MOST_LINES)
     for i, j in enumerate(lines):
@@ -126,11 +126,19 @@ def label_axis(ax: Axes, factor: Factor, ticks: list[int]) -> None:
     ax.set_xlabel(spoken(factor.name))
 
 
-def caption(analysis: Analysis, sure: bool, cut: bool) -> str:
+def cut_text(chosen: list[tuple[Factor, Factor]]) -> str:
+    many = any(len(by.values) > MOST_LINES for _, by in chosen)
+    text = f" Of long lists of levels {MOST_LINES} are drawn." if many else ""
+    if any(across.numbers is not None and len(across.values) > MOST_NUMBERS for across, _ in chosen):
+        text += f" {MOST_NUMBERS} of many numbers are drawn, at even distances in their order."
+    return text
+
+
+def caption(analysis: Analysis, sure: bool) -> str:
     text = "Parallel lines: the two factors only add up. Lines that fan out or cross: what one does hangs on the other."
     text += " Mean over all other settings, the same scale in all panels; diverged runs count as chance."
     if analysis.n >= resample.ENOUGH:
         text += " Intervals are 95 % bootstrap intervals over seeds, without what all runs of a seed share."
     if analysis.testable and not sure:
         text += " No interaction of this sweep is more than chance (p > .05 after Holm)."
-    return text + (f" Of long lists of levels {MOST_LINES} are drawn." if cut else "")
+    return text
