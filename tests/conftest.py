@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bnsweep.config import TrackingConfig
-from bnsweep.tracking import Store
+from bnsweep.config.run import TrackingConfig
+from bnsweep.store.store import Store
 
 
 @pytest.fixture(scope="session")

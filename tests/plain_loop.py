@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bnsweep import data
-from bnsweep.config import RunConfig
-from bnsweep.dropout import bn_noise, dropout_uniforms
-from bnsweep.model import build
+from bnsweep.config.run import RunConfig
+from bnsweep.data import dataset as data
+from bnsweep.nets.dropout import bn_noise, dropout_uniforms
+from bnsweep.nets.plain import build
 
 
 @dataclass

@@ -66,7 +66,7 @@ def test_runs_and_sweeps_compose(line: str) -> None:
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    from bnsweep.schema import register_schema
+    from bnsweep.config.tree import register_schema
 
     register_schema()
     with initialize_config_dir(config_dir=str(ROOT / "conf"), version_base="1.3"):

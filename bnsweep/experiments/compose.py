@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
-from bnsweep.__main__ import conf_folder, parse
-from bnsweep.checks import ConfigError
-from bnsweep.config import RunConfig
+from bnsweep.cli.sweep import conf_folder, parse
+from bnsweep.config.checks import ConfigError
+from bnsweep.config.identity import numbers
+from bnsweep.config.run import RunConfig
+from bnsweep.config.tree import register_schema
 from bnsweep.experiments.expect import Expectation, read_expectations
-from bnsweep.identity import numbers
-from bnsweep.schema import register_schema
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -156,6 +156,6 @@ def run_of(config: DictConfig) -> RunConfig:
 
 
 def on_gpu(master: DictConfig) -> bool:
-    from bnsweep.train import resolve_device
+    from bnsweep.training.trainer import resolve_device
 
     return resolve_device(str(master.train.device)).type == "cuda"

@@ -21,11 +21,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bnsweep.checks import ConfigError, check
-from bnsweep.config import RunConfig
+from bnsweep.config.checks import ConfigError, check
+from bnsweep.config.identity import numbers
+from bnsweep.config.run import RunConfig
 from bnsweep.experiments.quantities import Quantity, check_known, parse_quantity
-from bnsweep.experiments.runs import check_one_a_seed, check_selector, matches, words
-from bnsweep.identity import numbers
+from bnsweep.experiments.selection import check_one_a_seed, check_selector, matches, words
 
 KEYS = ("quantity", "runs", "against", "by", "published", "tolerance", "low", "high", "from", "full_only", "note")
 CONTRASTS = ("difference", "ratio", "deviation")

@@ -19,12 +19,12 @@ from functools import cache
 
 import numpy as np
 
-from bnsweep.checks import ConfigError
-from bnsweep.config import PROBES, RunConfig
-from bnsweep.experiments.runs import Run
+from bnsweep.config.checks import ConfigError
+from bnsweep.config.run import PROBES, RunConfig
+from bnsweep.experiments.selection import Run
 from bnsweep.experiments.sets import SETS
 from bnsweep.records import DIVERGED, FULL, FULL_LAYER, LIGHT, LIGHT_LAYER
-from bnsweep.summary import SCORES
+from bnsweep.training.record import SCORES
 
 Curve = list[float]
 

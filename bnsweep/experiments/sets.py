@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from bnsweep.experiments.runs import Run
+from bnsweep.experiments.selection import Run
 from bnsweep.records import FAILED
-from bnsweep.tolerance import tolerance
+from bnsweep.report.stats.tolerance import tolerance
 
 Seed = int | None
 """None: of all seeds together."""

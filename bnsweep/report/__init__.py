@@ -9,13 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bnsweep.report.metrics import DEFAULT_METRIC
+from bnsweep.report.frame.metrics import DEFAULT_METRIC
 
 if TYPE_CHECKING:
-    from bnsweep.config import TrackingConfig
-    from bnsweep.report.source import Source
-    from bnsweep.report.write import Report
-    from bnsweep.tracking import Store
+    from bnsweep.config.run import TrackingConfig
+    from bnsweep.report.frame.source import Source
+    from bnsweep.report.pages.write import Report
+    from bnsweep.store.store import Store
 
 __all__ = ["DEFAULT_METRIC", "compare_sweeps", "report_sweep", "write_report"]
 
@@ -26,7 +26,7 @@ def write_report(frame: Source, out: Path, metric: str = DEFAULT_METRIC) -> Repo
 
     Raises ConfigError for a metric that cannot rank, a frame without runs, or a folder that cannot be written.
     """
-    from bnsweep.report.write import write
+    from bnsweep.report.pages.write import write
 
     return write(frame, out, metric)
 
@@ -38,8 +38,8 @@ def report_sweep(
 
     Raises ConfigError, having written nothing, for what `write_report` and `Store.load` refuse.
     """
-    from bnsweep.checks import check_folder
-    from bnsweep.tracking import Store
+    from bnsweep.config.checks import check_folder
+    from bnsweep.store.store import Store
 
     check_folder("out", out)
     with collector_at_rest():
@@ -53,7 +53,7 @@ def report_sweep(
 def attach(store: Store, sweep_id: str, written: Report) -> str:
     """Keeps the report with the sweep in MLflow, where the newest one by the default metric stands for it: a look by
     another metric stays in its folder. A store that cannot take it costs a line, not the report."""
-    from bnsweep.checks import ConfigError
+    from bnsweep.config.checks import ConfigError
 
     try:
         store.attach(sweep_id, list(written.files))
@@ -70,8 +70,8 @@ def compare_sweeps(
     Each is a sweep's id or latest, EXPERIMENT/ID where it is in another experiment of the same store. Raises
     ConfigError, having written nothing, for what cannot be compared.
     """
-    from bnsweep.checks import check_folder
-    from bnsweep.report.side_by_side import load_two, write_comparison
+    from bnsweep.config.checks import check_folder
+    from bnsweep.report.compare.pages import load_two, write_comparison
 
     check_folder("out", out)
     with collector_at_rest():

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from bnsweep.environment import cores, environment
+from bnsweep.store.environment import cores, environment
 from tests.benchmarks import roofline
 from tests.benchmarks.arm_single import Tuning
 from tests.benchmarks.arms import ARMS

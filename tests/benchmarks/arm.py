@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from bnsweep.environment import cores
+from bnsweep.store.environment import cores
 from tests.benchmarks.work import Work
 
 

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import grad, stack_module_state, vmap
 
-from bnsweep.config import RunConfig
-from bnsweep.model import ACTIVATIONS, build
+from bnsweep.config.run import RunConfig
+from bnsweep.nets.plain import ACTIVATIONS, build
 from tests.benchmarks.arm import Arm, NotRun, fastest_threads
 from tests.benchmarks.arm_single import has_compiler
 from tests.benchmarks.work import BATCH, Work

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bnsweep.model import Activation, bias_is_removed, build
+from bnsweep.nets.plain import Activation, bias_is_removed, build
 from tests.benchmarks.arm import Arm, NotRun, fastest_threads
 from tests.benchmarks.work import BATCH, Work
 

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from bnsweep.config import RunConfig
-from bnsweep.model import build
+from bnsweep.config.run import RunConfig
+from bnsweep.nets.plain import build
 from tests.benchmarks.arm import Arm, NotRun
 from tests.benchmarks.work import BATCH, Work
 

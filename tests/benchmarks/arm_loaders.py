@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from bnsweep.config import RunConfig
-from bnsweep.model import build
+from bnsweep.config.run import RunConfig
+from bnsweep.nets.plain import build
 from tests.benchmarks.arm import Arm
 from tests.benchmarks.work import BATCH, Work
 

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bnsweep.environment import cores
-from bnsweep.model import build
-from bnsweep.plan import make_plan
-from bnsweep.train import Trainer
-from bnsweep.workers import processes
+from bnsweep.nets.plain import build
+from bnsweep.runs.plan import make_plan
+from bnsweep.runs.workers import processes
+from bnsweep.store.environment import cores
+from bnsweep.training.trainer import Trainer
 from tests.benchmarks.arm import Arm
 from tests.benchmarks.work import Spec, Work
 

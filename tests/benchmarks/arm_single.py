@@ -18,9 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bnsweep.config import RunConfig
-from bnsweep.environment import cores
-from bnsweep.model import build
+from bnsweep.config.run import RunConfig
+from bnsweep.nets.plain import build
+from bnsweep.store.environment import cores
 from tests.benchmarks.arm import Arm
 from tests.benchmarks.arm_loaders import make_optimizer, plain
 from tests.benchmarks.work import BATCH, Spec, Work

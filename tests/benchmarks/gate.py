@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from bnsweep.config import RunConfig
-from bnsweep.identity import identity
-from bnsweep.model import build
+from bnsweep.config.identity import identity
+from bnsweep.config.run import RunConfig
+from bnsweep.nets.plain import build
 from tests.benchmarks.arm import Arm
 from tests.benchmarks.arm_loaders import make_optimizer
 from tests.benchmarks.work import BATCH, Work, spread

@@ -12,7 +12,7 @@ from pathlib import Path
 CONF = Path(__file__).parents[2] / "conf"
 APP = f"""
 import hydra
-from bnsweep.schema import register_schema
+from bnsweep.config.tree import register_schema
 register_schema()
 hydra.main(version_base="1.3", config_path={str(CONF)!r}, config_name="config")(lambda config: None)()
 """

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 
 import torch
 
-from bnsweep import data
-from bnsweep.config import PROBES, DataConfig, ProbesConfig, RunConfig, TrainConfig
-from bnsweep.environment import environment
-from bnsweep.train import resolve_device, train
+from bnsweep.config.run import PROBES, DataConfig, ProbesConfig, RunConfig, TrainConfig
+from bnsweep.data import dataset as data
+from bnsweep.store.environment import environment
+from bnsweep.training.trainer import resolve_device, train
 from tests.benchmarks.work import LECTURE, Spec, make_config, synthetic
 
 ALLOWED = 0.10

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bnsweep.config import RunConfig
+from bnsweep.config.run import RunConfig
 from tests.benchmarks import gate
 from tests.benchmarks.bench import Result
 from tests.benchmarks.roofline import Floor, Peaks, floor, flops_a_sample

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 
 import torch
 
-from bnsweep.environment import cores
+from bnsweep.store.environment import cores
 from tests.benchmarks.work import BATCH, EPOCH_STEPS, SAMPLES
 
 LAUNCHES = 25

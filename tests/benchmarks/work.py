@@ -15,8 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bnsweep import data, idx
-from bnsweep.config import (
+from bnsweep.config.run import (
     ActivationConfig,
     BnConfig,
     DataConfig,
@@ -27,6 +26,8 @@ from bnsweep.config import (
     RunConfig,
     TrainConfig,
 )
+from bnsweep.data import dataset as data
+from bnsweep.data import idx
 from bnsweep.records import DatasetInfo
 
 BATCH = 128

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from claim_sweeps import GRID, Sweep, Truth, product, sweep
 
-from bnsweep.report.best_rate import at_best
-from bnsweep.report.claims import answer_claims, evidence, most
-from bnsweep.report.contrasts import BEST, Comparison, sides
-from bnsweep.report.grid import read_grid
-from bnsweep.report.measure import measure, of_differences, spreads
-from bnsweep.report.metrics import METRICS
-from bnsweep.report.readings import Readings
-from bnsweep.report.verdicts import CONTRADICTED, FOR, INCONCLUSIVE, SUPPORTED, UNASKED, Evidence, Unit, Verdict
+from bnsweep.report.claims.best_rate import at_best
+from bnsweep.report.claims.claims import answer_claims, evidence, most
+from bnsweep.report.claims.contrasts import BEST, Comparison, sides
+from bnsweep.report.claims.measure import measure, of_differences, spreads
+from bnsweep.report.claims.quantities import Readings
+from bnsweep.report.claims.verdicts import CONTRADICTED, FOR, INCONCLUSIVE, SUPPORTED, UNASKED, Evidence, Unit, Verdict
+from bnsweep.report.frame.grid import read_grid
+from bnsweep.report.frame.metrics import METRICS
 
 METRIC = METRICS["final_val_accuracy"]
 

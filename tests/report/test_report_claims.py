@@ -11,16 +11,27 @@ import numpy as np
 import pytest
 from claim_sweeps import GRID, Sweep, Truth, product, sweep
 
-from bnsweep.report import best_rate, words
-from bnsweep.report.best_rate import at_best, studentized
-from bnsweep.report.claims import CLAIMS, answer_claims, most
-from bnsweep.report.contrasts import BEST, Comparison, sides
-from bnsweep.report.grid import read_grid
-from bnsweep.report.measure import measure, spreads
-from bnsweep.report.metrics import METRICS
-from bnsweep.report.readings import QUANTITIES, Readings
-from bnsweep.report.resample import cross_fit
-from bnsweep.report.verdicts import CONTRADICTED, FOR, INCONCLUSIVE, OPEN, SUPPORTED, UNASKED, Evidence, Unit, Verdict
+from bnsweep.report.claims import best_rate
+from bnsweep.report.claims.best_rate import at_best, studentized
+from bnsweep.report.claims.claims import CLAIMS, answer_claims, most
+from bnsweep.report.claims.contrasts import BEST, Comparison, sides
+from bnsweep.report.claims.measure import measure, spreads
+from bnsweep.report.claims.quantities import QUANTITIES, Readings
+from bnsweep.report.claims.verdicts import (
+    CONTRADICTED,
+    FOR,
+    INCONCLUSIVE,
+    OPEN,
+    SUPPORTED,
+    UNASKED,
+    Evidence,
+    Unit,
+    Verdict,
+)
+from bnsweep.report.frame.grid import read_grid
+from bnsweep.report.frame.metrics import METRICS
+from bnsweep.report.pages import text as words
+from bnsweep.report.stats.resample import cross_fit
 
 METRIC = METRICS["final_val_accuracy"]
 RUNS = product()

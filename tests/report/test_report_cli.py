@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from bnsweep.checks import ConfigError
-from bnsweep.report.__main__ import main, parse
+from bnsweep.cli.report import main, parse
+from bnsweep.config.checks import ConfigError
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_a_reader_who_leaves_early_is_told_nothing(tmp_path):
     """What `| head -1` does to a screen that is still being printed."""
     script = tmp_path / "show.py"
     script.write_text(
-        "import sys, bnsweep.report.__main__ as command\n"
+        "import sys, bnsweep.cli.report as command\n"
         "command.compare_sweeps = lambda *_: 'x' * 10**7\n"
         "sys.argv = ['bnsweep.report', 'sweep=a,b']\n"
         "command.main()\n"

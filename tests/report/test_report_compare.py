@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from bnsweep.checks import ConfigError
-from bnsweep.report import resample
-from bnsweep.report.compare import BETTER, FEW, NOISE, SAME, WORSE, compare, kendall, side, table
-from bnsweep.report.differences import circumstances, settings, told
-from bnsweep.report.match import match
-from bnsweep.report.metrics import METRICS
+from bnsweep.config.checks import ConfigError
+from bnsweep.report.compare.changes import BETTER, FEW, NOISE, SAME, WORSE, compare, kendall, side, table
+from bnsweep.report.compare.differences import circumstances, settings, told
+from bnsweep.report.compare.match import match
+from bnsweep.report.frame.metrics import METRICS
+from bnsweep.report.stats import resample
 
 ACCURACY = METRICS["final_val_accuracy"]
 SMALL = {"activation": ["sigmoid", "relu"], "bn": ["none", "before"], "lr.value": [0.1]}

@@ -11,14 +11,14 @@ from itertools import product
 
 import pytest
 
-from bnsweep.checks import ConfigError
-from bnsweep.config import BnConfig, RunConfig, TrackingConfig, TrainConfig
-from bnsweep.identity import identity, numbers
+from bnsweep.cli.report import main
+from bnsweep.config.checks import ConfigError
+from bnsweep.config.identity import identity, numbers
+from bnsweep.config.run import BnConfig, RunConfig, TrackingConfig, TrainConfig
 from bnsweep.records import DatasetInfo, RunRecord
 from bnsweep.report import compare_sweeps
-from bnsweep.report.__main__ import main
-from bnsweep.report.side_by_side import write_comparison
-from bnsweep.tracking import Manifest, Store
+from bnsweep.report.compare.pages import write_comparison
+from bnsweep.store.store import Manifest, Store
 from tests.browser import CHROMIUM, Browser
 
 SEEDS = 6

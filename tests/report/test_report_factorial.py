@@ -8,12 +8,12 @@ import math
 import numpy as np
 import pytest
 
-from bnsweep.report import factorial
-from bnsweep.report.design import Design, Factor, read_design
-from bnsweep.report.factorial import CHANCE, HIGHER, analyse, analysis_of, strongest
-from bnsweep.report.grid import read_grid
-from bnsweep.report.metrics import METRICS
-from bnsweep.report.pairs import agreed, flip_p
+from bnsweep.report.frame.design import Design, Factor, read_design
+from bnsweep.report.frame.grid import read_grid
+from bnsweep.report.frame.metrics import METRICS
+from bnsweep.report.stats import factorial
+from bnsweep.report.stats.between_seeds import agreed, flip_p
+from bnsweep.report.stats.factorial import CHANCE, HIGHER, analyse, analysis_of, strongest
 
 ACCURACY = METRICS["final_val_accuracy"]
 GRID = {"activation": ["sigmoid", "relu"], "init": ["xavier", "he"], "bn": ["none", "before", "after"]}

@@ -22,11 +22,13 @@ import pytest
 from markupsafe import escape
 from rich.console import Console
 
-from bnsweep.checks import ConfigError
-from bnsweep.report import collector_at_rest, screen, words, write_report
-from bnsweep.report.__main__ import parse
-from bnsweep.report.grid import spread
-from bnsweep.report.render import markdown_text
+from bnsweep.cli.report import parse
+from bnsweep.config.checks import ConfigError
+from bnsweep.report import collector_at_rest, write_report
+from bnsweep.report.frame.grid import spread
+from bnsweep.report.pages import terminal as screen
+from bnsweep.report.pages import text as words
+from bnsweep.report.pages.render import markdown_text
 
 TABLES = {"claims.csv", "factors.csv", "ranking.csv", "runs.csv"}
 FILES = TABLES | {"report.html", "report.md", "report.png", "summary.json"}
@@ -438,7 +440,7 @@ def test_an_interrupted_write_leaves_the_old_report(simulate, tmp_path, monkeypa
 
 def test_the_report_needs_no_pyplot_no_scipy_stats_and_no_torch():
     heavy = "{'matplotlib.pyplot', 'scipy.stats', 'torch', 'mlflow'}"
-    code = f"import sys, bnsweep.report.write; print({heavy} & set(sys.modules))"
+    code = f"import sys, bnsweep.report.pages.write; print({heavy} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
 
 

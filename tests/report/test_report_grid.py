@@ -7,10 +7,10 @@ import math
 import pandas as pd
 import pytest
 
-from bnsweep.config import RunConfig, TrainConfig
-from bnsweep.identity import numbers
-from bnsweep.report.grid import UNNAMED, factor_columns, level_text, read_grid, swept_factors
-from bnsweep.report.metrics import METRICS, budget, scored
+from bnsweep.config.identity import numbers
+from bnsweep.config.run import RunConfig, TrainConfig
+from bnsweep.report.frame.grid import UNNAMED, factor_columns, level_text, read_grid, swept_factors
+from bnsweep.report.frame.metrics import METRICS, budget, scored
 
 
 def test_every_setting_that_changes_a_run_is_a_factor():

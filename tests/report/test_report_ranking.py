@@ -8,12 +8,12 @@ import math
 import numpy as np
 import pytest
 
-from bnsweep.report import resample
-from bnsweep.report.completeness import notices
-from bnsweep.report.effects import main_effects
-from bnsweep.report.grid import read_grid
-from bnsweep.report.metrics import METRICS
-from bnsweep.report.ranking import BEST, best_lr_view, common_bundles, ranking, top_p
+from bnsweep.report.frame.grid import read_grid
+from bnsweep.report.frame.metrics import METRICS
+from bnsweep.report.stats import resample
+from bnsweep.report.stats.completeness import notices
+from bnsweep.report.stats.main_effects import main_effects
+from bnsweep.report.stats.ranking import BEST, best_lr_view, common_bundles, ranking, top_p
 
 ACCURACY = METRICS["final_val_accuracy"]
 BN = {"bn": ["none", "before", "after"], "lr.value": [0.01, 0.1]}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bnsweep.report import resample
+from bnsweep.report.stats import resample
 
 
 def means(score, resamples=2000):

@@ -9,7 +9,7 @@ import tracemalloc
 import pytest
 
 from bnsweep.report import write_report
-from bnsweep.report.side_by_side import write_comparison
+from bnsweep.report.compare.pages import write_comparison
 
 INITS = ["normal", "xavier", "he", "lecun", "orthogonal"]
 SHAPES = {

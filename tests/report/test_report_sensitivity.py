@@ -7,12 +7,12 @@ import itertools
 import numpy as np
 import pytest
 
-from bnsweep.report import resample
-from bnsweep.report.design import Design, Factor
-from bnsweep.report.grid import read_grid
-from bnsweep.report.metrics import METRICS
-from bnsweep.report.pairs import agreed
-from bnsweep.report.sensitivity import by_level, sensitivity, variance_steps
+from bnsweep.report.frame.design import Design, Factor
+from bnsweep.report.frame.grid import read_grid
+from bnsweep.report.frame.metrics import METRICS
+from bnsweep.report.stats import resample
+from bnsweep.report.stats.between_seeds import agreed
+from bnsweep.report.stats.sensitivity import by_level, sensitivity, variance_steps
 
 ACCURACY = METRICS["final_val_accuracy"]
 GRID = {"activation": ["sigmoid", "relu"], "init": ["xavier", "he"], "lr.value": [0.1, 1.0], "bn": ["none", "before"]}

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bnsweep.report import resample
-from bnsweep.report.grid import read_grid
-from bnsweep.report.metrics import METRICS
-from bnsweep.report.ranking import best_lr_view, fixed_lr_views
-from bnsweep.report.stability import halves, kendall, stability
-from bnsweep.report.widths import Line, drawn_widths, widths
-from bnsweep.tolerance import tolerance
+from bnsweep.report.frame.grid import read_grid
+from bnsweep.report.frame.metrics import METRICS
+from bnsweep.report.stats import resample
+from bnsweep.report.stats.ranking import best_lr_view, fixed_lr_views
+from bnsweep.report.stats.stability import halves, kendall, stability
+from bnsweep.report.stats.tolerance import tolerance
+from bnsweep.report.stats.widths import Line, drawn_widths, widths
 
 ACCURACY = METRICS["final_val_accuracy"]
 RATES = {"bn": ["none", "before"], "lr.value": [0.001, 0.01, 0.1, 1.0]}

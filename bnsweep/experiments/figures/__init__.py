@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from bnsweep.experiments.figures.arms import drawable
 from bnsweep.experiments.figures.catalogue import drawings
 from bnsweep.experiments.figures.page import styled
-from bnsweep.experiments.runs import Run
+from bnsweep.experiments.selection import Run
 
 __all__ = ["draw", "figures", "save", "styled"]
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from bnsweep.experiments.runs import Run
-from bnsweep.report.grid import ORDER, level_text, swept_factors, value_text
+from bnsweep.experiments.selection import Run
+from bnsweep.report.frame.grid import ORDER, level_text, swept_factors, value_text
 
 NAMES = {
     "relu": "ReLU",

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from bnsweep.experiments.figures import curves, dots, heat, histograms, layers, special
 from bnsweep.experiments.figures.curves import Multiples
-from bnsweep.experiments.runs import Run
+from bnsweep.experiments.selection import Run
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ from matplotlib.ticker import MaxNLocator
 from bnsweep.experiments.figures import page
 from bnsweep.experiments.figures.arms import by, chance, swept
 from bnsweep.experiments.figures.page import Page, colour, dash
-from bnsweep.experiments.judge import median_of
 from bnsweep.experiments.quantities import metric
-from bnsweep.experiments.runs import Run
+from bnsweep.experiments.selection import Run
+from bnsweep.experiments.verdicts import median_of
 from bnsweep.records import DIVERGED
-from bnsweep.report.grid import spread
+from bnsweep.report.frame.grid import spread
 
 MOST = 120
 """Readings drawn of a curve."""

@@ -14,8 +14,8 @@ from bnsweep.experiments.figures import page
 from bnsweep.experiments.figures.arms import by, chance
 from bnsweep.experiments.figures.curves import diverged
 from bnsweep.experiments.figures.page import DARK, Page, colour, marker
-from bnsweep.experiments.judge import median_of
-from bnsweep.experiments.runs import Run
+from bnsweep.experiments.selection import Run
+from bnsweep.experiments.verdicts import median_of
 from bnsweep.records import DIVERGED
 from bnsweep.report.figures.style import OF_ERROR
 

@@ -18,9 +18,9 @@ from matplotlib.ticker import FuncFormatter
 from bnsweep.experiments.figures.arms import chance
 from bnsweep.experiments.figures.dots import score
 from bnsweep.experiments.figures.page import Page
-from bnsweep.experiments.judge import median_of
-from bnsweep.experiments.runs import Run
-from bnsweep.meanfield import bn_before_rate
+from bnsweep.experiments.selection import Run
+from bnsweep.experiments.verdicts import median_of
+from bnsweep.probes.theory import bn_before_rate
 
 REACH = 16
 """Trainable depth in units of 1 / ln(rate): where the gradient has grown by e^16 (Yang et al. 2019, section 5)."""

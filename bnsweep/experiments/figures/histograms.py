@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from bnsweep.experiments.figures import page
 from bnsweep.experiments.figures.arms import by, swept
 from bnsweep.experiments.figures.page import Page, colour
-from bnsweep.experiments.runs import Run
+from bnsweep.experiments.selection import Run
 from bnsweep.records import HISTOGRAM_EDGES
 
 MOST_LAYERS = 6

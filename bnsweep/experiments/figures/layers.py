@@ -16,10 +16,10 @@ from matplotlib.ticker import MaxNLocator
 from bnsweep.experiments.figures import page
 from bnsweep.experiments.figures.arms import by, swept, word
 from bnsweep.experiments.figures.page import DARK, Page, colour, dash, marker
-from bnsweep.experiments.judge import median_of
 from bnsweep.experiments.quantities import growth, metric
-from bnsweep.experiments.runs import Run
-from bnsweep.meanfield import bn_before_rate, chi1, fixed_point
+from bnsweep.experiments.selection import Run
+from bnsweep.experiments.verdicts import median_of
+from bnsweep.probes.theory import bn_before_rate, chi1, fixed_point
 
 GRADIENT = "‖∂L/∂a‖"
 

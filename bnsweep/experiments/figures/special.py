@@ -16,8 +16,8 @@ from bnsweep.experiments.figures.curves import key as curve_key
 from bnsweep.experiments.figures.layers import deepest, layer_axis, name_zeros, profile
 from bnsweep.experiments.figures.page import DARK, Page, colour, dash
 from bnsweep.experiments.quantities import metric
-from bnsweep.experiments.runs import Run
-from bnsweep.report.grid import spread
+from bnsweep.experiments.selection import Run
+from bnsweep.report.frame.grid import spread
 
 
 def invariance(runs: Sequence[Run]) -> Figure:

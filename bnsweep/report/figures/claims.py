@@ -8,9 +8,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from bnsweep.report.claims.verdicts import AGAINST, FOR, Evidence, Verdict
 from bnsweep.report.figures.style import FAINT, INK, SERIES, Sheet, panels, styled, to_svg
 from bnsweep.report.figures.types import Drawing
-from bnsweep.report.verdicts import AGAINST, FOR, Evidence, Verdict
 
 COLOUR = {FOR: SERIES[2], AGAINST: SERIES[0]}
 CAPTION = (

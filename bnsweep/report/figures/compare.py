@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import pandas as pd
 from matplotlib.lines import Line2D
 
+from bnsweep.report.claims.verdicts import Unit
 from bnsweep.report.figures.style import INK, LETTER, MARKERS, SERIES, Sheet, panels, styled, to_svg
 from bnsweep.report.figures.types import Drawing
-from bnsweep.report.verdicts import Unit
 
 MOST = 30
 

@@ -9,7 +9,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 
 from bnsweep.report.figures.style import DASHES, INK, OF_ERROR, SERIES, WIDE, Sheet, error_ticks, panels, to_svg
 from bnsweep.report.figures.types import Drawing, Scene, legend, more_lines
-from bnsweep.report.metrics import chance, untrained
+from bnsweep.report.frame.metrics import chance, untrained
 
 CAPTION = (
     "Median over seeds, band from the lower to the upper quartile, each arm at its best learning rate; a run that"

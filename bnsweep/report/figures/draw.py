@@ -10,10 +10,10 @@ from bnsweep.report.figures import curves, factors, forest, heat, interaction, l
 from bnsweep.report.figures.facets import facets
 from bnsweep.report.figures.style import styled
 from bnsweep.report.figures.types import Drawing, Scene
-from bnsweep.report.grid import Grid
-from bnsweep.report.metrics import Metric
-from bnsweep.report.ranking import View
-from bnsweep.report.source import Source
+from bnsweep.report.frame.grid import Grid
+from bnsweep.report.frame.metrics import Metric
+from bnsweep.report.frame.source import Source
+from bnsweep.report.stats.ranking import View
 
 FIGURES: tuple[Callable[[Scene], Drawing | None], ...] = (
     forest.top_arms,

@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from bnsweep.report.grid import Grid, level_text, levels
-from bnsweep.report.ranking import View
+from bnsweep.report.frame.grid import Grid, level_text, levels
+from bnsweep.report.stats.ranking import View
 
 COLOUR_FIRST = ("bn", "activation", "init")
 COLUMN_FIRST = ("init", "activation")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from bnsweep.report.figures.facets import same
 from bnsweep.report.figures.style import INK, LETTER, Sheet, panels, to_svg
 from bnsweep.report.figures.types import Drawing, Scene
-from bnsweep.report.grid import level_text, levels, spread
+from bnsweep.report.frame.grid import level_text, levels, spread
 
 MOST, MOST_RATES = 8, 16
 

@@ -10,12 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullLocator
 from numpy.typing import NDArray
 
-from bnsweep.report import resample
-from bnsweep.report.design import Design, Factor
-from bnsweep.report.factorial import ALPHA, TIMES, Analysis, spoken
 from bnsweep.report.figures.style import DASHES, LETTER, MARKERS, SERIES, Sheet, panels, to_svg
 from bnsweep.report.figures.types import Drawing, Scene
-from bnsweep.report.grid import spread
+from bnsweep.report.frame.design import Design, Factor
+from bnsweep.report.frame.grid import spread
+from bnsweep.report.stats import resample
+from bnsweep.report.stats.factorial import ALPHA, TIMES, Analysis, spoken
 
 MOST = 3
 LEAST = 0.01

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import StepPatch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from bnsweep.identity import layers_in
+from bnsweep.config.identity import layers_in
 from bnsweep.records import HISTOGRAM_EDGES
 from bnsweep.report.figures.curves import label_edges
 from bnsweep.report.figures.style import DASHES, INK, MARKERS, SERIES, Sheet, panels, to_svg

@@ -9,14 +9,14 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bnsweep.report.design import Design, read_design
-from bnsweep.report.factorial import Analysis, analysis_of
 from bnsweep.report.figures.facets import Facets
 from bnsweep.report.figures.style import DASHES, MARKERS, SERIES
-from bnsweep.report.grid import Grid
-from bnsweep.report.metrics import Metric
-from bnsweep.report.ranking import View
-from bnsweep.report.source import Source
+from bnsweep.report.frame.design import Design, read_design
+from bnsweep.report.frame.grid import Grid
+from bnsweep.report.frame.metrics import Metric
+from bnsweep.report.frame.source import Source
+from bnsweep.report.stats.factorial import Analysis, analysis_of
+from bnsweep.report.stats.ranking import View
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,73 @@
+"""`python -m bnsweep.report`: the report of a tracked sweep, with the sweep command's way of writing settings."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from bnsweep.config.checks import ConfigError
+from bnsweep.config.run import TrackingConfig
+from bnsweep.report import DEFAULT_METRIC, compare_sweeps, report_sweep
+from bnsweep.report.frame.metrics import METRICS, metric_named
+
+HELP = f"""python -m bnsweep.report [KEY=VALUE ...]: rank a tracked sweep and write its report,
+or set two sweeps side by side
+
+  sweep=latest                  latest, or a sweep's id; A,B compares two (EXPERIMENT/ID: one of another experiment)
+  metric={DEFAULT_METRIC}     one of {", ".join(METRICS)}
+  out=report                    folder for report.html, .md and .png, summary.json, and claims, ranking, factors and
+                                runs as .csv; for compare.html, .md, .csv and .json of two sweeps
+  tracking.uri=null             MLflow tracking URI; null: mlflow.db in the working directory
+  tracking.experiment=bnsweep   MLflow experiment
+"""
+
+
+@dataclass
+class Request:
+    sweep: str = "latest"
+    metric: str = DEFAULT_METRIC
+    out: str = "report"
+    tracking_uri: str | None = None
+    tracking_experiment: str = "bnsweep"
+
+
+def parse(arguments: Sequence[str]) -> Request:
+    """Raises ConfigError for anything but KEY=VALUE with a known key and a value in its range."""
+    names = {f.name.replace("tracking_", "tracking."): f.name for f in fields(Request)}
+    request = Request()
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if not equals or key not in names:
+            says = "must be KEY=VALUE" if not equals else "no such setting of the report"
+            raise ConfigError(f"{argument}: {says}, with KEY one of {', '.join(names)}")
+        if not value:
+            raise ConfigError(f"{argument}: must have a value (--help lists the defaults)")
+        setattr(request, names[key], None if (key, value) == ("tracking.uri", "null") else value)
+    metric_named(request.metric)
+    return request
+
+
+def main() -> None:
+    """Console entry: exit status 0, 1 for what was refused or was no longer read."""
+    arguments = sys.argv[1:]
+    if {"-h", "--help"} & set(arguments):
+        print(HELP, end="")
+        return
+    try:
+        request = parse(arguments)
+        tracking = TrackingConfig(request.tracking_uri, request.tracking_experiment)
+        if "," in request.sweep:
+            print(compare_sweeps(tracking, request.sweep, Path(request.out), request.metric))
+        else:
+            report_sweep(tracking, request.sweep, Path(request.out), request.metric).show()
+    except ConfigError as error:
+        raise SystemExit(f"bnsweep.report: {error}") from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    except BrokenPipeError:
+        # Whoever read the screen, head say, has enough; the files are written. Python flushes once more as it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None

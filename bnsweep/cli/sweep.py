@@ -1,0 +1,193 @@
+"""`python -m bnsweep`: one run, or a sweep with -m. Hydra reads the command line and conf/; the rest is elsewhere."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bnsweep.cli.messages import GROUP_VALUE, group_given_a_value, one_line
+from bnsweep.config.checks import ConfigError
+from bnsweep.config.run import RunConfig
+from bnsweep.config.tree import from_tree, register_schema
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from bnsweep.runs.ledger import Outcome, Result
+
+STARTED = time.perf_counter()
+
+SLOW_TO_COMPOSE = 1000
+"""Jobs that take Hydra more than a few seconds, which should not pass in silence."""
+
+
+class RunFailed(RuntimeError):
+    """A job that failed; its traceback is in the log already."""
+
+
+results: list[Result] = []
+"""Of the batches that this process ran, for the summary at the end; Hydra's sweepers may hand over several."""
+planned: list[RunConfig] = []
+"""The runs of those batches."""
+
+
+def conf_folder() -> Path:
+    """conf/ inside the installed package, else beside it in a checkout."""
+    here = Path(__file__).resolve().parents[1]
+    return here / "conf" if (here / "conf").is_dir() else here.parent / "conf"
+
+
+def parse(config: DictConfig) -> RunConfig:
+    """A composed config as a RunConfig; ConfigError for what Hydra lets pass."""
+    from omegaconf import OmegaConf
+
+    # Node by node, within the whole config: a copy would lose the one moment that `now` stands for.
+    keys = [str(key) for key in config if key != "hydra"]
+    nodes = {key: config[key] for key in keys}
+    return from_tree(
+        {key: OmegaConf.to_container(n, resolve=True) if OmegaConf.is_config(n) else n for key, n in nodes.items()}
+    )
+
+
+def command() -> str:
+    return "python -m bnsweep " + shlex.join(sys.argv[1:])
+
+
+def value_of(outcome: Outcome) -> float | RunFailed:
+    return RunFailed(outcome.reason) if outcome.status == "failed" else outcome.objective
+
+
+def batched(configs: Sequence[DictConfig]) -> list[float | RunFailed]:
+    """All jobs of a sweep as one computation; the stacked launcher calls this."""
+    if len(configs) > SLOW_TO_COMPOSE:
+        print(f"composing {len(configs)} jobs", flush=True)
+    runs = [parse(config) for config in configs]
+    if configs[0].hydra.sweeper.get("max_batch_size") is not None:
+        rule = "left out: all runs are checked before any is trained (sweep.max_stack bounds how many train as one)"
+        raise ConfigError(f"hydra.sweeper.max_batch_size={configs[0].hydra.sweeper.max_batch_size}: must be {rule}")
+    from bnsweep.runs.sweep import run_sweep
+
+    begun = time.perf_counter()
+    result = run_sweep(runs, command(), earlier=planned)
+    planned.extend(runs)
+    if result is None:
+        raise SystemExit(0)
+    result.seconds |= {"start and compose": begun - STARTED, "sweep": time.perf_counter() - begun}
+    results.append(result)
+    print(f"writing {len(runs)} job directories", flush=True)
+    return [value_of(outcome) for outcome in result.outcomes]
+
+
+def task(config: DictConfig) -> float:
+    """One job in this process: a single run, or one of a sweep under Hydra's basic or joblib launcher."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.errors import HydraException
+    from hydra.types import RunMode
+
+    from hydra_plugins.bnsweep.overrides import check_duplicates
+
+    hydra = HydraConfig.get()
+    single = hydra.mode == RunMode.RUN
+    try:
+        check_duplicates(list(hydra.overrides.task))
+        run = parse(config)
+        from bnsweep.runs.sweep import run_sweep
+
+        result = run_sweep([run], command(), keep_plan=single)
+        if result is None:
+            raise SystemExit(0)
+    except (ConfigError, HydraException, SystemExit) as error:
+        if single:
+            discard(Path(hydra.runtime.output_dir))
+        # As SystemExit it passes Hydra without a second message.
+        raise error if isinstance(error, SystemExit) else SystemExit(f"bnsweep: {one_line(error)}") from None
+    (outcome,) = result.outcomes
+    if single:
+        print(describe_run(outcome, result))
+    value = value_of(outcome)
+    if isinstance(value, RunFailed):
+        raise value
+    return value
+
+
+task.batched = batched  # type: ignore[attr-defined]
+
+
+def discard(folder: Path) -> None:
+    """Remove what Hydra wrote for a run that was refused; nothing else that may lie in the folder."""
+    for name in (".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml", "bnsweep.log"):
+        (folder / name).unlink(missing_ok=True)
+    for empty in (folder / ".hydra", folder, *folder.parents):
+        if empty == Path.cwd() or (empty.is_dir() and any(empty.iterdir())):
+            break
+        if empty.is_dir():
+            empty.rmdir()
+
+
+def describe_run(outcome: Outcome, result: Result) -> str:
+    s = outcome.summary
+    lines = [f"{outcome.status}{': ' + outcome.reason if outcome.reason else ''}"]
+    if outcome.status == "finished":
+        splits = (("train", "train"), ("validation", "val"), ("test", "test"))
+        scores = [f"{name} {s[f'final_{key}_accuracy']:.4f}" for name, key in splits]
+        lines.append(f"accuracy: {', '.join(scores)}")
+    lines.append(f"run {outcome.run_id} in experiment {result.tracking.experiment}; `make ui` opens MLflow")
+    return "\n".join(lines)
+
+
+def conclude() -> None:
+    """After a multirun: the report, where it is, the way to the comparison, and where the time went."""
+    if not results:
+        return
+    last, began = results[-1], time.perf_counter()
+    if last.settings.report is not None:
+        from bnsweep.report import report_sweep
+
+        print("writing the report", flush=True)
+        report_sweep(last.tracking, last.settings.id, Path(last.settings.report)).show()
+    ended, start = time.perf_counter(), results[0].seconds["start and compose"]
+    training, logging, sweep = (sum(r.seconds[name] for r in results) for name in ("training", "logging", "sweep"))
+    split = {
+        "start and compose": start,
+        "training": training,
+        "logging beside it": logging,
+        "rest of the sweep": sweep - max(training, logging),
+        "job directories": began - STARTED - start - sweep,
+        "report": ended - began,
+    }
+    print(f"MLflow comparison: make ui, then {last.view_url}")
+    print(f"{ended - STARTED:.0f} s: " + ", ".join(f"{name} {value:.0f}" for name, value in split.items()))
+
+
+def main() -> Any:
+    """Console entry: exit status 0, 1 for what was refused or failed, 130 when interrupted."""
+    import hydra
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    register_schema()
+    full = os.environ.get("HYDRA_FULL_ERROR")
+    # Hydra hands its errors on, so that each becomes one line here; unexpected ones keep their traceback.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")(task)()
+        conclude()
+    except (ConfigError, HydraException, OmegaConfBaseException) as error:
+        if full:
+            raise
+        raise SystemExit(f"bnsweep: {one_line(error)}") from None
+    except ValueError as error:
+        if not str(error).startswith(GROUP_VALUE):
+            raise
+        raise SystemExit(f"bnsweep: {group_given_a_value(sys.argv[1:])}") from None
+    except RunFailed as error:
+        conclude()
+        raise SystemExit(f"bnsweep: a run failed: {error}") from None
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        raise SystemExit(130) from None

@@ -1,0 +1,1 @@
+"""What a run is: the groups as dataclasses, their checks, which runs are the same run."""

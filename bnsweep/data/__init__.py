@@ -1,0 +1,1 @@
+"""Datasets as tensors, their splits, and the order of batches."""

@@ -1,0 +1,1 @@
+"""What a network is: plain modules, and many of them as one stack."""

@@ -1,0 +1,1 @@
+"""What is read off a stack, and what theory says of it."""

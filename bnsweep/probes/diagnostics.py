@@ -1,0 +1,155 @@
+"""What is read off a stack on the probe batch, besides its scores: the pure functions of `probes`, `flow`, `shift` and
+`landscape` on its tensors, by metric name. `records.RunRecord` lists the names.
+
+K members, L hidden layers, H units, B probe samples. Nothing here changes what training computes.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from bnsweep.nets.passes import Layer, Passes
+from bnsweep.nets.stack import Stack, halves
+from bnsweep.probes import gradients as flow
+from bnsweep.probes import shift
+from bnsweep.probes.one_pass import Light, Values
+from bnsweep.probes.trial_steps import Gradients, Nearby
+from bnsweep.training.batches import Batches
+from bnsweep.training.loss import log_probabilities
+from bnsweep.training.optimizer import Optimizer
+
+PART = 2**19
+"""Elements of a layer's activations that a light probe holds at once on a CPU."""
+
+
+class Diagnostics:
+    """Reads a stack with `passes` that training does not use. The probe batch passes with batch statistics, as in
+    training, but without dropout and noise, whose draws would be noise between readings; losses are means over it."""
+
+    def __init__(self, stack: Stack, passes: Passes, batches: Batches, optimizer: Optimizer) -> None:
+        self.stack, self.passes, self.batches, self.optimizer = stack, passes, batches, optimizer
+        self._whole = Light(stack, passes)
+        self._parts: list[tuple[slice, Light]] = []
+        self._plain_K = torch.tensor([c.bn.placement == "none" for c in stack.configs], device=stack.device)
+        self._biased_K = stack.scalars(lambda c: c.model.bias) > 0
+        self._nothing_K = torch.full((len(stack),), torch.nan, device=stack.device, dtype=torch.float64)
+        self._hidden: list[Tensor] = []
+        """The hidden layers' weights before the last step, where `remember` was told of it."""
+        self._percentiles: list[Tensor] = []
+        """Of every hidden layer at the last full reading."""
+
+    @torch.no_grad()
+    def light(self, histograms: bool) -> tuple[Values, list[Tensor]]:
+        """One forward and backward pass, and every layer's activations, gradients and weights. With them, where
+        asked for, the counts [K, bins] of every hidden layer's outputs."""
+        (x_GBD, y_KB), lr_K = self._probe_batch(), self._lr_K()
+        self._parts = self._parts or self._cut(x_GBD.shape[1])
+        found = [part.read(histograms, x_GBD, y_KB[s], lr_K[s])[:2] for s, part in self._parts]
+        values = {name: torch.cat([values[name] for values, _ in found]) for name in found[0][0]}
+        return values, [torch.cat(counts) for counts in zip(*(counts for _, counts in found), strict=True)]
+
+    def _cut(self, samples: int) -> list[tuple[slice, Light]]:
+        """The stack in parts that are read one after the other in the same memory: fresh memory costs more than the
+        pass that first touches it. Whole on a GPU."""
+        k, most = len(self.stack), max(1, PART // (max(self.stack.sizes[1:]) * samples))
+        if self.stack.device.type != "cpu" or most >= k:
+            return [(slice(0, k), self._whole)]
+        size, memory = -(-k // -(-k // most)), dict[str, Tensor]()
+        slices = [slice(i, min(i + size, k)) for i in range(0, k, size)]
+        return [(s, Light(part, Passes(part, memory))) for s in slices for part in [self.stack.part(s)]]
+
+    @torch.no_grad()
+    def full(self, histograms: bool) -> tuple[Values, list[Tensor]]:
+        """The light reading and what takes L + 11 more passes and a sort of every layer's inputs: covariate shift in
+        both senses, the landscape along the gradient, the BN gap, angular updates, dropout's shift in variance."""
+        x_GBD, y_KB = self._probe_batch()
+        values, counts, here = self._whole.read(histograms, x_GBD, y_KB, self._lr_K())
+        values |= {"batch/loss": here.loss_K, "batch/accuracy": accuracy(here.logits, y_KB)}
+        values |= self._of_units(here.layers) | self._of_weights(here)
+        p_KCB = here.logits.softmax(1)
+        values |= self._dropout_ratios(self._variances(here.logits, here.layers), x_GBD)
+        nearby = Nearby(self.stack, self.optimizer, self.passes, x_GBD, y_KB)
+        values |= nearby.covariate_shift() | nearby.landscape(self._lr_K())
+        _, right_KB = log_probabilities(self.passes.evaluate(x_GBD), y_KB)
+        gap_K = values["batch/loss"] + right_KB.mean(1, dtype=torch.float64)
+        values |= {"bn_gap": torch.where(self._plain_K, torch.nan, gap_K), "mates": self._mates(p_KCB, x_GBD)}
+        return values, counts
+
+    @torch.no_grad()
+    def remember(self) -> None:
+        """Keep the hidden layers' weights: the next full reading says by what angle they have turned since."""
+        self._hidden = [w.clone() for w in self.stack.weights[:-1]]
+
+    def _lr_K(self) -> Tensor:
+        """[K] learning rates of the step to come."""
+        return self.optimizer.lr_K(self.stack.t)
+
+    def _probe_batch(self) -> tuple[Tensor, Tensor]:
+        return self.batches.take(self.batches.rows["probe"])
+
+    def _of_units(self, layers: list[Layer]) -> Values:
+        """Percentiles of every unit's activation input, and how far they moved since the last full reading."""
+        values: Values = {}
+        now = [torch.cat([shift.percentiles(a.whole) for a, _, _ in layer.ran], dim=1) for layer in layers[:-1]]
+        for i, q_QKH in enumerate(now, start=1):
+            for name, q_KH in zip(("unit_q15", "unit_q50", "unit_q85"), q_QKH, strict=True):
+                values[f"layer/{i}/{name}"] = q_KH[:, 0]
+            values[f"layer/{i}/spread"] = shift.spread(q_QKH)
+            moved = shift.shift(q_QKH, self._percentiles[i - 1]) if self._percentiles else self._nothing_K
+            values[f"layer/{i}/shift"] = moved
+        self._percentiles = now
+        return values
+
+    def _of_weights(self, here: Gradients) -> Values:
+        """Of hidden layers, whose weights and biases may stand before a BN, and of its running variances."""
+        values: Values = {}
+        for i, w in enumerate(self.stack.weights[:-1]):
+            values[f"layer/{i + 1}/weight_cosine"] = flow.cosine(w, here.weights[i])
+            values[f"layer/{i + 1}/grad_bias"] = torch.where(self._biased_K, flow.norms(here.biases[i]), torch.nan)
+            turned = flow.angular_update(self._hidden[i], w) if self._hidden else self._nothing_K
+            values[f"layer/{i + 1}/angular_update"] = turned
+        self._hidden = []
+        for i, variance_KH in enumerate(self.stack.variances, start=1):
+            mean_K = variance_KH.mean(1, dtype=torch.float64)
+            values[f"layer/{i}/running_variance"] = torch.where(self._plain_K, torch.nan, mean_K)
+        return values
+
+    def _mates(self, p_KCB: Tensor, x_GBD: Tensor) -> Tensor:
+        """How much an output depends on the other samples of its batch in training mode (Wu & Johnson 2021, arXiv
+        2105.07576): mean total variation distance, 0 to 1, between class probabilities of the first half of the probe
+        batch in the whole of it, given as p, and alone."""
+        half = max(2, p_KCB.shape[2] // 2)
+        alone_KCB = self.passes.forward(x_GBD[:, :half])[0].softmax(1)
+        return (alone_KCB - p_KCB[:, :, :half]).abs().sum(1).mean(1, dtype=torch.float64) / 2
+
+    def _variances(self, logits: Tensor, layers: list[Layer]) -> list[Tensor]:
+        """[K] variance over the samples, mean over the units, of what the linear maps from the second on give."""
+        of_batch, found = halves(self.stack.batch)[1], []
+        for i, layer in enumerate(layers[1:-1], start=1):
+            parts = []
+            for s, (a, _, _) in zip(self.stack.bn_segments, layer.ran, strict=True):
+                # BN before the activation overwrites its input, and leaves that one's variance in the stack.
+                before = self.stack.configs[s.start].bn.placement == "before"
+                parts.append((of_batch[i][s] if before else a.whole.var(2)).double().mean(1))
+            found.append(torch.cat(parts))
+        return [*found, logits.var(2).double().mean(1)]
+
+    def _dropout_ratios(self, without: list[Tensor], x_GBD: Tensor) -> Values:
+        """Variance of linear outputs without dropout over that with it (Li et al. 2019, arXiv 1801.05134), for every
+        layer that has dropout below it: v / ((v + c^2) / p - c^2) for independent inputs of mean c and variance v
+        that are kept with probability p."""
+        rates_K = self.stack.scalars(lambda c: c.model.dropout)
+        noises_K = self.stack.scalars(lambda c: c.bn.noise if c.bn.placement != "none" else 0.0)
+        if not bool(rates_K.any()):
+            return {}
+        with_it = self._variances(*self.passes.forward(x_GBD, self.stack.t))
+        one_of_two_K = (rates_K > 0) & (noises_K == 0)  # noise comes with dropout, and would count as dropout's
+        pairs = enumerate(zip(without, with_it, strict=True), start=2)
+        return {f"layer/{i}/dropout_ratio": torch.where(one_of_two_K, a / b, torch.nan) for i, (a, b) in pairs}
+
+
+def accuracy(logits_KCB: Tensor, y_KB: Tensor) -> Tensor:
+    """[K] share of samples whose class has the largest logit."""
+    # Contiguous first: argmax over a strided axis is five times slower on a CPU.
+    return (logits_KCB.transpose(1, 2).contiguous().argmax(2) == y_KB).double().mean(1)

@@ -1,0 +1,1 @@
+"""The note's claims: what is compared, how it is measured, what it says."""

@@ -1,0 +1,246 @@
+"""The lecture note's claims, what would show each, and the rule that turns comparisons into a verdict.
+
+Every comparison has a first side, of which the claim expects more (sign +1) or less (-1). The rule knows no direction:
+
+1. A comparison is *for* its claim where its p is at most ALPHA and the difference is as claimed, *against* it where it
+   is the other way round, *open* otherwise.
+2. A claim with m comparisons needs most of them: k = m // 2 + 1. Its p is m / k times the k-th smallest of those that
+   point one way: that k of m p-values are at most x has a probability of at most x m / k, however they hang together
+   (Rueger 1978). A comparison of fewer than ENOUGH seeds counts among the m and says nothing. These are adjusted by
+   Holm over all claims that the sweep asks.
+3. Where that p is at most ALPHA and no comparison says the opposite, the claim is supported, or contradicted when they
+   point the other way; inconclusive otherwise, with fewer than ENOUGH seeds, and where seeds
+   are not independent.
+
+So over sweeps in which nothing matters, one in twenty at most has any claim supported or contradicted.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from bnsweep.report.claims.contrasts import (
+    BEST,
+    EQUAL,
+    MAX,
+    MIN,
+    START,
+    Comparison,
+    Measured,
+    Sides,
+    Unasked,
+    Unmeasured,
+    sides,
+)
+from bnsweep.report.claims.measure import measure
+from bnsweep.report.claims.quantities import QUANTITIES, Readings
+from bnsweep.report.claims.sentences import comparison_name, sentence
+from bnsweep.report.claims.verdicts import (
+    AGAINST,
+    CONTRADICTED,
+    FOR,
+    INCONCLUSIVE,
+    OPEN,
+    SUPPORTED,
+    UNASKED,
+    Evidence,
+    Verdict,
+)
+from bnsweep.report.frame.grid import Grid
+from bnsweep.report.frame.metrics import Metric, untrained
+from bnsweep.report.frame.source import Source
+from bnsweep.report.pages import text as words
+from bnsweep.report.stats import resample
+
+ALPHA = 0.05
+CROSSED = "seed and data.seed vary apart, and seeds that share one of them are not independent"
+"""Signs flipped as if they were reject 22 % of true nulls at the 5 % level with 3 × 3 seeds, 35 % with 5 × 5."""
+BARE: dict[str, tuple[Any, ...]] = {"bn": ("none",)}
+BN = (("before", "after"), "none")
+"""With BN, before the activation as in the note where that was swept, against without."""
+RELU_LIKE = ("relu", "leaky_relu", "elu", "gelu", "silu")
+
+
+@dataclass(frozen=True)
+class Claim:
+    key: str
+    text: str
+    comparisons: tuple[Comparison, ...]
+    figures: tuple[str, ...] = ()
+
+
+CLAIMS = (
+    Claim(
+        "sigmoid-vanishes",
+        "Sigmoid makes gradients vanish",
+        (Comparison("backward", -1, "activation", ("sigmoid", None), BARE, START),),
+        ("gradients",),
+    ),
+    Claim(
+        "relu-helps",
+        "ReLU helps",
+        (
+            Comparison("change", -1, "activation", ("relu", "sigmoid"), BARE, START),
+            Comparison("final", +1, "activation", ("relu", "sigmoid"), BARE, BEST),
+            Comparison("final", +1, "activation", ("relu", "sigmoid"), BARE, EQUAL),
+        ),
+        ("gradients", "curves"),
+    ),
+    Claim(
+        "init-keeps-spread",
+        "Xavier's and He's weights keep the spread of activations",
+        (
+            Comparison("spread", -1, "init", ("xavier", "normal"), BARE | {"activation": ("sigmoid", "tanh")}, START),
+            Comparison("spread", -1, "init", ("he", "normal"), BARE | {"activation": RELU_LIKE}, START),
+        ),
+        ("histograms",),
+    ),
+    Claim(
+        "small-lr-prevents-explosion",
+        "A small learning rate prevents explosion",
+        (Comparison("blown_up", -1, "lr.value", (MIN, MAX), BARE),),
+        ("heat",),
+    ),
+    Claim(
+        "bn-shifts-less",
+        "Distributions shift less with BN",
+        (
+            Comparison("drift", -1, "bn", BN, learned=True),
+            Comparison("ics", -1, "bn", BN, learned=True),
+        ),
+    ),
+    Claim(
+        "bn-faster",
+        "BN trains faster",
+        (
+            Comparison("steps", -1, "bn", BN, at=BEST),
+            Comparison("steps", -1, "bn", BN),
+            Comparison("auc", +1, "bn", BN, at=BEST),
+            Comparison("auc", +1, "bn", BN),
+        ),
+        ("curves",),
+    ),
+    Claim(
+        "bn-less-init",
+        "BN depends less on the initial weights",
+        (Comparison("final", -1, "bn", BN, across="init"),),
+        ("heat",),
+    ),
+    Claim(
+        "bn-less-overfitting",
+        "BN suppresses overfitting",
+        (Comparison("gap", -1, "bn", BN, learned=True, least=0.005, beside="test"),),
+    ),
+    Claim(
+        "bn-less-dropout",
+        "With BN dropout is needed less",
+        (Comparison("final", -1, "bn", BN, across="model.dropout", gain=True),),
+    ),
+    Claim(
+        "bn-before",
+        "BN belongs before the activation",
+        (
+            Comparison("final", +1, "bn", ("before", "after"), at=BEST),
+            Comparison("final", +1, "bn", ("before", "after")),
+        ),
+        ("curves",),
+    ),
+)
+
+
+def answer_claims(frame: Source, grid: Grid, metric: Metric) -> list[Verdict]:
+    """One verdict a claim, in the note's order."""
+    readings, tau = Readings(frame, grid), words.tau(grid.fixed)
+    found = [[compare(grid, readings, metric, item) for item in claim.comparisons] for claim in CLAIMS]
+    made = [
+        tuple(evidence(*pair, len(grid.lrs) > 1, tau) for pair in zip(claim.comparisons, items, strict=True))
+        for claim, items in zip(CLAIMS, found, strict=True)
+    ]
+    raw = np.array([most(items)[0] for items in made])
+    family = int(np.isfinite(raw).sum())
+    asked = [any(not isinstance(item, Missing) or item.asked for item in items) for items in found]
+    parts = zip(CLAIMS, made, resample.holm(raw), asked, strict=True)
+    return [judge(claim, items, float(p), is_asked, family) for claim, items, p, is_asked in parts]
+
+
+def deciding(found: Sequence[Evidence]) -> list[Evidence]:
+    return [e for e in found if e.measured and not e.note]
+
+
+def most(found: Sequence[Evidence]) -> tuple[float, int]:
+    """A claim's p by rule 2, and the direction that it is of; NaN where nothing decides. A comparison of too few seeds
+    counts as one and says nothing."""
+    items = deciding(found)
+    if all(math.isnan(e.p) for e in items):
+        return math.nan, 0
+    k = len(items) // 2 + 1
+    found_p = {1: 1.0, -1: 1.0}
+    for way in found_p:
+        p = sorted(e.p for e in items if way * e.effect > 0 and not math.isnan(e.p))
+        if len(p) >= k:
+            found_p[way] = min(1.0, p[k - 1] * len(items) / k)
+    way = min(found_p, key=lambda way: found_p[way])
+    return found_p[way], way
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A comparison that was not made."""
+
+    note: str
+    asked: bool
+    """Whether the sweep has both sides, and only their numbers are missing."""
+
+
+def compare(grid: Grid, readings: Readings, metric: Metric, comparison: Comparison) -> tuple[Sides, Measured] | Missing:
+    if comparison.at != START and untrained(grid.runs):
+        return Missing("this sweep lacks training (train.epochs=0)", asked=False)
+    try:
+        found = sides(grid, comparison)
+        measured = measure(grid, readings, metric, comparison, found)
+    except Unasked as lacks:
+        return Missing(f"this sweep lacks {lacks}", asked=False)
+    except Unmeasured as why:
+        return Missing(str(why), asked=True)
+    return found, replace(measured, note=CROSSED) if grid.crossed else measured
+
+
+def evidence(comparison: Comparison, item: tuple[Sides, Measured] | Missing, lr_swept: bool, tau: str) -> Evidence:
+    quantity = QUANTITIES[comparison.quantity]
+    unit = quantity.unit if comparison.across is None else replace(quantity.unit, level=None)
+    name, meaning = comparison_name(comparison, lr_swept, tau), quantity.meaning.replace("τ", tau)
+    if isinstance(item, Missing):
+        nan = math.nan
+        return Evidence(name, ("", ""), unit, (nan, nan), nan, nan, nan, (), nan, nan, OPEN, 0, item.note, "", meaning)
+    found, m = item
+    way_N = np.sign(np.round(m.difference_N, 12))  # what is equal must stay equal after a mean
+    wins = float((way_N.mean() + 1) / 2)
+    apart = m.p <= ALPHA and m.effect != 0 and not m.note
+    says = OPEN if not apart else FOR if m.effect > 0 else AGAINST
+    differences = tuple(map(float, m.difference_N))
+    rest = (differences, wins, m.p, says, m.pairs, m.note, beside_text(comparison, found, m), meaning)
+    return Evidence(name, found.names, unit, m.means, m.effect, m.low, m.high, *rest)
+
+
+def beside_text(comparison: Comparison, found: Sides, m: Measured) -> str:
+    if m.beside is None:
+        return ""
+    quantity = QUANTITIES[comparison.beside]
+    texts = [f"{quantity.unit.level_text(mean)} with {name}" for mean, name in zip(m.beside, found.names, strict=True)]
+    return f"{quantity.title} there: {', '.join(texts)}"
+
+
+def judge(claim: Claim, found: Sequence[Evidence], p_holm: float, asked: bool, family: int) -> Verdict:
+    """The rule above."""
+    way = most(found)[1]
+    opposite = AGAINST if way > 0 else FOR
+    verdict = INCONCLUSIVE if asked else UNASKED
+    if p_holm <= ALPHA and not any(e.says == opposite for e in found):
+        verdict = SUPPORTED if way > 0 else CONTRADICTED
+    text = sentence(verdict, found, p_holm, family)
+    return Verdict(claim.key, claim.text, verdict, text, tuple(found), p_holm, claim.figures)

@@ -1,0 +1,190 @@
+"""Two sides of one factor, matched in everything else and compared within seeds.
+
+Shapes: P pairs of settings, L learning-rate settings, N bundles, R resamples, K levels of a further factor. Rows are
+those of `grid.runs`, -1 where no run was planned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bnsweep.report.frame.grid import Grid, level_text, levels
+
+Rows = NDArray[np.int64]
+START, EQUAL, BEST = "start", "equal", "best"
+MIN, MAX = "smallest", "largest"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a claim compares; declared in `claims`."""
+
+    quantity: str
+    """A key of `readings.QUANTITIES`."""
+    sign: int
+    """+1 where the claim expects the first side to have more of it, -1 where less."""
+    factor: str
+    sides: tuple[Any, Any]
+    """The level that the claim speaks for, and the one it is held against; `smallest` and `largest` of numbers. Several
+    names in a tuple: the first that was swept. None as the second: the first is held against 0."""
+    where: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    """Only runs with these levels."""
+    at: str = EQUAL
+    """equal: at every learning rate that both sides have; best: each arm at the one that the other seeds choose; start:
+    before training, where the learning rate plays no part."""
+    across: str | None = None
+    """With it the two sides are compared in how much they depend on this factor: by the standard deviation across its
+    levels, or, of `gain`, by the difference that its largest level makes to its smallest."""
+    gain: bool = False
+    learned: bool = False
+    """Only pairs of runs that both reached τ and did not diverge later, as what does not learn has no overfitting and
+    does not shift."""
+    least: float | None = None
+    """Mean of both sides under which the question does not arise."""
+    beside: str = ""
+    """A quantity to quote over the same pairs; it decides nothing."""
+
+
+@dataclass(frozen=True)
+class Sides:
+    """The runs that a comparison is about."""
+
+    names: tuple[str, str]
+    more: Rows
+    """[P, N]; of `best` [P, L, N]; of `across` [P, K, N]."""
+    less: Rows
+    """The same; empty where there is no second side."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    effect: float
+    low: float
+    high: float
+    p: float
+    means: tuple[float, float]
+    difference_N: NDArray[np.float64]
+    pairs: int
+    note: str = ""
+    beside: tuple[float, float] | None = None
+    """Means of the comparison's `beside` over the same pairs."""
+
+
+class Unmeasured(Exception):
+    """The runs are there and leave nothing to compare; says why."""
+
+
+class Unasked(Exception):
+    """The sweep lacks what a comparison needs; says what."""
+
+
+def settings(grid: Grid, where: Mapping[str, tuple[Any, ...]], at: str) -> pd.DataFrame:
+    """One row an arm and learning rate (at best and at the start: an arm), with its factors; `a` and `l` number it."""
+    arms = grid.arms.drop(columns="arm").assign(a=range(len(grid.arms)))
+    lrs = grid.lrs.drop(columns="lr").assign(l=range(len(grid.lrs)))
+    table = arms.merge(lrs, how="cross")
+    planned = np.any(grid.run_ALN >= 0, axis=2)
+    table = table[planned[table["a"], table["l"]]]
+    if at != EQUAL:
+        table = table.drop_duplicates("a").drop(columns=grid.lr_factors)
+    for factor, allowed in where.items():
+        if factor in table:
+            table = table[table[factor].isin(allowed)]
+        elif grid.fixed.get(factor) not in allowed:
+            table = table[:0]
+        if table.empty:
+            raise Unasked(f"{factor}={' or '.join(map(str, allowed))}")
+    return pd.DataFrame(table)
+
+
+def resolve(grid: Grid, factor: str, wanted: Any, table: pd.DataFrame) -> Any:
+    """The level that a side names."""
+    there = [level for level in levels(grid.runs, factor) if (table[factor] == level).any()] if factor in table else []
+    if wanted in (MIN, MAX):
+        if len(there) < 2:
+            raise Unasked(f"two values of {factor}")
+        return there[0 if wanted == MIN else -1]
+    for level in wanted if isinstance(wanted, tuple) else (wanted,):
+        if level in there:
+            return level
+    raise Unasked(f"{factor}={wanted[0] if isinstance(wanted, tuple) else wanted}")
+
+
+def sides(grid: Grid, comparison: Comparison) -> Sides:
+    """Raises Unasked."""
+    factor, at = comparison.factor, comparison.at
+    table = settings(grid, comparison.where, at)
+    if comparison.sides[1] is None:
+        return one_side(grid, comparison, table)
+    chosen = [resolve(grid, factor, wanted, table) for wanted in comparison.sides]
+    more, less = (table[table[factor] == level] for level in chosen)
+    own = [f for f in factors_of(table) if f.startswith(f"{factor}.")]
+    nested = [f for f in own if more[f].isna().any() or less[f].isna().any()]
+    others = [f for f in factors_of(table) if f not in (factor, *nested)]
+    how: dict[str, Any] = {"on": others} if others else {"how": "cross"}
+    pairs = more.merge(less, **how, suffixes=("", "_less"))
+    names = (name_of(factor, chosen[0]), name_of(factor, chosen[1]))
+    if pairs.empty:
+        raise Unasked(f"{' and '.join(names)} with all else equal")
+    if comparison.across is not None:
+        return Sides(names, *crossed(grid, comparison, pairs, others, nested))
+    return Sides(names, *(rows_of(grid, pairs, end, at) for end in ("", "_less")))
+
+
+def one_side(grid: Grid, comparison: Comparison, table: pd.DataFrame) -> Sides:
+    """Held against 0: the factor may have been swept or fixed."""
+    factor, wanted = comparison.factor, comparison.sides[0]
+    if factor in table:
+        table = table[table[factor] == wanted]
+    elif grid.fixed.get(factor) != wanted:
+        table = table[:0]
+    if table.empty:
+        raise Unasked(f"{factor}={wanted}")
+    rows = rows_of(grid, table, "", comparison.at)
+    return Sides((name_of(factor, wanted), ""), rows, rows[:0])
+
+
+def factors_of(table: pd.DataFrame) -> list[str]:
+    return [str(name) for name in table if name not in ("a", "l")]
+
+
+def name_of(factor: str, level: Any) -> str:
+    return level_text(factor, level) or str(level)
+
+
+def rows_of(grid: Grid, pairs: pd.DataFrame, end: str, at: str) -> Rows:
+    arms = pairs[f"a{end}"].to_numpy()
+    if at == BEST:
+        return np.asarray(grid.run_ALN[arms])
+    if at == START:  # any rate will do, of which a run has something to show
+        run_PLN = grid.run_ALN[arms]
+        known_PLN = (run_PLN >= 0) & (grid.finished | grid.diverged)[run_PLN]
+        return np.take_along_axis(run_PLN, known_PLN.argmax(axis=1)[:, None], axis=1)[:, 0]
+    return np.asarray(grid.run_ALN[arms, pairs[f"l{end}"].to_numpy()])
+
+
+def crossed(
+    grid: Grid, comparison: Comparison, pairs: pd.DataFrame, others: list[str], nested: list[str]
+) -> tuple[Rows, Rows]:
+    """[P, K, N]: pairs that differ in `across` alone (`init` stands for init and everything below it) side by side, and
+    in nothing that only one side has (`nested`: bn.eps)."""
+    across = [f for f in others if f == comparison.across or f.startswith(f"{comparison.across}.")]
+    if comparison.gain and across:
+        ends = [resolve(grid, across[0], which, pairs) for which in (MIN, MAX)]
+        pairs = pairs[pairs[across[0]].isin(ends)].sort_values(across[0])
+    rest = [f for f in others if f not in across] + [f"{f}{end}" for f in nested for end in ("", "_less")]
+    if not across:
+        raise Unasked(f"two values of {comparison.across}")
+    cell = pairs.groupby(rest, dropna=False).ngroup() if rest else pd.Series(0, index=pairs.index)
+    sizes = cell.value_counts()
+    full = [number for number in sizes.index if sizes[number] == sizes.max()]
+    if sizes.max() < 2:
+        raise Unasked(f"two values of {comparison.across}")
+    order = [pairs[cell == number] for number in sorted(full)]
+    return tuple(np.stack([rows_of(grid, part, end, EQUAL) for part in order]) for end in ("", "_less"))  # type: ignore[return-value]

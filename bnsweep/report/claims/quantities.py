@@ -1,0 +1,188 @@
+"""What claims are about, as one number a run: read from the summary, or from the course of training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bnsweep.config.identity import layers_in
+from bnsweep.report.claims.verdicts import Unit
+from bnsweep.report.frame.grid import Grid
+from bnsweep.report.frame.metrics import METRICS, Metric, column
+from bnsweep.report.frame.source import Source
+
+Values = NDArray[np.float64]
+
+ACCURACY = Unit("points", 100, 1, "%")
+POINTS = Unit("points", 100, 1)
+STEPS = Unit("steps", 1, 0)
+FACTOR = Unit("decades a layer", 1, 2, level="", factor=True)
+SHARE = Unit("points", 100, 0, "%")
+RATIO = Unit("", 1, 3)
+
+RISE = 2.0
+"""A validation loss this many times its start, at any evaluation, counts as blown up."""
+
+
+@dataclass(frozen=True)
+class Quantity:
+    title: str
+    unit: Unit
+    read: Callable[[Readings, NDArray[np.int64]], Values]
+    """Values of the runs at these rows of `grid.runs`; NaN where there is none."""
+    needs: str = "results"
+    """What a run must have recorded, for the sentence that says it is not there."""
+    meaning: str = ""
+    """What it is, in a sentence for a reader who has never heard of it; none where the title says it."""
+
+
+def hidden_layers(runs: pd.DataFrame) -> int:
+    """Of the deepest network swept."""
+    sizes = runs["model.hidden"].dropna().astype(str).unique() if "model.hidden" in runs else ()
+    return max((layers_in(str(size)) for size in sizes), default=2)
+
+
+class Readings:
+    """A sweep's runs, by row of `grid.runs`; histories are read for the runs that are asked for."""
+
+    def __init__(self, frame: Source, grid: Grid) -> None:
+        self.frame, self.grid = frame, grid
+        self.run_ids = grid.runs["run_id"].to_numpy(str)
+        self.layers = hidden_layers(grid.runs)
+        """Hidden layers of the deepest network swept."""
+
+    def values(self, quantity: str, rows: NDArray[np.int64]) -> Values:
+        """In the shape of `rows`; NaN at -1."""
+        wanted = np.unique(rows[rows >= 0])
+        out = np.full(len(self.run_ids) + 1, np.nan)
+        if len(wanted):
+            out[wanted] = QUANTITIES[quantity].read(self, wanted)
+        return out[rows]
+
+    def summary(self, name: str, rows: NDArray[np.int64]) -> Values:
+        return np.asarray(column(self.grid.runs, name).to_numpy(float)[rows])
+
+    def history(self, names: list[str], rows: NDArray[np.int64], reading: str) -> Values:
+        """[runs, names]: the last, max or mean finite value of each metric, or the first, which is that of step 0; NaN
+        where there is none."""
+        ids = self.run_ids[rows]
+        long = self.frame.history(names, [run_id for run_id in ids if run_id])
+        long = long[np.isfinite(long["value"])].sort_values("step", kind="stable")
+        if reading == "first":
+            long = long[long["step"] == 0]  # before training; what has no number there has none later
+        grouped = long.groupby(["run_id", "metric"], sort=False)["value"]
+        wide: pd.DataFrame = getattr(grouped, reading)().unstack("metric")
+        return np.asarray(wide.reindex(index=ids, columns=names).to_numpy(float))
+
+    def layer_names(self, metric: str, first: int = 1, last: int | None = None) -> list[str]:
+        return [f"layer/{l}/{metric}" for l in range(first, (last or self.layers) + 1)]
+
+
+def accuracy(name: str) -> Callable[[Readings, NDArray[np.int64]], Values]:
+    """A metric that can rank, scored as the ranking does: divergence at chance, or with the whole budget."""
+    return lambda of, rows: of.grid.scores(METRICS[name], rows)
+
+
+def test_accuracy(of: Readings, rows: NDArray[np.int64]) -> Values:
+    return of.grid.scores(Metric("final_test_accuracy", "", "accuracy", ""), rows)
+
+
+def gap(of: Readings, rows: NDArray[np.int64]) -> Values:
+    return np.where(of.grid.finished[rows], of.summary("gap_accuracy", rows), np.nan)
+
+
+def backward_decades(of: Readings, rows: NDArray[np.int64]) -> Values:
+    """log10 of the factor by which the gradient norm changes from a hidden layer to the one below, at the start: half
+    the logarithm of `growth`, which is of squared norms."""
+    start = of.history(["growth"], rows, "first")[:, 0]
+    return np.asarray(np.log10(start, out=np.full(len(rows), np.nan), where=start > 0) / 2)
+
+
+def gradient_change(of: Readings, rows: NDArray[np.int64]) -> Values:
+    """The same without its sign: a gradient that explodes is as far from being kept as one that vanishes."""
+    return np.asarray(np.abs(backward_decades(of, rows)))
+
+
+def spread_change(of: Readings, rows: NDArray[np.int64]) -> Values:
+    """|log10(std_L / std_1)| / (L - 1) of the hidden layers' outputs at the start: decades that their spread moves
+    from a layer to the next, up or down."""
+    std = of.history(of.layer_names("std"), rows, "first")
+    depth = np.isfinite(std).sum(axis=1)
+    last = std[np.arange(len(rows)), np.maximum(depth - 1, 0)]
+    usable = (depth > 1) & (std[:, 0] > 0) & (last > 0)
+    ratio = np.divide(last, std[:, 0], out=np.full(len(rows), np.nan), where=usable)
+    return np.asarray(np.abs(np.log10(ratio)) / np.maximum(depth - 1, 1))
+
+
+def blown_up(of: Readings, rows: NDArray[np.int64]) -> Values:
+    """1 where a run diverged, or its validation loss once stood above RISE times its start, or a whole layer of ReLUs
+    that lived at the start was dead at the end; else 0."""
+    loss = [of.history(["val/loss"], rows, reading)[:, 0] for reading in ("first", "max")]
+    dead = [of.history(of.layer_names("dead"), rows, reading) for reading in ("first", "last")]
+    died = ((dead[1] >= 1) & (dead[0] < 1)).any(axis=1)
+    lost = of.grid.diverged[rows] | (loss[1] > RISE * loss[0]) | died
+    known = of.grid.diverged[rows] | (of.grid.finished[rows] & np.isfinite(loss[0]))
+    return np.where(known, lost.astype(float), np.nan)
+
+
+def layer_mean(values: Values) -> Values:
+    """Mean over the layers that a network has."""
+    there = np.isfinite(values)
+    total = np.where(there, values, 0).sum(axis=1)
+    return np.asarray(np.divide(total, there.sum(axis=1), out=np.full(len(values), np.nan), where=there.any(axis=1)))
+
+
+def drift(of: Readings, rows: NDArray[np.int64]) -> Values:
+    """Ioffe & Szegedy's view: how far the 15/50/85 percentiles of activation inputs move between evaluations, over
+    their spread; mean over hidden layers."""
+    return layer_mean(np.column_stack([of.summary(f"drift_{l}", rows) for l in range(1, of.layers + 1)]))
+
+
+def covariate_shift(of: Readings, rows: NDArray[np.int64]) -> Values:
+    """Santurkar's view: how much a layer's gradient changes when the layers below it take their step, over its size;
+    mean over layers and evaluations."""
+    return layer_mean(of.history(of.layer_names("ics_ratio", 2, of.layers + 1), rows, "mean"))
+
+
+LIGHT, FULL = "probes=light or full", "probes=full"
+LAYERS = f"{LIGHT}, or a second hidden layer"
+
+AUC = "The mean of validation accuracy over training: high where a network learns early."
+STEPS_MEANING = (
+    "Training steps until validation accuracy stays at τ; a run that never gets there counts all of its steps."
+)
+GAP = "Accuracy on the training data less that on the test data: how much a network fits what does not carry over."
+BACKWARD = (
+    "What happens to the size of the gradient on its way back: × 0.10 shrinks it to 0.10 of its size in each layer."
+)
+CHANGE = "By what factor the gradient shrinks or grows from a layer to the one below: × 1.0 keeps it."
+SPREAD = (
+    "By how much the standard deviation of the activations grows or shrinks from a layer to the next: × 1.0 keeps it."
+)
+BLOWN_UP = "A run blew up where it diverged, its validation loss doubled, or a whole layer of ReLUs died."
+DRIFT = (
+    "How far the inputs of a hidden unit's activation move from one evaluation to the next, as a share of their spread:"
+    " the covariate shift that Ioffe and Szegedy meant."
+)
+ICS = (
+    "How much a layer's gradient changes when the layers below it take their step, as a share of its size: the"
+    " covariate shift as Santurkar et al. measured it."
+)
+
+QUANTITIES: dict[str, Quantity] = {
+    "final": Quantity("final validation accuracy", ACCURACY, accuracy("final_val_accuracy")),
+    "test": Quantity("test accuracy", ACCURACY, test_accuracy),
+    "auc": Quantity("time-mean validation accuracy", ACCURACY, accuracy("auc"), meaning=AUC),
+    "steps": Quantity("steps to τ", STEPS, accuracy("steps_to_tau"), meaning=STEPS_MEANING),
+    "gap": Quantity("train − test accuracy", POINTS, gap, meaning=GAP),
+    "backward": Quantity("gradient from each layer to the one below", FACTOR, backward_decades, LAYERS, BACKWARD),
+    "change": Quantity("change of the gradient from layer to layer", FACTOR, gradient_change, LAYERS, CHANGE),
+    "spread": Quantity("spread of activations from each layer to the next", FACTOR, spread_change, LAYERS, SPREAD),
+    "blown_up": Quantity("runs that blow up", SHARE, blown_up, LIGHT, BLOWN_UP),
+    "drift": Quantity("drift of activation inputs", RATIO, drift, FULL, DRIFT),
+    "ics": Quantity("change of gradients by the layers below", RATIO, covariate_shift, FULL, ICS),
+}

@@ -1,0 +1,143 @@
+"""Which arms, learning rates and seeds two sweeps have in common.
+
+An arm is a combination of the factors that either sweep varies, without the learning rate. A factor that one sweep
+varies and the other holds fixed matches at the fixed level. What both hold fixed, at whatever levels, is no part of an
+arm: it is what changed between them.
+
+Shapes: S shared arms, L learning-rate settings of a sweep, N bundles of a sweep.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bnsweep.config.checks import ConfigError
+from bnsweep.records import DIVERGED, FINISHED
+from bnsweep.report.frame.grid import bundle_codes, combinations, factor_columns, levels, swept_factors, value_text
+from bnsweep.report.frame.metrics import Metric, scored
+from bnsweep.report.stats.ranking import common_bundles
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Half:
+    """One sweep, as far as it is compared."""
+
+    run_SLN: Rows
+    """Row of its frame, -1 where none was planned."""
+    score_SLN: NDArray[np.float64]
+    """NaN where there is no result."""
+    run_ids: NDArray[np.str_]
+    """Of its frame's rows."""
+    lrs: list[str]
+    bundles: list[str]
+
+
+@dataclass(frozen=True)
+class Match:
+    arms: list[str]
+    """The shared arms that are compared."""
+    a: Half
+    b: Half
+    paired: bool
+    """Whether both halves have the same bundles, in the same order."""
+    one_sided: list[str]
+    """Factors that only one of the sweeps varies."""
+    only: tuple[list[str], list[str]]
+    """Arms that only A has, and only B."""
+    dropped: list[str]
+    """Shared arms that lack results, and are not compared."""
+    crossed: bool
+
+
+def match(a: pd.DataFrame, b: pd.DataFrame, metric: Metric) -> Match:
+    """Raises ConfigError where no arm can be compared.
+
+    Seeds are paired where the sweeps share at least half of the seeds of the smaller one; then only those count.
+    """
+    # As objects: a column of the one that is all missing in the other keeps its values and warns of nothing.
+    joint = pd.concat([a.astype(object), b.astype(object)], ignore_index=True)
+    of_a = np.arange(len(joint)) < len(a)
+    swept_a, swept_b = swept_factors(a), swept_factors(b)
+    swept = [f for f in factor_columns(joint) if f in swept_a or f in swept_b]
+    lr_factors = [f for f in swept if f.startswith("lr.")]
+    arm_factors = [f for f in swept if f not in lr_factors]
+    if not arm_factors:
+        arm_factors, lr_factors = lr_factors, []
+    arm_of, arms = combinations(joint, arm_factors, "arm")
+    lr_of, lrs = combinations(joint, lr_factors, "lr")
+    bundle_of, bundles, crossed = bundle_codes(joint)
+    shared = np.intersect1d(arm_of[of_a], arm_of[~of_a])
+    if not len(shared):
+        raise ConfigError(f"sweep=A,B: must have an arm in common; {disjoint(a, b, arm_factors)}")
+    codes = np.column_stack([np.searchsorted(shared, arm_of), lr_of, bundle_of])
+    codes[~np.isin(arm_of, shared)] = -1
+    names = arms["arm"].to_numpy(str)
+    halves = [
+        half(runs, codes[mine], names[shared], list(lrs["lr"]), bundles, metric)
+        for runs, mine in ((a, of_a), (b, ~of_a))
+    ]
+    kept, halves, paired = common(halves)
+    if not kept:
+        raise ConfigError(f"sweep=A,B: must have an arm with results in both; none of {len(shared)} shared ones has")
+    only = [sorted(set(names[arm_of[mine]]) - set(names[shared])) for mine in (of_a, ~of_a)]
+    one_sided = [f for f in swept if (f in swept_a) != (f in swept_b)]
+    chosen, dropped = names[shared[kept]].tolist(), np.delete(names[shared], kept).tolist()
+    return Match(chosen, halves[0], halves[1], paired, one_sided, (only[0], only[1]), dropped, crossed)
+
+
+def disjoint(a: pd.DataFrame, b: pd.DataFrame, factors: list[str]) -> str:
+    """The first factor of which the sweeps share no level."""
+    for factor in factors:
+        there = [set(runs[factor].dropna()) if factor in runs else set() for runs in (a, b)]
+        if not there[0] & there[1]:
+            texts = [", ".join(map(value_text, levels(runs, factor))) if factor in runs else "" for runs in (a, b)]
+            return f"{factor} is {texts[0] or 'not recorded'} in A and {texts[1] or 'not recorded'} in B"
+    return f"no combination of {', '.join(factors)} is in both"
+
+
+def half(
+    runs: pd.DataFrame, codes: Rows, arms: NDArray[Any], lrs: list[str], bundles: list[str], metric: Metric
+) -> Half:
+    """`codes`: arm, learning rate and bundle of each run, -1 where its arm is not shared."""
+    mine = np.flatnonzero(codes[:, 0] >= 0)
+    used = [np.unique(codes[mine, axis]) for axis in (1, 2)]
+    l, n = (np.searchsorted(u, codes[:, axis]) for u, axis in zip(used, (1, 2), strict=True))
+    run_SLN = np.full((len(arms), len(used[0]), len(used[1])), -1, dtype=np.int64)
+    hole = ~runs["status"].isin([FINISHED, DIVERGED]).to_numpy(bool)
+    order = mine[np.lexsort((mine, hole[mine]))[::-1]]  # results win over holes
+    run_SLN[codes[order, 0], l[order], n[order]] = order
+    score = np.asarray(scored(runs, metric), dtype=np.float64)
+    score_SLN = np.where(run_SLN >= 0, score[run_SLN], np.nan)
+    names = runs["run_id"].to_numpy(str)
+    return Half(run_SLN, score_SLN, names, [lrs[i] for i in used[0]], [bundles[i] for i in used[1]])
+
+
+def common(halves: list[Half]) -> tuple[list[int], list[Half], bool]:
+    """The arms to compare, each sweep cut down to them and to the bundles in which all of them have results."""
+    shared = [name for name in halves[0].bundles if name in set(halves[1].bundles)]
+    paired = 2 * len(shared) >= min(len(h.bundles) for h in halves)
+    if paired:
+        halves = [cut(h, list(range(len(h.run_SLN))), [h.bundles.index(name) for name in shared]) for h in halves]
+        arms, bundles = common_bundles(whole(halves[0]) & whole(halves[1]))
+        return arms, [cut(h, arms, bundles) for h in halves], True
+    ranked = [set(common_bundles(whole(h))[0]) for h in halves]
+    arms = sorted(ranked[0] & ranked[1])
+    return arms, [cut(h, arms, [int(i) for i in np.flatnonzero(whole(h)[arms].all(axis=0))]) for h in halves], False
+
+
+def whole(half: Half) -> NDArray[np.bool_]:
+    """Whether an arm has a result at each of its planned learning rates in a bundle, [S, N]."""
+    planned_SL = np.any(half.run_SLN >= 0, axis=2)
+    return np.asarray(np.all(~np.isnan(half.score_SLN) | ~planned_SL[:, :, None], axis=1))
+
+
+def cut(half: Half, arms: list[int], bundles: list[int]) -> Half:
+    at = np.ix_(arms, range(len(half.lrs)), bundles)
+    return Half(half.run_SLN[at], half.score_SLN[at], half.run_ids, half.lrs, [half.bundles[i] for i in bundles])

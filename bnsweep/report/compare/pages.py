@@ -1,0 +1,231 @@
+"""The comparison of two sweeps as a page, Markdown, CSV, JSON, and for the terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from bnsweep.config.checks import ConfigError, check_folder
+from bnsweep.config.run import TrackingConfig
+from bnsweep.report.claims.claims import answer_claims
+from bnsweep.report.claims.verdicts import UNASKED, Unit, Verdict
+from bnsweep.report.compare import changes as c
+from bnsweep.report.compare.differences import Change, circumstances, settings, told
+from bnsweep.report.compare.sentences import changed_text, changed_verdict, notices, pairing, summary
+from bnsweep.report.figures.compare import differences
+from bnsweep.report.figures.types import Drawing
+from bnsweep.report.frame.grid import read_grid
+from bnsweep.report.frame.metrics import METRICS, Metric, metric_named, scored
+from bnsweep.report.frame.source import Source
+from bnsweep.report.pages import text as words
+from bnsweep.report.pages.machine import plain
+from bnsweep.report.pages.render import environment
+from bnsweep.report.pages.tables import TOP, Cell, Line, rows, whole
+from bnsweep.report.pages.write import write_all
+from bnsweep.report.stats.completeness import Notice
+from bnsweep.report.stats.resample import ENOUGH, RESAMPLES
+from bnsweep.store.store import Store
+
+KINDS = {c.WORSE: 0, c.BETTER: 1, c.SAME: 4, c.NOISE: 6, c.FEW: 6}
+"""The figure's colour and marker of each verdict."""
+UNITS = {"accuracy": Unit("points", 100, 2), "loss": Unit("nats", 1, 4), "steps": Unit("steps", 1, 0)}
+
+ASIDE = ("p (Holm)", "Rank in A", "Rank in B", "Changed places with")
+"""Columns for which a terminal is too narrow."""
+
+
+@dataclass(frozen=True)
+class Content:
+    names: tuple[str, str]
+    metric: Metric
+    found: c.Comparison
+    settings: list[Change]
+    same: list[str]
+    circumstances: list[Change]
+    claims: list[tuple[Verdict, Verdict]]
+    """Each claim's verdict in A and in B, where either asked it."""
+    said: list[Notice]
+    drawing: Drawing
+
+    @property
+    def title(self) -> str:
+        return f"A: sweep {self.names[0]} · B: sweep {self.names[1]}"
+
+    @cached_property
+    def answer(self) -> str:
+        return summary(self.found, self.claims)
+
+    @property
+    def changed(self) -> str:
+        return changed_text(self.changes)
+
+    @property
+    def changes(self) -> list[Change]:
+        """Everything that differs and can move a number."""
+        return [*self.settings, *told(self.circumstances)]
+
+    def first_screen(self, most: int = 8) -> str:
+        """Plain text for a terminal."""
+        lines = [self.title, self.answer, self.changed, ""]
+        lines += [f"{'!' if n.kind == 'warning' else '·'} {n.text}" for n in self.said]
+        cells = [arm_line(row, self.metric).cells for row in rows(self.found.table[:most])]
+        shown = [{name: cell.text for name, cell in line.items() if name not in ASIDE} for line in cells]
+        shown = [{name: name for name in shown[0]}, *shown]
+        wide = {name: max(len(line[name]) for line in shown) for name in shown[0]}
+        lines += ["", *("  ".join(line[n].ljust(wide[n]) for n in wide).rstrip() for line in shown)]
+        more = len(self.found.table) - most
+        return "\n".join(lines + ([f"… and {more:,} more in compare.csv"] if more > 0 else []))
+
+
+def write_comparison(a: Source, b: Source, out: Path, metric: str) -> tuple[Content, tuple[Path, ...]]:
+    """Write compare.html, compare.md, compare.csv and compare.json into `out`; each appears whole or not at all.
+
+    Raises ConfigError for a metric that either sweep did not record, sweeps without a shared arm, or a bad folder.
+    """
+    check_folder("out", out)
+    content = build(a, b, metric_named(metric))
+    texts = {
+        "compare.csv": content.found.table.to_csv(index=False),
+        "compare.md": page(content, "compare.md.j2"),
+        "compare.json": compare_json(content),
+        "compare.html": page(content, "compare.html.j2"),
+    }
+    return content, write_all(out, {name: text.encode() for name, text in texts.items()})
+
+
+def build(a: Source, b: Source, metric: Metric) -> Content:
+    names = named(a, b)
+    for name, frame in zip(names, (a, b), strict=True):
+        if scored(frame.runs, metric).isna().all():
+            there = [n for n, other in METRICS.items() if scored(frame.runs, other).notna().any()]
+            says = f"one that both sweeps recorded ({name} has {', '.join(there) or 'no result at all'})"
+            raise ConfigError(f"metric={metric.name}: must be {says}")
+    found = c.compare(a.runs, b.runs, metric)
+    changed, same = settings(a.runs, b.runs)
+    around = circumstances(a.info, b.info)
+    unit = UNITS[metric.kind]
+    drawing = differences(found.table, KINDS, unit, metric.title)
+    claims, said = both_claims(a, b, metric), notices(found, a.info, b.info, changed)
+    return Content(names, metric, found, changed, same, around, claims, said, drawing)
+
+
+def load_two(tracking: TrackingConfig, sweeps: str) -> tuple[Source, Source]:
+    """The sweeps of `A,B`. Raises ConfigError where they are not two, or not there."""
+    names = sweeps.split(",")
+    if len(names) != 2 or not all(names):
+        raise ConfigError(f"sweep={sweeps}: must be one sweep, or two with a comma between them")
+    frames = []
+    for name in names:
+        experiment, _, sweep = name.rpartition("/")
+        store = Store.open(replace(tracking, experiment=experiment or tracking.experiment), create=False)
+        frames.append(store.load(sweep))
+    one, two = frames
+    if [one.info[k] for k in ("experiment_id", "sweep")] == [two.info[k] for k in ("experiment_id", "sweep")]:
+        raise ConfigError(f"sweep={sweeps}: must be two different sweeps, and both are {one.info['sweep']}")
+    return one, two
+
+
+def named(a: Source, b: Source) -> tuple[str, str]:
+    """The sweeps' ids, with their experiments where these differ."""
+    apart = a.info.get("experiment") != b.info.get("experiment")
+    heads = [f"{frame.info.get('experiment')}/" if apart else "" for frame in (a, b)]
+    one, two = (f"{head}{frame.info.get('sweep', '?')}" for head, frame in zip(heads, (a, b), strict=True))
+    return one, two
+
+
+def both_claims(a: Source, b: Source, metric: Metric) -> list[tuple[Verdict, Verdict]]:
+    one, two = ({v.key: v for v in answer_claims(frame, read_grid(frame.runs), metric)} for frame in (a, b))
+    both = [(one[key], two[key]) for key in one if key in two]
+    return [pair for pair in both if {v.verdict for v in pair} != {UNASKED}]
+
+
+def arm_line(row: words.Row, metric: Metric) -> Line:
+    unit = UNITS[metric.kind]
+    ends = unit.text(row["low"], signed=True), unit.text(row["high"], signed=True)
+    ranks = [{f"rank{end}": row[f"rank_{side}{end}"] for end in ("", "_low", "_high")} for side in "ab"]
+    cells = {
+        "Arm": Cell(str(row["arm"])),
+        "Verdict": Cell(verdict_text(row)),
+        "A": Cell(metric.text(row["score_a"]), row["score_a"]),
+        "B": Cell(metric.text(row["score_b"]), row["score_b"]),
+        f"B − A, {unit.name}": Cell(unit.text(row["difference"], signed=True), row["difference"]),
+        "95 % interval": Cell(words.span(*ends), row["low"]),
+        "p (Holm)": Cell(words.p_text(row["p_holm"]), row["p_holm"]),
+        "Rank in A": Cell(rank_text(ranks[0]), row["rank_a"]),
+        "Rank in B": Cell(rank_text(ranks[1]), row["rank_b"]),
+        "Changed places with": whole(row["swaps"]),
+    }
+    return Line(cells, "lead" if row["verdict"] in (c.BETTER, c.WORSE) or row["swaps"] > 0 else "")
+
+
+def verdict_text(row: words.Row) -> str:
+    part = 0 < row["same_runs"] and row["verdict"] != c.SAME
+    return str(row["verdict"]) + (f" ({row['same_runs']} seeds are the same runs)" if part else "")
+
+
+def rank_text(row: words.Row) -> str:
+    interval = words.rank_span(row)
+    return words.whole(row["rank"]) + (f" ({interval})" if interval != "–" else "")
+
+
+def claim_line(one: Verdict, two: Verdict) -> Line:
+    word = "yes" if changed_verdict(one, two) else "no" if one.verdict == two.verdict else "measured in one only"
+    texts = {"Claim": one.claim, "In A": one.verdict, "In B": two.verdict, "Changed": word}
+    return Line({name: Cell(text) for name, text in texts.items()})
+
+
+def change_lines(changes: Iterable[Change]) -> list[Line]:
+    return [Line({"": Cell(x.name), "A": Cell(x.a), "B": Cell(x.b)}) for x in changes]
+
+
+def page(content: Content, template: str) -> str:
+    env, table, claims = environment(), content.found.table, content.claims
+    css, script = (Markup(env.get_template(n).render()) for n in ("style.css", "report.js"))  # noqa: S704 - our own files
+    claims = sorted(claims, key=lambda pair: not changed_verdict(*pair))
+    return env.get_template(template).render(
+        title=content.title,
+        answer=content.answer,
+        changed_text=content.changed,
+        notices=content.said,
+        metric=content.metric,
+        changes=change_lines(content.changes),
+        same=content.same,
+        circumstances=change_lines(content.circumstances),
+        drawing=(content.drawing, Markup(content.drawing.svg)),  # noqa: S704 - matplotlib escapes texts in its SVG
+        lines=[arm_line(row, content.metric) for row in rows(table.head(TOP))],
+        left_out=max(0, len(table) - TOP),
+        claims=[claim_line(*pair) for pair in claims],
+        pairing=pairing(content.found),
+        enough=ENOUGH,
+        resamples=RESAMPLES,
+        css=css,
+        script=script,
+    )
+
+
+def compare_json(content: Content) -> str:
+    found = content.found
+    claims = [{"key": a.key, "claim": a.claim, "a": a.verdict, "b": b.verdict} for a, b in content.claims]
+    tree: dict[str, Any] = {
+        "answer": content.answer,
+        "metric": content.metric.name,
+        "a": content.names[0],
+        "b": content.names[1],
+        "settings": [x._asdict() for x in content.settings],
+        "circumstances": [x._asdict() for x in content.circumstances],
+        "notices": [{"kind": n.kind, "text": n.text} for n in content.said],
+        "paired": found.match.paired,
+        "seeds": {"a": found.match.a.bundles, "b": found.match.b.bundles},
+        "kendall_tau": found.tau,
+        "arms": rows(found.table),
+        "only_in_a": found.match.only[0],
+        "only_in_b": found.match.only[1],
+        "claims": claims,
+    }
+    return json.dumps(plain(tree), indent=1, ensure_ascii=False) + "\n"

@@ -1,0 +1,1 @@
+"""A sweep as data: its grid, its metrics, its design."""

@@ -1,0 +1,184 @@
+"""A sweep as a complete product of factors and seeds, which is what an analysis of variance needs.
+
+K levels of a factor, C cells (combinations of one level of each factor), N seeds.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bnsweep.report.frame.grid import Grid, level_text, levels
+from bnsweep.report.frame.metrics import Metric
+
+Array = NDArray[np.float64]
+Codes = NDArray[np.int64]
+
+SPARSE = 0.05
+"""Share of the product's runs below which a sweep is a list of settings and no product of factors. So it is where less
+than half of the results lie in a complete product."""
+
+
+@dataclass(frozen=True)
+class Factor:
+    """One factor, or several that cannot vary apart: init.std exists for init=normal only."""
+
+    name: str
+    columns: tuple[str, ...]
+    values: tuple[tuple[Any, ...], ...]
+    """Of each level: the value of each column, missing where it does not apply."""
+
+    @property
+    def texts(self) -> list[str]:
+        texts = [[level_text(f, v) for f, v in zip(self.columns, level, strict=True)] for level in self.values]
+        return [" · ".join(filter(None, parts)) or "–" for parts in texts]
+
+    @property
+    def numbers(self) -> Array | None:
+        """The levels as numbers, where they are."""
+        if len(self.columns) > 1 or any(isinstance(v, (str, bool)) or pd.isna(v) for (v,) in self.values):
+            return None
+        return np.array([float(v) for (v,) in self.values])
+
+
+@dataclass(frozen=True)
+class Design:
+    factors: tuple[Factor, ...]
+    """BN first, whose interactions are asked for, then in the grid's order; none where the sweep holds no product of at
+    least two levels and two seeds."""
+    score: Array
+    """[K_1, .., K_d, N], without a hole."""
+    bundles: tuple[int, ...]
+    note: str = ""
+    """What was left out, or why nothing is left."""
+
+    @property
+    def n(self) -> int:
+        return len(self.bundles)
+
+    @property
+    def cells(self) -> int:
+        return math.prod(len(f.values) for f in self.factors) if self.factors else 0
+
+    def axis(self, name: str) -> int:
+        return [f.name for f in self.factors].index(name)
+
+    def means(self, axes: Iterable[int]) -> Array:
+        """Mean score by the levels of the factors at `axes`, [K_i, .., N]."""
+        kept = set(axes)
+        others = tuple(i for i in range(len(self.factors)) if i not in kept)
+        return np.asarray(self.score.mean(axis=others), dtype=np.float64)
+
+
+def read_design(grid: Grid, metric: Metric) -> Design:
+    """The largest complete product that leaving out whole levels and seeds leads to; see `complete`."""
+    table = settings(grid)
+    factors, code_SF = coded(table, table[(grid.run_ALN >= 0).any(axis=2).ravel()], grid)
+    if not factors:
+        return Design((), np.empty((0,)), (), "No factor was swept.")
+    score_SN = grid.scores(metric, grid.run_ALN).reshape(len(table), -1)
+    sizes = [*(len(f.values) for f in factors), score_SN.shape[1]]
+    setting, bundle = np.nonzero(~np.isnan(score_SN))
+    results, product = len(setting), math.prod(sizes)
+    kept = complete(np.column_stack([code_SF[setting], bundle]), sizes) if results >= SPARSE * product else [[]]
+    if not results or math.prod(map(len, kept)) < results / 2:
+        text = f"{results:,} of {product:,} combinations of the swept values and seeds have a result: they are"
+        return Design((), np.empty((0,)), (), f"{text} no product of factors, whose effects could be told apart.")
+    full = np.full(sizes, math.nan)
+    full[(*code_SF[setting].T, bundle)] = score_SN[setting, bundle]
+    return whole(factors, full, kept, grid)
+
+
+def settings(grid: Grid) -> pd.DataFrame:
+    """The swept values of every pair of arm and learning rate, in the order of `run_ALN`."""
+    arm, lr = (i.ravel() for i in np.indices(grid.run_ALN.shape[:2]))
+    arms = grid.arms[grid.arm_factors].iloc[arm].reset_index(drop=True)
+    lrs = grid.lrs[grid.lr_factors].iloc[lr].reset_index(drop=True)
+    return pd.concat([arms, lrs], axis=1)[grid.swept]
+
+
+def coded(table: pd.DataFrame, planned: pd.DataFrame, grid: Grid) -> tuple[list[Factor], Codes]:
+    """The factors, merged where the planned settings never vary them apart, and each one's level at every setting of
+    the table, [S, F]."""
+    factors, codes = [], []
+    for name, columns in merged(planned):
+        parts = [pd.Categorical(table[f], categories=levels(grid.runs, f)).codes.astype(np.int64) for f in columns]
+        code_SF = np.column_stack(parts)
+        code_SF = np.where(code_SF < 0, len(grid.runs), code_SF)  # where a factor does not apply comes last
+        _, first, code = np.unique(code_SF, axis=0, return_index=True, return_inverse=True)
+        values = tuple(tuple(table[f].iloc[i] for f in columns) for i in first)
+        factors.append(Factor(name, tuple(columns), values))
+        codes.append(code.reshape(-1))
+    return factors, np.column_stack(codes) if codes else np.empty((len(table), 0), dtype=np.int64)
+
+
+def merged(planned: pd.DataFrame) -> list[tuple[str, list[str]]]:
+    """Name and columns of each factor. A factor joins the one that says where it is missing, under the other's name;
+    two that only change together become one, `a + b`: no sweep of theirs can tell them apart."""
+    group = {str(f): [str(f)] for f in planned.columns}
+    name = {f: f for f in group}
+    for f, g in itertools.permutations(list(group), 2):
+        if f not in group or g not in group:
+            continue
+        missing = planned[f].isna()
+        if missing.any() and decides(planned[g], missing):
+            group[g] += group.pop(f)
+        elif decides(planned[f], planned[g]) and decides(planned[g], planned[f]):
+            name[f] = f"{name[f]} + {name[g]}"
+            group[f] += group.pop(g)
+    first = sorted(group, key=lambda f: f != "bn")
+    return [(name[f], group[f]) for f in first]
+
+
+def decides(by: pd.Series[Any], what: pd.Series[Any]) -> bool:
+    """Whether each level of one column comes with one value of the other."""
+    return bool(what.groupby(by, dropna=False).nunique(dropna=False).max() == 1)
+
+
+def complete(present_MF: Codes, sizes: list[int]) -> list[list[int]]:
+    """Levels of each axis (the last: seeds) that form a product without a hole.
+
+    Leaves out the level or seed with the largest share of its cells missing, of equals the one with the fewest
+    results, and so on: a level that always failed goes before it takes seeds, one lost run takes its seed.
+    """
+    kept = [list(range(size)) for size in sizes]
+    while len(present_MF) < math.prod(map(len, kept)):
+        worst = None
+        for axis, here in enumerate(kept):
+            counts = np.bincount(present_MF[:, axis], minlength=sizes[axis])[here]
+            size = math.prod(len(k) for i, k in enumerate(kept) if i != axis)
+            at = int(np.argmin(counts))
+            found = (-(1 - counts[at] / size), counts[at], axis, here[at])
+            worst = min(worst, found) if worst else found
+        assert worst is not None
+        *_, axis, level = worst
+        kept[axis].remove(level)
+        present_MF = present_MF[present_MF[:, axis] != level]
+    return kept
+
+
+def whole(factors: list[Factor], full: Array, kept: list[list[int]], grid: Grid) -> Design:
+    """The complete part as a design. Factors with one level left are no factors of it, and the note says so."""
+    score, bundles = full[np.ix_(*kept)], tuple(kept[-1])
+    left_out = []
+    for factor, here in zip(factors, kept[:-1], strict=True):
+        gone = [text for i, text in enumerate(factor.texts) if i not in set(here)]
+        only = f"all of {factor.name} but {factor.texts[here[0]]}" if len(here) == 1 else ""
+        left_out += [only] if only else [f"{len(gone)} levels of {factor.name}"] if len(gone) > 5 else gone
+    seeds = len(grid.bundles) - len(bundles)
+    left_out += [f"{seeds} seed{'s' * (seeds > 1)}"] if seeds else []
+    note = f"Left out, because results are missing there: {', '.join(left_out)}." if left_out else ""
+    many = [i for i, here in enumerate(kept[:-1]) if len(here) > 1]
+    if not many or len(bundles) < 2:
+        few = "one seed shows no chance to compare with" if len(bundles) == 1 else "no two levels share two seeds"
+        return Design((), np.empty((0,)), (), f"{note} Nothing is compared: {few}.".strip())
+    kept_factors = tuple(replace(factors[i], values=tuple(factors[i].values[k] for k in kept[i])) for i in many)
+    shape = [len(kept[i]) for i in many]
+    return Design(kept_factors, score.reshape(*shape, len(bundles)), bundles, note)

@@ -1,0 +1,188 @@
+"""The shape of a sweep, read from its runs: swept factors, arms, learning rates, seed bundles.
+
+An arm is a combination of the swept factors other than the learning rate, which is a nuisance factor (Google's tuning
+playbook): arms are compared at their best learning rate and at each fixed one. A bundle is a replicate: the runs of
+one `seed` (and `data.seed`), which share initial normals, split and batch order over all arms.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bnsweep.config import datasets
+from bnsweep.config import run as config
+from bnsweep.config.identity import NAME_FIELDS
+from bnsweep.config.tree import known_keys
+from bnsweep.records import DIVERGED, FINISHED
+from bnsweep.report.frame.metrics import Metric, scored
+
+ORDER: dict[str, tuple[str, ...]] = {
+    "activation": config.ACTIVATIONS,
+    "init": config.INITS,
+    "init.distribution": config.DISTRIBUTIONS,
+    "lr.schedule": config.SCHEDULES,
+    "bn": config.PLACEMENTS,
+    "optimizer": config.OPTIMIZERS,
+    "data": tuple(datasets.DATASETS),
+}
+BUNDLE = ("seed", "data.seed")
+SHORT = {"lr.value": "lr", "lr.hidden": "hidden lr ×", "init.distribution": ""}
+UNNAMED = "as configured"
+"""What was not swept and has no name."""
+PLACEMENT_TEXT = {"none": "no BN", "before": "BN before", "after": "BN after"}
+
+
+def factor_columns(runs: pd.DataFrame) -> list[str]:
+    """The columns that are settings of a run, in the schema's order, without those that name the bundle."""
+    parts = [(key, *key.partition(".")[::2]) for key in known_keys()]
+    names = dict.fromkeys(group if name == NAME_FIELDS.get(group) else key for key, group, name in parts)
+    return [name for name in names if name in runs and name not in BUNDLE]
+
+
+def levels(runs: pd.DataFrame, factor: str) -> list[Any]:
+    """Distinct values: by size when numbers, by the schema's order when names; missing is no level."""
+    values = list(pd.unique(runs[factor].dropna()))
+    if all(isinstance(v, (int, float, np.number)) for v in values):
+        return sorted(values)
+    known = {name: i for i, name in enumerate(ORDER.get(factor, ()))}
+    return sorted(values, key=lambda v: (known.get(v, len(known)), str(v)))
+
+
+def spread(count: int, most: int) -> list[int]:
+    """All of `count` places, or `most` of them at even distances, the first and the last among them."""
+    if count <= most:
+        return list(range(count))
+    return [round(i * (count - 1) / (most - 1)) for i in range(most)]
+
+
+def swept_factors(runs: pd.DataFrame) -> list[str]:
+    """Factors with at least two levels.
+
+    One value beside missing ones counts as two levels (data.subset=null,500), unless another swept factor says where
+    it is missing: init.std exists for init=normal only, and is not swept by sweeping init.
+    """
+    columns = factor_columns(runs)
+    swept = [name for name in columns if len(levels(runs, name)) >= 2]
+    for name in columns:
+        sometimes = name not in swept and len(levels(runs, name)) == 1 and runs[name].isna().any()
+        if sometimes and not any(runs.groupby(f, dropna=False)[name].nunique(dropna=False).max() == 1 for f in swept):
+            swept.append(name)
+    return [name for name in columns if name in swept]
+
+
+def value_text(value: Any) -> str:
+    if isinstance(value, float):
+        return "none" if math.isnan(value) else f"{value:g}"
+    return str(value)
+
+
+def level_text(factor: str, value: Any) -> str:
+    """A level as it is written in an arm's name; empty where the factor does not apply."""
+    if factor != "data.subset" and pd.isna(value):
+        return ""
+    if factor == "bn":
+        return PLACEMENT_TEXT.get(str(value), f"BN {value}")
+    if (factor in NAME_FIELDS and factor != "probes") or factor == "lr.schedule":
+        return str(value)
+    group, _, name = factor.partition(".")
+    short = SHORT.get(factor, (name or group).replace("_", " "))
+    return f"{short} {value_text(value)}".strip()
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A sweep as an array. A arms, L learning-rate settings, N bundles; names carry the shape."""
+
+    runs: pd.DataFrame
+    """One row a planned run, index 0..; `run_ALN` points into it."""
+    swept: list[str]
+    arm_factors: list[str]
+    lr_factors: list[str]
+    arms: pd.DataFrame
+    """One row an arm: its factors' values and `arm`, its name."""
+    lrs: pd.DataFrame
+    """One row a learning-rate setting: its factors' values and `lr`, its name."""
+    bundles: list[str]
+    run_ALN: NDArray[np.int64]
+    """Row of the run, -1 where none was planned."""
+    duplicates: int = 0
+    """Rows left out because the same cell was already there."""
+    crossed: bool = False
+    """Whether several data seeds share a seed or the other way round, so that bundles are not independent."""
+    fixed: dict[str, Any] = field(default_factory=dict)
+    """Settings that all runs (to which they apply) share."""
+
+    @cached_property
+    def finished(self) -> NDArray[np.bool_]:
+        """Of each run."""
+        return (self.runs["status"] == FINISHED).to_numpy(bool)
+
+    @cached_property
+    def diverged(self) -> NDArray[np.bool_]:
+        """Of each run."""
+        return (self.runs["status"] == DIVERGED).to_numpy(bool)
+
+    def scores(self, metric: Metric, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Scores of the runs at `rows`, NaN at -1."""
+        if metric.name not in self._scores:
+            self._scores[metric.name] = np.asarray(scored(self.runs, metric), dtype=np.float64)
+        return np.where(rows >= 0, self._scores[metric.name][rows], math.nan)
+
+    @cached_property
+    def _scores(self) -> dict[str, NDArray[np.float64]]:
+        return {}
+
+
+def read_grid(runs: pd.DataFrame) -> Grid:
+    runs = runs.reset_index(drop=True)
+    swept = swept_factors(runs)
+    lr_factors = [f for f in swept if f.startswith("lr.")]
+    arm_factors = [f for f in swept if f not in lr_factors]
+    if not arm_factors:  # a sweep of the learning rate alone ranks learning rates
+        arm_factors, lr_factors = lr_factors, []
+    arm_of, arms = combinations(runs, arm_factors, "arm")
+    lr_of, lrs = combinations(runs, lr_factors, "lr")
+    bundle_of, bundles, crossed = bundle_codes(runs)
+    run_ALN = np.full((len(arms), len(lrs), len(bundles)), -1, dtype=np.int64)
+    order = np.lexsort((runs.index, ~runs["status"].isin([FINISHED, DIVERGED])))[::-1]  # results win over holes
+    run_ALN[arm_of[order], lr_of[order], bundle_of[order]] = order
+    fixed = {f: levels(runs, f)[0] for f in factor_columns(runs) if f not in swept and levels(runs, f)}
+    doubles = len(runs) - int((run_ALN >= 0).sum())
+    return Grid(runs, swept, arm_factors, lr_factors, arms, lrs, bundles, run_ALN, doubles, crossed, fixed)
+
+
+def combinations(runs: pd.DataFrame, factors: list[str], title: str) -> tuple[NDArray[np.int64], pd.DataFrame]:
+    """Number of each run's combination, and the combinations in grid order under their names."""
+    if not factors:
+        telling = ("activation", "init", "bn") if title == "arm" else ("lr.value",)
+        alike = [f for f in telling if f in runs and runs[f].nunique(dropna=False) == 1]  # lr.value may name the arms
+        name = " · ".join(level_text(f, runs[f].iloc[0]) for f in alike)
+        return np.zeros(len(runs), dtype=np.int64), pd.DataFrame({title: [name or UNNAMED]})
+    columns = [pd.Categorical(runs[f], categories=levels(runs, f)).codes.astype(np.int64) for f in factors]
+    codes = np.column_stack(columns)
+    codes = np.where(codes < 0, len(runs), codes)  # where a factor does not apply comes last
+    _, first, of_run = np.unique(codes, axis=0, return_index=True, return_inverse=True)
+    table = runs.loc[first, factors].reset_index(drop=True)
+    names = [" · ".join(filter(None, (level_text(f, row[f]) for f in factors))) or "–" for _, row in table.iterrows()]
+    table.insert(0, title, names)
+    return of_run.reshape(-1).astype(np.int64), table
+
+
+def bundle_codes(runs: pd.DataFrame) -> tuple[NDArray[np.int64], list[str], bool]:
+    """Number of each run's bundle, the bundles' names, and whether seed and data.seed are crossed."""
+    own = runs["seed"] if "seed" in runs else pd.Series(0, index=runs.index)
+    data = runs["data.seed"].fillna(own) if "data.seed" in runs else own
+    pairs = pd.DataFrame({"seed": own, "data": data})
+    unique = pairs.drop_duplicates().sort_values(["seed", "data"])
+    crossed = len(unique) > max(unique["seed"].nunique(), unique["data"].nunique())
+    split = unique["seed"].nunique() < len(unique) or unique["data"].nunique() not in (1, len(unique))
+    names = [f"{s:g}/{d:g}" if split else f"{s:g}" for s, d in unique.itertuples(index=False)]
+    keys = pd.MultiIndex.from_frame(unique)
+    return keys.get_indexer(pd.MultiIndex.from_frame(pairs)).astype(np.int64), names, crossed

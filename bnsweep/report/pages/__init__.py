@@ -1,0 +1,1 @@
+"""The report as HTML, Markdown, terminal, picture, JSON and CSV."""

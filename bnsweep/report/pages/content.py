@@ -1,0 +1,75 @@
+"""Everything a report says, before it takes a form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+
+from bnsweep.report.claims.verdicts import UNASKED, Verdict
+from bnsweep.report.figures import Drawing
+from bnsweep.report.frame.grid import Grid
+from bnsweep.report.frame.metrics import Metric, untrained
+from bnsweep.report.pages import text as words
+from bnsweep.report.stats.completeness import Notice
+from bnsweep.report.stats.factorial import Analysis, strongest
+from bnsweep.report.stats.ranking import BEST
+from bnsweep.report.stats.stability import Stability
+
+
+@dataclass(frozen=True)
+class Content:
+    info: Mapping[str, Any]
+    grid: Grid
+    metric: Metric
+    ranking: pd.DataFrame
+    effects: pd.DataFrame
+    notices: list[Notice]
+    ledger: dict[str, int]
+    drawings: list[Drawing]
+    verdicts: list[Verdict]
+    analysis: Analysis
+    sensitivity: pd.DataFrame
+    widths: pd.DataFrame
+    stability: Stability
+
+    @property
+    def best(self) -> pd.DataFrame:
+        return self.ranking[self.ranking["view"] == BEST]
+
+    @cached_property
+    def answer(self) -> str:
+        if self.untrained:
+            return words.UNTRAINED
+        all_diverged = 0 < self.ledger["planned"] == self.ledger["diverged"]
+        return words.answer(self.best, self.metric, all_diverged)
+
+    @cached_property
+    def untrained(self) -> bool:
+        return untrained(self.grid.runs)
+
+    @cached_property
+    def mattered(self) -> str:
+        """Which factor mattered most; empty where nothing can be said of it."""
+        if self.untrained:
+            return ""
+        return strongest(self.analysis, self.metric)
+
+    @property
+    def title(self) -> str:
+        return f"Sweep {self.info.get('sweep', self.info.get('sweep_id', ''))}".strip()
+
+    @property
+    def asked(self) -> list[Verdict]:
+        """Claims that the sweep compares something for."""
+        return [v for v in self.verdicts if v.verdict != UNASKED]
+
+    @property
+    def unasked(self) -> list[Verdict]:
+        return [v for v in self.verdicts if v.verdict == UNASKED]
+
+    def drawing(self, name: str) -> Drawing | None:
+        return next((d for d in self.drawings if d.name == name), None)

@@ -1,0 +1,94 @@
+"""The same content for a program: JSON and tidy CSV."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bnsweep.report.claims.verdicts import Evidence, Verdict
+from bnsweep.report.frame.grid import factor_columns
+from bnsweep.report.pages.content import Content
+from bnsweep.report.pages.tables import rows
+
+
+def plain(value: Any) -> Any:
+    """JSON has no NaN and knows no numpy: missing numbers become null."""
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, (str, int, float, bool)) or value is None else str(value)
+
+
+def summary_json(content: Content) -> str:
+    grid, analysis = content.grid, content.analysis
+    summary = {
+        "answer": content.answer,
+        "mattered": content.mattered,
+        "metric": content.metric.name,
+        "info": content.info,
+        "ledger": content.ledger,
+        "complete": content.notices[0].kind == "ok",
+        "notices": [{"kind": n.kind, "text": n.text} for n in content.notices],
+        "swept": grid.swept,
+        "fixed": grid.fixed,
+        "seeds": grid.bundles,
+        "verdicts": [verdict_dict(v) for v in content.verdicts],
+        "ranking": rows(content.ranking),
+        "stability": asdict(content.stability),
+        "factors": {"effects": rows(analysis.table), "n": analysis.n, "cells": analysis.cells, "note": analysis.note},
+        "sensitivity": rows(content.sensitivity),
+        "tolerance_widths": rows(content.widths),
+        "main_effects": rows(content.effects),
+    }
+    return json.dumps(plain(summary), indent=1, ensure_ascii=False) + "\n"
+
+
+def verdict_dict(verdict: Verdict) -> dict[str, Any]:
+    evidence = [evidence_dict(e) | {"difference_by_seed": in_unit(e, e.difference_N)} for e in verdict.evidence]
+    head = {"key": verdict.key, "claim": verdict.claim, "verdict": verdict.verdict, "sentence": verdict.sentence}
+    return {**head, "p_holm": verdict.p_holm, "figures": verdict.figures, "evidence": evidence}
+
+
+def in_unit(one: Evidence, values: tuple[float, ...]) -> list[float]:
+    return [one.unit.scale * v for v in values]
+
+
+def evidence_dict(one: Evidence) -> dict[str, Any]:
+    """Means, effect and interval in `unit`."""
+    expected, against = in_unit(one, one.means)
+    effect, low, high = in_unit(one, (one.effect, one.low, one.high))
+    sides = {"expected_ahead": one.sides[0], "held_against": one.sides[1]}
+    means = {"mean_expected": expected, "mean_against": against}
+    differs = {"effect": effect, "low": low, "high": high, "p": one.p}
+    seeds = {"n_seeds": one.n, "ahead": one.ahead, "equal": one.equal, "wins": one.wins}
+    rest = {"says": one.says, **seeds, "pairs": one.pairs, "note": one.note}
+    return {"comparison": one.name, **sides, "unit": one.unit.name, **means, **differs, **rest}
+
+
+def claims_csv(verdicts: list[Verdict]) -> str:
+    """One row a comparison; a claim that was not asked has one row without numbers."""
+    found = []
+    for v in verdicts:
+        head = {"key": v.key, "claim": v.claim, "verdict": v.verdict, "claim_p_holm": v.p_holm}
+        found += [head | evidence_dict(e) for e in v.evidence] or [head]
+    return pd.DataFrame(found).to_csv(index=False)
+
+
+def runs_csv(content: Content) -> str:
+    """One row a run: what became of it, what was swept, its seed, and every number it ended with."""
+    grid = content.grid
+    settings = {*factor_columns(grid.runs), "identity", "seed", "data.seed"}
+    first = ["run_id", "status", "reason", *grid.swept, "seed", "data.seed"]
+    scores = [name for name in grid.runs if name not in settings and name not in first]
+    return grid.runs[[name for name in [*first, *scores] if name in grid.runs]].to_csv(index=False)

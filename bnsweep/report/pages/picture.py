@@ -1,0 +1,106 @@
+"""The first screen as a picture for a README or a slide: answer, verdicts, top arms."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from bnsweep.report.claims.verdicts import CONTRADICTED, INCONCLUSIVE, SUPPORTED, UNASKED
+from bnsweep.report.figures import Scene, forest
+from bnsweep.report.figures.style import styled
+from bnsweep.report.pages import text as words
+from bnsweep.report.pages.content import Content
+from bnsweep.report.pages.render import ICONS
+
+WIDE, TALLEST = 14.0, 7.6
+"""Inches; a hundred pixels each."""
+COLOURS = 256
+MOST_ARMS = 18
+ROW, ARM = 0.6, 0.4
+"""Height of a verdict and of an arm where there is room, in inches."""
+TWO_LINES = 0.5
+"""Height of a verdict from which its evidence may take two lines."""
+SHADES = {SUPPORTED: "#0b6a5b", CONTRADICTED: "#a63c06", INCONCLUSIVE: "#3c4a6b", UNASKED: "#5b6275"}
+SOFT = "#5b6275"
+LETTERS = "Lines: 95 % intervals. These seeds cannot tell an arm from the first one of its letter."
+MARGIN, INDENT, MIDDLE = 0.3, 1.75, 7.6
+"""Where texts begin, claims begin, and the right half begins, from the left."""
+
+
+class Sheet:
+    """A figure on which places are inches from its top left corner."""
+
+    def __init__(self, high: float) -> None:
+        self.high = high
+        self.figure = Figure(figsize=(WIDE, high), facecolor="white")
+
+    def text(self, right: float, down: float, text: str, size: float, **style: Any) -> None:
+        self.figure.text(right / WIDE, 1 - down / self.high, text, size=size, va="top", **style)
+
+
+def first_screen(content: Content, scene: Scene | None) -> bytes:
+    """PNG of 1,400 pixels across and at most 760 down."""
+    title = textwrap.wrap(words.together(content.answer), 106)[:3]
+    aside = textwrap.wrap(words.together(content.mattered), 156)[:2]
+    rows, arms = verdict_rows(content), 0 if scene is None else len(forest.shown(scene, MOST_ARMS))
+    head = MARGIN + 0.32 * len(title) + 0.23 * len(aside) + 0.2
+    with styled(paper=True):
+        sheet = Sheet(min(TALLEST, head + max(ROW * len(rows), ARM * arms + 1.1) + 0.4))
+        for i, line in enumerate(title):
+            sheet.text(MARGIN, MARGIN + 0.32 * i, line, 16, weight="bold")
+        for i, line in enumerate(aside):
+            sheet.text(MARGIN, head - 0.2 - 0.23 * (len(aside) - i), line, 11, color=SOFT)
+        draw_verdicts(sheet, rows, head)
+        if scene is not None:
+            draw_arms(sheet, scene, head, MIDDLE if rows else MARGIN)
+        foot = f"{content.title} · {words.runs_text(content.ledger, len(content.grid.bundles))}"
+        foot += f" · {LETTERS}" if (content.best["group"] > 0).any() else ""
+        sheet.text(MARGIN, sheet.high - 0.25, foot, 9, color=SOFT)
+        buffer = io.BytesIO()
+        sheet.figure.savefig(buffer, format="png", dpi=100)
+    return in_few_colours(buffer)
+
+
+def in_few_colours(png: io.BytesIO) -> bytes:
+    """The same with a palette, at about a third of the size."""
+    from PIL import Image
+
+    small = io.BytesIO()
+    Image.open(png).convert("RGB").quantize(COLOURS, kmeans=2).save(small, format="png", optimize=True)
+    return small.getvalue()
+
+
+def verdict_rows(content: Content) -> list[tuple[str, str, str, str]]:
+    """Word, claim, seeds for it and line of evidence; what was not asked is one row."""
+    rows = [(v.verdict, v.claim, words.seeds_for(v), words.in_a_line(v)) for v in content.asked]
+    if content.unasked:
+        rows.append((UNASKED, "; ".join(v.claim for v in content.unasked), "", ""))
+    return rows
+
+
+def draw_verdicts(sheet: Sheet, rows: list[tuple[str, str, str, str]], down: float) -> None:
+    step = min(ROW, (sheet.high - 0.4 - down) / max(len(rows), 1))
+    most = 2 if step > TWO_LINES else 1
+    for i, (word, claim, seeds, line) in enumerate(rows):
+        y = down + i * step
+        sheet.text(MARGIN, y, f"{ICONS[word]} {word}", 10.5, color=SHADES[word], weight="bold")
+        sheet.text(INDENT, y, textwrap.shorten(claim, 72, placeholder=" …"), 10.5)
+        for right, text, width in ((MARGIN, seeds, 21), (INDENT, line, 102)):
+            lines = textwrap.wrap(words.together(text), width, max_lines=most, placeholder=" …")
+            sheet.text(right, y + 0.2, "\n".join(lines), 8.5, color=SOFT, linespacing=1.15)
+
+
+def draw_arms(sheet: Sheet, scene: Scene, down: float, right: float) -> None:
+    ranked = forest.shown(scene, MOST_ARMS)
+    left = min(right + forest.label_width(ranked), WIDE - 3.2)
+    high = min(sheet.high - down - 1.15, ARM * len(ranked) + 0.2)
+    bottom = sheet.high - down - 0.3 - high
+    place = (left / WIDE, bottom / sheet.high, (WIDE - 0.5 - left) / WIDE, high / sheet.high)
+    ax = sheet.figure.add_axes(place)
+    ax.tick_params(which="both", length=0)
+    forest.draw(ax, scene, ranked)
+    key: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1, 1), "borderaxespad": 0.2, "ncols": 6}
+    ax.legend(handles=forest.key(scene), handlelength=1.6, columnspacing=1.2, **key)

@@ -1,0 +1,218 @@
+"""One report as HTML and Markdown. Text typed by users reaches HTML through autoescape only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
+
+from bnsweep.report.claims import verdicts
+from bnsweep.report.figures import Drawing
+from bnsweep.report.frame.grid import spread
+from bnsweep.report.pages import tables as cells
+from bnsweep.report.pages import text as words
+from bnsweep.report.pages.content import Content
+from bnsweep.report.pages.links import MOST_RUNS, Links
+from bnsweep.report.pages.provenance import commands, provenance
+from bnsweep.report.pages.tables import Cell, Line
+from bnsweep.report.stats.factorial import spoken
+from bnsweep.report.stats.ranking import BEST
+from bnsweep.report.stats.resample import ENOUGH, RESAMPLES
+
+MOST_VIEWS = 12
+"""Tables at a fixed learning rate on a page."""
+FIRST = 5
+"""Arms on the first screen."""
+MOST_NOTICES = 3
+"""Warnings and notes on the first screen; the others lie under a fold."""
+MOST_WIDTHS = 60
+"""Arms whose tolerance a page shows."""
+MOST_CHOICES = 60
+"""Levels that a select of the ranking's filter offers."""
+ICONS = {verdicts.SUPPORTED: "✓", verdicts.CONTRADICTED: "✗", verdicts.INCONCLUSIVE: "?", verdicts.UNASKED: "–"}
+FACTOR_FIGURES = ("factors", "interaction")
+
+
+def environment() -> Environment:
+    env = Environment(
+        loader=PackageLoader("bnsweep.report.pages"),
+        autoescape=select_autoescape(["html.j2"]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    env.filters["md"] = markdown_text
+    env.filters["together"] = words.together
+    env.filters["number"] = sort_key
+    return env
+
+
+def markdown_text(text: object) -> str:
+    """User text inside a Markdown table or line: nothing in it is markup."""
+    flat = " ".join(str(text).split())
+    for mark in ("\\", "|", "*", "_", "`", "[", "]", "#"):
+        flat = flat.replace(mark, f"\\{mark}")
+    return flat.replace("<", "&lt;").replace(">", "&gt;")
+
+
+def sort_key(cell: Cell) -> str:
+    """What a script sorts a cell by: a number, or nothing where the number is missing."""
+    return "" if cell.number is None or cell.number != cell.number else f"{cell.number:.10g}"
+
+
+def page(content: Content, template: str) -> str:
+    env = environment()
+    css, script = (Markup(env.get_template(name).render()) for name in ("style.css", "report.js"))  # noqa: S704 - the package's own files
+    return env.get_template(template).render(
+        title=content.title,
+        answer=content.answer,
+        mattered=content.mattered,
+        notices=content.notices,
+        ledger=content.ledger,
+        metric=content.metric,
+        tau=words.tau(content.grid.fixed),
+        bundles=len(content.grid.bundles),
+        lr_swept=len(content.grid.lrs) > 1,
+        provenance=provenance(content.info, content.grid),
+        commands=commands(content.info, content.metric),
+        enough=ENOUGH,
+        resamples=RESAMPLES,
+        icons=ICONS,
+        css=css,
+        script=script,
+        **first_screen(content),
+        **claims(content),
+        **rankings(content),
+        **factors(content),
+        **figures(content),
+    )
+
+
+def first_screen(content: Content) -> dict[str, Any]:
+    calm = [n for n in content.notices if n.kind == "ok"]
+    loud = sorted((n for n in content.notices if n.kind != "ok"), key=lambda n: n.kind != "warning")
+    return {"calm": calm, "loud": loud[:MOST_NOTICES], "folded": loud[MOST_NOTICES:], "top": top_lines(content)}
+
+
+def top_lines(content: Content) -> list[Line]:
+    """The first arms, with the columns that matter at a glance."""
+    best = content.best
+    lines = cells.ranking_lines(best[best["rank"].notna()].head(FIRST), content.metric, [])
+    names = {"Rank": "Rank", "Arm": "Arm", "Score": content.metric.title.capitalize(), "95 % interval": "95 % interval"}
+    names |= {"Group": "Tied group", "Test": "Test accuracy", "Best lr": "Learning rate"}
+    found = [{short: line.cells[name] for short, name in names.items()} for line in lines]
+    for cell_of in found:
+        rate = cell_of["Best lr"]
+        cell_of["Best lr"] = rate._replace(text=rate.text.removesuffix(words.EDGE))  # a notice says it for all
+    return [Line(cell_of, line.kind) for cell_of, line in zip(found, lines, strict=True)]
+
+
+def claims(content: Content) -> dict[str, Any]:
+    """Each claim with its evidence, its own figure, and the others that show it."""
+    found = []
+    for verdict in content.asked:
+        own = content.drawing(f"claim-{verdict.key}")
+        found.append(
+            {
+                "verdict": verdict,
+                "line": words.in_a_line(verdict),
+                "seeds": words.seeds_for(verdict),
+                "meanings": words.meanings(verdict),
+                "evidence": [cells.evidence_line(e) for e in verdict.evidence],
+                "p": words.p_text(verdict.p_holm),
+                "drawing": inline(own) if own else None,
+                "see": [d for name in verdict.figures if (d := content.drawing(name))],
+            }
+        )
+    return {"claims": found, "unasked": content.unasked, "counts": words.verdict_counts(content.verdicts)} | {
+        "floor": words.floor(len(content.grid.bundles), sum(v.p_holm == v.p_holm for v in content.verdicts), "claims")
+    }
+
+
+def rankings(content: Content) -> dict[str, Any]:
+    metric, factors = content.metric, content.grid.arm_factors
+    tables = list(content.ranking.groupby("view", sort=False))
+    shown = [tables[0], *(tables[1 + i] for i in spread(len(tables) - 1, MOST_VIEWS))]
+    views = [
+        (str(view), cells.ranking_lines(table, metric, factors if not i else []))
+        for i, (view, table) in enumerate(shown)
+    ]
+    links = Links(content.info, content.grid, content.best)
+    arms = [line.cells["Arm"].text for line in views[0][1] if line.kind != "more"]
+    for line in views[0][1]:
+        arm = line.cells["Arm"]
+        line.cells["Arm"] = arm._replace(link=links.comparison(arm.text))
+    return {
+        "arms": len(content.best),
+        "views": views,
+        "views_left_out": len(tables) - len(shown),
+        "rank_floor": words.floor(*fixed_rate(content), "pairs of arms"),
+        "filters": filters(views[0][1], factors),
+        "steady": words.steady(content.stability),
+        "runs": listed(links, arms),
+        "local": links.local,
+    }
+
+
+def fixed_rate(content: Content) -> tuple[int, int]:
+    """Seeds and pairs of arms of the fullest table at a fixed learning rate."""
+    table = content.ranking[content.ranking["rank"].notna() & (content.ranking["view"] != BEST)]
+    arms = int(table.groupby("view").size().max()) if len(table) else 0
+    return int(table["n_seeds"].max()) if len(table) else 0, arms * (arms - 1) // 2
+
+
+def filters(lines: list[Line], factors: list[str]) -> list[tuple[int, str, list[str]]]:
+    """Place, factor and the levels that stand in the table, for each factor that can be chosen by."""
+    found = []
+    for i, factor in enumerate(factors):
+        there = list(dict.fromkeys(line.levels[i] for line in lines if line.levels))
+        if 1 < len(there) <= MOST_CHOICES:
+            found.append((i, spoken(factor), there))
+    return found
+
+
+def listed(links: Links, arms: list[str]) -> list[tuple[str, list[Any]]]:
+    found, count = [], 0
+    for arm in arms:
+        runs = links.runs(arm)
+        count += len(runs)
+        if runs and count <= MOST_RUNS:
+            found.append((arm, runs))
+    return found
+
+
+def factors(content: Content) -> dict[str, Any]:
+    metric, analysis = content.metric, content.analysis
+    effects = [(str(f), cells.top_levels(t), t) for f, t in content.effects.groupby("factor", sort=False)]
+    return {
+        "analysis": analysis,
+        "shares": [cells.factor_line(row) for row in cells.rows(analysis.table)],
+        "factor_drawings": [inline(d) for name in FACTOR_FIGURES if (d := content.drawing(name))],
+        "sensitivity": [cells.sensitivity_line(row, metric) for row in cells.rows(content.sensitivity)],
+        "widths": [cells.width_line(row) for row in cells.rows(content.widths.head(MOST_WIDTHS))],
+        "widths_left_out": max(0, len(content.widths) - MOST_WIDTHS),
+        "effects": [
+            {
+                "factor": spoken(factor),
+                "rows": [cells.effect_line(row, metric) for row in cells.rows(top)],
+                "left_out": len(whole) - len(top),
+                "cells": int(whole["cells"].iloc[0]),
+                "seeds": int(whole["n_seeds"].iloc[0]),
+            }
+            for factor, top, whole in effects
+        ],
+    }
+
+
+def figures(content: Content) -> dict[str, Any]:
+    """The picture of the first screen, and what neither claims nor factors show."""
+    forest = content.drawing("forest")
+    rest = [
+        d for d in content.drawings if d.name not in ("forest", *FACTOR_FIGURES) and not d.name.startswith("claim-")
+    ]
+    return {"forest": inline(forest) if forest else None, "drawings": [inline(d) for d in rest]}
+
+
+def inline(drawing: Drawing) -> tuple[Drawing, Markup]:
+    return drawing, Markup(drawing.svg)  # noqa: S704 - matplotlib escapes texts in its SVG

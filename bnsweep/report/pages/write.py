@@ -1,0 +1,124 @@
+"""From a frame to the files: computed whole, written under temporary names, then renamed."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bnsweep.config.checks import ConfigError, check_folder
+from bnsweep.report.claims.claims import answer_claims
+from bnsweep.report.figures import Scene, drawings, scene_of
+from bnsweep.report.figures.claims import claim_figures
+from bnsweep.report.frame.grid import read_grid
+from bnsweep.report.frame.metrics import DEFAULT_METRIC, METRICS, Metric, metric_named, scored
+from bnsweep.report.frame.source import Source
+from bnsweep.report.pages import machine as summary
+from bnsweep.report.pages import picture, render
+from bnsweep.report.pages import terminal as screen
+from bnsweep.report.pages.content import Content
+from bnsweep.report.stats.completeness import ledger, notices
+from bnsweep.report.stats.factorial import analyse
+from bnsweep.report.stats.main_effects import main_effects
+from bnsweep.report.stats.ranking import BEST, best_lr_view, ranking
+from bnsweep.report.stats.sensitivity import sensitivity
+from bnsweep.report.stats.stability import stability
+from bnsweep.report.stats.widths import widths
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was written, and its first screen."""
+
+    content: Content = field(repr=False)
+    files: tuple[Path, ...]
+    note: str = ""
+    """What went wrong after the report was written."""
+
+    @property
+    def html(self) -> Path:
+        return self.file("report.html")
+
+    def file(self, name: str) -> Path:
+        return next(path for path in self.files if path.name == name)
+
+    @property
+    def answer(self) -> str:
+        return self.content.answer
+
+    def first_screen(self) -> str:
+        """Plain text for a terminal: the answer, the verdicts, the completeness notices and the top of the ranking."""
+        return screen.plain(self.content)
+
+    def show(self) -> None:
+        """Print the first screen and where the report is: with colours on a terminal, plain text otherwise."""
+        screen.show(self.content, screen.console())
+        print(f"\nReport: {self.html.resolve()}" + f"\n{self.note}" * bool(self.note), flush=True)
+
+
+def write(frame: Source, out: Path, metric: str = DEFAULT_METRIC) -> Report:
+    check_folder("out", out)
+    content, scene = build(frame, metric_named(metric))
+    return Report(content, write_all(out, files(content, scene)))
+
+
+def files(content: Content, scene: Scene | None) -> dict[str, bytes]:
+    """Everything a report consists of, by file name."""
+    texts = {
+        "ranking.csv": content.ranking.to_csv(index=False),
+        "claims.csv": summary.claims_csv(content.verdicts),
+        "factors.csv": content.analysis.table.to_csv(index=False),
+        "runs.csv": summary.runs_csv(content),
+        "report.md": render.page(content, "report.md.j2"),
+        "summary.json": summary.summary_json(content),
+        "report.html": render.page(content, "report.html.j2"),
+    }
+    return {"report.png": picture.first_screen(content, scene)} | {k: v.encode() for k, v in texts.items()}
+
+
+def build(frame: Source, metric: Metric) -> tuple[Content, Scene | None]:
+    """All numbers and pictures of a report; reads the frame, writes nothing."""
+    if len(frame.runs) == 0:
+        raise ConfigError(f"sweep={frame.info.get('sweep', '?')}: must hold at least one run to report on")
+    if scored(frame.runs, metric).isna().all():
+        there = [name for name, other in METRICS.items() if scored(frame.runs, other).notna().any()]
+        if there:
+            raise ConfigError(f"metric={metric.name}: must be one that this sweep recorded ({', '.join(there)})")
+    grid = read_grid(frame.runs)
+    view = best_lr_view(grid, metric)
+    table = ranking(grid, view, metric)
+    scene = scene_of(frame, grid, view, table[table["view"] == BEST], metric)
+    verdicts = answer_claims(frame, grid, metric)
+    content = Content(
+        info=frame.info,
+        grid=grid,
+        metric=metric,
+        ranking=table,
+        effects=main_effects(grid, view, metric),
+        notices=notices(grid, view, metric),
+        ledger=ledger(grid),
+        drawings=[*(drawings(scene) if scene else []), *claim_figures(verdicts)],
+        verdicts=verdicts,
+        analysis=analyse(grid, metric),
+        sensitivity=sensitivity(grid, metric),
+        widths=widths(grid),
+        stability=stability(grid, view, metric),
+    )
+    return content, scene
+
+
+def write_all(out: Path, contents: dict[str, bytes]) -> tuple[Path, ...]:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"out={out}: must be a folder that can be written ({error.strerror})") from error
+    drafts = {name: out / f".{name}.{os.getpid()}.tmp" for name in contents}
+    try:
+        for name, content in contents.items():
+            drafts[name].write_bytes(content)
+        for name in contents:
+            drafts[name].replace(out / name)
+    finally:
+        for draft in drafts.values():
+            draft.unlink(missing_ok=True)
+    return tuple(out / name for name in contents)

@@ -1,0 +1,1 @@
+"""Statistics of a sweep: arrays and frames in, numbers out."""

@@ -1,0 +1,127 @@
+"""Whether a sweep is whole, and what its seeds allow to be said: the banner above every number."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bnsweep.records import DIVERGED, FAILED, FINISHED
+from bnsweep.report.frame.grid import Grid, levels
+from bnsweep.report.frame.metrics import Metric, scored
+from bnsweep.report.stats.ranking import View, grid_end
+from bnsweep.report.stats.resample import ENOUGH
+
+
+@dataclass(frozen=True)
+class Notice:
+    kind: str
+    """ok, note or warning."""
+    text: str
+
+
+def ledger(grid: Grid) -> dict[str, int]:
+    """Planned runs by what became of them; what is neither finished, diverged nor failed is missing."""
+    status = grid.runs["status"]
+    counts = {name: int((status == name).sum()) for name in (FINISHED, DIVERGED, FAILED)}
+    return {"planned": len(status), **counts, "missing": len(status) - sum(counts.values())}
+
+
+def notices(grid: Grid, view: View, metric: Metric) -> list[Notice]:
+    found = [
+        complete(grid, metric),
+        *holes(grid, view),
+        *failures(grid),
+        seeds_notice(view),
+        *edge_notice(grid, view),
+    ]
+    if grid.crossed:
+        text = "seed and data.seed vary apart: bundles that share one of them are not independent, so intervals are"
+        found.append(Notice("warning", f"{text} too narrow."))
+    return found
+
+
+def complete(grid: Grid, metric: Metric) -> Notice:
+    count = ledger(grid)
+    done = count[FINISHED] + count[DIVERGED]
+    parts = [f"{count[name]} {name}" for name in (FINISHED, DIVERGED, FAILED, "missing") if count[name]]
+    text = f"{done} of {count['planned']} planned runs have a result: {', '.join(parts) or 'none'}."
+    unscored = int((scored(grid.runs, metric).isna() & grid.runs["status"].isin([FINISHED, DIVERGED])).sum())
+    if unscored:
+        text += f" {unscored} of them lack {metric.name} and count as holes."
+    whole = done == count["planned"] and not unscored
+    return Notice("ok", f"Complete. {text}") if whole else Notice("warning", f"Incomplete grid. {text}")
+
+
+def holes(grid: Grid, view: View) -> list[Notice]:
+    """Cells that were never planned, factor combinations that are absent, and what the ranking does about holes."""
+    found = []
+    unplanned = int((grid.run_ALN < 0).sum())
+    if unplanned:
+        text = f"Unbalanced grid: {unplanned} of {grid.run_ALN.size} combinations of arm × learning rate × seed were"
+        given_A = (grid.run_ALN >= 0).any(axis=2).sum(axis=1)
+        fewer = int((given_A < len(grid.lrs)).sum())
+        text += " not planned."
+        text += f" {fewer} of {len(given_A)} arms choose among fewer learning rates than the others." if fewer else ""
+        found.append(Notice("warning", text))
+    crossed = [f for f in grid.arm_factors if not grid.arms[f].isna().any()]
+    product = int(np.prod([len(levels(grid.runs, f)) for f in crossed])) if crossed else 1
+    present = len(grid.arms[crossed].drop_duplicates()) if crossed else 1
+    if present < product:
+        text = f"Unbalanced grid: {present} of {product} combinations of {' × '.join(crossed)} were planned"
+        found.append(Notice("warning", f"{text}; main effects compare only what all levels share."))
+    short = len(grid.bundles) - len(view.bundles)
+    if view.dropped:
+        names = ", ".join(grid.arms["arm"][a] for a in list(view.dropped)[:5]) + (" …" if len(view.dropped) > 5 else "")
+        rest = "the others are ranked" if view.arms else "nothing can be ranked"
+        found.append(Notice("warning", f"{len(view.dropped)} of {len(grid.arms)} arms not ranked: {names}; {rest}."))
+    if short and view.arms:
+        text = f"Ranked on the {len(view.bundles)} of {len(grid.bundles)} seeds that all ranked arms have in common."
+        found.append(Notice("warning", text))
+    if grid.duplicates:
+        found.append(Notice("note", f"{grid.duplicates} runs repeat a cell and seed; one result a cell is used."))
+    return found
+
+
+def failures(grid: Grid) -> list[Notice]:
+    failed = grid.runs[grid.runs["status"] == FAILED]
+    if failed.empty or "reason" not in failed:
+        return []
+    reasons = failed["reason"].fillna("").replace("", "no reason recorded").value_counts()
+    text = "; ".join(f"{reason} ({count})" for reason, count in reasons.head(5).items())
+    return [Notice("warning", f"Why runs failed: {text}{' …' if len(reasons) > 5 else ''}")]
+
+
+def edge_notice(grid: Grid, view: View) -> list[Notice]:
+    """How many arms do best at the largest or smallest learning rate that they were given."""
+    end_A = grid_end(grid, view.arms, np.array([view.lr[a] for a in view.arms], dtype=np.int64))
+    large, small = int((end_A > 0).sum()), int((end_A < 0).sum())
+    told = [f"{large} at the largest"] * bool(large) + [f"{small} at the smallest"] * bool(small)
+    if not told:
+        return []
+    text = f"Best learning rates at the grid's edge: of {len(end_A)} arms, {' and '.join(told)} that was tried."
+    return [Notice("note", f"{text} Better ones may lie beyond.")]
+
+
+def seeds_notice(view: View) -> Notice:
+    """What n paired bundles can carry (SCIENCE section 4: 3 smoke, 10 default, 30 headline)."""
+    n, arms = len(view.bundles), len(view.arms)
+    if n == 0:
+        return Notice("warning", "No seed has a result for every learning rate of any arm: nothing is ranked.")
+    if n == 1:
+        text = "1 seed: no inference. Learning rates are chosen and ranked on that same seed, which flatters every arm."
+        return Notice("warning", text)
+    if n < ENOUGH:
+        return Notice("warning", f"{n} seeds: a smoke test, no inference. The order below may be chance.")
+    floor, pairs = 2.0 ** (1 - n), arms * (arms - 1) // 2 if view.independent else 1
+    adjusted = min(1.0, floor * pairs)
+    if max(floor, adjusted) <= 0.05:
+        return Notice("ok", f"{n} seeds, shared by all arms." + (" A ranking wants 10 or more." if n < 10 else ""))
+    text = f"{n} seeds: a two-sided sign-flip test on {n} pairs cannot go below p = {decimal(floor)}"
+    if pairs > 1:
+        text += f", or {decimal(adjusted)} after Holm over the {pairs} pairs of arms, whatever the differences"
+    return Notice("note", f"{text}; go by the tied groups.")
+
+
+def decimal(p: float) -> str:
+    return f"{p:.3g}".removeprefix("0")

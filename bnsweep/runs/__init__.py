@@ -1,0 +1,1 @@
+"""From jobs to trained and logged runs: plan, memory, workers, progress."""

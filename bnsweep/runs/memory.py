@@ -1,0 +1,89 @@
+"""What a stack takes of a device's memory, estimated from shapes before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from bnsweep.config.run import RunConfig
+from bnsweep.training.optimizer import FIRST, REST
+from bnsweep.training.trainer import EVALUATION_ELEMENTS
+
+WORKER_BYTES = 300 * 2**20
+"""Of a process that has imported torch, before it trains anything."""
+
+FULL = 5
+"""Tensors as large as the parameters that a full probe holds besides: those before and after a step, gradients here and
+there, what lies between."""
+
+
+def member_bytes(config: RunConfig) -> int:
+    """Memory that one more member of a stack takes, estimated from shapes: parameters with all that stands beside
+    them, and the activations of a training batch and of the probe batch."""
+    return parameter_bytes(config) + activation_bytes(config, batch_size(config)) + probe_bytes(config)
+
+
+def probe_bytes(config: RunConfig) -> int:
+    """Activations of the probe batch. A full probe puts parameters and gradients by, and draws dropout for it."""
+    samples = min(config.probes.samples, config.data.train_size)
+    held = activation_bytes(config, samples)
+    if config.probes.name == "full":
+        parameters = sum(a * b for a, b in zip(config.sizes[:-1], config.sizes[1:], strict=True))
+        held += FULL * item_bytes(config) * parameters
+        if config.model.dropout > 0:
+            held += samples * (item_bytes(config) * sum(config.model.units) + 40 * max(config.model.units))
+    return held
+
+
+def batch_size(config: RunConfig) -> int:
+    return min(config.train.batch_size, config.data.train_size)
+
+
+def parameter_bytes(config: RunConfig) -> int:
+    first, *later = (a * b for a, b in zip(config.sizes[:-1], config.sizes[1:], strict=True))
+    rest = sum(later) + 3 * sum(config.sizes[1:])
+    return item_bytes(config) * (FIRST[config.optimizer.name] * first + REST[config.optimizer.name] * rest)
+
+
+def activation_bytes(config: RunConfig, samples: int) -> int:
+    """About 6 tensors a layer, with their gradients."""
+    return item_bytes(config) * 6 * samples * sum(config.sizes[1:])
+
+
+def input_bytes(config: RunConfig) -> int:
+    """Memory of the batches of one data seed."""
+    return item_bytes(config) * batch_rows(config) * config.sizes[0]
+
+
+def item_bytes(config: RunConfig) -> int:
+    return 8 if config.train.dtype == "float64" else 4
+
+
+def batch_rows(config: RunConfig) -> int:
+    """Samples that pass with their gradients at once: a training batch or the probe batch."""
+    return min(max(config.train.batch_size, config.probes.samples), config.data.train_size)
+
+
+def stack_bytes(configs: Sequence[RunConfig]) -> int:
+    seeds = len({config.data_seed for config in configs})
+    return len(configs) * member_bytes(configs[0]) + seeds * input_bytes(configs[0])
+
+
+def fixed_bytes(config: RunConfig, device: torch.device) -> int:
+    """Memory of a stack whatever its size: its worker's process, the samples, and an evaluation's pieces."""
+    facts = config.data.facts
+    process = WORKER_BYTES if device.type == "cpu" else 0
+    return process + 8 * (8 * EVALUATION_ELEMENTS[device.type] + facts.features * (facts.pool + facts.test))
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory free now, on the device."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        return 4 * 2**30

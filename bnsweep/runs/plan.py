@@ -1,0 +1,201 @@
+"""What a sweep will do before it does it: what is done, what is left, which runs train together, what it will take."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import torch
+
+from bnsweep.config.checks import check
+from bnsweep.config.identity import identity, numbers, stack_key
+from bnsweep.config.run import RunConfig
+from bnsweep.data.dataset import Dataset
+from bnsweep.runs.memory import (
+    WORKER_BYTES,
+    activation_bytes,
+    batch_size,
+    fixed_bytes,
+    free_bytes,
+    input_bytes,
+    member_bytes,
+    parameter_bytes,
+    stack_bytes,
+)
+from bnsweep.training.cuda_graph import WARM_UP
+from bnsweep.training.trainer import Trainer
+
+CACHE_BYTES = 32 * 2**20
+"""What a stack works on in one step on a CPU at most, about. Larger stacks leave the caches and gain nothing."""
+
+SMALL_STEP = 20e6
+"""Floating-point operations of a step that keep one core busy about as long as its operators take to be called: runs
+that come to less together are not split among cores."""
+
+MEMORY_SHARE = 0.5
+"""Share of the free memory that a stack may plan to use."""
+
+
+@dataclass
+class Plan:
+    """Jobs by their place in the list of configs."""
+
+    configs: list[RunConfig]
+    identities: list[str]
+    done: set[str]
+    """Identities that need no training."""
+    stacks: list[list[int]]
+    """Jobs that train together, in order; one job for each identity that is left."""
+    bytes: int
+    """Memory of the largest stack, estimated."""
+    device: torch.device
+    workers: int
+    """Stacks trained at a time."""
+
+    @property
+    def runs(self) -> int:
+        """Runs that differ; jobs that mean the same run are trained once."""
+        return len(set(self.identities))
+
+    @property
+    def left(self) -> int:
+        return sum(len(stack) for stack in self.stacks)
+
+    @property
+    def cells(self) -> int:
+        """Combinations of everything but the seeds."""
+        seeds = ("seed", "data.seed")
+        return len({tuple(item for item in numbers(c).items() if item[0] not in seeds) for c in self.configs})
+
+
+def step_flops(config: RunConfig) -> int:
+    """Multiplications and additions of a sample's way forward and back; no gradient is needed of the inputs."""
+    first, *later = (a * b for a, b in zip(config.sizes[:-1], config.sizes[1:], strict=True))
+    return 4 * first + 6 * sum(later)
+
+
+def worker_count(device: torch.device) -> int:
+    """Stacks trained at a time: on a CPU one a core, each in a process with one thread (two threads on operators this
+    small spend their time waiting for one another); a GPU takes one after the other."""
+    return torch.get_num_threads() if device.type == "cpu" else 1
+
+
+def stack_limit(config: RunConfig, runs: int, device: torch.device) -> int:
+    """Most members of a stack of `runs` wanted: what memory allows and, on a CPU, what its cache does and leaves every
+    core something to do; never more than max_stack."""
+    workers, free = worker_count(device), free_bytes(device)
+    one = stack_bytes([config])
+    says = f"smaller: a run takes about {one / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free"
+    sizes = "model.hidden" if config.model.depth is None else f"model.depth={config.model.depth} with model.hidden"
+    check(one <= free, sizes, config.model.hidden, says)
+    each = member_bytes(config) + input_bytes(config)
+    fits = max(1, int((MEMORY_SHARE * free / workers - fixed_bytes(config, device)) // each))
+    limits = [fits, config.sweep.max_stack or fits]
+    if device.type == "cpu":
+        each = parameter_bytes(config) + activation_bytes(config, batch_size(config))
+        few = math.ceil(SMALL_STEP / (step_flops(config) * batch_size(config)))
+        limits += [max(1, CACHE_BYTES // each), max(few, math.ceil(runs / workers))]
+    return min(limits)
+
+
+def check_memory(configs: Sequence[RunConfig], device: torch.device) -> None:
+    """Refuses runs that could not be trained even one at a time."""
+    for config in {stack_key(config): config for config in configs}.values():
+        stack_limit(config, 1, device)
+
+
+def make_plan(configs: Sequence[RunConfig], done: Collection[str], device: torch.device) -> Plan:
+    """Stack the runs that are left: equal shapes together, whole data seeds together where they fit, in given order."""
+    identities = [identity(c) for c in configs]
+    first: dict[str, int] = {}
+    for job, name in enumerate(identities):
+        if name not in done:
+            first.setdefault(name, job)
+    by_shape: dict[tuple[object, ...], list[int]] = {}
+    for job in first.values():
+        by_shape.setdefault(stack_key(configs[job]), []).append(job)
+    stacks: list[list[int]] = []
+    for jobs in by_shape.values():
+        stacks += pack(jobs, configs, stack_limit(configs[jobs[0]], len(jobs), device), worker_count(device))
+    stacks.sort(key=min)
+    largest = max((stack_bytes([configs[job] for job in stack]) for stack in stacks), default=0)
+    side_by_side = int(free_bytes(device) // (largest + WORKER_BYTES))
+    workers = max(1, min(worker_count(device), len(stacks), side_by_side))
+    return Plan(list(configs), identities, set(done) & set(identities), stacks, largest, device, workers)
+
+
+def pack(jobs: Sequence[int], configs: Sequence[RunConfig], limit: int, workers: int = 1) -> list[list[int]]:
+    """Stacks of at most `limit` jobs, about equal, where possible as many as keep all workers busy to the end. The jobs
+    of one data seed share their batches, hence one wide product in layer 1: only a seed that is too large is split."""
+    by_seed = sorted(jobs, key=lambda job: configs[job].data_seed)
+    pieces: list[list[int]] = []
+    for _, group in groupby(by_seed, key=lambda job: configs[job].data_seed):
+        same = list(group)
+        even = math.ceil(len(same) / math.ceil(len(same) / limit))
+        pieces += [same[i : i + even] for i in range(0, len(same), even)]
+    rounds = math.ceil(len(jobs) / (limit * workers))
+    while workers * rounds < len(pieces):
+        stacks = spread(pieces, workers * rounds)
+        if max(map(len, stacks)) <= limit:
+            return stacks
+        rounds += 1
+    return pieces
+
+
+def spread(pieces: Sequence[list[int]], n: int) -> list[list[int]]:
+    """Neighbouring pieces joined to at most n lists of about equal length."""
+    stacks: list[list[int]] = [[] for _ in range(n)]
+    total, before = sum(map(len, pieces)), 0
+    for piece in pieces:
+        stacks[int((before + len(piece) / 2) * n / total)] += piece
+        before += len(piece)
+    return [stack for stack in stacks if stack]
+
+
+def predicted_seconds(plan: Plan, datasets: Mapping[tuple[str, str], Dataset]) -> float:
+    """Training time by a trial: a few steps and an evaluation of one stack of each shape, scaled up. Logging runs
+    beside the training and can make it longer."""
+    per_run: dict[tuple[object, ...], float] = {}
+    total = 0.0
+    for stack in sorted(plan.stacks, key=len, reverse=True):
+        config = plan.configs[stack[0]]
+        key = stack_key(config)
+        if key not in per_run:
+            dataset = datasets[config.data.name, config.data.root]
+            per_run[key] = trial([plan.configs[job] for job in stack], dataset, plan.device) / len(stack)
+        total += per_run[key] * len(stack)
+    return total / plan.workers
+
+
+TRIAL_STEPS = 5
+
+
+def trial(configs: Sequence[RunConfig], dataset: Dataset, device: torch.device) -> float:
+    """Seconds that these runs would take as one stack."""
+    threads = torch.get_num_threads()
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    trainer, config = Trainer(configs, dataset, device), configs[0]
+    rows_GB = trainer.batches.rows["train"][:, : config.train.batch_size]
+
+    def steps(n: int) -> float:
+        for _ in range(n):
+            trainer.step(rows_GB)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter()
+
+    started = steps(WARM_UP + 1)  # a GPU captures in the last of them
+    stepped = steps(TRIAL_STEPS)
+    trainer.evaluate(0)
+    probed = time.perf_counter()
+    trainer.probed.clear()
+    trainer.evaluate(0)
+    evaluated = time.perf_counter()
+    torch.set_num_threads(threads)
+    step, evaluation = (stepped - started) / TRIAL_STEPS, evaluated - probed
+    probe = max(0.0, probed - stepped - evaluation)
+    return config.total_steps * step + len(config.evaluations) * evaluation + len(config.probed) * probe

@@ -1,0 +1,1 @@
+"""MLflow in and out: the only room that imports mlflow."""

@@ -1,0 +1,147 @@
+"""Runs through MLflow's public API: any store, any server, tens of milliseconds a run."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bnsweep.store.backend import SERIES, KeptRun, NewRun, local_path
+from bnsweep.store.encode import TRAINING, dataset_fields, dataset_of, fill, replace_folder
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+METRICS_A_CALL = 900
+"""MLflow takes 1000 metrics, params and tags in one call."""
+PAGE = 5000
+
+
+class ClientBackend:
+    batch = 1
+
+    def __init__(self, client: MlflowClient, experiment_id: str):
+        self.client, self.experiment_id = client, experiment_id
+
+    def create(self, runs: Sequence[NewRun]) -> list[str]:
+        return [self._create(run) for run in runs]
+
+    def _create(self, new: NewRun) -> str:
+        """Whatever interrupts the writing leaves the run KILLED."""
+        run_id: str = ""
+        try:
+            run = self.client.create_run(self.experiment_id, new.start, new.tags, new.name)
+            run_id = run.info.run_id
+            self._write(run, new)
+            self.client.set_terminated(run_id, new.status, new.end)
+        except BaseException:
+            # The interrupt may have come after the row was made and before its id was known.
+            with suppress(Exception):
+                mine = [run_id] if run_id else self._running(new)
+                for leftover in mine:
+                    self.client.set_terminated(leftover, "KILLED")
+            raise
+        return run_id
+
+    def _running(self, new: NewRun) -> list[str]:
+        running = self.runs(new.tags["bnsweep.kind"], "RUNNING")
+        return [run.run_id for run in running if run.tags.get("bnsweep.identity") == new.tags.get("bnsweep.identity")]
+
+    def _write(self, run: Run, new: NewRun) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
+
+        run_id = run.info.run_id
+        params = [Param(key, value) for key, value in new.params.items()]
+        metrics = [Metric(name, value, new.start, step) for name, value, step in new.metrics]
+        for i in range(0, max(1, len(metrics)), METRICS_A_CALL):
+            batch = metrics[i : i + METRICS_A_CALL]
+            self.client.log_batch(run_id, metrics=batch, params=params if i == 0 else [])
+        if new.dataset is not None:
+            source_type, source, profile = dataset_fields(new.dataset)
+            dataset = Dataset(new.dataset.name, new.dataset.digest, source_type, source, profile=profile)
+            used = DatasetInput(dataset, [InputTag(*TRAINING)])
+            self.client.log_inputs(run_id, datasets=[used])
+        # Straight to the folder where it is one of this machine, else in one upload.
+        target = local_path(run.info.artifact_uri)
+        if target is not None:
+            fill(target, new.texts, new.files)
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            fill(Path(folder), new.texts, new.files)
+            self.client.log_artifacts(run_id, folder)
+
+    def end(self, run_id: str, status: str, tags: dict[str, str]) -> None:
+        from mlflow.entities import RunTag
+
+        self.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+        self.client.set_terminated(run_id, status)
+
+    def tag_runs(self, run_ids: Sequence[str], key: str, value: str) -> None:
+        for run_id in run_ids:
+            self.client.set_tag(run_id, key, value)
+
+    def tag_experiment(self, key: str, value: str) -> None:
+        self.client.set_experiment_tag(self.experiment_id, key, value)
+
+    def runs(
+        self,
+        kind: str,
+        status: str | None = None,
+        tag: tuple[str, str, str] | None = None,
+        limit: int | None = None,
+        params: bool = False,
+    ) -> list[KeptRun]:
+        conditions = [f"tags.`bnsweep.kind` = '{kind}'"]
+        conditions += [f"attributes.status = '{status}'"] if status else []
+        conditions += ["tags.`{}` {} '{}'".format(*tag)] if tag else []
+        runs: list[Run] = []
+        token: str | None = None
+        while limit is None or len(runs) < limit:
+            page = self.client.search_runs(
+                [self.experiment_id],
+                " and ".join(conditions),
+                max_results=limit or PAGE,
+                order_by=["attributes.start_time DESC"],
+                page_token=token,
+            )
+            runs += page
+            token = page.token
+            if not token:
+                break
+        return [kept(run, params) for run in runs]
+
+    def metric_names(self, run_ids: Sequence[str]) -> set[str]:
+        return {name for run_id in run_ids for name in self.client.get_run(run_id).data.metrics}
+
+    def artifact(self, run: KeptRun, name: str) -> Path:
+        folder = local_path(run.artifact_uri)
+        return folder / name if folder else Path(self.client.download_artifacts(run.run_id, name))
+
+    def attach(self, run: KeptRun, name: str, files: Sequence[Path]) -> None:
+        target = local_path(run.artifact_uri)
+        if target is not None:
+            replace_folder(target / name, files)
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            fill(Path(folder), {}, files)
+            self.client.log_artifacts(run.run_id, folder, name)
+
+
+def kept(run: Run, params: bool) -> KeptRun:
+    single = {key: value for key, value in run.data.metrics.items() if "/" not in key and key not in SERIES}
+    summary = {key: value for key, value in single.items() if not math.isnan(value)}
+    inputs = run.inputs.dataset_inputs if run.inputs else []
+    return KeptRun(
+        run.info.run_id,
+        run.info.status,
+        run.info.start_time,
+        run.info.artifact_uri,
+        run.data.tags,
+        run.data.params if params else {},
+        summary,
+        [dataset_of(i.dataset.name, i.dataset.digest, i.dataset.source, i.dataset.profile) for i in inputs],
+    )

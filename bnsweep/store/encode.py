@@ -1,0 +1,174 @@
+"""What a run becomes in MLflow: name, tags, metrics, dataset, files; and what its tags and params mean."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import tempfile
+import time
+from collections.abc import Collection, Iterator
+from dataclasses import asdict, fields
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from bnsweep.config.identity import NAME_FIELDS, identity, numbers
+from bnsweep.config.run import RunConfig
+from bnsweep.config.tree import GROUPS
+from bnsweep.records import DIVERGED, FAILED, FINISHED, DatasetInfo, RunRecord
+from bnsweep.store.backend import KeptRun, NewRun
+from bnsweep.store.environment import environment
+
+MISSING = "missing"
+TRAINING = ("mlflow.data.context", "training")
+"""The tag with which MLflow says what a dataset was used for."""
+
+
+def run_name(config: RunConfig) -> str:
+    arm = f"{config.activation.name} {config.init.name} lr={config.lr.value:g} bn={config.bn.placement}"
+    return f"{arm} seed={config.seed}"
+
+
+def source_tags() -> dict[str, str]:
+    """Where a run comes from; the two `mlflow.source` tags fill columns of MLflow's own table."""
+    here = environment()
+    tags = {"mlflow.source.name": "bnsweep", "bnsweep.git_commit": here.commit, "bnsweep.git_dirty": str(here.dirty)}
+    tags["bnsweep.hardware"] = here.hardware
+    if here.commit:
+        tags["mlflow.source.git.commit"] = here.commit
+    return tags | {f"bnsweep.version.{name}": text for name, text in here.versions.items()}
+
+
+def run_tags(config: RunConfig, record: RunRecord, sweep_id: str) -> dict[str, str]:
+    return {
+        "bnsweep.kind": "run",
+        "bnsweep.sweep_id": sweep_id,
+        "bnsweep.view": sweep_id,
+        "bnsweep.identity": identity(config),
+        "bnsweep.status": record.status,
+        "bnsweep.reason": record.reason,
+        "bnsweep.device": record.device,
+        "bnsweep.stack_size": str(record.stack_size),
+        **source_tags(),
+    }
+
+
+def new_run(config: RunConfig, record: RunRecord, sweep_id: str, model: Path | None = None) -> NewRun:
+    """A run that has just ended."""
+    end = milliseconds()
+    tags = run_tags(config, record, sweep_id) | ({"bnsweep.model": model.name} if model else {})
+    return NewRun(
+        run_name(config),
+        "FAILED" if record.status == FAILED else "FINISHED",
+        end - round(1000 * record.seconds) if math.isfinite(record.seconds) else end,
+        end,
+        tags,
+        {key: str(typed(key, value)) for key, value in numbers(config).items()},
+        list(metrics_of(record)),
+        record.dataset,
+        {"config.yaml": yaml_text(asdict(config)), "record.json": record_text(record)},
+        [model] if model else [],
+    )
+
+
+def milliseconds() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def metrics_of(record: RunRecord) -> Iterator[tuple[str, float, int]]:
+    """Name, value, step. Values that are not finite are left out: MLflow's database turns them into 0 and 1.8e308.
+    A missing value then is missing in every view; `record.json` has null for it."""
+    steps = [int(step) for step in record.history.get("step", ())]
+    for name, values in record.history.items():
+        if name not in ("step", "epoch"):
+            for step, value in zip(steps, values, strict=True):
+                if math.isfinite(value):
+                    yield name, float(value), step
+    single = {**record.summary, "seconds": record.seconds}
+    if record.diverged_step is not None:
+        single["diverged_step"] = record.diverged_step
+    for name, value in single.items():
+        if math.isfinite(value):
+            yield name, float(value), 0
+
+
+def dataset_fields(info: DatasetInfo) -> tuple[str, str, str]:
+    """What MLflow keeps of a dataset beside name and digest: source type, source, profile."""
+    profile = {"samples": info.samples, "features": info.features, "classes": info.classes}
+    return "local", json.dumps({"uri": info.source}), json.dumps(profile)
+
+
+def dataset_of(name: str, digest: str, source: str, profile: str | None) -> dict[str, Any]:
+    return {"name": name, "digest": digest, "source": json.loads(source)["uri"], **json.loads(profile or "{}")}
+
+
+def record_text(record: RunRecord) -> str:
+    """JSON without NaN or Infinity, which other readers of JSON refuse."""
+    plain = vars(record) | {
+        "history": {name: [finite(v) for v in values] for name, values in record.history.items()},
+        "summary": {name: finite(v) for name, v in record.summary.items()},
+        "seconds": finite(record.seconds),
+        "dataset": asdict(record.dataset) if record.dataset else None,
+    }
+    return json.dumps(plain, allow_nan=False)
+
+
+def finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def yaml_text(tree: dict[str, Any]) -> str:
+    import yaml  # type: ignore[import-untyped]
+
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    return str(yaml.dump(tree, Dumper=dumper, sort_keys=False))
+
+
+def fill(folder: Path, texts: dict[str, str], files: Collection[Path]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    for file in files:
+        shutil.copyfile(file, folder / file.name)
+
+
+def replace_folder(target: Path, files: Collection[Path]) -> None:
+    """Makes `target` a folder of copies of `files` and of nothing else; what fails on the way leaves it as it was."""
+    # Two levels up is the run's folder: MLflow lists only what lies in `artifacts` below it.
+    with tempfile.TemporaryDirectory(prefix=".attach-", dir=target.parent.parent) as beside:
+        new, old = Path(beside, "new"), Path(beside, "old")
+        fill(new, {}, files)
+        if target.exists():
+            target.rename(old)
+        try:
+            new.rename(target)
+        except BaseException:
+            if old.exists():
+                old.rename(target)
+            raise
+
+
+def status_of(run: KeptRun) -> str:
+    """The record's status once the run was written to its end, else missing."""
+    status = run.tags.get("bnsweep.status", MISSING)
+    complete = {"FINISHED": (FINISHED, DIVERGED), "FAILED": (FAILED,)}
+    return status if status in complete.get(run.status, ()) else MISSING
+
+
+@cache
+def factor_types() -> dict[str, type]:
+    """Factor -> type, as config.py declares it."""
+    plain: dict[str, type] = {"int": int, "float": float, "bool": bool}
+    types: dict[str, type] = {"seed": int}
+    for group, node in GROUPS.items():
+        for f in fields(node):
+            key = group if NAME_FIELDS.get(group) == f.name else f"{group}.{f.name}"
+            types[key] = plain.get(str(f.type).removesuffix(" | None"), str)
+    return types
+
+
+def typed(key: str, value: object) -> Any:
+    """The value in the factor's type, whether it comes from a config or from a param's text."""
+    kind = factor_types().get(key, str)
+    return str(value) == "True" if kind is bool else kind(value)

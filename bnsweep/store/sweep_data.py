@@ -1,0 +1,206 @@
+"""Back from MLflow: the runs of a sweep as one tidy frame, and their histories when they are asked for."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from bnsweep.config.checks import ConfigError, check
+from bnsweep.records import DIVERGED, FAILED, FINISHED
+from bnsweep.store.backend import Backend, KeptRun
+from bnsweep.store.encode import MISSING, factor_types, status_of, typed
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+
+@dataclass
+class SweepFrame:
+    """A sweep as data."""
+
+    info: dict[str, Any]
+    """sweep, command, created, closed, commit, dirty, versions, hardware (the machine that planned), devices (what
+    trained), data (each dataset), experiment, experiment_id, uri, ui (address of MLflow's pages), ledger (counts),
+    seconds (wall time by part)."""
+    runs: pd.DataFrame
+    """One row a planned run, in the order planned: run_id, identity, status (finished, diverged, failed, missing),
+    reason, one column a factor, seconds, one float column a summary metric. Where the run is missing, run_id is ""."""
+    backend: Backend = field(repr=False)
+    kept: dict[str, KeptRun] = field(repr=False)
+    """run_id -> what MLflow holds of it."""
+    histories: dict[str, dict[str, NDArray[np.float64]]] = field(default_factory=dict, repr=False)
+    """run_id -> metric -> values, of the runs read so far."""
+
+    def history(self, metrics: Sequence[str], run_ids: Sequence[str] | None = None) -> pd.DataFrame:
+        """Long: run_id, step, epoch, metric, value; NaN where there was no number. A metric that a run lacks (a layer
+        its network does not have) gives it no rows."""
+        import numpy as np
+        import pandas as pd
+
+        pieces = [
+            (run_id, metric, history["step"], history["epoch"], history[metric])
+            for run_id in (self.kept if run_ids is None else run_ids)
+            for history in [self._history(run_id)]
+            for metric in metrics
+            if metric in history
+        ]
+        ids, names, steps, epochs, values = zip(*pieces, strict=True) if pieces else [()] * 5
+        lengths = [len(piece) for piece in values]
+        columns = {
+            "run_id": pd.Series(ids, dtype="str").repeat(lengths).array,
+            "step": np.concatenate([[], *steps]).astype("int64"),
+            "epoch": np.concatenate([[], *epochs]),
+            "metric": pd.Series(names, dtype="str").repeat(lengths).array,
+            "value": np.concatenate([[], *values]),
+        }
+        return pd.DataFrame(columns)
+
+    def _history(self, run_id: str) -> dict[str, NDArray[np.float64]]:
+        import numpy as np
+
+        if run_id not in self.histories:
+            history = self.record(run_id)["history"]
+            self.histories[run_id] = {name: np.array(values, dtype=float) for name, values in history.items()}
+        return self.histories[run_id]
+
+    def histograms(self, run_ids: Iterable[str]) -> dict[str, dict[str, list[list[int]]]]:
+        """run_id -> start and end -> hidden layer -> counts; see records.HISTOGRAM_EDGES."""
+        return {run_id: self.record(run_id)["histograms"] for run_id in run_ids}
+
+    def record(self, run_id: str) -> dict[str, Any]:
+        """The run's record.json."""
+        return read_json(self.backend, self.kept[run_id], "record.json")
+
+
+def read_json(backend: Backend, run: KeptRun, name: str) -> dict[str, Any]:
+    path = backend.artifact(run, name)
+    try:
+        tree: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"run {run.run_id}: its {name} is gone; it must lie at {path}") from error
+    return tree
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A sweep as it was wanted: its manifest, and its own run where it has one."""
+
+    manifest: dict[str, Any]
+    own: KeptRun | None
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = self.manifest["planned"]
+        return rows
+
+
+def read_plan(backend: Backend, experiment: str, sweep: str) -> Plan:
+    """Sweeps launched as one process a run have no run of kind sweep; their runs' tags then stand for it."""
+    name = next(iter(known_sweeps(backend, limit=1)), "") if sweep == "latest" else sweep
+    own, runs = [], []
+    if "'" not in name:
+        same = ("bnsweep.sweep_id", "=", name)
+        own = backend.runs("sweep", tag=same, limit=1)
+        runs = [] if own else backend.runs("run", tag=same, params=True)
+    if own:
+        return Plan(read_json(backend, own[0], "sweep.json"), own[0])
+    if not runs:
+        known = ", ".join(known_sweeps(backend)) or "none yet"
+        raise ConfigError(f"sweep={sweep}: must be latest or the id of a sweep in {experiment} (the newest: {known})")
+    return Plan(manifest_of(name, runs), None)
+
+
+def read_sweep(backend: Backend, experiment: str, sweep: str) -> SweepFrame:
+    plan = read_plan(backend, experiment, sweep)
+    chosen = best_runs(backend.runs("run"), {row["identity"] for row in plan.rows})
+    check(len(chosen) > 0, "sweep", plan.manifest["id"], "one with at least one run that ended; this one has none yet")
+    info = describe(plan.manifest, plan.own, list(chosen.values()))
+    info |= {"experiment": experiment, "experiment_id": backend.experiment_id}
+    return SweepFrame(info, table(plan.rows, chosen), backend, {run.run_id: run for run in chosen.values()})
+
+
+def known_sweeps(backend: Backend, limit: int = 50) -> list[str]:
+    """The ids of the newest runs, newest first."""
+    found = [run for kind in ("sweep", "run") for run in backend.runs(kind, limit=limit)]
+    found.sort(key=lambda run: run.start, reverse=True)
+    return list(dict.fromkeys(run.tags["bnsweep.sweep_id"] for run in found))[:8]
+
+
+def manifest_of(name: str, runs: list[KeptRun]) -> dict[str, Any]:
+    """What stands in for a manifest: the plan is what was run."""
+    oldest_first = runs[::-1]
+    planned = {
+        run.tags["bnsweep.identity"]: {
+            "identity": run.tags["bnsweep.identity"],
+            **{key: typed(key, text) for key, text in run.params.items()},
+        }
+        for run in oldest_first
+    }
+    tags = runs[0].tags
+    versions = {key.removeprefix("bnsweep.version."): tags[key] for key in tags if key.startswith("bnsweep.version.")}
+    where = {"commit": tags.get("bnsweep.git_commit", ""), "dirty": tags.get("bnsweep.git_dirty") == "True"}
+    return {
+        "id": name,
+        "command": "",
+        "created": iso(oldest_first[0].start),
+        "planned": list(planned.values()),
+        "environment": {**where, "versions": versions, "hardware": ""},
+    }
+
+
+def iso(milliseconds: int) -> str:
+    from datetime import UTC, datetime
+
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="seconds")
+
+
+def best_runs(runs: list[KeptRun], identities: set[str]) -> dict[str, KeptRun]:
+    """Identity -> its newest run that gave numbers; its newest failed one where none did."""
+    chosen: dict[str, KeptRun] = {}
+    for wanted in ((FINISHED, DIVERGED), (FAILED,)):
+        for run in runs:
+            key = run.tags["bnsweep.identity"]
+            if key in identities and key not in chosen and status_of(run) in wanted:
+                chosen[key] = run
+    return chosen
+
+
+def describe(manifest: dict[str, Any], own: KeptRun | None, runs: list[KeptRun]) -> dict[str, Any]:
+    tags = own.tags if own else {}
+    datasets = {(data["name"], data["digest"]): data for run in runs for data in run.datasets}
+    return {
+        "sweep": manifest["id"],
+        "command": manifest["command"],
+        "created": manifest["created"],
+        "closed": own is None or own.status == "FINISHED",
+        **manifest["environment"],
+        "devices": sorted({run.tags.get("bnsweep.device", "") for run in runs} - {""}),
+        "data": list(datasets.values()),
+        "ledger": json.loads(tags.get("bnsweep.ledger", "{}")),
+        "seconds": json.loads(tags.get("bnsweep.seconds", "{}")),
+    }
+
+
+def table(planned: list[dict[str, Any]], chosen: dict[str, KeptRun]) -> pd.DataFrame:
+    import pandas as pd
+
+    metrics = ["seconds", *sorted({key for run in chosen.values() for key in run.summary} - {"seconds"})]
+    factors = dict.fromkeys(key for row in planned for key in row if key != "identity")
+    rows = []
+    for plan in planned:
+        run = chosen.get(plan["identity"])
+        reason = run.tags.get("bnsweep.reason", "") if run else ""
+        head = {"run_id": run.run_id if run else "", "identity": plan["identity"]}
+        head |= {"status": status_of(run) if run else MISSING, "reason": reason}
+        numbers = run.summary if run else {}
+        rows.append(head | {key: plan.get(key) for key in factors} | {m: numbers.get(m, math.nan) for m in metrics})
+    texts = ("run_id", "identity", "status", "reason")
+    frame = pd.DataFrame(rows, columns=[*texts, *factors, *metrics])
+    # A flag that only some runs have (bn.affine) would become an object column.
+    flags = [key for key in factors if factor_types().get(key) is bool and frame[key].isna().any()]
+    return frame.astype(dict.fromkeys(texts, "str") | dict.fromkeys(flags, "boolean"))

@@ -1,0 +1,47 @@
+"""The samples of a stack, on its device.
+
+K members, G data seeds, N samples, B batch, D inputs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bnsweep.data import dataset as data
+from bnsweep.nets.stack import Stack
+
+
+@dataclass
+class Batches:
+    """The samples of a stack, on the device: one copy of the data, row indices [G, n] of each data seed."""
+
+    x_ND: Tensor
+    y_N: Tensor
+    rows: dict[str, Tensor]
+    """Split name -> row indices [G, n]."""
+    group_of_K: Tensor
+
+    def take(self, rows_GB: Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs [G, B, D] and labels [K, B]."""
+        g, b = rows_GB.shape
+        rows = rows_GB.reshape(-1)
+        y_GB = self.y_N.index_select(0, rows).view(g, b)
+        y_KB = y_GB.expand(len(self.group_of_K), b) if g == 1 else y_GB[self.group_of_K]
+        return self.x_ND.index_select(0, rows).view(g, b, -1), y_KB
+
+
+def place_data(stack: Stack, dataset: data.Dataset) -> Batches:
+    """Split the dataset for every data seed of the stack."""
+    splits = [data.split(dataset, stack.configs[0].data, seed) for seed in stack.data_seeds]
+    rows = {
+        name: torch.stack([getattr(s, name) for s in splits]).to(stack.device)
+        for name in ("train", "validation", "test")
+    }
+    rows["probe"] = rows["train"][:, : stack.configs[0].probes.samples]
+    x_ND = dataset.x_ND.to(stack.device, stack.dtype)
+    if stack.configs[0].data.binary:
+        x_ND = (x_ND > 0.5).to(stack.dtype)
+    return Batches(x_ND, dataset.y_N.to(stack.device), rows, stack.group_of_K)

@@ -1,0 +1,226 @@
+"""The loop over one stack: steps, evaluation, probes, divergence. Records out; no files, no logging.
+
+K members, G data seeds, N samples, B batch, D inputs, E evaluations. One host sync an evaluation, none a step.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, count, islice
+
+import torch
+from torch import Tensor
+
+from bnsweep.config.checks import ConfigError
+from bnsweep.config.run import RunConfig
+from bnsweep.data import dataset as data
+from bnsweep.nets.passes import Passes
+from bnsweep.nets.stack import Stack
+from bnsweep.probes.diagnostics import Diagnostics
+from bnsweep.records import HISTOGRAM_EDGES, RunRecord
+from bnsweep.training.batches import place_data
+from bnsweep.training.cuda_graph import Replay
+from bnsweep.training.loss import log_probabilities, logit_gradients
+from bnsweep.training.optimizer import Optimizer
+from bnsweep.training.record import Evaluation, record_of
+
+EVALUATION_ELEMENTS = {"cpu": 250_000, "cuda": 16_000_000}
+"""Largest activation tensor of an evaluation by device: whole splits pass in pieces, which fit a CPU's cache."""
+
+EVALUATION_SAMPLES = 128
+"""Fewest samples of such a piece: a matrix product with fewer columns is slow."""
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device that `train.device` means; ConfigError for cuda where there is none."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("train.device=cuda: no CUDA device was found (choices: auto, cpu)")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda":
+        # IEEE fp32, whatever this process was told: TF32 keeps 10 bits of the mantissa's 23.
+        torch.set_float32_matmul_precision("highest")
+    return torch.device(name)
+
+
+def describe_device(device: torch.device) -> str:
+    if device.type == "cuda":
+        return f"cuda ({torch.cuda.get_device_name(device)})"
+    return "cpu (one thread a stack)"
+
+
+class Trainer:
+    """State of one stack's training; `train` drives it."""
+
+    def __init__(self, configs: Sequence[RunConfig], dataset: data.Dataset, device: torch.device) -> None:
+        self.stack = Stack(configs, device)
+        self.passes, self.readings = Passes(self.stack), Passes(self.stack)
+        """Of training steps, whose tensors keep their place for a captured step, and of scores and probes."""
+        self.optimizer = Optimizer(self.stack)
+        self.batches = place_data(self.stack, dataset)
+        self.diagnostics = Diagnostics(self.stack, self.readings, self.batches, self.optimizer)
+        self.settings = self.stack.configs[0].train
+        self.total_steps = self.stack.configs[0].total_steps
+        self.probed = set(self.stack.configs[0].probed)
+        self.full = self.stack.configs[0].probes.name == "full"
+        k = len(self.stack)
+        self.alive_K = torch.ones(k, dtype=torch.bool, device=device)
+        self.survived_K = torch.zeros(k, dtype=torch.long, device=device)
+        """Steps whose loss was finite, up to the first that was not."""
+        momentum_K = self.stack.scalars(lambda c: c.bn.momentum)
+        self._member_of_running = self.stack.running.members()
+        self._momentum_of_running = momentum_K[self._member_of_running]
+        self._biased = self._biased_variances() if any(not c.bn.unbiased for c in self.stack.configs) else None
+        # Not given the step to keep: a cycle would hold the memory of every stack until Python looks for cycles.
+        self._replay = Replay() if device.type == "cuda" else None
+
+    def step(self, rows_GB: Tensor) -> None:
+        """One update, on these rows, of every member that is alive; a member whose loss is not finite stops here for
+        good."""
+        if self._replay is None:
+            self._take_step(rows_GB)
+        else:
+            self._replay(self._take_step, rows_GB)
+
+    @torch.no_grad()
+    def _take_step(self, rows_GB: Tensor) -> None:
+        x_GBD, y_KB = self.batches.take(rows_GB)
+        logits, layers = self.passes.forward(x_GBD, self.stack.t)
+        log_p, right_KB = log_probabilities(logits, y_KB)
+        self.keep_finite(right_KB.sum(1))
+        self.survived_K += self.alive_K
+        d = self.passes.backward(layers, logit_gradients(log_p, y_KB))
+        # To ask costs little on a CPU, and a wait on a GPU.
+        everyone = self.alive_K.device.type == "cpu" and bool(self.alive_K.all())
+        alive_K = None if everyone else self.alive_K
+        self.update_running(alive_K, rows_GB.shape[1])
+        self.optimizer.update(d, self.passes.batches(x_GBD), self.passes.gradients.flat, alive_K)
+
+    def keep_finite(self, loss_K: Tensor) -> None:
+        """Members whose loss is not finite are alive no longer; in place, as a captured step needs it."""
+        self.alive_K &= loss_K - loss_K == 0
+
+    def update_running(self, alive_K: Tensor | None, samples: int) -> None:
+        """Blend the batch's BN statistics into the running ones, each member with its own momentum and convention."""
+        if not self.stack.has_bn:
+            return
+        running, batch = self.stack.running.flat, self.stack.batch.flat
+        if self._biased is not None:
+            batch = batch.addcmul(batch, self._biased, value=-1 / samples)
+        if alive_K is not None:
+            batch = torch.where(alive_K.index_select(0, self._member_of_running), batch, running)
+        running.lerp_(batch, self._momentum_of_running)
+
+    def _biased_variances(self) -> Tensor:
+        """1 at the running variances that count a batch with B, not B - 1; 0 elsewhere."""
+        biased_K = self.stack.scalars(lambda c: float(not c.bn.unbiased))
+        ones = biased_K[self._member_of_running]
+        ones[: len(ones) // 2] = 0  # the means
+        return ones
+
+    def first_bad_step(self) -> Tensor:
+        """[K] step, from 1, whose loss was not finite; -1 where all were."""
+        return torch.where(self.alive_K, -1, self.survived_K + 1)
+
+    def batches_of(self, epoch: int) -> Iterator[Tensor]:
+        """Rows [G, B] of each step of an epoch: a pass over the training rows, or as many draws from them, each data
+        seed in its own order."""
+        rows, seeds, size = self.batches.rows["train"], self.stack.data_seeds, self.settings.batch_size
+        n = rows.shape[1]
+        if self.settings.replacement:
+            count = size * math.ceil(n / size)
+            orders = [data.batch_draws(seed, epoch, n, count) for seed in seeds]
+        else:
+            orders = [data.batch_order(seed, epoch, n) for seed in seeds]
+        yield from rows.gather(1, torch.stack(orders).to(rows.device)).split(size, dim=1)
+
+    def epoch(self, number: int) -> None:
+        for rows_GB in self.batches_of(number):
+            self.step(rows_GB)
+
+    @torch.no_grad()
+    def score(self, split: str) -> tuple[Tensor, Tensor]:
+        """Mean loss and accuracy [K] over a whole split with running statistics (eval mode)."""
+        rows = self.batches.rows[split]
+        loss_K = torch.zeros(len(self.stack), device=rows.device, dtype=torch.float64)
+        right_K = torch.zeros_like(loss_K)
+        widest = max(len(self.stack) * max(self.stack.sizes[1:]), len(rows) * self.stack.sizes[0])
+        samples = max(EVALUATION_SAMPLES, EVALUATION_ELEMENTS[rows.device.type] // widest)
+        for rows_GB in rows.split(samples, dim=1):
+            x_GBD, y_KB = self.batches.take(rows_GB)
+            logits = self.readings.evaluate(x_GBD)
+            loss_K -= log_probabilities(logits, y_KB)[1].sum(1)
+            # Contiguous first: argmax over a strided axis is five times slower on a CPU.
+            right_K += (logits.transpose(1, 2).contiguous().argmax(2) == y_KB).sum(1)
+        return loss_K / rows.shape[1], right_K / rows.shape[1]
+
+    def probe(self, step: int) -> tuple[dict[str, Tensor], list[Tensor]]:
+        """What the run's probes read at this step, if anything; histograms at the start and the end."""
+        if step not in self.probed:
+            return {}, []
+        read = self.diagnostics.full if self.full else self.diagnostics.light
+        return read(histograms=step in (0, self.total_steps))
+
+    def evaluate(self, step: int) -> Evaluation:
+        """Every number of this moment, `step` steps after the start, in one transfer to the host."""
+        values: dict[str, Tensor] = {}
+        for name, split in (("train", "train"), ("val", "validation"), ("test", "test")):
+            values[f"{name}/loss"], values[f"{name}/accuracy"] = self.score(split)
+        if step > 0:  # before the first step nothing has diverged: BN may yet train what overflows without it
+            before_K = self.alive_K.clone()
+            self.keep_finite(values["train/loss"])
+            self.survived_K -= (before_K & ~self.alive_K).long()  # its last step led there
+        diagnostics, counts = self.probe(step)
+        values |= diagnostics
+        table_MK = torch.stack([v.double() for v in values.values()])
+        table_MK = torch.where(self.alive_K, table_MK, torch.nan)
+        lr_K = self.optimizer.lr_K(self.stack.t).double()
+        extra = [c.double().flatten(1).T for c in counts]
+        host = torch.cat([table_MK, lr_K[None], self.first_bad_step().double()[None], *extra]).cpu()
+        m = len(values)
+        layers = host[m + 2 :].split(len(HISTOGRAM_EDGES) - 1) if counts else ()
+        return Evaluation(
+            epoch=step / self.stack.configs[0].steps_per_epoch,
+            step=step,
+            values=dict(zip([*values, "lr"], host[: m + 1].tolist(), strict=True)),
+            diverged=[int(s) for s in host[m + 1].tolist()],
+            counts=[h.T.long().tolist() for h in layers],
+        )
+
+
+def train(
+    configs: Sequence[RunConfig],
+    dataset: data.Dataset,
+    device: torch.device,
+    watch: Callable[[Evaluation], None] = lambda evaluation: None,
+    tick: Callable[[], None] = lambda: None,
+) -> tuple[list[RunRecord], Stack]:
+    """Train runs of one `stack_key` together; records come in the order of `configs`.
+
+    `watch` sees every evaluation, `tick` is called before every step; what they raise ends the training. The stack
+    holds the trained networks (`stack.export(k)`, where `stack.positions[k]` is the place in `configs`).
+    """
+    started = time.perf_counter()
+    trainer, config = Trainer(configs, dataset, device), configs[0]
+    evaluations = [trainer.evaluate(0)]
+    watch(evaluations[0])
+    due, total = set(config.evaluations), config.total_steps
+    rows = chain.from_iterable(map(trainer.batches_of, count()))
+    for step, rows_GB in enumerate(islice(rows, total), start=1):
+        tick()
+        if trainer.full and step in trainer.probed:
+            trainer.diagnostics.remember()
+        trainer.step(rows_GB)
+        if step in due:
+            evaluations.append(trainer.evaluate(step))
+            watch(evaluations[-1])
+    seconds = (time.perf_counter() - started) / len(configs)
+    records: list[RunRecord] = [RunRecord("failed")] * len(configs)
+    for k, position in enumerate(trainer.stack.positions):
+        record = record_of(trainer.stack.configs[k], evaluations, k)
+        record.seconds, record.stack_size = seconds, len(configs)
+        record.device, record.dataset = describe_device(device), dataset.info
+        records[position] = record
+    return records, trainer.stack

@@ -1,0 +1,247 @@
+"""The command line: what it answers, and one clear line for what it refuses, before anything is trained or written."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bnsweep.cli import sweep as entry
+from bnsweep.config.run import TrackingConfig
+from bnsweep.store.store import Store
+
+REPO = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hydra_restore_singletons: Any) -> Path:
+    """An empty working directory, and Hydra as in a new process."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "")
+    monkeypatch.setattr(entry, "results", [])
+    monkeypatch.setattr(entry, "planned", [])
+    return tmp_path
+
+
+def refused(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setattr(sys, "argv", ["bnsweep", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        entry.main()
+    return str(stop.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (
+            "activation=foo",
+            "bnsweep: In 'config': Could not find 'activation/foo' Available options in 'activation': elu",
+        ),
+        ("lr=-1", "bnsweep: lr=-1: lr takes the name of a choice; a number goes to a field, as in lr.value=0.1"),
+        ("lr.valu=1", "bnsweep: lr.valu: no such setting (choices: lr.value"),
+        ("+lr.valu=1", "bnsweep: lr.valu: no such setting (did you mean lr.value"),
+        ("+unknown=1", "bnsweep: unknown: no such setting (did you mean activation, init"),
+        ("bn=none bn=before", "bnsweep: bn=none bn=before: bn must be given once"),
+        ("train.epochs=x", "train.epochs=x: Value 'x' of type 'str' could not be converted to Integer"),
+        ("train.epochs=-1", "bnsweep: train.epochs=-1: must be >= 0"),
+        ("train.batch_size=0", "bnsweep: train.batch_size=0: must be >= 1"),
+        (
+            "train.batch_size=1 bn=before",
+            "bnsweep: train.batch_size=1: must be such that no batch holds a single sample",
+        ),
+        ("train.batch_size=1149 bn=after", "(1150 training samples leave a last batch of 1)"),
+        ("lr.value=0", "bnsweep: lr.value=0.0: must be a finite number > 0"),
+        ("lr.value=-1", "bnsweep: lr.value=-1.0: must be a finite number > 0"),
+        ("lr.value=nan", "bnsweep: lr.value=nan: must be a finite number > 0"),
+        ("lr.value=inf", "bnsweep: lr.value=inf: must be a finite number > 0"),
+        ("lr.schedule=step", "bnsweep: lr.schedule=step: must be one of constant, cosine, warmup"),
+        ("model.hidden=[]", "bnsweep: model.hidden=[]: must be a non-empty list of sizes >= 1"),
+        ("model.hidden=[32,-1]", "bnsweep: model.hidden=[32, -1]: must be a non-empty list of sizes >= 1"),
+        ("model.dropout=1", "bnsweep: model.dropout=1.0: must be in [0, 1)"),
+        ("init=normal init.std=-1", "bnsweep: init.std=-1.0: must be a finite number >= 0"),
+        ("init=he init.std=1", "bnsweep: init.std=1.0: must be left out with init=he"),
+        ("data.validation=1437", "bnsweep: data.validation=1437: must be at least 10 and less than the 1437 samples"),
+        ("data.subset=2000", "bnsweep: data.subset=2000: must be between 10 and the 1150 samples"),
+        ("seed=-1", "bnsweep: seed=-1: must be between 0 and"),
+        ("train.device=tpu", "bnsweep: train.device=tpu: must be one of auto, cpu, cuda"),
+        ("sweep.id=a/b", "bnsweep: sweep.id=a/b: must be letters, digits"),
+        ("tracking.experiment=''", "bnsweep: tracking.experiment='': must be a name"),
+        ("data=mnist data.root=/proc/none", "bnsweep: /proc: must be a writable folder to download mnist into"),
+        ("tracking.uri=ftp://somewhere", "bnsweep: tracking.uri=ftp://somewhere: must be sqlite:///PATH"),
+        ("tracking.uri=http://127.0.0.1:9", "must be a reachable MLflow server"),
+    ],
+)
+@pytest.mark.parametrize("multirun", [False, True], ids=["one run", "sweep"])
+def test_bad_input_is_one_line_and_nothing_is_written(
+    arguments: str, says: str, multirun: bool, elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    flags = ["-m", "activation=sigmoid,tanh"] if multirun and "activation=" not in arguments else []
+    message = refused([*flags, *arguments.split()], monkeypatch)
+    assert says in message
+    assert "\n" not in message
+    assert list(elsewhere.iterdir()) == []
+    assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ("hydra.sweeper.max_batch_size=1", "must be left out: all runs are checked before any is trained"),
+        ("seed=range(0,0)", "bnsweep: no jobs: an override sweeps over an empty range or list"),
+        ("sweep.report=/dev/null/x", "bnsweep: sweep.report=/dev/null/x: must be a folder that can be written"),
+        ("bn=before bn.eps=-1", "bnsweep: bn.eps=-1.0: must be a finite number >= 0"),
+        ("model.hidden=[2000000,2000000]", "must be smaller: a run takes about"),
+    ],
+)
+def test_a_sweep_that_cannot_be_is_refused_before_it_starts(
+    arguments: str, says: str, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message = refused(["-m", "activation=sigmoid,tanh", *arguments.split()], monkeypatch)
+    assert says in message and "\n" not in message
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_a_failed_run_ends_in_a_failing_status_and_a_report(
+    swept: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    shutil.copytree(swept[0], tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("no such luck")
+
+    monkeypatch.setattr("bnsweep.runs.workers.train", broken)
+    arguments = ["-m", "activation=relu", "bn=none,after", "seed=0", "train=smoke"]
+    assert refused(arguments, monkeypatch) == "bnsweep: a run failed: RuntimeError: no such luck"
+    out = capsys.readouterr().out
+    assert "2 planned, 1 finished, 0 diverged, 1 failed (1 trained now)" in out
+    assert "Report: " in out
+
+
+@pytest.mark.skipif("__import__('torch').cuda.is_available()", reason="there is a CUDA device here")
+def test_cuda_is_refused_where_there_is_none(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "train.device=cuda: no CUDA device was found" in refused(["train.device=cuda"], monkeypatch)
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_damaged_data_is_refused(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = elsewhere / "data/MNIST/raw"
+    raw.mkdir(parents=True)
+    for part in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
+        (raw / f"{part}-ubyte.gz").write_bytes(gzip.compress(b"\0\0\x08\x01" + bytes(20)))
+    message = refused(["data=mnist"], monkeypatch)
+    assert "train-images-idx3-ubyte.gz" in message
+    assert "\n" not in message
+    assert {p.name for p in elsewhere.iterdir()} == {"data"}
+
+
+def test_a_file_that_is_no_database_is_refused_and_kept(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (elsewhere / "notes.txt").write_text("no database")
+    message = refused([f"tracking.uri=sqlite:///{elsewhere}/notes.txt"], monkeypatch)
+    assert "must be a sqlite database" in message
+    assert [(p.name, p.read_text()) for p in elsewhere.iterdir()] == [("notes.txt", "no database")]
+
+
+def test_an_unexpected_error_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(entry, "parse", broken)
+    monkeypatch.setattr(sys, "argv", ["bnsweep"])
+    with pytest.raises(ValueError, match="a bug"):
+        entry.main()
+
+
+def run(folder: Path, *arguments: str, command: tuple[str, ...] = (sys.executable, "-m", "bnsweep")) -> str:
+    environment = {**os.environ, "PYTHONPATH": str(REPO), "OMP_NUM_THREADS": "1"}
+    line = [*command, *arguments]
+    done = subprocess.run(line, check=False, cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_help_and_cfg_answer_without_torch_or_mlflow(elsewhere: Path) -> None:
+    spy = "import sys, runpy; sys.argv = ['bnsweep', '{}']; "
+    spy += (
+        "import atexit; atexit.register(lambda: print('HEAVY', {{'torch', 'mlflow', 'pandas'}} & set(sys.modules))); "
+    )
+    spy += "runpy.run_module('bnsweep', run_name='__main__')"
+    text = run(elsewhere, spy.format("--help"), command=(sys.executable, "-c"))
+    assert "activation: elu, gelu, identity, leaky_relu, relu, sigmoid, silu, tanh" in text
+    assert text.endswith("HEAVY set()\n")
+    text = run(elsewhere, spy.format("--cfg=job"), command=(sys.executable, "-c"))
+    assert "batch_size: 64" in text
+    assert text.endswith("HEAVY set()\n")
+    assert list(elsewhere.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A small sweep by the command line, in a folder that is not the checkout."""
+    folder = tmp_path_factory.mktemp("swept")
+    return folder, run(folder, "-m", "activation=sigmoid,relu", "bn=none,before", "seed=range(0,5)", "train=smoke")
+
+
+def test_a_sweep_prints_its_answer(swept: tuple[Path, str]) -> None:
+    folder, text = swept
+    assert "plan: 4 cells, 20 runs, 0 already done, 20 left" in text
+    assert "20 planned, 20 finished, 0 diverged, 0 failed (20 trained now)" in text
+    assert "final validation accuracy" in text
+    assert f"Report: {folder / 'report/report.html'}" in text
+    assert "viewStateShareKey=" in text
+    assert {p.name for p in (folder / "report").iterdir()} == {
+        *("claims.csv", "factors.csv", "ranking.csv", "runs.csv"),
+        *("report.html", "report.md", "report.png", "summary.json"),
+    }
+
+
+def test_every_job_has_its_directory(swept: tuple[Path, str]) -> None:
+    folder, _ = swept
+    jobs = sorted(folder.glob("multirun/*/*/.hydra/overrides.yaml"), key=lambda p: int(p.parts[-3]))
+    assert len(jobs) == 20
+    assert "seed=0" in jobs[3].read_text() and "seed=1" in jobs[4].read_text(), "all arms of a seed first"
+
+
+def test_one_run_prints_its_result_and_is_not_trained_twice(swept: tuple[Path, str], tmp_path: Path) -> None:
+    shutil.copytree(swept[0], tmp_path / "copy")
+    text = run(tmp_path / "copy", "train=smoke", "bn=before", "seed=2")
+    assert "1 already done" in text
+    assert "accuracy: train 0." in text
+
+
+def test_the_report_can_be_written_again(swept: tuple[Path, str], tmp_path: Path) -> None:
+    folder, _ = swept
+    run(folder, f"out={tmp_path / 'again'}", command=(sys.executable, "-m", "bnsweep.report"))
+    assert (tmp_path / "again/ranking.csv").read_text() == (folder / "report/ranking.csv").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+def test_other_launchers_run_one_process_a_run(launcher: str, swept: tuple[Path, str], tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(swept[0], folder)
+    run(folder, "-m", f"hydra/launcher={launcher}", "bn=none,after", "seed=7", "train=smoke", "sweep.id=one")
+    frame = Store.open(TrackingConfig(f"sqlite:///{folder / 'mlflow.db'}")).load("one")
+    assert sorted(frame.runs["bn"]) == ["after", "none"]
+    assert (frame.runs["status"] == "finished").all()
+
+
+@pytest.mark.slow
+def test_optuna_gets_the_objectives(swept: tuple[Path, str], tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(swept[0], folder)
+    arguments = (
+        "-m hydra/sweeper=optuna hydra.sweeper.n_trials=4 hydra.sweeper.n_jobs=2 hydra.sweeper.direction=maximize"
+    )
+    run(folder, *arguments.split(), "lr.value=interval(0.01,1.0)", "train=smoke")
+    best = next(folder.glob("multirun/*/optimization_results.yaml")).read_text()
+    assert 0.1 < float(best.split("best_value:")[1]) <= 1
+    frame = Store.open(TrackingConfig(f"sqlite:///{folder / 'mlflow.db'}")).load()
+    assert len(frame.runs) == 4, "the sweep came in two batches and is reported as one"

@@ -1,0 +1,150 @@
+"""What is written out by hand is what autograd and torch's own kernels give."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from dataclasses import replace
+
+import pytest
+import torch
+from members import CPU, make, mix
+
+from bnsweep.config.run import DataConfig
+from bnsweep.data import dataset as data
+from bnsweep.nets import plain as model
+from bnsweep.nets import segment
+from bnsweep.nets.passes import Passes
+from bnsweep.nets.segment import BatchNorm
+from bnsweep.nets.stack import Stack, blocks_of
+from bnsweep.training.trainer import Trainer, train
+
+
+@pytest.mark.parametrize("name", model.ACTIVATIONS)
+def test_every_activation_is_torchs_and_so_is_its_gradient(name: str) -> None:
+    a = torch.linspace(-8, 8, 401, dtype=torch.float64).requires_grad_()
+    d = torch.randn(401, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    expected = model.ACTIVATIONS[name](a)
+    (gradient,) = torch.autograd.grad(expected, a, d)
+    function, backward = segment.ACTIVATIONS[name]
+    h = torch.empty_like(d)
+    with torch.no_grad():
+        function(a, h)
+        backward(d, a, h)
+    assert torch.equal(h, expected)
+    torch.testing.assert_close(d, gradient, rtol=1e-14, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", model.ACTIVATIONS)
+def test_no_activation_hides_a_nan(name: str) -> None:
+    h = torch.empty(1)
+    segment.ACTIVATIONS[name][0](torch.tensor([torch.nan]), h)
+    assert h.isnan().all()
+
+
+@pytest.mark.parametrize("offset", [0.0, 300.0])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 3e-4)])
+def test_batch_norm_in_whole_tensor_operations_equals_torchs_kernel(
+    dtype: torch.dtype, tolerance: float, offset: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack = Stack([make(("relu", "he", "constant", "before"), i, dtype=str(dtype)[6:]) for i in (0, 2)], CPU)
+    gradients, generator = stack.like_rest(), torch.Generator().manual_seed(0)
+    norm = BatchNorm(stack, gradients, 0, slice(0, 2), 1e-5)
+    norm.gamma.uniform_(0.5, 2, generator=generator)
+    norm.beta.normal_(generator=generator)
+    x = (torch.randn(64, 50, dtype=torch.float64, generator=generator) + offset).to(dtype)
+    x[3] = 7.0  # a dead unit's variance is 0
+    d = torch.randn(64, 50, dtype=torch.float64, generator=generator).to(dtype)
+    seen = []
+    for small in (0, 10**9):
+        monkeypatch.setattr(segment, "SMALL", small)
+        y, dx, spare = torch.empty_like(x), d.clone(), torch.empty_like(x)
+        saved = norm.forward(x.clone(), y, torch.empty_like(x))
+        assert len(saved) == (3 if small else 2), "each of the two ways is taken once"
+        norm.backward(dx, saved, spare)
+        seen.append([t.clone() for t in (y, dx, norm.d_gamma, norm.d_beta, norm.batch_mean, norm.batch_variance)])
+    for ours, torchs in zip(*seen, strict=True):
+        torch.testing.assert_close(ours, torchs, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("small", [0, 10**9])
+def test_backward_gives_what_autograd_gives(small: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gradients of the sum of the losses of 12 different members, in the training mode of plain modules."""
+    monkeypatch.setattr(segment, "SMALL", small)
+    digits = data.load(DataConfig())
+    x, y = digits.x_ND[:40].double(), digits.y_N[:40]
+    stack = Stack([c for c in mix() if c.model.dropout == 0], CPU)
+    passes = Passes(stack)
+    logits, layers = passes.forward(x[None])
+    logits = logits.clone().requires_grad_()
+    losses_K = torch.nn.functional.cross_entropy(logits, y.expand(len(stack), -1), reduction="none").mean(1)
+    first = torch.autograd.grad(losses_K.sum(), logits)[0]
+    d = passes.backward(layers, first)
+    weights, biases, gammas, betas = stack.parts(passes.gradients)
+    for k, config in enumerate(stack.configs):
+        plain = model.build(config).train()
+        torch.nn.functional.cross_entropy(plain(x), y).backward()
+        expected = {name: p.grad for name, p in plain.named_parameters()}
+        ours = {"linear1.weight": d[k] @ x}
+        ours |= {f"linear{i}.weight": g[k] for i, g in enumerate(weights, 2)}
+        ours |= {f"linear{i}.bias": g[k, :, 0] for i, g in enumerate(biases, 1)}
+        ours |= {f"bn{i}.weight": g[k] for i, g in enumerate(gammas, 1)}
+        ours |= {f"bn{i}.bias": g[k] for i, g in enumerate(betas, 1)}
+        for name, gradient in expected.items():
+            if gradient is not None:
+                torch.testing.assert_close(ours[name], gradient, rtol=1e-9, atol=1e-12, msg=f"{config} {name}")
+
+
+def test_a_training_step_keeps_its_memory_whatever_is_evaluated_in_between() -> None:
+    """A captured step reads and writes where it did when it was captured."""
+    digits = data.load(DataConfig())
+    trainer = Trainer(mix(), digits, CPU)
+    trainer.epoch(0)
+    before = [
+        layer.x.data_ptr() for layer in trainer.passes.forward(digits.x_ND[None, :20].double().repeat(3, 1, 1))[1]
+    ]
+    trainer.evaluate(0)
+    trainer.epoch(1)
+    after = [layer.x.data_ptr() for layer in trainer.passes.forward(digits.x_ND[None, :20].double().repeat(3, 1, 1))[1]]
+    assert before[1:] == after[1:]
+
+
+def test_blocks_of_layer_1_join_only_seeds_with_as_many_members() -> None:
+    def blocks(seeds: list[int]) -> list[tuple[int, int, int, int]]:
+        return [(s.start, s.stop, g.start, g.stop) for s, g in blocks_of(seeds, [3, 5, 8])]
+
+    assert blocks([3, 3, 5, 5, 8, 8]) == [(0, 6, 0, 3)]
+    assert blocks([3, 3, 5, 5, 5, 8]) == [(0, 2, 0, 1), (2, 5, 1, 2), (5, 6, 2, 3)]
+    assert blocks([3, 8, 3, 5, 5, 8, 8]) == [(0, 1, 0, 1), (1, 2, 2, 3), (2, 3, 0, 1), (3, 7, 1, 3)]
+
+
+def test_a_balanced_grid_of_several_data_seeds_gives_each_run_its_own_batches() -> None:
+    digits = data.load(DataConfig())
+    arms = [("relu", "he", "constant", "before"), ("sigmoid", "he", "constant", "none")]
+    configs = [
+        replace(make(arm, i=2 * lr), seed=seed, bn=replace(make(arm).bn))
+        for arm in arms
+        for lr in (0, 1)
+        for seed in range(3)
+    ]
+    trainer = Trainer(configs, digits, CPU)
+    assert len(trainer.passes.batches(digits.x_ND[None, :5].repeat(3, 1, 1))) == 2, "one block an arm"
+    records, _ = train(configs, digits, CPU)
+    for config, record in zip(configs, records, strict=True):
+        (alone,), _ = train([config], digits, CPU)
+        for name, values in alone.history.items():
+            assert record.history[name] == pytest.approx(values, rel=1e-9, abs=1e-12, nan_ok=True), name
+
+
+def test_a_trainer_is_gone_when_it_is_let_go() -> None:
+    """Its memory, hundreds of MB a stack, must not wait for Python to look for cycles."""
+    trainer = Trainer(mix(), data.load(DataConfig()), CPU)
+    trainer.epoch(0)
+    trainer.evaluate(trainer.total_steps)
+    gone = weakref.ref(trainer), weakref.ref(trainer.passes), weakref.ref(trainer.stack.first)
+    gc.disable()
+    try:
+        del trainer
+        assert [ref() for ref in gone] == [None] * 3
+    finally:
+        gc.enable()

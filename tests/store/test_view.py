@@ -1,0 +1,251 @@
+"""The comparison that a user opens: the state written for MLflow's UI, and the UI itself in a real browser."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from urllib.parse import parse_qs
+
+import pytest
+
+from bnsweep.config.identity import identity, numbers
+from bnsweep.config.run import ActivationConfig, BnConfig, LrConfig, RunConfig, TrackingConfig
+from bnsweep.records import DatasetInfo, RunRecord
+from bnsweep.store import view as mlflow_view
+from bnsweep.store.store import Manifest, Store, without_login
+from tests.browser import CHROMIUM, Browser
+
+# MLflow 3.17 declares a relation that sqlalchemy 2.1 calls deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning")
+
+
+def grid() -> list[RunConfig]:
+    factors = product(("sigmoid", "relu"), (0.01, 0.1), ("none", "before", "after"))
+    return [RunConfig(activation=ActivationConfig(a), lr=LrConfig(lr), bn=BnConfig(bn)) for a, lr, bn in factors]
+
+
+def record(score: float) -> RunRecord:
+    steps = [0.0, 18.0, 36.0]
+    history = {"step": steps, "epoch": [0.0, 1.0, 2.0]}
+    history |= {name: [0.1, score / 2, score] for name in ("val/accuracy", "train/loss", "layer/1/std")}
+    summary = {"final_val_accuracy": score, "final_test_accuracy": score, "steps_to_tau": 36.0}
+    dataset = DatasetInfo("digits", "0123456789abcdef", "scikit-learn", 1797, 64, 10)
+    return RunRecord("finished", history=history, summary=summary, seconds=0.1, device="cpu", dataset=dataset)
+
+
+def fill(store: Store, sweep_id: str) -> list[RunConfig]:
+    """A closed sweep of 12 runs with its view."""
+    configs = grid()
+    planned = [{"identity": identity(config), **numbers(config)} for config in configs]
+    store.open_sweep(Manifest(sweep_id, "python -m bnsweep -m …", "2026-01-02T03:04:05+00:00", planned))
+    for i, config in enumerate(configs):
+        store.log_run(config, record(0.5 + i / 30), sweep_id)
+    store.close_sweep(sweep_id, {"planned": len(configs)}, {})
+    store.write_view(sweep_id)
+    return configs
+
+
+@dataclass(frozen=True)
+class Server:
+    url: str
+    store: Store
+    """The sweep that the server shows, written without it, as `make sweep` and `make ui` do."""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    home = tmp_path_factory.mktemp("server")
+    uri = f"sqlite:///{home / 'mlflow.db'}"
+    store = Store.open(TrackingConfig(uri=uri))
+    fill(store, "local")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--host", "127.0.0.1"]
+    command += ["--port", str(port), "--workers", "1", "--artifacts-destination", str(home / "served")]
+    quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+    with (home / "log").open("wb") as log:
+        process = subprocess.Popen(
+            command, env=os.environ | quiet, cwd=home, stdout=log, stderr=log, start_new_session=True
+        )
+    try:
+        url = f"http://127.0.0.1:{port}"
+        wait_until_healthy(url, process, home / "log")
+        yield Server(url, store)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def wait_until_healthy(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"{url}/health", timeout=5):
+                return
+        except OSError:
+            time.sleep(0.3)
+    pytest.fail(f"mlflow server did not come up: {log.read_text(encoding='utf-8', errors='replace')[-2000:]}")
+
+
+def page(url: str, *wanted: str) -> str:
+    """The page's DOM once every wanted text is in it, or when patience ends; wide enough for every column."""
+    with closing(Browser()) as browser:
+        browser.resize(3000, 1400)
+        browser.open(url)
+        return browser.wait_for(*wanted)
+
+
+needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium found; Debian: apt-get install chromium")
+
+
+@pytest.mark.browser
+@needs_browser
+def test_the_printed_url_opens_the_parallel_coordinates_of_the_factors(server: Server) -> None:
+    axes = [f">{name}</text>" for name in ("activation", "lr.value", "bn", "final_val_accuracy")]
+    dom = page(server.store.view_url(server.url), 'class="parcoords"', *axes)
+    assert 'class="parcoords"' in dom
+    assert [name for name in axes if name not in dom] == []
+    assert [level for level in ("sigmoid", "relu", "none", "before", "after") if f">{level}</text>" not in dom] == []
+    assert "Factors and result" in dom
+    assert "sweep local" not in dom, "the sweep's own run is no run to compare"
+    assert "relu xavier lr=0.1 bn=before seed=0" in dom
+
+
+@pytest.mark.browser
+@needs_browser
+def test_the_table_has_the_factor_columns(server: Server) -> None:
+    columns = [f"params.`{name}`" for name in mlflow_view.FACTORS]
+    columns += [f"metrics.`{name}`" for name in mlflow_view.RESULTS]
+    wanted = [f'col-id="{name}"' for name in columns]
+    dom = page(server.store.view_url(server.url).replace("=CHART", "=TABLE"), *wanted)
+    assert [name for name in wanted if name not in dom] == []
+
+
+@pytest.mark.browser
+@needs_browser
+def test_the_links_of_a_report_open_a_run_and_a_comparison_of_two(server: Server) -> None:
+    frame = server.store.load("local")
+    assert frame.info["ui"] == mlflow_view.LOCAL
+    experiment, ids = frame.info["experiment_id"], list(frame.runs["run_id"][:2])
+    name = "sigmoid xavier lr=0.01 bn={} seed=0"
+    dom = page(mlflow_view.run_url(server.url, experiment, ids[0]), name.format("none"), "final_val_accuracy")
+    assert name.format("none") in dom
+    assert "final_val_accuracy" in dom
+    names = [name.format(bn) for bn in ("none", "before")]
+    dom = page(mlflow_view.compare_url(server.url, experiment, ids), *names, "Comparing 2 Runs")
+    assert [text for text in names if text not in dom] == []
+    assert name.format("after") not in dom
+
+
+def test_links_are_percent_encoded_and_the_lists_are_read_back_as_json() -> None:
+    address = mlflow_view.compare_url("http://host:5000/", "1", ["a", "b c", 'd"&e=#'])
+    assert not set(address) & set(' "[]<>')
+    base, _, query = address.partition("/#/compare-runs?")
+    parts = {key: json.loads(values[0]) for key, values in parse_qs(query).items()}
+    assert (base, parts) == ("http://host:5000", {"runs": ["a", "b c", 'd"&e=#'], "experiments": ["1"]})
+    assert mlflow_view.run_url("http://host", "1", "a/b") == "http://host/#/experiments/1/runs/a%2Fb"
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("https://me:p@ss@host:5000/mlflow/", "https://host:5000/mlflow/"),
+        ("postgresql+psycopg://me:secret@host/runs", "postgresql+psycopg://host/runs"),
+        ("sqlite:////home/me@work/mlflow.db", "sqlite:////home/me@work/mlflow.db"),
+        ("http://host", "http://host"),
+    ],
+)
+def test_what_a_report_says_of_the_store_has_no_password(uri: str, shown: str) -> None:
+    assert without_login(uri) == shown
+
+
+def test_a_tracking_server_holds_a_sweep_as_well_as_a_file_does(server: Server) -> None:
+    store = Store.open(TrackingConfig(uri=server.url, experiment="served"))
+    configs = fill(store, "served")
+    assert store.done().keys() == {identity(config) for config in configs}
+    assert store.view_url().startswith(f"{server.url}/#/experiments/{store.experiment_id}/runs?")
+    served, local = (
+        Store.open(TrackingConfig(uri=server.url, experiment="served"), create=False).load(),
+        server.store.load(),
+    )
+    assert served.runs.drop(columns="run_id").equals(local.runs.drop(columns="run_id"))
+    names = ["val/accuracy", "layer/1/std"]
+    assert served.history(names)["value"].equals(local.history(names)["value"])
+    assert served.info["data"] == local.info["data"]
+    assert (served.info["ui"], local.info["ui"]) == (server.url, mlflow_view.LOCAL)
+    points = store.client.get_metric_history(served.runs["run_id"][0], "layer/1/std")
+    assert [(m.step, m.value) for m in points] == [(0, 0.1), (18, 0.25), (36, 0.5)]
+
+
+def test_a_tracking_server_takes_the_report_of_a_sweep(server: Server, tmp_path: Path) -> None:
+    store = Store.open(TrackingConfig(uri=server.url, experiment="reported"))
+    fill(store, "s")
+    report = tmp_path / "report.html"
+    for text in ("old", "new"):
+        report.write_text(f"<p>{text}", encoding="utf-8")
+        assert store.attach("s", [report])
+    [own] = store.backend.runs("sweep")
+    assert [file.path for file in store.client.list_artifacts(own.run_id, "report")] == ["report/report.html"]
+    assert Path(store.client.download_artifacts(own.run_id, "report/report.html")).read_text() == "<p>new"
+    assert len(store.backend.runs("run", tag=("bnsweep.view", "=", "s"))) == len(grid())
+
+
+def rows(count: int) -> list[dict[str, object]]:
+    return [
+        {"identity": str(i), "init": "he", "lr.value": i / 10, "bn": ("none", "after")[i % 2]} for i in range(count)
+    ]
+
+
+def test_axes_are_the_factors_that_vary_and_that_every_run_has() -> None:
+    planned = rows(4)
+    planned[0]["init.std"] = 0.01
+    planned[1]["init.std"] = 0.02
+    view = json.loads(mlflow_view.state(planned, ["", "val"], "…"))
+    parallel = next(card for card in view["compareRunCharts"] if card["type"] == "PARALLEL")
+    assert parallel["selectedParams"] == ["lr.value", "bn"]
+    assert parallel["selectedMetrics"] == ["final_val_accuracy"]
+
+
+def test_more_runs_than_the_ui_loads_are_shown_replicate_by_replicate() -> None:
+    few, many = (json.loads(mlflow_view.state(rows(n), [], "…")) for n in (100, 101))
+    assert (few["orderByKey"], few["orderByAsc"]) == ("metrics.`final_val_accuracy`", False)
+    assert (many["orderByKey"], many["orderByAsc"]) == ("params.`seed`", True)
+
+
+def test_every_chart_lies_in_a_section_and_the_state_fits_a_tag() -> None:
+    prefixes = ["", "test", "train", "val", *(f"layer/{i}" for i in range(1, 30))]
+    text = mlflow_view.state(rows(540), prefixes, "…")
+    view = json.loads(text)
+    sections = {section["uuid"] for section in view["compareRunSections"]}
+    assert {card["metricSectionId"] for card in view["compareRunCharts"]} <= sections
+    assert len(text) < 20_000
+
+
+def test_the_view_of_a_resumed_sweep_finds_the_runs_of_the_earlier_one(server: Server) -> None:
+    store = Store.open(TrackingConfig(uri=server.store.uri, experiment="resumed"))
+    configs = grid()[:3]
+    for config, sweep_id in zip(configs, ("first", "second", "other"), strict=True):
+        store.log_run(config, record(0.5), sweep_id)
+    planned = [{"identity": identity(config), **numbers(config)} for config in configs[:2]]
+    store.open_sweep(Manifest("second", "…", "2026-01-02T03:04:05+00:00", planned))
+    store.write_view("second")
+    state = json.loads(store.client.get_experiment(store.experiment_id).tags[mlflow_view.tag_key()])
+    found = store.client.search_runs([store.experiment_id], state["searchFilter"])
+    assert {run.data.tags["bnsweep.identity"] for run in found} == {identity(config) for config in configs[:2]}

@@ -1,0 +1,98 @@
+"""A GPU gives the numbers that a CPU gives."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from members import mix
+
+from bnsweep.config.run import DataConfig, ProbesConfig
+from bnsweep.data import dataset as data
+from bnsweep.training import cuda_graph as graph
+from bnsweep.training.trainer import Trainer, resolve_device, train
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+]
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-8), ("float32", 1e-3)])
+def test_cuda_and_cpu_agree(optimizer: str, dtype: str, tolerance: float) -> None:
+    digits = data.load(DataConfig())
+    configs = mix(optimizer, dtype, subset=310)
+    if dtype == "float32":
+        # ReLU, then BN: units with next to no variance, where two ways to round are 2e-3 apart after 60 steps.
+        configs = [c for c in configs if (c.activation.name, c.bn.placement) != ("relu", "after")]
+    on_cpu, _ = train(configs, digits, torch.device("cpu"))
+    on_gpu, stack = train(configs, digits, resolve_device("auto"))
+    for a, b in zip(on_cpu, on_gpu, strict=True):
+        assert b.device.startswith("cuda")
+        for name in ("train/loss", "val/loss", "test/loss", "layer/1/grad_activation", "layer/2/std"):
+            assert b.history[name] == pytest.approx(a.history[name], rel=tolerance), name
+    assert stack.export(0).linear1.weight.device.type == "cpu"
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
+def test_a_captured_step_gives_the_numbers_of_the_ordinary_one(optimizer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dropout, schedules, several data seeds, a diverging member and evaluations between the epochs included."""
+    digits, device = data.load(DataConfig()), resolve_device("cuda")
+    configs = mix(optimizer, subset=310)  # so that the last batch is a smaller one
+    configs[3].lr.value = 1e30  # beyond the range checks
+    captured, _ = train(configs, digits, device)
+    monkeypatch.setattr(graph, "WARM_UP", 10**9)
+    ordinary, _ = train(configs, digits, device)
+    for a, b in zip(captured, ordinary, strict=True):
+        assert (a.status, a.diverged_step) == (b.status, b.diverged_step)
+        assert a.histograms == b.histograms
+        for name, values in b.history.items():
+            assert a.history[name] == pytest.approx(values, rel=1e-10, abs=1e-14, nan_ok=True), name
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
+def test_full_probes_leave_every_bit_of_captured_training_as_it_is(optimizer: str) -> None:
+    """They move the parameters and put them back in the memory that the captured step reads."""
+    finals = []
+    for name in ("off", "full"):
+        configs = mix(optimizer, "float32", subset=310)
+        for config in configs:
+            config.probes = ProbesConfig(name, samples=100, every=1)
+        _, stack = train(configs, data.load(DataConfig()), resolve_device("cuda"))
+        finals.append([t.view(torch.int32) for t in (stack.first, stack.rest.flat, stack.running.flat)])
+    assert all(torch.equal(a, b) for a, b in zip(*finals, strict=True))
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_full_probes_on_cuda_and_cpu_agree(optimizer: str) -> None:
+    """At the start, before rounding has had time to grow."""
+    configs = mix(optimizer, subset=310)
+    for config in configs:
+        config.probes = ProbesConfig("full", samples=100)
+    found = []
+    for device in (torch.device("cpu"), resolve_device("cuda")):
+        trainer = Trainer(configs, data.load(DataConfig()), device)
+        found.append(trainer.diagnostics.full(histograms=True))
+    (on_cpu, cpu_counts), (on_gpu, gpu_counts) = found
+    for name, value in on_cpu.items():
+        torch.testing.assert_close(on_gpu[name].cpu(), value, rtol=1e-7, atol=1e-11, equal_nan=True, msg=name)
+    # An output that lies on the edge between two bins may be rounded into either.
+    for a, b in zip(cpu_counts, gpu_counts, strict=True):
+        assert (a - b.cpu()).abs().sum() <= 4
+
+
+def test_every_step_is_taken_exactly_once() -> None:
+    trainer = Trainer(mix(), data.load(DataConfig()), resolve_device("cuda"))
+    for epoch in range(3):
+        trainer.epoch(epoch)
+    assert int(trainer.stack.t) == 3 * trainer.total_steps // trainer.settings.epochs
+    assert trainer._replay is not None and trainer._replay._captured
+
+
+def test_float32_is_ieee_and_not_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.set_float32_matmul_precision("medium")
+    device = resolve_device("cuda")
+    a = torch.randn(256, 256, generator=torch.Generator().manual_seed(0))
+    exact = a.double() @ a.double()
+    error = ((a.to(device) @ a.to(device)).cpu().double() - exact).abs().max()
+    assert error < 1e-4, "TF32 is off by about 1e-2 here"
