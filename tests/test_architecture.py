@@ -31,6 +31,7 @@ def room(not_: str = "", only: set[str] | None = None) -> Room:
 # one pair of brackets may import one another. Down to `training` everything runs with torch and numpy alone: a GPU box
 # need not have Hydra or MLflow.
 FLOORS: list[dict[str, Room]] = [
+    {"catalogue": room("torch mlflow", only=set())},
     {"config": room("torch mlflow", only=set())},
     {"records": room("torch numpy mlflow hydra", only=set())},
     {"data": room("mlflow hydra omegaconf", only=NUMERIC)},

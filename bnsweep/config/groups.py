@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+from bnsweep.catalogue.activations import ACTIVATIONS
+from bnsweep.catalogue.inits import INITS
+from bnsweep.catalogue.optimizers import OPTIMIZERS
+from bnsweep.catalogue.schedules import SCHEDULES
 from bnsweep.config.checks import check, check_choice
 from bnsweep.config.datasets import DATASETS, DatasetFacts
 
-ACTIVATIONS = ("sigmoid", "tanh", "relu", "leaky_relu", "elu", "gelu", "silu", "identity")
-INITS = ("normal", "xavier", "he", "lecun", "heuristic", "orthogonal")
 DISTRIBUTIONS = ("normal", "uniform")
-SCHEDULES = ("constant", "cosine", "warmup")
 PLACEMENTS = ("none", "before", "after")
-OPTIMIZERS = ("sgd", "momentum", "adam")
 DRAWS = ("stratified", "first")
 SCALINGS = ("train", "test")
 
@@ -24,7 +24,7 @@ class ActivationConfig:
     """One of ACTIVATIONS; applied after each hidden layer."""
 
     def __post_init__(self) -> None:
-        check_choice("activation.name", self.name, ACTIVATIONS)
+        check_choice("activation.name", self.name, tuple(ACTIVATIONS))
 
 
 @dataclass
@@ -39,11 +39,11 @@ class InitConfig:
     """Factor on the weights of the hidden layers, the output layer's apart."""
 
     def __post_init__(self) -> None:
-        check_choice("init.name", self.name, INITS)
+        check_choice("init.name", self.name, tuple(INITS))
         check_choice("init.distribution", self.distribution, DISTRIBUTIONS)
-        if self.name == "orthogonal":
+        if INITS[self.name].orthogonal:
             check(self.distribution == "normal", "init.distribution", self.distribution, "normal with init=orthogonal")
-        if self.name == "normal":
+        if INITS[self.name].takes_std:
             ok = self.std is not None and math.isfinite(self.std) and self.std >= 0
             check(ok, "init.std", self.std, "a finite number >= 0 with init=normal")
         else:
@@ -67,17 +67,13 @@ class LrConfig:
 
     def __post_init__(self) -> None:
         check(math.isfinite(self.value) and self.value > 0, "lr.value", self.value, "a finite number > 0")
-        check_choice("lr.schedule", self.schedule, SCHEDULES)
+        check_choice("lr.schedule", self.schedule, tuple(SCHEDULES))
         check(0 < self.warmup <= 1, "lr.warmup", self.warmup, "in (0, 1]")
         check(math.isfinite(self.hidden) and self.hidden > 0, "lr.hidden", self.hidden, "a finite number > 0")
 
     def scale(self, step: int, total: int) -> float:
         """Factor on `value` at 0-based `step` of `total`."""
-        if self.schedule == "cosine":
-            return 0.5 * (1 + math.cos(math.pi * step / max(1, total)))
-        if self.schedule == "warmup":
-            return min(1.0, (step + 1) / max(1, round(self.warmup * total)))
-        return 1.0
+        return SCHEDULES[self.schedule](step, total, self.warmup)
 
 
 @dataclass
@@ -194,7 +190,7 @@ class OptimizerConfig:
     """L2 added to the gradient of every parameter, as torch.optim does."""
 
     def __post_init__(self) -> None:
-        check_choice("optimizer.name", self.name, OPTIMIZERS)
+        check_choice("optimizer.name", self.name, tuple(OPTIMIZERS))
         check(0 <= self.momentum < 1, "optimizer.momentum", self.momentum, "in [0, 1)")
         ok = math.isfinite(self.weight_decay) and self.weight_decay >= 0
         check(ok, "optimizer.weight_decay", self.weight_decay, "a finite number >= 0")

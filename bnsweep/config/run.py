@@ -9,14 +9,10 @@ from typing import Any
 
 from bnsweep.config.checks import check, check_choice
 from bnsweep.config.groups import (
-    ACTIVATIONS,
     DISTRIBUTIONS,
     DRAWS,
-    INITS,
-    OPTIMIZERS,
     PLACEMENTS,
     SCALINGS,
-    SCHEDULES,
     ActivationConfig,
     BnConfig,
     DataConfig,
@@ -27,14 +23,10 @@ from bnsweep.config.groups import (
 )
 
 __all__ = [
-    "ACTIVATIONS",
     "DISTRIBUTIONS",
     "DRAWS",
-    "INITS",
-    "OPTIMIZERS",
     "PLACEMENTS",
     "SCALINGS",
-    "SCHEDULES",
     "ActivationConfig",
     "BnConfig",
     "DataConfig",

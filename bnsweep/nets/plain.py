@@ -8,33 +8,16 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bnsweep.catalogue.activations import ACTIVATIONS
+from bnsweep.catalogue.inits import INITS
 from bnsweep.config.run import InitConfig, RunConfig
-
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "sigmoid": torch.sigmoid,
-    "tanh": torch.tanh,
-    "relu": torch.relu,
-    "leaky_relu": F.leaky_relu,
-    "elu": F.elu,
-    "gelu": F.gelu,
-    "silu": F.silu,
-    "identity": lambda a: a,
-}
-
-STDS: dict[str, Callable[[int, int], float]] = {
-    "xavier": lambda fan_in, fan_out: math.sqrt(2 / (fan_in + fan_out)),
-    "he": lambda fan_in, fan_out: math.sqrt(2 / fan_in),
-    "lecun": lambda fan_in, fan_out: math.sqrt(1 / fan_in),
-    "heuristic": lambda fan_in, fan_out: math.sqrt(1 / (3 * fan_in)),
-}
-"""Weight standard deviations: Glorot & Bengio 2010, eq. 16; He et al. 2015, eq. 10; LeCun et al. 1998, sec. 4.6;
-Glorot & Bengio 2010, eq. 1, as a uniform."""
+from bnsweep.nets.activation import Activation
 
 
 def draw_normals(seed: int, sizes: Sequence[int]) -> list[Tensor]:
@@ -50,29 +33,17 @@ def initial_weight(init: InitConfig, z: Tensor) -> Tensor:
     A uniform of the same standard deviation is sqrt(3) * erf(z / sqrt 2), so uniform and normal arms stay paired.
     """
     fan_out, fan_in = z.shape
-    if init.name == "orthogonal":
+    if INITS[init.name].orthogonal:
         tall = z if fan_out >= fan_in else z.T
         q, r = torch.linalg.qr(tall)
         # Sign fixed by R's diagonal: uniform over orthogonal matrices (Saxe et al. 2014, as torch's orthogonal_).
         square: Tensor = q * r.diagonal().sign()
         return square if fan_out >= fan_in else square.T
-    std = init.std if init.std is not None else STDS[init.name](fan_in, fan_out)
+    rule = INITS[init.name].std
+    std = rule(fan_in, fan_out) if rule is not None else init.std
+    assert std is not None, "settings check it"
     unit = z if init.distribution == "normal" else math.sqrt(3) * torch.erf(z / math.sqrt(2))
     return std * unit
-
-
-class Activation(nn.Module):
-    """One entry of ACTIVATIONS as a module."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__()
-        self.name = name
-
-    def forward(self, a: Tensor) -> Tensor:
-        return ACTIVATIONS[self.name](a)
-
-    def extra_repr(self) -> str:
-        return self.name
 
 
 def bias_is_removed(config: RunConfig) -> bool:
@@ -82,7 +53,7 @@ def bias_is_removed(config: RunConfig) -> bool:
     size and would turn its rounding noise into full steps, which the running mean follows only with delay.
     """
     place = config.bn.placement
-    return place == "before" or (place == "after" and config.activation.name == "identity")
+    return place == "before" or (place == "after" and ACTIVATIONS[config.activation.name].linear)
 
 
 def epsilon(config: RunConfig) -> float:

@@ -5,54 +5,17 @@ Shapes: k members of the segment, H units, B samples.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from bnsweep.nets.activation import kernels
 from bnsweep.nets.dropout import bn_noise
 from bnsweep.nets.plain import epsilon
 from bnsweep.nets.stack import Blocks, Stack, halves, runs_of
 
 aten = torch.ops.aten
-
-Forward = Callable[[Tensor, Tensor], object]
-Backward = Callable[[Tensor, Tensor, Tensor], object]
-
-ACTIVATIONS: dict[str, tuple[Forward, Backward]] = {
-    "sigmoid": (
-        lambda a, h: torch.sigmoid(a, out=h),
-        lambda d, a, h: aten.sigmoid_backward.grad_input(d, h, grad_input=d),
-    ),
-    "tanh": (
-        lambda a, h: torch.tanh(a, out=h),
-        lambda d, a, h: aten.tanh_backward.grad_input(d, h, grad_input=d),
-    ),
-    "relu": (
-        lambda a, h: torch.clamp_min(a, 0.0, out=h),
-        lambda d, a, h: aten.threshold_backward.grad_input(d, h, 0.0, grad_input=d),
-    ),
-    "leaky_relu": (
-        lambda a, h: aten.leaky_relu.out(a, out=h),
-        lambda d, a, h: aten.leaky_relu_backward.grad_input(d, a, 0.01, False, grad_input=d),
-    ),
-    "elu": (
-        lambda a, h: aten.elu.out(a, out=h),
-        lambda d, a, h: aten.elu_backward.grad_input(d, 1.0, 1.0, 1.0, False, a, grad_input=d),
-    ),
-    "gelu": (
-        lambda a, h: aten.gelu.out(a, out=h),
-        lambda d, a, h: aten.gelu_backward.grad_input(d, a, grad_input=d),
-    ),
-    "silu": (
-        lambda a, h: aten.silu.out(a, out=h),
-        lambda d, a, h: aten.silu_backward.grad_input(d, a, grad_input=d),
-    ),
-    "identity": (lambda a, h: h.copy_(a), lambda d, a, h: None),
-}
-"""h = f(a) written into h, and d = dL/dh turned into dL/da in place: the kernels that torch.nn.functional and autograd
-call. NaN stays NaN in each of them."""
 
 
 @dataclass
@@ -166,7 +129,7 @@ class Segment:
         self.members, self.placement = members, configs[0].bn.placement
         names = [c.activation.name for c in configs]
         self._leaves = runs_of(names)
-        self._activations = [ACTIVATIONS[names[s.start]] for s in self._leaves]
+        self._activations = [kernels(names[s.start]) for s in self._leaves]
         layers = range(stack.depth) if self.placement != "none" else ()
         self._norms = [BatchNorm(stack, gradients, i, members, epsilon(configs[0])) for i in layers]
         self._noise = Noise(stack, members) if layers and configs[0].bn.noise > 0 else None

@@ -11,10 +11,6 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-SATURATED: dict[str, tuple[float, float]] = {"sigmoid": (0.05, 0.95), "tanh": (-0.95, 0.95)}
-"""An output outside this range is saturated; other activations have no such notion."""
-
-
 PIECE = 2**18
 """Elements that temporary tensors hold on a CPU: they stay in its cache, and their memory is not asked for anew."""
 
@@ -36,7 +32,7 @@ def means_stds(h: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def saturation(h: Tensor, low: float, high: float) -> Tensor:
-    """Share of outputs outside [low, high], with the bounds of SATURATED: on the flat parts of a sigmoid or tanh
+    """Share of outputs outside [low, high], which the catalogue calls flat: on the flat parts of a sigmoid or tanh
     (Glorot & Bengio 2010, section 3)."""
     return _share(torch.lt, h, low) + _share(torch.gt, h, high)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bnsweep.catalogue.activations import ACTIVATIONS
 from bnsweep.nets.passes import Layer, Passes
 from bnsweep.nets.stack import Stack, runs_of
 from bnsweep.probes import activations as probes
@@ -84,9 +85,10 @@ class Light:
                 s = slice(start, start := start + len(h_piece))
                 values["mean"][s], values["std"][s] = probes.means_stds(h_piece)
                 values["nonpositive"][s] = probes.nonpositive(a_piece)
-                if leaf.activation in probes.SATURATED:
-                    values["saturation"][s] = probes.saturation(h_piece, *probes.SATURATED[leaf.activation])
-                if leaf.activation == "relu":
+                row = ACTIVATIONS[leaf.activation]
+                if row.flat is not None:
+                    values["saturation"][s] = probes.saturation(h_piece, *row.flat)
+                if row.dies:
                     values["dead"][s] = probes.dead_units(h_piece)
         return values
 

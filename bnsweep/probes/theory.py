@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from bnsweep.nets.plain import ACTIVATIONS
+from bnsweep.nets.activation import functions
 
 Array = npt.NDArray[np.float64]
 
@@ -29,7 +29,7 @@ def activate(name: str, a: Array) -> tuple[Array, Array]:
     """phi(a) and phi'(a), the latter by autograd."""
     leaf = torch.from_numpy(np.ascontiguousarray(a)).requires_grad_()
     with torch.enable_grad():
-        h = ACTIVATIONS[name](leaf)
+        h = functions(name).plain(leaf)
         (slope,) = torch.autograd.grad(h.sum(), leaf)
     return h.detach().numpy(), slope.numpy()
 

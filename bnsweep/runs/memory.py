@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from bnsweep.config.run import RunConfig
-from bnsweep.training.optimizer import FIRST, REST
+from bnsweep.training.optimizer import first_tensors, rest_tensors
 from bnsweep.training.trainer import EVALUATION_ELEMENTS
 
 WORKER_BYTES = 300 * 2**20
@@ -44,7 +44,8 @@ def batch_size(config: RunConfig) -> int:
 def parameter_bytes(config: RunConfig) -> int:
     first, *later = (a * b for a, b in zip(config.sizes[:-1], config.sizes[1:], strict=True))
     rest = sum(later) + 3 * sum(config.sizes[1:])
-    return item_bytes(config) * (FIRST[config.optimizer.name] * first + REST[config.optimizer.name] * rest)
+    name = config.optimizer.name
+    return item_bytes(config) * (first_tensors(name) * first + rest_tensors(name) * rest)
 
 
 def activation_bytes(config: RunConfig, samples: int) -> int:

@@ -7,13 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from bnsweep.catalogue.optimizers import OPTIMIZERS
 from bnsweep.nets.stack import Stack
-
-BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
-"""Adam's constants (Kingma & Ba 2015, algorithm 1), torch's defaults."""
-
-STATES = {"sgd": 0, "momentum": 1, "adam": 2}
-"""Tensors as large as the parameters that an optimizer keeps between steps."""
 
 
 class Optimizer:
@@ -24,7 +19,7 @@ class Optimizer:
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
-        self.family = stack.configs[0].optimizer.name
+        self.kind = OPTIMIZERS[stack.configs[0].optimizer.name]
         self._lr_K = stack.scalars(lambda c: c.rate)
         schedules = sorted({(c.lr.schedule, c.lr.warmup) for c in stack.configs})
         self._schedule_of_K = stack.index(lambda c: schedules.index((c.lr.schedule, c.lr.warmup)))
@@ -43,9 +38,8 @@ class Optimizer:
         self._momentum_K11 = momentum_K.view(-1, 1, 1)
         if self._decay_K11 is not None:
             self._decay_rest = decay_K[self._of_rest]
-        if self.family == "momentum":
-            self._momentum_rest = momentum_K[self._of_rest]
-        states = range(STATES[self.family])
+        self._momentum_rest = momentum_K[self._of_rest] if self.kind.accumulates else momentum_K
+        states = range(self.kind.states)
         self._first_state = [torch.zeros_like(stack.first) for _ in states]
         self._rest_state = [torch.zeros_like(stack.rest.flat) for _ in states]
         self._zero = torch.zeros((), device=stack.device, dtype=stack.dtype)
@@ -93,11 +87,11 @@ class Optimizer:
             rate_K = torch.where(alive_K, rate_K, self._zero)
         rate = rate_K.view(-1, 1, 1)
         p, state, decay = self.stack.first, self._first_state, self._decay_K11
-        if self.family == "sgd":
+        if self.kind.direction is None:
             if decay is not None:
                 p.addcmul_(p, decay * rate)
             add_products(p, d.mul_(rate), x)
-        elif self.family == "momentum":
+        elif self.kind.accumulates:
             state[0].mul_(self._momentum_K11)
             if decay is not None:
                 state[0].addcmul_(p, decay)
@@ -106,26 +100,17 @@ class Optimizer:
         else:
             g = torch.zeros_like(p) if decay is None else p * decay
             add_products(g, d, x)
-            p.addcmul_(self._adam(g, state), rate)
+            p.addcmul_(self.kind.direction(g, state, self.stack.t, self._momentum_K11), rate)
 
     def _update_rest(self, g: Tensor, alive_K: Tensor | None) -> None:
         p, state = self.stack.rest.flat, self._rest_state
         if self._decay_K11 is not None:
             g = g.addcmul_(p, self._decay_rest)
-        if self.family == "momentum":
-            g = state[0].mul_(self._momentum_rest).add_(g)
-        elif self.family == "adam":
-            g = self._adam(g, state)
+        if self.kind.direction is not None:
+            g = self.kind.direction(g, state, self.stack.t, self._momentum_rest)
         if alive_K is not None:
             g = torch.where(alive_K.index_select(0, self._of_rest), g, self._zero)
         p.addcmul_(g, self._rate_rest)
-
-    def _adam(self, g: Tensor, state: list[Tensor]) -> Tensor:
-        t, (first, second) = self.stack.t.double(), state
-        first.lerp_(g, 1 - BETA1)
-        second.mul_(BETA2).addcmul_(g, g, value=1 - BETA2)
-        denominator = second.sqrt().div_((1 - BETA2**t).sqrt()).add_(EPS)
-        return first.div(denominator).div_(1 - BETA1**t)
 
 
 def add_products(target_KHD: Tensor, d_KHB: Tensor, x: Sequence[tuple[slice, Tensor]]) -> None:
@@ -135,8 +120,13 @@ def add_products(target_KHD: Tensor, d_KHB: Tensor, x: Sequence[tuple[slice, Ten
         target_KHD[s].view(g, -1, inputs).baddbmm_(d_KHB[s].view(g, -1, samples), x_GBD)
 
 
-FIRST = {"sgd": 2, "momentum": 3, "adam": 6}
-"""Tensors as large as layer 1's weights that a step or probe holds at once: weights, state, gradient, temporaries."""
+def first_tensors(name: str) -> int:
+    """Tensors as large as layer 1's weights that are held at once: weights, state, gradient, temporaries."""
+    kind = OPTIMIZERS[name]
+    return 2 + kind.states + kind.temporaries
 
-REST = {"sgd": 9, "momentum": 11, "adam": 13}
-"""The same for all other parameters, whose gradients, rates and members stand beside them."""
+
+def rest_tensors(name: str) -> int:
+    """The same for all other parameters, whose gradients, rates and members stand beside them."""
+    kind = OPTIMIZERS[name]
+    return 9 + kind.states + kind.temporaries + kind.accumulates

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.func import grad, stack_module_state, vmap
 
 from bnsweep.config.run import RunConfig
-from bnsweep.nets.plain import ACTIVATIONS, build
+from bnsweep.nets.activation import functions
+from bnsweep.nets.plain import build
 from tests.benchmarks.arm import Arm, NotRun, fastest_threads
 from tests.benchmarks.arm_single import has_compiler
 from tests.benchmarks.work import BATCH, Work
@@ -70,7 +71,7 @@ class Group:
 
 def loss_of(config: RunConfig) -> Any:
     """Loss of one member as a function of its parameters; its batch statistics come beside it."""
-    placement, act = config.bn.placement, ACTIVATIONS[config.activation.name]
+    placement, act = config.bn.placement, functions(config.activation.name).plain
     depth = len(config.model.hidden)
 
     def loss(trained: Tensors, fixed: Tensors, x: Tensor, y: Tensor) -> tuple[Tensor, Tensors]:

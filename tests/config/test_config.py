@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
+from bnsweep.catalogue.activations import ACTIVATIONS
+from bnsweep.catalogue.inits import INITS
 from bnsweep.cli.sweep import parse
 from bnsweep.config.checks import ConfigError
 from bnsweep.config.datasets import DATASETS
 from bnsweep.config.identity import NAME_FIELDS, identity, numbers, stack_key
-from bnsweep.config.run import ACTIVATIONS, INITS, PLACEMENTS, BnConfig, InitConfig, LrConfig, RunConfig
+from bnsweep.config.run import PLACEMENTS, BnConfig, InitConfig, LrConfig, RunConfig
 from bnsweep.config.tree import from_tree, known_keys, register_schema
-from bnsweep.nets.plain import ACTIVATIONS as FUNCTIONS
 
 CONF = Path(__file__).parents[2] / "conf"
 CHOICES = sorted(p.relative_to(CONF) for p in CONF.glob("*/*.yaml"))
@@ -38,7 +39,7 @@ def files(group: str) -> list[Path]:
 
 @pytest.mark.parametrize(
     ("group", "names"),
-    [("activation", ACTIVATIONS), ("activation", FUNCTIONS), ("init", INITS), ("bn", PLACEMENTS), ("data", DATASETS)],
+    [("activation", ACTIVATIONS), ("init", INITS), ("bn", PLACEMENTS), ("data", DATASETS)],
 )
 def test_a_group_offers_what_the_code_knows(group: str, names: tuple[str, ...]) -> None:
     assert {composed(f"{group}={p.stem}").__dict__[group].__dict__[NAME_FIELDS[group]] for p in files(group)} == set(

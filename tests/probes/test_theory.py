@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from bnsweep.catalogue.activations import ACTIVATIONS
 from bnsweep.config.run import ActivationConfig, BnConfig, DataConfig, InitConfig, ModelConfig, RunConfig
 from bnsweep.nets.passes import Passes
-from bnsweep.nets.plain import ACTIVATIONS
 from bnsweep.nets.stack import Stack
 from bnsweep.probes import theory as meanfield
 from bnsweep.training.loss import log_probabilities, logit_gradients

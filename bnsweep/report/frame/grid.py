@@ -16,6 +16,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bnsweep.catalogue.activations import ACTIVATIONS
+from bnsweep.catalogue.inits import INITS
+from bnsweep.catalogue.optimizers import OPTIMIZERS
+from bnsweep.catalogue.schedules import SCHEDULES
 from bnsweep.config import datasets
 from bnsweep.config import run as config
 from bnsweep.config.identity import NAME_FIELDS
@@ -24,12 +28,12 @@ from bnsweep.records import DIVERGED, FINISHED
 from bnsweep.report.frame.metrics import Metric, scored
 
 ORDER: dict[str, tuple[str, ...]] = {
-    "activation": config.ACTIVATIONS,
-    "init": config.INITS,
+    "activation": tuple(ACTIVATIONS),
+    "init": tuple(INITS),
     "init.distribution": config.DISTRIBUTIONS,
-    "lr.schedule": config.SCHEDULES,
+    "lr.schedule": tuple(SCHEDULES),
     "bn": config.PLACEMENTS,
-    "optimizer": config.OPTIMIZERS,
+    "optimizer": tuple(OPTIMIZERS),
     "data": tuple(datasets.DATASETS),
 }
 BUNDLE = ("seed", "data.seed")

@@ -1,0 +1,34 @@
+"""The inits: one row each, and one YAML in conf/init."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Init:
+    name: str
+    title: str
+    """As text writes it."""
+    std: Callable[[int, int], float] | None = None
+    """(fan in, fan out): standard deviation of a layer's weights. None: `init.std` gives it, or `orthogonal`."""
+    orthogonal: bool = False
+    """Whether the weights are an orthogonal matrix (Saxe et al. 2014), in place of independent draws."""
+
+    @property
+    def takes_std(self) -> bool:
+        return self.std is None and not self.orthogonal
+
+
+ROWS = (
+    Init("normal", "normal"),
+    Init("xavier", "Xavier", lambda fan_in, fan_out: math.sqrt(2 / (fan_in + fan_out))),  # Glorot & Bengio 2010, eq. 16
+    Init("he", "He", lambda fan_in, fan_out: math.sqrt(2 / fan_in)),  # He et al. 2015, eq. 10
+    Init("lecun", "LeCun", lambda fan_in, fan_out: math.sqrt(1 / fan_in)),  # LeCun et al. 1998, section 4.6
+    # Glorot & Bengio 2010, eq. 1, as a uniform.
+    Init("heuristic", "heuristic", lambda fan_in, fan_out: math.sqrt(1 / (3 * fan_in))),
+    Init("orthogonal", "orthogonal", orthogonal=True),
+)
+INITS = {row.name: row for row in ROWS}
