@@ -38,7 +38,7 @@ class Activation:
     flat: tuple[float, float] | None = None
     """Outputs outside are saturated: there the function is about flat. None: there is no such notion."""
     rectifier: bool = False
-    """Whether it passes large inputs and holds back negative ones, as what He's weights are made for: ReLU and its kin."""
+    """Whether it passes large inputs and holds back negative ones. He's weights are made for them: ReLU and its kin."""
     linear: bool = False
     """Whether it is a multiple of its input: what BN after it removes, it removes before it."""
     dies: bool = False
