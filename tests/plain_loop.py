@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from bnsweep.config.run import RunConfig
 from bnsweep.data import dataset as data
-from bnsweep.nets.dropout import bn_noise, dropout_uniforms
+from bnsweep.nets.chance import bn_noise, dropout_uniforms
 from bnsweep.nets.plain import build
 
 

@@ -93,7 +93,7 @@ class BnConfig:
     """Whether batches count in the running variance with B - 1 (torch) or with B (Keras, textbooks)."""
     noise: float = 0.0
     """Noise after BN in training: each output is scaled and shifted at random, with moments of their own for every unit
-    and step; 0.5 is Santurkar et al. 2018 (see `dropout.bn_noise`)."""
+    and step; 0.5 is Santurkar et al. 2018 (see `nets.chance.bn_noise`)."""
 
     def __post_init__(self) -> None:
         check_choice("bn.placement", self.placement, PLACEMENTS)

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cache
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from bnsweep.catalogue.activations import ACTIVATIONS, Functions
+from bnsweep.config.run import RunConfig
+from bnsweep.nets.layer import ByNeighbours, Layer
+from bnsweep.nets.workspace import LayerBuffers, Share
+
+if TYPE_CHECKING:
+    from bnsweep.nets.stack import Stack
 
 Forward = Callable[[Tensor, Tensor], object]
 Backward = Callable[[Tensor, Tensor, Tensor], object]
@@ -60,3 +68,48 @@ def by_autograd(f: Callable[[Tensor], Tensor]) -> tuple[Forward, Backward]:
         d.copy_(slope)
 
     return forward, backward
+
+
+@dataclass(frozen=True)
+class ActivationLayer(Layer):
+    block: int
+    units: int
+
+    @property
+    def name(self) -> str:
+        return f"activation{self.block}"
+
+    @property
+    def held(self) -> int:
+        """Its output, and what a BN beside it keeps, each with a gradient."""
+        return 4 * self.units
+
+    def module(self, config: RunConfig) -> nn.Module:
+        return Activation(config.activation.name)
+
+    def stacked(self, stack: Stack, gradients: Mapping[str, Tensor]) -> StackedActivation:
+        return StackedActivation(stack)
+
+
+class StackedActivation(ByNeighbours):
+    """Leaf by leaf of the neighbours: those with the same activation."""
+
+    watched = True
+    output_needed = True
+
+    def __init__(self, stack: Stack) -> None:
+        self._kernels = [[kernels(name) for name in n.activations] for n in stack.neighbours]
+
+    def acts(self, n: int) -> bool:
+        return True
+
+    def evaluate(self, n: int, buffers: LayerBuffers) -> None:
+        for (function, _), a, h in zip(self._kernels[n], buffers.x.leaves, buffers.y.leaves, strict=True):
+            function(a, h)
+
+    def forward(self, n: int, buffers: LayerBuffers, step: Tensor | None) -> None:
+        self.evaluate(n, buffers)
+
+    def backward(self, n: int, buffers: LayerBuffers, d: Share, free: Share) -> None:
+        for (_, gradient), *leaf in zip(self._kernels[n], d.leaves, buffers.x.leaves, buffers.y.leaves, strict=True):
+            gradient(*leaf)

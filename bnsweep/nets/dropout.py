@@ -1,49 +1,98 @@
-"""Random draws of a training step that depend on nothing but seed, step, layer, unit and sample."""
+"""Dropout: the ordinary modules and the stacked form. Shapes: K members, S seeds, H units, B samples."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
-MASK = 0xFFFFFFFF
+from bnsweep.config.run import RunConfig
+from bnsweep.nets.chance import dropout_uniforms
+from bnsweep.nets.layer import Layer, OverAll
+from bnsweep.nets.workspace import Buffer, Workspace
 
-
-def mix(x: Tensor) -> Tensor:
-    """The 32-bit mixer "lowbias32" by C. Wellons, on int64."""
-    x = ((x ^ (x >> 16)) * 0x7FEB352D) & MASK
-    x = ((x ^ (x >> 15)) * 0x846CA68B) & MASK
-    return x ^ (x >> 16)
-
-
-def dropout_uniforms(seeds_S: Tensor, step: int | Tensor, layer: int, units: int, batch: int) -> Tensor:
-    """Uniforms [S, H, B] in [0, 1), float64, at 0-based `step` (a number or an integer tensor of one element).
-
-    Counter-based, so that every arm of a seed drops the same units, on every device, whatever it is stacked with.
-    """
-    key_S = mix(mix(seeds_S & MASK) + 0x9E3779B9 * (step + 1) + 0x85EBCA6B * (layer + 1) & MASK)
-    counter_N = torch.arange(units * batch, device=seeds_S.device)
-    bits_SN = mix(mix(counter_N) ^ key_S[:, None])
-    return (bits_SN.double() / 2**32).view(-1, units, batch)
+if TYPE_CHECKING:
+    from bnsweep.nets.stack import Stack
 
 
-NOISE_LAYERS = 1_000_000
-"""Where the draws for noise begin, counted as layers: far above those for dropout."""
+def scaled_in_training(config: RunConfig) -> bool:
+    return config.model.dropout_scaling == "train"
 
 
-def bn_noise(
-    seeds_S: Tensor, step: int | Tensor, layer: int, units: int, batch: int, amplitude_S: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Scales and shifts [S, H, B], float64, of the noise put behind a BN layer at 0-based `step`.
+class UnscaledDropout(nn.Module):
+    """Dropout as first published: units are dropped in training, and at test all outputs are multiplied by the share
+    that was kept (Srivastava et al. 2014, section 4)."""
 
-    Each unit has moments of its own, drawn anew in each step: mean uniform in [-n, n], scale uniform in [1, 1 + n/2];
-    each sample's shift and scale are uniform within n/5 of them. Amplitude n = 0.5 gives the ranges of Santurkar et al.
-    2018 (1805.11604, section 2.1 and appendix A: n_mu = 0.5, n_sigma = 1.25, r = 0.1).
-    """
-    n = amplitude_S.double().view(-1, 1, 1)
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
 
-    def uniforms(i: int, samples: int) -> Tensor:
-        return dropout_uniforms(seeds_S, step, NOISE_LAYERS + 4 * layer + i, units, samples)
+    def forward(self, h: Tensor) -> Tensor:
+        return F.dropout(h, self.p) * (1 - self.p) if self.training else h * (1 - self.p)
 
-    shift = n * (2 * uniforms(0, 1) - 1) + n / 5 * (2 * uniforms(1, batch) - 1)
-    scale = 1 + n / 2 * uniforms(2, 1) + n / 5 * (2 * uniforms(3, batch) - 1)
-    return scale, shift
+    def extra_repr(self) -> str:
+        return f"p={self.p}"
+
+
+@dataclass(frozen=True)
+class Dropout(Layer):
+    block: int
+    units: int
+
+    @property
+    def name(self) -> str:
+        return f"dropout{self.block}"
+
+    def module(self, config: RunConfig) -> nn.Module | None:
+        p = config.model.dropout
+        if p == 0:
+            return None
+        return nn.Dropout(p) if scaled_in_training(config) else UnscaledDropout(p)
+
+    def stacked(self, stack: Stack, gradients: Mapping[str, Tensor]) -> StackedDropout:
+        return StackedDropout(self, stack)
+
+
+class StackedDropout(OverAll):
+    """Drops the same units in every arm of a seed."""
+
+    def __init__(self, layer: Dropout, stack: Stack) -> None:
+        self._layer = layer
+        self._seeds_S = torch.tensor(stack.seeds, device=stack.device)
+        self._seed_of_K = stack.seed_of_K
+        self._rate_K11 = stack.scalars(lambda c: c.model.dropout).view(-1, 1, 1)
+        # What kept outputs are divided by in training.
+        self._share_K11 = stack.scalars(lambda c: 1 - c.model.dropout if scaled_in_training(c) else 1).view(-1, 1, 1)
+        at_test = not all(scaled_in_training(c) for c in stack.configs)
+        self._at_test_K11 = (1 - self._rate_K11) / self._share_K11 if at_test else None
+        """What outputs are multiplied by at test."""
+        self._factor: Tensor | None = None
+        """Of the last forward pass."""
+
+    def evaluate(self, x: Buffer, space: Workspace) -> Buffer:
+        if self._at_test_K11 is not None:
+            x.full.mul_(self._at_test_K11)
+        return x
+
+    def forward(self, x: Buffer, space: Workspace, step: Tensor | None) -> Buffer:
+        """Without a `step` nothing is dropped, and outputs are scaled as at test."""
+        self._factor = self._at_test_K11 if step is None else self._draw(x.full, step)
+        if self._factor is None:
+            return x
+        y = space(f"dropped{self._layer.block}", *x.full.shape[1:])
+        torch.mul(x.full, self._factor, out=y.full)
+        return y
+
+    def _draw(self, x: Tensor, step: Tensor) -> Tensor:
+        """0, or 1 / (1 - rate), or 1 where that is made up for at test."""
+        uniform_SHB = dropout_uniforms(self._seeds_S, step, self._layer.block - 1, x.shape[1], x.shape[2])
+        return (uniform_SHB[self._seed_of_K] >= self._rate_K11) / self._share_K11
+
+    def backward(self, d: Buffer, space: Workspace) -> Buffer:
+        if self._factor is not None:
+            d.full.mul_(self._factor)
+        return d

@@ -9,14 +9,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bnsweep.nets.passes import Layer, Passes
-from bnsweep.nets.stack import Stack, halves
+from bnsweep.nets.engine import Activated, Engine
+from bnsweep.nets.stack import Stack
 from bnsweep.probes import gradients as flow
 from bnsweep.probes import shift
-from bnsweep.probes.one_pass import Light, Values
-from bnsweep.probes.trial_steps import Gradients, Nearby
+from bnsweep.probes.one_pass import OnePass, Values
+from bnsweep.probes.trial_steps import Gradients, TrialSteps
 from bnsweep.training.batches import Batches
-from bnsweep.training.loss import log_probabilities
+from bnsweep.training.loss import is_right, log_probabilities
 from bnsweep.training.optimizer import Optimizer
 
 PART = 2**19
@@ -27,10 +27,10 @@ class Diagnostics:
     """Reads a stack with `passes` that training does not use. The probe batch passes with batch statistics, as in
     training, but without dropout and noise, whose draws would be noise between readings; losses are means over it."""
 
-    def __init__(self, stack: Stack, passes: Passes, batches: Batches, optimizer: Optimizer) -> None:
-        self.stack, self.passes, self.batches, self.optimizer = stack, passes, batches, optimizer
-        self._whole = Light(stack, passes)
-        self._parts: list[tuple[slice, Light]] = []
+    def __init__(self, stack: Stack, engine: Engine, batches: Batches, optimizer: Optimizer) -> None:
+        self.stack, self.engine, self.batches, self.optimizer = stack, engine, batches, optimizer
+        self._all = OnePass(stack, engine)
+        self._parts: list[tuple[slice, OnePass]] = []
         self._plain_K = torch.tensor([c.bn.placement == "none" for c in stack.configs], device=stack.device)
         self._biased_K = stack.scalars(lambda c: c.model.bias) > 0
         self._nothing_K = torch.full((len(stack),), torch.nan, device=stack.device, dtype=torch.float64)
@@ -49,29 +49,29 @@ class Diagnostics:
         values = {name: torch.cat([values[name] for values, _ in found]) for name in found[0][0]}
         return values, [torch.cat(counts) for counts in zip(*(counts for _, counts in found), strict=True)]
 
-    def _cut(self, samples: int) -> list[tuple[slice, Light]]:
+    def _cut(self, samples: int) -> list[tuple[slice, OnePass]]:
         """The stack in parts that are read one after the other in the same memory: fresh memory costs more than the
         pass that first touches it. Whole on a GPU."""
-        k, most = len(self.stack), max(1, PART // (max(self.stack.sizes[1:]) * samples))
+        k, most = len(self.stack), max(1, PART // (self.stack.widest * samples))
         if self.stack.device.type != "cpu" or most >= k:
-            return [(slice(0, k), self._whole)]
+            return [(slice(0, k), self._all)]
         size, memory = -(-k // -(-k // most)), dict[str, Tensor]()
         slices = [slice(i, min(i + size, k)) for i in range(0, k, size)]
-        return [(s, Light(part, Passes(part, memory))) for s in slices for part in [self.stack.part(s)]]
+        return [(s, OnePass(part, Engine(part, memory))) for s in slices for part in [self.stack.part(s)]]
 
     @torch.no_grad()
     def full(self, histograms: bool) -> tuple[Values, list[Tensor]]:
         """The light reading and what takes L + 11 more passes and a sort of every layer's inputs: covariate shift in
         both senses, the landscape along the gradient, the BN gap, angular updates, dropout's shift in variance."""
         x_GBD, y_KB = self._probe_batch()
-        values, counts, here = self._whole.read(histograms, x_GBD, y_KB, self._lr_K())
+        values, counts, here = self._all.read(histograms, x_GBD, y_KB, self._lr_K())
         values |= {"batch/loss": here.loss_K, "batch/accuracy": accuracy(here.logits, y_KB)}
-        values |= self._of_units(here.layers) | self._of_weights(here)
+        values |= self._of_units(here.activated) | self._of_weights(here)
         p_KCB = here.logits.softmax(1)
-        values |= self._dropout_ratios(self._variances(here.logits, here.layers), x_GBD)
-        nearby = Nearby(self.stack, self.optimizer, self.passes, x_GBD, y_KB)
-        values |= nearby.covariate_shift() | nearby.landscape(self._lr_K())
-        _, right_KB = log_probabilities(self.passes.evaluate(x_GBD), y_KB)
+        values |= self._dropout_ratios(self._variances(here.logits, here.activated), x_GBD)
+        trial = TrialSteps(self.stack, self.optimizer, self.engine, x_GBD, y_KB)
+        values |= trial.covariate_shift() | trial.landscape(self._lr_K())
+        _, right_KB = log_probabilities(self.engine.evaluate(x_GBD), y_KB)
         gap_K = values["batch/loss"] + right_KB.mean(1, dtype=torch.float64)
         values |= {"bn_gap": torch.where(self._plain_K, torch.nan, gap_K), "mates": self._mates(p_KCB, x_GBD)}
         return values, counts
@@ -88,10 +88,10 @@ class Diagnostics:
     def _probe_batch(self) -> tuple[Tensor, Tensor]:
         return self.batches.take(self.batches.rows["probe"])
 
-    def _of_units(self, layers: list[Layer]) -> Values:
+    def _of_units(self, layers: list[list[Activated]]) -> Values:
         """Percentiles of every unit's activation input, and how far they moved since the last full reading."""
         values: Values = {}
-        now = [torch.cat([shift.percentiles(a.whole) for a, _, _ in layer.ran], dim=1) for layer in layers[:-1]]
+        now = [torch.cat([shift.percentiles(some.a) for some in layer], dim=1) for layer in layers]
         for i, q_QKH in enumerate(now, start=1):
             for name, q_KH in zip(("unit_q15", "unit_q50", "unit_q85"), q_QKH, strict=True):
                 values[f"layer/{i}/{name}"] = q_KH[:, 0]
@@ -104,13 +104,15 @@ class Diagnostics:
     def _of_weights(self, here: Gradients) -> Values:
         """Of hidden layers, whose weights and biases may stand before a BN, and of its running variances."""
         values: Values = {}
-        for i, w in enumerate(self.stack.weights[:-1]):
-            values[f"layer/{i + 1}/weight_cosine"] = flow.cosine(w, here.weights[i])
-            values[f"layer/{i + 1}/grad_bias"] = torch.where(self._biased_K, flow.norms(here.biases[i]), torch.nan)
+        for i, name in enumerate(self.stack.weight_names[:-1]):
+            w, d_bias = self.stack.parameters[name], here.parameters[name.replace("weight", "bias")]
+            values[f"layer/{i + 1}/weight_cosine"] = flow.cosine(w, here.parameters[name])
+            values[f"layer/{i + 1}/grad_bias"] = torch.where(self._biased_K, flow.norms(d_bias), torch.nan)
             turned = flow.angular_update(self._hidden[i], w) if self._hidden else self._nothing_K
             values[f"layer/{i + 1}/angular_update"] = turned
         self._hidden = []
-        for i, variance_KH in enumerate(self.stack.variances, start=1):
+        variances = [v for name, v in self.stack.running.items() if name.endswith("running_var")]
+        for i, variance_KH in enumerate(variances, start=1):
             mean_K = variance_KH.mean(1, dtype=torch.float64)
             values[f"layer/{i}/running_variance"] = torch.where(self._plain_K, torch.nan, mean_K)
         return values
@@ -120,20 +122,22 @@ class Diagnostics:
         2105.07576): mean total variation distance, 0 to 1, between class probabilities of the first half of the probe
         batch in the whole of it, given as p, and alone."""
         half = max(2, p_KCB.shape[2] // 2)
-        alone_KCB = self.passes.forward(x_GBD[:, :half])[0].softmax(1)
+        alone_KCB = self.engine.forward(x_GBD[:, :half]).softmax(1)
         return (alone_KCB - p_KCB[:, :, :half]).abs().sum(1).mean(1, dtype=torch.float64) / 2
 
-    def _variances(self, logits: Tensor, layers: list[Layer]) -> list[Tensor]:
+    def _variances(self, logits: Tensor, layers: list[list[Activated]]) -> list[Tensor]:
         """[K] variance over the samples, mean over the units, of what the linear maps from the second on give."""
-        of_batch, found = halves(self.stack.batch)[1], []
-        for i, layer in enumerate(layers[1:-1], start=1):
-            parts = []
-            for s, (a, _, _) in zip(self.stack.bn_segments, layer.ran, strict=True):
-                # BN before the activation overwrites its input, and leaves that one's variance in the stack.
-                before = self.stack.configs[s.start].bn.placement == "before"
-                parts.append((of_batch[i][s] if before else a.whole.var(2)).double().mean(1))
-            found.append(torch.cat(parts))
+        of_batch = [v for name, v in self.stack.batch.items() if name.endswith("running_var")]
+        found = []
+        for i, layer in enumerate(layers[1:], start=1):
+            # BN before the activation overwrites its input, and leaves that one's variance in the stack.
+            parts = [of_batch[i][s.members] if self._before(s.members) else s.a.var(2) for s in layer]
+            found.append(torch.cat([part.double().mean(1) for part in parts]))
         return [*found, logits.var(2).double().mean(1)]
+
+    def _before(self, members: slice) -> bool:
+        """Whether these neighbours have BN before the activation."""
+        return bool(self.stack.configs[members.start].bn.placement == "before")
 
     def _dropout_ratios(self, without: list[Tensor], x_GBD: Tensor) -> Values:
         """Variance of linear outputs without dropout over that with it (Li et al. 2019, arXiv 1801.05134), for every
@@ -143,7 +147,7 @@ class Diagnostics:
         noises_K = self.stack.scalars(lambda c: c.bn.noise if c.bn.placement != "none" else 0.0)
         if not bool(rates_K.any()):
             return {}
-        with_it = self._variances(*self.passes.forward(x_GBD, self.stack.t))
+        with_it = self._variances(self.engine.forward(x_GBD, self.stack.t), self.engine.activated)
         one_of_two_K = (rates_K > 0) & (noises_K == 0)  # noise comes with dropout, and would count as dropout's
         pairs = enumerate(zip(without, with_it, strict=True), start=2)
         return {f"layer/{i}/dropout_ratio": torch.where(one_of_two_K, a / b, torch.nan) for i, (a, b) in pairs}
@@ -151,5 +155,4 @@ class Diagnostics:
 
 def accuracy(logits_KCB: Tensor, y_KB: Tensor) -> Tensor:
     """[K] share of samples whose class has the largest logit."""
-    # Contiguous first: argmax over a strided axis is five times slower on a CPU.
-    return (logits_KCB.transpose(1, 2).contiguous().argmax(2) == y_KB).double().mean(1)
+    return is_right(logits_KCB, y_KB).double().mean(1)

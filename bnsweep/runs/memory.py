@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from bnsweep.config.run import RunConfig
-from bnsweep.training.optimizer import first_tensors, rest_tensors
+from bnsweep.nets.families import layers_of
+from bnsweep.nets.layer import Kept
+from bnsweep.training.optimizer import tensors_held
 from bnsweep.training.trainer import EVALUATION_ELEMENTS
 
 WORKER_BYTES = 300 * 2**20
@@ -30,8 +33,7 @@ def probe_bytes(config: RunConfig) -> int:
     samples = min(config.probes.samples, config.data.train_size)
     held = activation_bytes(config, samples)
     if config.probes.name == "full":
-        parameters = sum(a * b for a, b in zip(config.sizes[:-1], config.sizes[1:], strict=True))
-        held += FULL * item_bytes(config) * parameters
+        held += FULL * item_bytes(config) * sum(math.prod(k.shape) for k in parameters(config))
         if config.model.dropout > 0:
             held += samples * (item_bytes(config) * sum(config.model.units) + 40 * max(config.model.units))
     return held
@@ -41,21 +43,26 @@ def batch_size(config: RunConfig) -> int:
     return min(config.train.batch_size, config.data.train_size)
 
 
+def parameters(config: RunConfig) -> list[Kept]:
+    """What the layers of a run keep and train."""
+    return [kept for layer in layers_of([config]) for kept in layer.kept().values() if not kept.statistic]
+
+
 def parameter_bytes(config: RunConfig) -> int:
-    first, *later = (a * b for a, b in zip(config.sizes[:-1], config.sizes[1:], strict=True))
-    rest = sum(later) + 3 * sum(config.sizes[1:])
     name = config.optimizer.name
-    return item_bytes(config) * (first_tensors(name) * first + rest_tensors(name) * rest)
+    numbers = (math.prod(k.shape) * tensors_held(name, k.as_product) for k in parameters(config))
+    return item_bytes(config) * sum(numbers)
 
 
 def activation_bytes(config: RunConfig, samples: int) -> int:
-    """About 6 tensors a layer, with their gradients."""
-    return item_bytes(config) * 6 * samples * sum(config.sizes[1:])
+    """What the layers hold, and the loss: logits, log-probabilities and gradients."""
+    held = sum(layer.held for layer in layers_of([config])) + 4 * config.data.facts.classes
+    return item_bytes(config) * samples * held
 
 
 def input_bytes(config: RunConfig) -> int:
     """Memory of the batches of one data seed."""
-    return item_bytes(config) * batch_rows(config) * config.sizes[0]
+    return item_bytes(config) * batch_rows(config) * config.data.facts.features
 
 
 def item_bytes(config: RunConfig) -> int:

@@ -14,6 +14,7 @@ from bnsweep.config.checks import check
 from bnsweep.config.identity import identity, numbers, stack_key
 from bnsweep.config.run import RunConfig
 from bnsweep.data.dataset import Dataset
+from bnsweep.nets.families import layers_of
 from bnsweep.runs.memory import (
     WORKER_BYTES,
     activation_bytes,
@@ -72,9 +73,8 @@ class Plan:
 
 
 def step_flops(config: RunConfig) -> int:
-    """Multiplications and additions of a sample's way forward and back; no gradient is needed of the inputs."""
-    first, *later = (a * b for a, b in zip(config.sizes[:-1], config.sizes[1:], strict=True))
-    return 4 * first + 6 * sum(later)
+    """Multiplications and additions of a sample's way forward and back."""
+    return sum(layer.flops for layer in layers_of([config]))
 
 
 def worker_count(device: torch.device) -> int:

@@ -17,3 +17,9 @@ def logit_gradients(log_p_KCB: Tensor, y_KB: Tensor) -> Tensor:
     y_K1B = y_KB[:, None]
     minus_one = log_p_KCB.new_full((1, 1, 1), -1.0).expand(y_K1B.shape)
     return log_p_KCB.exp_().scatter_add_(1, y_K1B, minus_one).div_(y_KB.shape[1])
+
+
+def is_right(logits_KCB: Tensor, y_KB: Tensor) -> Tensor:
+    """[K, B] whether a sample's class has the largest logit."""
+    # Contiguous first: argmax over a strided axis is five times slower on a CPU.
+    return logits_KCB.transpose(1, 2).contiguous().argmax(2) == y_KB

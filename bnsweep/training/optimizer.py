@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 
 import torch
 from torch import Tensor
 
 from bnsweep.catalogue.optimizers import OPTIMIZERS
+from bnsweep.nets.linear import Product
 from bnsweep.nets.stack import Stack
 
 
@@ -25,13 +27,11 @@ class Optimizer:
         self._schedule_of_K = stack.index(lambda c: schedules.index((c.lr.schedule, c.lr.warmup)))
         self._scale_TU = self._scales(schedules)
         self._constant = bool((self._scale_TU == 1).all())
-        first_K, *rest = stack.rates
-        self._hidden_K = None if bool((first_K == 1).all()) else first_K
-        self._factor_rest = torch.cat(
-            [factor_K.repeat_interleave(p[0].numel()) for factor_K, p in zip(rest, stack.rest.views, strict=True)]
-        )
+        rates = stack.rates()
+        self._factor_of = {name: None if bool((rates[name] == 1).all()) else rates[name] for name in stack.products}
+        self._factor_rest = torch.cat([rates[name].repeat_interleave(p[0].numel()) for name, p in stack.rest.items()])
         self._of_rest = stack.rest.members()
-        self._rate_K, self._rate_rest = self._rates()
+        self._set_rates()
         decay_K = stack.scalars(lambda c: c.optimizer.weight_decay)
         self._decay_K11 = decay_K.view(-1, 1, 1) if decay_K.any() else None
         momentum_K = stack.scalars(lambda c: c.optimizer.momentum)
@@ -40,14 +40,14 @@ class Optimizer:
             self._decay_rest = decay_K[self._of_rest]
         self._momentum_rest = momentum_K[self._of_rest] if self.kind.accumulates else momentum_K
         states = range(self.kind.states)
-        self._first_state = [torch.zeros_like(stack.first) for _ in states]
+        self._state_of = {name: [torch.zeros_like(p) for _ in states] for name, p in stack.products.items()}
         self._rest_state = [torch.zeros_like(stack.rest.flat) for _ in states]
         self._zero = torch.zeros((), device=stack.device, dtype=stack.dtype)
 
     @property
     def state(self) -> list[Tensor]:
         """What is kept between steps, besides their count."""
-        return [*self._first_state, *self._rest_state]
+        return [*chain.from_iterable(self._state_of.values()), *self._rest_state]
 
     def _scales(self, schedules: Sequence[tuple[str, float]]) -> Tensor:
         one_of = {(c.lr.schedule, c.lr.warmup): c.lr for c in self.stack.configs}
@@ -62,44 +62,46 @@ class Optimizer:
         step = step.clamp(max=len(self._scale_TU) - 1)
         return self._lr_K * self._scale_TU.index_select(0, step.view(1))[0].index_select(0, self._schedule_of_K)
 
-    def _rates(self) -> tuple[Tensor, Tensor]:
-        """Minus the learning rate of this step: [K] of layer 1's weights, and of every element of the rest."""
+    def _set_rates(self) -> None:
+        """Minus the learning rate of this step: [K] of each product's weights, and of every element of the rest."""
         rate_K = -self.lr_K(self.stack.t)
-        rate_rest = rate_K.index_select(0, self._of_rest).mul_(self._factor_rest)
-        return rate_K if self._hidden_K is None else rate_K * self._hidden_K, rate_rest
+        self._rate_of = {name: rate_K if f is None else rate_K * f for name, f in self._factor_of.items()}
+        self._rate_rest = rate_K.index_select(0, self._of_rest).mul_(self._factor_rest)
 
     @torch.no_grad()
-    def update(self, d_KHB: Tensor, x: Sequence[tuple[slice, Tensor]], rest: Tensor, alive_K: Tensor | None) -> None:
-        """One step. The gradient of layer 1's weights is d [K, H, B] times x, given as `Passes.batches` does; that of
-        all else is `rest`. Both are overwritten. `alive_K` None: all are."""
+    def update(self, products: Sequence[Product], rest: Tensor, alive_K: Tensor | None) -> None:
+        """One step, with the gradients that `Engine.backward` leaves: those that are two factors, and all others end to
+        end. Both are overwritten. `alive_K` None: all are."""
         if not self._constant:
-            self._rate_K, self._rate_rest = self._rates()
+            self._set_rates()
         self.stack.t += 1
-        self._update_first(d_KHB, x, alive_K)
+        for product in products:
+            self._update_by(product, alive_K)
         self._update_rest(rest, alive_K)
 
-    def _update_first(self, d: Tensor, x: Sequence[tuple[slice, Tensor]], alive_K: Tensor | None) -> None:
+    def _update_by(self, product: Product, alive_K: Tensor | None) -> None:
         # Masked at d, the smallest tensor on the way: a frozen member has gradient 0, hence a finite state, and rate 0.
         # where, never a product with a mask: 0 * NaN is NaN.
-        rate_K = self._rate_K
+        rate_K = self._rate_of[product.name]
         if alive_K is not None:
-            torch.where(alive_K.view(-1, 1, 1), d, self._zero, out=d)
+            torch.where(alive_K.view(-1, 1, 1), product.d, self._zero, out=product.d)
             rate_K = torch.where(alive_K, rate_K, self._zero)
-        rate = rate_K.view(-1, 1, 1)
-        p, state, decay = self.stack.first, self._first_state, self._decay_K11
+        rate, decay = rate_K.view(-1, 1, 1), self._decay_K11
+        p, state = self.stack.parameters[product.name], self._state_of[product.name]
         if self.kind.direction is None:
             if decay is not None:
                 p.addcmul_(p, decay * rate)
-            add_products(p, d.mul_(rate), x)
+            product.d.mul_(rate)
+            product.add_to(p)
         elif self.kind.accumulates:
             state[0].mul_(self._momentum_K11)
             if decay is not None:
                 state[0].addcmul_(p, decay)
-            add_products(state[0], d, x)
+            product.add_to(state[0])
             p.addcmul_(state[0], rate)
         else:
             g = torch.zeros_like(p) if decay is None else p * decay
-            add_products(g, d, x)
+            product.add_to(g)
             p.addcmul_(self.kind.direction(g, state, self.stack.t, self._momentum_K11), rate)
 
     def _update_rest(self, g: Tensor, alive_K: Tensor | None) -> None:
@@ -113,20 +115,8 @@ class Optimizer:
         p.addcmul_(g, self._rate_rest)
 
 
-def add_products(target_KHD: Tensor, d_KHB: Tensor, x: Sequence[tuple[slice, Tensor]]) -> None:
-    """target += d x, a wide product for every data seed of a block of members; x is [g, B, D] of each block."""
-    for s, x_GBD in x:
-        g, samples, inputs = x_GBD.shape
-        target_KHD[s].view(g, -1, inputs).baddbmm_(d_KHB[s].view(g, -1, samples), x_GBD)
-
-
-def first_tensors(name: str) -> int:
-    """Tensors as large as layer 1's weights that are held at once: weights, state, gradient, temporaries."""
+def tensors_held(name: str, as_product: bool) -> int:
+    """Tensors as large as a parameter that are held at once: itself, state, gradient, temporaries; and, where its
+    gradient is no product, the rates and members of its elements."""
     kind = OPTIMIZERS[name]
-    return 2 + kind.states + kind.temporaries
-
-
-def rest_tensors(name: str) -> int:
-    """The same for all other parameters, whose gradients, rates and members stand beside them."""
-    kind = OPTIMIZERS[name]
-    return 9 + kind.states + kind.temporaries + kind.accumulates
+    return (2 if as_product else 9 + kind.accumulates) + kind.states + kind.temporaries

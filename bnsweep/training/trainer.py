@@ -16,13 +16,14 @@ from torch import Tensor
 from bnsweep.config.checks import ConfigError
 from bnsweep.config.run import RunConfig
 from bnsweep.data import dataset as data
-from bnsweep.nets.passes import Passes
-from bnsweep.nets.stack import Stack
+from bnsweep.nets.engine import Engine
+from bnsweep.nets.norm import RunningStatistics
+from bnsweep.nets.stack import NATIVE_BELOW, Stack
 from bnsweep.probes.diagnostics import Diagnostics
 from bnsweep.records import HISTOGRAM_EDGES, RunRecord
 from bnsweep.training.batches import place_data
 from bnsweep.training.cuda_graph import Replay
-from bnsweep.training.loss import log_probabilities, logit_gradients
+from bnsweep.training.loss import is_right, log_probabilities, logit_gradients
 from bnsweep.training.optimizer import Optimizer
 from bnsweep.training.record import Evaluation, record_of
 
@@ -54,13 +55,19 @@ def describe_device(device: torch.device) -> str:
 class Trainer:
     """State of one stack's training; `train` drives it."""
 
-    def __init__(self, configs: Sequence[RunConfig], dataset: data.Dataset, device: torch.device) -> None:
-        self.stack = Stack(configs, device)
-        self.passes, self.readings = Passes(self.stack), Passes(self.stack)
+    def __init__(
+        self,
+        configs: Sequence[RunConfig],
+        dataset: data.Dataset,
+        device: torch.device,
+        native_below: int = NATIVE_BELOW,
+    ) -> None:
+        self.stack = Stack(configs, device, native_below)
+        self.engine, self.reader = Engine(self.stack), Engine(self.stack)
         """Of training steps, whose tensors keep their place for a captured step, and of scores and probes."""
         self.optimizer = Optimizer(self.stack)
         self.batches = place_data(self.stack, dataset)
-        self.diagnostics = Diagnostics(self.stack, self.readings, self.batches, self.optimizer)
+        self.diagnostics = Diagnostics(self.stack, self.reader, self.batches, self.optimizer)
         self.settings = self.stack.configs[0].train
         self.total_steps = self.stack.configs[0].total_steps
         self.probed = set(self.stack.configs[0].probed)
@@ -69,10 +76,7 @@ class Trainer:
         self.alive_K = torch.ones(k, dtype=torch.bool, device=device)
         self.survived_K = torch.zeros(k, dtype=torch.long, device=device)
         """Steps whose loss was finite, up to the first that was not."""
-        momentum_K = self.stack.scalars(lambda c: c.bn.momentum)
-        self._member_of_running = self.stack.running.members()
-        self._momentum_of_running = momentum_K[self._member_of_running]
-        self._biased = self._biased_variances() if any(not c.bn.unbiased for c in self.stack.configs) else None
+        self.statistics = RunningStatistics(self.stack) if len(self.stack.running) else None
         # Not given the step to keep: a cycle would hold the memory of every stack until Python looks for cycles.
         self._replay = Replay() if device.type == "cuda" else None
 
@@ -87,38 +91,21 @@ class Trainer:
     @torch.no_grad()
     def _take_step(self, rows_GB: Tensor) -> None:
         x_GBD, y_KB = self.batches.take(rows_GB)
-        logits, layers = self.passes.forward(x_GBD, self.stack.t)
+        logits = self.engine.forward(x_GBD, self.stack.t)
         log_p, right_KB = log_probabilities(logits, y_KB)
         self.keep_finite(right_KB.sum(1))
         self.survived_K += self.alive_K
-        d = self.passes.backward(layers, logit_gradients(log_p, y_KB))
+        self.engine.backward(logit_gradients(log_p, y_KB))
         # To ask costs little on a CPU, and a wait on a GPU.
         everyone = self.alive_K.device.type == "cpu" and bool(self.alive_K.all())
         alive_K = None if everyone else self.alive_K
-        self.update_running(alive_K, rows_GB.shape[1])
-        self.optimizer.update(d, self.passes.batches(x_GBD), self.passes.gradients.flat, alive_K)
+        if self.statistics is not None:
+            self.statistics.update(rows_GB.shape[1], alive_K)
+        self.optimizer.update(self.engine.products, self.engine.gradients.flat, alive_K)
 
     def keep_finite(self, loss_K: Tensor) -> None:
         """Members whose loss is not finite are alive no longer; in place, as a captured step needs it."""
         self.alive_K &= loss_K - loss_K == 0
-
-    def update_running(self, alive_K: Tensor | None, samples: int) -> None:
-        """Blend the batch's BN statistics into the running ones, each member with its own momentum and convention."""
-        if not self.stack.has_bn:
-            return
-        running, batch = self.stack.running.flat, self.stack.batch.flat
-        if self._biased is not None:
-            batch = batch.addcmul(batch, self._biased, value=-1 / samples)
-        if alive_K is not None:
-            batch = torch.where(alive_K.index_select(0, self._member_of_running), batch, running)
-        running.lerp_(batch, self._momentum_of_running)
-
-    def _biased_variances(self) -> Tensor:
-        """1 at the running variances that count a batch with B, not B - 1; 0 elsewhere."""
-        biased_K = self.stack.scalars(lambda c: float(not c.bn.unbiased))
-        ones = biased_K[self._member_of_running]
-        ones[: len(ones) // 2] = 0  # the means
-        return ones
 
     def first_bad_step(self) -> Tensor:
         """[K] step, from 1, whose loss was not finite; -1 where all were."""
@@ -146,14 +133,13 @@ class Trainer:
         rows = self.batches.rows[split]
         loss_K = torch.zeros(len(self.stack), device=rows.device, dtype=torch.float64)
         right_K = torch.zeros_like(loss_K)
-        widest = max(len(self.stack) * max(self.stack.sizes[1:]), len(rows) * self.stack.sizes[0])
+        widest = max(len(self.stack) * self.stack.widest, self.batches.x_ND[0].numel() * len(rows))
         samples = max(EVALUATION_SAMPLES, EVALUATION_ELEMENTS[rows.device.type] // widest)
         for rows_GB in rows.split(samples, dim=1):
             x_GBD, y_KB = self.batches.take(rows_GB)
-            logits = self.readings.evaluate(x_GBD)
+            logits = self.reader.evaluate(x_GBD)
             loss_K -= log_probabilities(logits, y_KB)[1].sum(1)
-            # Contiguous first: argmax over a strided axis is five times slower on a CPU.
-            right_K += (logits.transpose(1, 2).contiguous().argmax(2) == y_KB).sum(1)
+            right_K += is_right(logits, y_KB).sum(1)
         return loss_K / rows.shape[1], right_K / rows.shape[1]
 
     def probe(self, step: int) -> tuple[dict[str, Tensor], list[Tensor]]:
@@ -196,6 +182,7 @@ def train(
     device: torch.device,
     watch: Callable[[Evaluation], None] = lambda evaluation: None,
     tick: Callable[[], None] = lambda: None,
+    native_below: int = NATIVE_BELOW,
 ) -> tuple[list[RunRecord], Stack]:
     """Train runs of one `stack_key` together; records come in the order of `configs`.
 
@@ -203,7 +190,7 @@ def train(
     holds the trained networks (`stack.export(k)`, where `stack.positions[k]` is the place in `configs`).
     """
     started = time.perf_counter()
-    trainer, config = Trainer(configs, dataset, device), configs[0]
+    trainer, config = Trainer(configs, dataset, device, native_below), configs[0]
     evaluations = [trainer.evaluate(0)]
     watch(evaluations[0])
     due, total = set(config.evaluations), config.total_steps

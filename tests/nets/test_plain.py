@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from bnsweep.config.run import ActivationConfig, BnConfig, DataConfig, InitConfig, ModelConfig, RunConfig
-from bnsweep.nets.plain import build, draw_normals, initial_weight
+from bnsweep.nets.init import draw_normals, initial_weight
+from bnsweep.nets.plain import build
 
 
 def test_the_lecture_network_is_the_notes_dnn_batchnorm() -> None:
@@ -48,7 +49,7 @@ def test_bn_can_stand_before_or_after_the_activation_or_nowhere() -> None:
     ],
 )
 def test_an_init_has_its_papers_standard_deviation(init: str, std: float, distribution: str) -> None:
-    (z,) = draw_normals(0, [400, 600])
+    (z,) = draw_normals(0, [(600, 400)])
     w = initial_weight(InitConfig(init, distribution, std=std if init == "normal" else None), z)
     assert w.std().item() == pytest.approx(std, rel=0.01)
     assert abs(w.mean().item()) < 0.01 * std * 3
@@ -58,18 +59,18 @@ def test_an_init_has_its_papers_standard_deviation(init: str, std: float, distri
 
 
 def test_xavier_has_the_spread_of_torchs_own() -> None:
-    ours = initial_weight(InitConfig("xavier"), draw_normals(1, [784, 500])[0])
+    ours = initial_weight(InitConfig("xavier"), draw_normals(1, [(500, 784)])[0])
     theirs = nn.init.xavier_normal_(torch.empty(500, 784))
     assert ours.std().item() == pytest.approx(theirs.std().item(), rel=0.01)
 
 
 @pytest.mark.parametrize("sizes", [[32, 64], [64, 32]])
 def test_orthogonal_weights_are_orthogonal(sizes: list[int]) -> None:
-    w = initial_weight(InitConfig("orthogonal"), draw_normals(0, sizes)[0])
+    w = initial_weight(InitConfig("orthogonal"), draw_normals(0, [(sizes[1], sizes[0])])[0])
     assert w.shape == (sizes[1], sizes[0])
     small = w.T @ w if sizes[1] > sizes[0] else w @ w.T
     torch.testing.assert_close(small, torch.eye(32, dtype=torch.float64))
-    z = draw_normals(0, sizes)[0]
+    z = draw_normals(0, [(sizes[1], sizes[0])])[0]
     r = w.T @ z if sizes[1] > sizes[0] else w @ z.T
     assert (r.diagonal() > 0).all(), "the sign that makes them uniform over orthogonal matrices"
 

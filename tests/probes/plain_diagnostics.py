@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bnsweep.config.run import RunConfig
-from bnsweep.nets.dropout import dropout_uniforms
+from bnsweep.nets.chance import dropout_uniforms
 
 Step = Callable[[nn.Module], None]
 """One step of the run's optimizer, the parameters' gradients being there."""

@@ -242,7 +242,7 @@ def bits(tensors: list[Tensor]) -> list[Tensor]:
 
 def state_of(trainer: Trainer) -> list[Tensor]:
     stack = trainer.stack
-    return [stack.first, stack.rest.flat, stack.running.flat, stack.t, *trainer.optimizer.state]
+    return [*stack.parameters.values(), *stack.running.values(), stack.t, *trainer.optimizer.state]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -259,7 +259,7 @@ def test_probing_leaves_every_bit_of_the_training_as_it_is(optimizer: str, dtype
             config.probes = ProbesConfig(name, samples=70, every=1)
         records, stack = train(configs, digits, CPU)
         assert records[3].status == DIVERGED
-        finals.append(bits([stack.first, stack.rest.flat, stack.running.flat, stack.t]))
+        finals.append(bits([*stack.parameters.values(), *stack.running.values(), stack.t]))
         drifts = [[r.summary.pop(n) for n in list(r.summary) if n.startswith("drift_")] for r in records]
         assert all(len(d) == (2 if name == "full" else 0) for d, r in zip(drifts, records, strict=True))
         scores = [{n: v for n, v in r.history.items() if n.split("/")[0] in ("train", "val", "test")} for r in records]

@@ -11,7 +11,7 @@ import torch
 
 from bnsweep.catalogue.activations import ACTIVATIONS
 from bnsweep.config.run import ActivationConfig, BnConfig, DataConfig, InitConfig, ModelConfig, RunConfig
-from bnsweep.nets.passes import Passes
+from bnsweep.nets.engine import Engine
 from bnsweep.nets.stack import Stack
 from bnsweep.probes import theory as meanfield
 from bnsweep.training.loss import log_probabilities, logit_gradients
@@ -111,14 +111,13 @@ def configs(arms: Sequence[Arm], placement: str, hidden: list[int], seed: int) -
 def flow_of_stack(runs: list[RunConfig], batch: int) -> meanfield.Array:
     """ln |dL/da_l|^2 [K, L] of the cross-entropy on standard normal inputs with random labels."""
     stack = Stack(runs, torch.device("cpu"))
-    passes, found = Passes(stack), []
+    engine, found = Engine(stack), []
     # Another seed than the weights', which the inputs would else repeat number by number.
     generator = torch.Generator().manual_seed(1_000_000 + runs[0].seed)
-    x_GBD = torch.randn(1, batch, stack.sizes[0], generator=generator, dtype=stack.dtype)
+    x_GBD = torch.randn(1, batch, runs[0].data.facts.features, generator=generator, dtype=stack.dtype)
     y_KB = torch.randint(10, (1, batch), generator=generator).expand(len(stack), batch)
-    logits, layers = passes.forward(x_GBD)
-    log_p, _ = log_probabilities(logits, y_KB)
-    passes.backward(layers, logit_gradients(log_p, y_KB), lambda d: found.append(d.double().square().sum((1, 2)).log()))
+    log_p, _ = log_probabilities(engine.forward(x_GBD), y_KB)
+    engine.backward(logit_gradients(log_p, y_KB), lambda d: found.append(d.double().square().sum((1, 2)).log()))
     flow_KL = torch.stack(found[::-1], 1)
     return flow_KL[torch.tensor(stack.positions).argsort()].numpy()
 
@@ -179,7 +178,9 @@ def test_with_bn_samples_of_unequal_length_part_for_silu_and_gelu_only() -> None
     lengths: dict[str, list[float]] = {}
     for name in ("silu", "elu"):
         stack = Stack(configs([(name, 2.0)], "before", [300] * 20, 0), torch.device("cpu"))
-        x_GBD = torch.randn(1, 200, stack.sizes[0], generator=torch.Generator().manual_seed(1), dtype=stack.dtype)
-        _, layers = Passes(stack).forward(x_GBD)
-        lengths[name] = [layer.ran[0][0].whole[0].square().mean(0).std().item() for layer in layers[:-1]]
+        inputs, generator = stack.configs[0].data.facts.features, torch.Generator().manual_seed(1)
+        x_GBD = torch.randn(1, 200, inputs, generator=generator, dtype=stack.dtype)
+        engine = Engine(stack)
+        engine.forward(x_GBD)
+        lengths[name] = [layer[0].a[0].square().mean(0).std().item() for layer in engine.activated]
     assert lengths["silu"][-1] > 1 and lengths["elu"][-1] < 0.4

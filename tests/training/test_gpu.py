@@ -59,7 +59,7 @@ def test_full_probes_leave_every_bit_of_captured_training_as_it_is(optimizer: st
         for config in configs:
             config.probes = ProbesConfig(name, samples=100, every=1)
         _, stack = train(configs, data.load(DataConfig()), resolve_device("cuda"))
-        finals.append([t.view(torch.int32) for t in (stack.first, stack.rest.flat, stack.running.flat)])
+        finals.append([t.view(torch.int32) for t in (*stack.parameters.values(), *stack.running.values())])
     assert all(torch.equal(a, b) for a, b in zip(*finals, strict=True))
 
 

@@ -11,7 +11,7 @@ from plain_loop import train_plain
 
 from bnsweep.config.run import BnConfig, DataConfig, RunConfig
 from bnsweep.data import dataset as data
-from bnsweep.nets.dropout import bn_noise
+from bnsweep.nets.chance import bn_noise
 from bnsweep.nets.plain import build
 from bnsweep.training.trainer import train
 
@@ -56,15 +56,14 @@ def digits() -> data.Dataset:
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
 @pytest.mark.parametrize("option", OPTIONS)
 def test_the_stack_trains_as_the_ordinary_loop_does(
-    option: str, optimizer: str, small: int, digits: data.Dataset, monkeypatch: pytest.MonkeyPatch
+    option: str, optimizer: str, small: int, digits: data.Dataset
 ) -> None:
     """Beside members without the option, where it does not change shapes or steps."""
-    monkeypatch.setattr("bnsweep.nets.segment.SMALL", small)
     configs = [changed(make(arm, i, optimizer), OPTIONS[option]) for i, arm in enumerate(ARMS)]
     shared = option.startswith(("data.", "train.")) or option == "model.depth"
     if not shared:
         configs += [make(arm, i + 3, optimizer) for i, arm in enumerate(ARMS)]
-    records, stack = train(configs, digits, CPU)
+    records, stack = train(configs, digits, CPU, native_below=small)
     for k, position in enumerate(stack.positions):
         config, record = configs[position], records[position]
         plain = train_plain(config, digits)

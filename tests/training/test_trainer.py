@@ -18,10 +18,9 @@ from bnsweep.config.run import (
     RunConfig,
 )
 from bnsweep.data import dataset as data
-from bnsweep.nets import segment
-from bnsweep.nets.dropout import dropout_uniforms
-from bnsweep.nets.passes import Passes
-from bnsweep.nets.stack import Stack
+from bnsweep.nets.chance import dropout_uniforms
+from bnsweep.nets.engine import Engine
+from bnsweep.nets.stack import NATIVE_BELOW, Stack
 from bnsweep.records import DIVERGED, FINISHED, RunRecord
 from bnsweep.training.trainer import Trainer, train
 
@@ -47,14 +46,13 @@ def deviation(config: RunConfig, record: RunRecord, model: torch.nn.Module, digi
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
-@pytest.mark.parametrize(("members", "small"), [(1, segment.SMALL), (12, segment.SMALL), (12, 0)])
+@pytest.mark.parametrize(("members", "small"), [(1, NATIVE_BELOW), (12, NATIVE_BELOW), (12, 0)])
 def test_float64_members_equal_the_ordinary_loop(
-    optimizer: str, members: int, small: int, digits: data.Dataset, capsys, monkeypatch: pytest.MonkeyPatch
+    optimizer: str, members: int, small: int, digits: data.Dataset, capsys
 ) -> None:
-    monkeypatch.setattr(segment, "SMALL", small)
     configs = mix(optimizer)
     configs = configs[4:5] if members == 1 else configs
-    records, stack = train(configs, digits, CPU)
+    records, stack = train(configs, digits, CPU, native_below=small)
     models = {stack.positions[k]: stack.export(k) for k in range(len(stack))}
     worst = max(deviation(c, records[i], models[i], digits) for i, c in enumerate(configs))
     with capsys.disabled():
@@ -64,14 +62,13 @@ def test_float64_members_equal_the_ordinary_loop(
     assert worst < 1e-9
 
 
-@pytest.mark.parametrize("small", [segment.SMALL, 0])
+@pytest.mark.parametrize("small", [NATIVE_BELOW, 0])
 @pytest.mark.parametrize("optimizer", ["momentum", "adam"])
 def test_deep_uneven_networks_and_a_last_batch_of_fewer_samples(
-    optimizer: str, small: int, digits: data.Dataset, monkeypatch: pytest.MonkeyPatch
+    optimizer: str, small: int, digits: data.Dataset
 ) -> None:
-    monkeypatch.setattr(segment, "SMALL", small)
     configs = mix(optimizer, hidden=(33, 5, 21, 12), subset=310)
-    records, stack = train(configs, digits, CPU)
+    records, stack = train(configs, digits, CPU, native_below=small)
     models = {stack.positions[k]: stack.export(k) for k in range(len(stack))}
     assert max(deviation(c, records[i], models[i], digits) for i, c in enumerate(configs)) < 1e-8
 
@@ -82,16 +79,15 @@ def exact_histories(digits: data.Dataset) -> Callable[[str], list[dict[str, list
     return cache(lambda optimizer: [train_plain(config, digits).history for config in mix(optimizer)])
 
 
-@pytest.mark.parametrize("small", [segment.SMALL, 0])
+@pytest.mark.parametrize("small", [NATIVE_BELOW, 0])
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
 def test_float32_losses_are_as_exact_as_the_ordinary_loops(
-    optimizer: str, small: int, digits: data.Dataset, exact_histories, capsys, monkeypatch: pytest.MonkeyPatch
+    optimizer: str, small: int, digits: data.Dataset, exact_histories, capsys
 ) -> None:
     """Within 1e-4 of the ordinary loop, or of float64 within three times its own rounding: ReLU then BN has units with
     next to no variance, where the ordinary float32 loop itself is off by 5e-4 after 60 steps."""
-    monkeypatch.setattr(segment, "SMALL", small)
     configs = mix(optimizer, "float32")
-    records, _ = train(configs, digits, CPU)
+    records, _ = train(configs, digits, CPU, native_below=small)
 
     def distance(a: dict[str, list[float]], b: dict[str, list[float]]) -> float:
         return max(abs(x - y) for name in ("train/loss", "val/loss") for x, y in zip(a[name], b[name], strict=True))
@@ -159,15 +155,15 @@ def test_a_diverged_member_is_frozen_in_every_parameter_and_running_statistic(
 ) -> None:
     trainer = Trainer([make(("relu", "he", "constant", "before"), 0, optimizer)] * 2, digits, CPU)
     trainer.epoch(0)
-    trainer.stack.biases[-1][1] = math.nan  # its losses, activations and gradients from now on
+    trainer.stack.parameters["linear3.bias"][1] = math.nan  # its losses, activations and gradients from now on
 
     def state(k: int) -> list[torch.Tensor]:
         stack = trainer.stack
-        return [t[k].detach().clone() for t in (*stack.parameters, *stack.means, *stack.variances)]
+        return [t[k].detach().clone() for t in (*stack.parameters.values(), *stack.running.values())]
 
     before = [state(0), state(1)]
     trainer.epoch(1)
-    trained = [t for t, grows in zip(before[0], trainer.stack.rates, strict=False) if grows[0]]
+    trained = [t for t, grows in zip(before[0], trainer.stack.rates().values(), strict=False) if grows[0]]
     assert not any(torch.equal(a, b) for a, b in zip(before[0], state(0), strict=True) if a.abs().sum() > 0), trained
     for a, b in zip(before[1], state(1), strict=True):
         assert torch.equal(a.nan_to_num(nan=7), b.nan_to_num(nan=7))
@@ -210,12 +206,12 @@ def test_dropped_units_are_independent_of_layer_step_seed_unit_and_sample() -> N
 
 
 def test_training_uses_batch_statistics_and_evaluation_running_ones(digits: data.Dataset) -> None:
-    passes = Passes(Stack([make(("relu", "he", "constant", "before"))], CPU))
+    engine = Engine(Stack([make(("relu", "he", "constant", "before"))], CPU))
     x = digits.x_ND[None, :50].double()
-    running = passes.evaluate(x).clone()
-    torch.testing.assert_close(running[:, :, :10], passes.evaluate(x[:, :10]), rtol=1e-12, atol=1e-12)
-    batch = passes.forward(x)[0].clone()
-    assert not torch.allclose(batch[:, :, :10], passes.forward(x[:, :10])[0], rtol=1e-3)
+    running = engine.evaluate(x).clone()
+    torch.testing.assert_close(running[:, :, :10], engine.evaluate(x[:, :10]), rtol=1e-12, atol=1e-12)
+    batch = engine.forward(x).clone()
+    assert not torch.allclose(batch[:, :, :10], engine.forward(x[:, :10]), rtol=1e-3)
     assert not torch.allclose(batch, running, rtol=1e-3)
 
 

@@ -14,11 +14,11 @@ from bnsweep.catalogue.activations import ACTIVATIONS
 from bnsweep.config.run import DataConfig
 from bnsweep.data import dataset as data
 from bnsweep.nets import plain as model
-from bnsweep.nets import segment
 from bnsweep.nets.activation import functions, kernels
-from bnsweep.nets.passes import Passes
-from bnsweep.nets.segment import BatchNorm
-from bnsweep.nets.stack import Stack, blocks_of
+from bnsweep.nets.engine import Engine
+from bnsweep.nets.linear import blocks_of
+from bnsweep.nets.norm import BatchNorm
+from bnsweep.nets.stack import Stack
 from bnsweep.training.trainer import Trainer, train
 
 
@@ -47,19 +47,20 @@ def test_no_activation_hides_a_nan(name: str) -> None:
 @pytest.mark.parametrize("offset", [0.0, 300.0])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 3e-4)])
 def test_batch_norm_in_whole_tensor_operations_equals_torchs_kernel(
-    dtype: torch.dtype, tolerance: float, offset: float, monkeypatch: pytest.MonkeyPatch
+    dtype: torch.dtype, tolerance: float, offset: float
 ) -> None:
-    stack = Stack([make(("relu", "he", "constant", "before"), i, dtype=str(dtype)[6:]) for i in (0, 2)], CPU)
-    gradients, generator = stack.like_rest(), torch.Generator().manual_seed(0)
-    norm = BatchNorm(stack, gradients, 0, slice(0, 2), 1e-5)
-    norm.gamma.uniform_(0.5, 2, generator=generator)
-    norm.beta.normal_(generator=generator)
+    generator = torch.Generator().manual_seed(0)
+    configs = [make(("relu", "he", "constant", "before"), i, dtype=str(dtype)[6:]) for i in (0, 2)]
+    gamma, beta = torch.empty(64, 1).uniform_(0.5, 2, generator=generator), torch.randn(64, 1, generator=generator)
     x = (torch.randn(64, 50, dtype=torch.float64, generator=generator) + offset).to(dtype)
     x[3] = 7.0  # a dead unit's variance is 0
     d = torch.randn(64, 50, dtype=torch.float64, generator=generator).to(dtype)
     seen = []
     for small in (0, 10**9):
-        monkeypatch.setattr(segment, "SMALL", small)
+        stack = Stack(configs, CPU, native_below=small)
+        norm = BatchNorm(stack, stack.blank(), "bn1", slice(0, 2), 1e-5)
+        norm.gamma.copy_(gamma)
+        norm.beta.copy_(beta)
         y, dx, spare = torch.empty_like(x), d.clone(), torch.empty_like(x)
         saved = norm.forward(x.clone(), y, torch.empty_like(x))
         assert len(saved) == (3 if small else 2), "each of the two ways is taken once"
@@ -70,31 +71,27 @@ def test_batch_norm_in_whole_tensor_operations_equals_torchs_kernel(
 
 
 @pytest.mark.parametrize("small", [0, 10**9])
-def test_backward_gives_what_autograd_gives(small: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_backward_gives_what_autograd_gives(small: int) -> None:
     """The gradients of the sum of the losses of 12 different members, in the training mode of plain modules."""
-    monkeypatch.setattr(segment, "SMALL", small)
     digits = data.load(DataConfig())
     x, y = digits.x_ND[:40].double(), digits.y_N[:40]
-    stack = Stack([c for c in mix() if c.model.dropout == 0], CPU)
-    passes = Passes(stack)
-    logits, layers = passes.forward(x[None])
-    logits = logits.clone().requires_grad_()
+    stack = Stack([c for c in mix() if c.model.dropout == 0], CPU, native_below=small)
+    engine = Engine(stack)
+    logits = engine.forward(x[None]).clone().requires_grad_()
     losses_K = torch.nn.functional.cross_entropy(logits, y.expand(len(stack), -1), reduction="none").mean(1)
     first = torch.autograd.grad(losses_K.sum(), logits)[0]
-    d = passes.backward(layers, first)
-    weights, biases, gammas, betas = stack.parts(passes.gradients)
+    engine.backward(first)
+    (product,) = engine.products
+    gradients = {**engine.gradients, product.name: torch.zeros_like(stack.parameters[product.name])}
+    product.add_to(gradients[product.name])
     for k, config in enumerate(stack.configs):
         plain = model.build(config).train()
         torch.nn.functional.cross_entropy(plain(x), y).backward()
         expected = {name: p.grad for name, p in plain.named_parameters()}
-        ours = {"linear1.weight": d[k] @ x}
-        ours |= {f"linear{i}.weight": g[k] for i, g in enumerate(weights, 2)}
-        ours |= {f"linear{i}.bias": g[k, :, 0] for i, g in enumerate(biases, 1)}
-        ours |= {f"bn{i}.weight": g[k] for i, g in enumerate(gammas, 1)}
-        ours |= {f"bn{i}.bias": g[k] for i, g in enumerate(betas, 1)}
         for name, gradient in expected.items():
             if gradient is not None:
-                torch.testing.assert_close(ours[name], gradient, rtol=1e-9, atol=1e-12, msg=f"{config} {name}")
+                ours = gradients[name][k].reshape(gradient.shape)
+                torch.testing.assert_close(ours, gradient, rtol=1e-9, atol=1e-12, msg=f"{config} {name}")
 
 
 def test_a_training_step_keeps_its_memory_whatever_is_evaluated_in_between() -> None:
@@ -102,13 +99,15 @@ def test_a_training_step_keeps_its_memory_whatever_is_evaluated_in_between() -> 
     digits = data.load(DataConfig())
     trainer = Trainer(mix(), digits, CPU)
     trainer.epoch(0)
-    before = [
-        layer.x.data_ptr() for layer in trainer.passes.forward(digits.x_ND[None, :20].double().repeat(3, 1, 1))[1]
-    ]
+
+    def places() -> list[int]:
+        trainer.engine.forward(digits.x_ND[None, :20].double().repeat(3, 1, 1))
+        return [t.data_ptr() for layer in trainer.engine.activated for some in layer for t in (some.a, some.h)]
+
+    before = places()
     trainer.evaluate(0)
     trainer.epoch(1)
-    after = [layer.x.data_ptr() for layer in trainer.passes.forward(digits.x_ND[None, :20].double().repeat(3, 1, 1))[1]]
-    assert before[1:] == after[1:]
+    assert before == places()
 
 
 def test_blocks_of_layer_1_join_only_seeds_with_as_many_members() -> None:
@@ -130,7 +129,8 @@ def test_a_balanced_grid_of_several_data_seeds_gives_each_run_its_own_batches() 
         for seed in range(3)
     ]
     trainer = Trainer(configs, digits, CPU)
-    assert len(trainer.passes.batches(digits.x_ND[None, :5].repeat(3, 1, 1))) == 2, "one block an arm"
+    trainer.epoch(0)
+    assert [len(product.x) for product in trainer.engine.products] == [2], "one block an arm"
     records, _ = train(configs, digits, CPU)
     for config, record in zip(configs, records, strict=True):
         (alone,), _ = train([config], digits, CPU)
@@ -143,7 +143,7 @@ def test_a_trainer_is_gone_when_it_is_let_go() -> None:
     trainer = Trainer(mix(), data.load(DataConfig()), CPU)
     trainer.epoch(0)
     trainer.evaluate(trainer.total_steps)
-    gone = weakref.ref(trainer), weakref.ref(trainer.passes), weakref.ref(trainer.stack.first)
+    gone = weakref.ref(trainer), weakref.ref(trainer.engine), weakref.ref(trainer.stack.weights[0])
     gc.disable()
     try:
         del trainer

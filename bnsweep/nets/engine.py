@@ -1,0 +1,178 @@
+"""Runs a stack forward and backward through its layers, written out in place of autograd: nothing is stored that need
+not be, and memory is kept from step to step.
+
+The engine knows the list of layers and nothing of what is in them. Shapes: K members, j of a leaf, G data seeds,
+B samples, D inputs, H units, C classes. Activations are [K, H, B]: a member's slice is contiguous, so neighbours that
+share an activation or a BN setting are views, and BatchNorm runs over the rows of [k*H, B].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bnsweep.nets.layer import ByNeighbours, OverAll
+from bnsweep.nets.linear import FirstLinear, Product
+from bnsweep.nets.stack import Stack
+from bnsweep.nets.workspace import Buffer, LayerBuffers, Workspace
+
+
+@dataclass(frozen=True)
+class Activated:
+    """Inputs a and outputs h [j, H, B] of some members' activation in one layer. Valid until the next pass."""
+
+    members: slice
+    activation: str
+    a: Tensor
+    h: Tensor
+
+
+class Engine:
+    """Passes over a stack. Tensors it returns are valid until its next pass."""
+
+    def __init__(self, stack: Stack, memory: dict[str, Tensor] | None = None) -> None:
+        """`memory` may be shared by engines of which one at a time is in use."""
+        self.stack = stack
+        self.gradients = stack.blank()
+        """What `backward` leaves: gradients of all parameters but those that `products` are of."""
+        self._space = Workspace(len(stack), stack.neighbours, stack.device, stack.dtype, memory)
+        self._layers: list[OverAll] = []
+        alike: list[ByNeighbours] = []
+        for layer in (layer.stacked(stack, self.gradients) for layer in stack.layers):
+            if isinstance(layer, ByNeighbours):
+                alike.append(layer)
+                continue
+            self._layers += [Between(len(self._layers), alike, stack)] if alike else []
+            self._layers.append(layer)
+            alike = []
+        assert not alike, "the last layer gives the logits of all members"
+
+    @torch.no_grad()
+    def evaluate(self, x_GBD: Tensor) -> Tensor:
+        """Logits [K, C, B] with BN's running statistics (eval mode)."""
+        x = Buffer(x_GBD, [])
+        for layer in self._layers:
+            x = layer.evaluate(x, self._space)
+        return x.full
+
+    @torch.no_grad()
+    def forward(self, x_GBD: Tensor, step: Tensor | None = None) -> Tensor:
+        """Logits [K, C, B] with the batch's BN statistics, which are left in `stack.batch` (training mode). Units are
+        dropped, and noise is put behind BN, only where a `step` is given; outputs are then scaled as in training, else
+        as at test."""
+        x = Buffer(x_GBD, [])
+        for layer in self._layers:
+            x = layer.forward(x, self._space, step)
+        return x.full
+
+    @torch.no_grad()
+    def backward(self, d_logits: Tensor, watch: Callable[[Tensor], None] | None = None) -> None:
+        """From dL/dlogits [K, C, B] to the gradients of all parameters: `gradients` and `products`.
+
+        L is the sum of the members' losses, which share no parameter. `watch` sees dL/da [K, H, B] of every hidden
+        layer, from the last one down.
+        """
+        d = Buffer(d_logits, [])
+        for layer in reversed(self._layers):
+            if isinstance(layer, Between):
+                layer.watch = watch
+            d = layer.backward(d, self._space)
+
+    @property
+    def products(self) -> list[Product]:
+        """The gradients that are left as two factors."""
+        found = [layer.product for layer in self._layers if isinstance(layer, FirstLinear)]
+        return [product for product in found if product is not None]
+
+    @property
+    def activated(self) -> list[list[Activated]]:
+        """Of every hidden layer, what its activations saw and gave in the last forward pass, members in order."""
+        return [list(layer.activated()) for layer in self._layers if isinstance(layer, Between)]
+
+
+@dataclass(frozen=True)
+class Call:
+    """One layer for some neighbours."""
+
+    layer: ByNeighbours
+    n: int
+    buffers: LayerBuffers
+
+
+@dataclass(frozen=True)
+class Plan:
+    x: Buffer
+    y: Buffer
+    calls: list[Call]
+
+
+class Between(OverAll):
+    """Layers between two that run over all members: each group of neighbours goes through those that it has."""
+
+    def __init__(self, number: int, layers: Sequence[ByNeighbours], stack: Stack) -> None:
+        self._number, self._layers, self._stack = number, layers, stack
+        self._plans: dict[tuple[bool, int], Plan] = {}
+        """(Training mode, samples) -> what runs."""
+        self._ran: Plan
+        """In the last forward pass."""
+        self.watch: Callable[[Tensor], None] | None = None
+
+    def evaluate(self, x: Buffer, space: Workspace) -> Buffer:
+        plan = self._plan(x, space, training=False)
+        for call in plan.calls:
+            call.layer.evaluate(call.n, call.buffers)
+        return plan.y
+
+    def forward(self, x: Buffer, space: Workspace, step: Tensor | None) -> Buffer:
+        self._ran = plan = self._plan(x, space, training=True)
+        for call in plan.calls:
+            call.layer.forward(call.n, call.buffers, step)
+        return plan.y
+
+    def backward(self, d: Buffer, space: Workspace) -> Buffer:
+        free = space("d_spare", *d.full.shape[1:])
+        for layer in reversed(self._layers):
+            for call in self._ran.calls:
+                if call.layer is layer:
+                    layer.backward(call.n, call.buffers, d.shares[call.n], free.shares[call.n])
+            if layer.watched and self.watch is not None:
+                self.watch(d.full)
+        return d
+
+    def activated(self) -> Iterator[Activated]:
+        for call in self._ran.calls:
+            if call.layer.watched:
+                here = self._stack.neighbours[call.n]
+                pieces = zip(here.leaves, here.activations, call.buffers.x.leaves, call.buffers.y.leaves, strict=True)
+                for leaf, name, a, h in pieces:
+                    start = here.members.start
+                    yield Activated(slice(start + leaf.start, start + leaf.stop), name, a, h)
+
+    def _plan(self, x: Buffer, space: Workspace, training: bool) -> Plan:
+        key = training, x.full.shape[2]
+        plan = self._plans.get(key)
+        if plan is None or plan.x is not x:  # the workspace has moved to larger memory
+            plan = self._plans[key] = self._new_plan(x, space, training)
+        return plan
+
+    def _new_plan(self, x: Buffer, space: Workspace, training: bool) -> Plan:
+        """Where each layer reads and writes. In eval mode all of a network's layers share their memory."""
+        number, shape = str(self._number) if training else "", x.full.shape[1:]
+        out, calls = space(f"out{number}", *shape), dict[tuple[int, int], Call]()
+        for n in range(len(self._stack.neighbours)):
+            acting = [(i, layer) for i, layer in enumerate(self._layers) if layer.acts(n)]
+            here, free = x.shares[n], True
+            for stage, (i, layer) in enumerate(acting, start=1):
+                to = out if stage == len(acting) else space(f"stage{number}.{stage}", *shape)
+                y = to.shares[n]
+                kept = here if free or not training else self._kept(space, number, shape, to).shares[n]
+                calls[i, n] = Call(layer, n, LayerBuffers(here, y, kept))
+                here, free = y, not layer.output_needed
+        return Plan(x, out, [calls[place] for place in sorted(calls)])
+
+    def _kept(self, space: Workspace, number: str, shape: Sequence[int], y: Buffer) -> Buffer:
+        """Memory of its own. torch's BN needs none: on a GPU none is taken, and on a CPU it costs nothing untouched."""
+        return y if self._stack.device.type == "cuda" else space(f"kept{number}", *shape)

@@ -1,0 +1,37 @@
+"""How weights start: standard normals that all arms of a seed share, and what each init makes of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from bnsweep.catalogue.inits import INITS
+from bnsweep.config.run import InitConfig
+
+
+def draw_normals(seed: int, shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
+    """Standard normals of these shapes, float64 on the CPU: what all arms of a seed bundle share."""
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes]
+
+
+def initial_weight(init: InitConfig, z: Tensor) -> Tensor:
+    """Turn standard normals z [out, in] into the weights of one layer.
+
+    A uniform of the same standard deviation is sqrt(3) * erf(z / sqrt 2), so uniform and normal arms stay paired.
+    """
+    fan_out, fan_in = z.shape
+    if INITS[init.name].orthogonal:
+        tall = z if fan_out >= fan_in else z.T
+        q, r = torch.linalg.qr(tall)
+        # Sign fixed by R's diagonal: uniform over orthogonal matrices (Saxe et al. 2014, as torch's orthogonal_).
+        square: Tensor = q * r.diagonal().sign()
+        return square if fan_out >= fan_in else square.T
+    rule = INITS[init.name].std
+    std = rule(fan_in, fan_out) if rule is not None else init.std
+    assert std is not None, "settings check it"
+    unit = z if init.distribution == "normal" else math.sqrt(3) * torch.erf(z / math.sqrt(2))
+    return std * unit

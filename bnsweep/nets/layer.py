@@ -1,0 +1,128 @@
+"""What a layer is: one place in a network, described for a run and run for all members of a stack.
+
+Each kind is one file, which holds its ordinary module and its stacked form side by side. Shapes: K members of a stack,
+H units, B samples.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+
+from bnsweep.config.run import RunConfig
+
+if TYPE_CHECKING:
+    from bnsweep.nets.stack import Stack
+    from bnsweep.nets.workspace import Buffer, LayerBuffers, Share, Workspace
+
+
+def never(config: RunConfig) -> float:
+    """The rate of what no gradient moves."""
+    return 0.0
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A tensor that a stack keeps for each member, under the name that it has in the ordinary network's state."""
+
+    shape: tuple[int, ...]
+    """Of one member."""
+    initial: Callable[[RunConfig, Tensor], Tensor | float]
+    """Its value at the start, of a run and of its seed's standard normals in that shape (empty where not `drawn`)."""
+    rate: Callable[[RunConfig], float] = never
+    """Factor on the run's learning rate; 0 where the run keeps it as it is."""
+    drawn: bool = False
+    """Whether it takes standard normals of its own."""
+    as_product: bool = False
+    """Whether its gradient is left as two factors, for the optimizer to add."""
+    statistic: bool = False
+    """Whether it is a running statistic, and no parameter."""
+
+
+class Layer(ABC):
+    """One place in a network."""
+
+    block: int
+    """The linear map that it belongs to, from 1."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """Of its module in the ordinary network."""
+
+    @abstractmethod
+    def module(self, config: RunConfig) -> nn.Module | None:
+        """The ordinary module of a run; None where that run has nothing here."""
+
+    @abstractmethod
+    def stacked(self, stack: Stack, gradients: Mapping[str, Tensor]) -> OverAll | ByNeighbours:
+        """Its form for all members of a stack, which leaves in `gradients` those of its parameters."""
+
+    def kept(self) -> dict[str, Kept]:
+        """Parameters and statistics, by their names in the module's state."""
+        return {}
+
+    @property
+    def flops(self) -> int:
+        """Multiplications and additions of a sample's way forward and back, where they count."""
+        return 0
+
+    @property
+    def held(self) -> int:
+        """Numbers that are held for each sample of a batch from its way forward to its way back."""
+        return 0
+
+
+class OverAll(ABC):
+    """A layer that runs over all members of a stack in one call."""
+
+    @abstractmethod
+    def evaluate(self, x: Buffer, space: Workspace) -> Buffer:
+        """In eval mode. May write into x."""
+
+    @abstractmethod
+    def forward(self, x: Buffer, space: Workspace, step: Tensor | None) -> Buffer:
+        """In training mode. Chance (dropout, noise) plays a part only where a 0-based `step` is given."""
+
+    @abstractmethod
+    def backward(self, d: Buffer, space: Workspace) -> Buffer:
+        """From the gradient of the output, which may be overwritten, to that of the input. The first layer gives back
+        what it was given: nothing below it needs a gradient."""
+
+
+class ByNeighbours(ABC):
+    """A layer that runs for one group of neighbours in a stack at a time, those that are alike, and may pass over some.
+
+    `n` is the place of the neighbours in `Stack.neighbours`.
+    """
+
+    watched = False
+    """Whether probes look at the gradient of its input."""
+    output_needed = False
+    """Whether its output is read again on the way back, and so must not be overwritten."""
+
+    @abstractmethod
+    def acts(self, n: int) -> bool:
+        """Whether these members have this layer."""
+
+    @abstractmethod
+    def evaluate(self, n: int, buffers: LayerBuffers) -> None:
+        """In eval mode."""
+
+    @abstractmethod
+    def forward(self, n: int, buffers: LayerBuffers, step: Tensor | None) -> None:
+        """In training mode, with noise only where a `step` is given."""
+
+    @abstractmethod
+    def backward(self, n: int, buffers: LayerBuffers, d: Share, free: Share) -> None:
+        """Turns d, the gradient of the output, into that of the input; `free` is memory to work in."""
+
+
+def neighbour_key(config: RunConfig) -> tuple[Hashable, ...]:
+    """Members of one stack with equal keys stand side by side, and their normalisation runs as one."""
+    bn = config.bn
+    return bn.placement, bn.eps, bn.noise > 0

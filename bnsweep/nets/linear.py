@@ -1,0 +1,171 @@
+"""Linear maps: the ordinary module, the stacked form, and what makes the first one fast.
+
+Shapes: K members, G data seeds, g of a block, n members a data seed of a block, D inputs, H outputs, B samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from bnsweep.config.run import RunConfig
+from bnsweep.nets.init import initial_weight
+from bnsweep.nets.layer import Kept, Layer, OverAll
+from bnsweep.nets.norm import bias_is_removed
+from bnsweep.nets.workspace import Buffer, Workspace
+
+if TYPE_CHECKING:
+    from bnsweep.nets.stack import Stack
+
+
+@dataclass(frozen=True)
+class Linear(Layer):
+    block: int
+    inputs: int
+    outputs: int
+    hidden: bool
+    """Whether another linear map follows: `init.gain` and `lr.hidden` are for these, and BN may remove their bias."""
+
+    @property
+    def name(self) -> str:
+        return f"linear{self.block}"
+
+    @property
+    def first(self) -> bool:
+        """Whether it sees the data, of which all members of a data seed have the same."""
+        return self.block == 1
+
+    @property
+    def flops(self) -> int:
+        """No gradient is needed of the data."""
+        return (4 if self.first else 6) * self.inputs * self.outputs
+
+    @property
+    def held(self) -> int:
+        return 2 * self.outputs
+
+    def module(self, config: RunConfig) -> nn.Module:
+        linear = nn.Linear(self.inputs, self.outputs, bias=config.model.bias, dtype=getattr(torch, config.train.dtype))
+        if config.model.bias:
+            linear.bias.requires_grad_(self._bias_rate(config) > 0)
+        return linear
+
+    def kept(self) -> dict[str, Kept]:
+        return {
+            "weight": Kept(
+                (self.outputs, self.inputs),
+                lambda config, z: initial_weight(config.init, z) * (config.init.gain if self.hidden else 1.0),
+                lambda config: config.lr.hidden if self.hidden else 1.0,
+                drawn=True,
+                as_product=self.first,
+            ),
+            # A column, as the batched product adds it.
+            "bias": Kept((self.outputs, 1), lambda config, z: 0.0, self._bias_rate),
+        }
+
+    def _bias_rate(self, config: RunConfig) -> float:
+        return float(config.model.bias and not (self.hidden and bias_is_removed(config)))
+
+    def stacked(self, stack: Stack, gradients: Mapping[str, Tensor]) -> OverAll:
+        return FirstLinear(self, stack, gradients) if self.first else StackedLinear(self, stack, gradients)
+
+
+class StackedLinear(OverAll):
+    """A batched product over members."""
+
+    def __init__(self, layer: Linear, stack: Stack, gradients: Mapping[str, Tensor]) -> None:
+        self.layer = layer
+        self._weight, self._bias = (stack.parameters[f"{layer.name}.{of}"] for of in ("weight", "bias"))
+        self._d_weight, self._d_bias = (gradients[f"{layer.name}.{of}"] for of in ("weight", "bias"))
+
+    def evaluate(self, x: Buffer, space: Workspace) -> Buffer:
+        return self._map(x.full, space("z", self.layer.outputs, x.full.shape[2]))
+
+    def forward(self, x: Buffer, space: Workspace, step: Tensor | None) -> Buffer:
+        self._x = x.full
+        return self._map(x.full, space(f"z{self.layer.block}", self.layer.outputs, x.full.shape[2]))
+
+    def _map(self, x: Tensor, z: Buffer) -> Buffer:
+        torch.baddbmm(self._bias, self._weight, x, out=z.full)
+        return z
+
+    def backward(self, d: Buffer, space: Workspace) -> Buffer:
+        torch.bmm(d.full, self._x.transpose(1, 2), out=self._d_weight)
+        torch.sum(d.full, 2, keepdim=True, out=self._d_bias)
+        below = space(f"d{self.layer.block % 2}", self.layer.inputs, d.full.shape[2])
+        torch.bmm(self._weight.transpose(1, 2), d.full, out=below.full)
+        return below
+
+
+@dataclass
+class Product:
+    """The gradient of a stack's first weights, as two factors: it is as large as they are, and is only ever added."""
+
+    name: str
+    """Of the weights [K, H, D] in `Stack.parameters`."""
+    d: Tensor
+    """dL/dz [K, H, B]; free to be overwritten."""
+    x: list[tuple[slice, Tensor]]
+    """Members in blocks, and the batches [g, B, D] that they see."""
+
+    def add_to(self, target: Tensor) -> None:
+        """target [K, H, D] += d x, a wide product for every data seed of a block of members."""
+        for members, x in self.x:
+            g, samples, inputs = x.shape
+            target[members].view(g, -1, inputs).baddbmm_(self.d[members].view(g, -1, samples), x)
+
+
+class FirstLinear(OverAll):
+    """The map that sees the data [G, B, D]: for neighbours that share their batch one wide product."""
+
+    def __init__(self, layer: Linear, stack: Stack, gradients: Mapping[str, Tensor]) -> None:
+        self.layer = layer
+        weight, bias = (stack.parameters[f"{layer.name}.{of}"] for of in ("weight", "bias"))
+        self._d_bias = gradients[f"{layer.name}.bias"]
+        self._blocks = [
+            (members, seeds, weight[members].view(n, -1, layer.inputs), bias[members].view(n, -1, 1))
+            for members, seeds in blocks_of([c.data_seed for c in stack.configs], stack.data_seeds)
+            for n in [seeds.stop - seeds.start]
+        ]
+        """Members, their g data seeds, weights [g, n*H, D], biases [g, n*H, 1]."""
+        self.product: Product | None = None
+        """Of the last way back."""
+
+    def evaluate(self, x: Buffer, space: Workspace) -> Buffer:
+        return self._map(x.full, space("z", self.layer.outputs, x.full.shape[1]))
+
+    def forward(self, x: Buffer, space: Workspace, step: Tensor | None) -> Buffer:
+        self._x = x.full
+        return self._map(x.full, space(f"z{self.layer.block}", self.layer.outputs, x.full.shape[1]))
+
+    def _map(self, x: Tensor, z: Buffer) -> Buffer:
+        for members, seeds, w, b in self._blocks:
+            out = z.full[members].view(len(w), -1, z.full.shape[2])
+            torch.baddbmm(b, w, x[seeds].transpose(1, 2), out=out)
+        return z
+
+    def backward(self, d: Buffer, space: Workspace) -> Buffer:
+        torch.sum(d.full, 2, keepdim=True, out=self._d_bias)
+        batches = [(members, self._x[seeds]) for members, seeds, _, _ in self._blocks]
+        self.product = Product(f"{self.layer.name}.weight", d.full, batches)
+        return d
+
+
+def blocks_of(data_seeds: Sequence[int], groups: Sequence[int]) -> list[tuple[slice, slice]]:
+    """Slices of members and of `groups` such that, in each, every group has the same number of members, in order."""
+    blocks: list[tuple[slice, slice]] = []
+    start = 0
+    for seed, alike in groupby(data_seeds):
+        stop, g = start + len(list(alike)), groups.index(seed)
+        members, seen = blocks[-1] if blocks else (slice(0, 0), slice(0, 0))
+        if g == seen.stop and (stop - start) * (seen.stop - seen.start) == members.stop - members.start > 0:
+            blocks[-1] = slice(members.start, stop), slice(seen.start, g + 1)
+        else:
+            blocks.append((slice(start, stop), slice(g, g + 1)))
+        start = stop
+    return blocks

@@ -1,0 +1,245 @@
+"""BatchNorm, before or after the activation: the ordinary module, the stacked form, and the running statistics.
+
+Shapes: K members, k neighbours, H units, B samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from bnsweep.catalogue.activations import ACTIVATIONS
+from bnsweep.config.run import RunConfig
+from bnsweep.nets.chance import bn_noise
+from bnsweep.nets.layer import ByNeighbours, Kept, Layer
+from bnsweep.nets.workspace import LayerBuffers, Share
+
+if TYPE_CHECKING:
+    from bnsweep.nets.stack import Stack
+
+aten = torch.ops.aten
+
+Saved = tuple[Tensor, ...]
+"""What a BN keeps for its backward pass."""
+
+
+def epsilon(config: RunConfig) -> float:
+    """What BN adds to the variance: `bn.eps`, or for 0 the smallest normal number, which adds nothing to any variance
+    but 0 and keeps a unit that never varies from 0 / 0."""
+    return max(config.bn.eps, torch.finfo(getattr(torch, config.train.dtype)).tiny)
+
+
+def bias_is_removed(config: RunConfig) -> bool:
+    """Whether BN subtracts the hidden layers' biases again, so that their true gradient is 0.
+
+    Such a bias stays in the network, as in the note's, but at 0 and untrained: Adam divides by the gradient's own
+    size and would turn its rounding noise into full steps, which the running mean follows only with delay.
+    """
+    place = config.bn.placement
+    return place == "before" or (place == "after" and ACTIVATIONS[config.activation.name].linear)
+
+
+class BiasedBatchNorm1d(nn.BatchNorm1d):
+    """torch's, but that batches count in the running variance by B, not by B - 1."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = super().forward(x)
+        if self.training:
+            assert self.running_var is not None and self.momentum is not None
+            with torch.no_grad():
+                # Not in place: autograd holds on to the buffer that the forward pass saw.
+                self.running_var = self.running_var - self.momentum * x.var(0) / len(x)
+        return y
+
+
+def batch_norm(units: int, config: RunConfig) -> nn.BatchNorm1d:
+    """A BN layer by the conventions of `bn`."""
+    bn, kind = config.bn, nn.BatchNorm1d if config.bn.unbiased else BiasedBatchNorm1d
+    dtype = getattr(torch, config.train.dtype)
+    norm = kind(units, eps=epsilon(config), momentum=bn.momentum, affine=bn.affine, dtype=dtype)
+    assert norm.running_var is not None
+    norm.running_var.fill_(bn.initial_variance)
+    return norm
+
+
+@dataclass(frozen=True)
+class Norm(Layer):
+    """BatchNorm at one of its two places; the members that have it at the other pass it over."""
+
+    block: int
+    units: int
+    place: str
+    """before or after the activation."""
+
+    @property
+    def name(self) -> str:
+        return f"bn{self.block}"
+
+    def module(self, config: RunConfig) -> nn.Module | None:
+        return batch_norm(self.units, config) if config.bn.placement == self.place else None
+
+    def kept(self) -> dict[str, Kept]:
+        """The same for both places: a member has one of them."""
+
+        def rate(config: RunConfig) -> float:
+            return float(config.bn.affine and config.bn.placement != "none")
+
+        shape = (self.units,)
+        return {
+            "weight": Kept(shape, lambda config, z: 1.0, rate),
+            "bias": Kept(shape, lambda config, z: 0.0, rate),
+            "running_mean": Kept(shape, lambda config, z: 0.0, statistic=True),
+            "running_var": Kept(shape, lambda config, z: config.bn.initial_variance, statistic=True),
+        }
+
+    def stacked(self, stack: Stack, gradients: Mapping[str, Tensor]) -> StackedNorm:
+        return StackedNorm(self, stack, gradients)
+
+
+class StackedNorm(ByNeighbours):
+    def __init__(self, layer: Norm, stack: Stack, gradients: Mapping[str, Tensor]) -> None:
+        self._norms: dict[int, BatchNorm] = {}
+        self._noises: dict[int, Noise] = {}
+        self._saved: dict[int, Saved] = {}
+        for n, neighbours in enumerate(stack.neighbours):
+            config = stack.configs[neighbours.members.start]
+            if config.bn.placement == layer.place:
+                self._norms[n] = BatchNorm(stack, gradients, layer.name, neighbours.members, epsilon(config))
+                if config.bn.noise > 0:
+                    self._noises[n] = Noise(stack, neighbours.members, layer.block - 1)
+
+    def acts(self, n: int) -> bool:
+        return n in self._norms
+
+    def evaluate(self, n: int, buffers: LayerBuffers) -> None:
+        self._norms[n].evaluate(buffers.x.rows, buffers.y.rows)
+
+    def forward(self, n: int, buffers: LayerBuffers, step: Tensor | None) -> None:
+        self._saved[n] = self._norms[n].forward(buffers.x.rows, buffers.y.rows, buffers.kept.rows)
+        if n in self._noises:
+            self._noises[n].forward(buffers.y.members, step)
+
+    def backward(self, n: int, buffers: LayerBuffers, d: Share, free: Share) -> None:
+        if n in self._noises:
+            self._noises[n].backward(d.members)
+        self._norms[n].backward(d.rows, self._saved[n], free.rows)
+
+
+class BatchNorm:
+    """The BN of one layer of some neighbours. Vectors are [k*H, 1], views of the stack's tensors; x, y, d are
+    [k*H, B]."""
+
+    def __init__(self, stack: Stack, gradients: Mapping[str, Tensor], name: str, members: slice, eps: float) -> None:
+        def view(tensors: Mapping[str, Tensor], of: str) -> Tensor:
+            return tensors[f"{name}.{of}"][members].view(-1, 1)
+
+        self.eps, self._native_below = eps, stack.native_below
+        self.gamma, self.beta = view(stack.parameters, "weight"), view(stack.parameters, "bias")
+        self.d_gamma, self.d_beta = view(gradients, "weight"), view(gradients, "bias")
+        self.mean, self.variance = (view(stack.running, of) for of in ("running_mean", "running_var"))
+        self.batch_mean, self.batch_variance = (view(stack.batch, of) for of in ("running_mean", "running_var"))
+
+    def evaluate(self, x: Tensor, y: Tensor) -> None:
+        """With the running statistics."""
+        scale = self.gamma * (self.variance + self.eps).rsqrt()
+        torch.mul(x, scale, out=y).add_(self.beta - self.mean * scale)
+
+    def forward(self, x: Tensor, y: Tensor, x_hat: Tensor) -> Saved:
+        """With the batch's statistics, which are left in the stack. x_hat may be x's own memory."""
+        if x.is_cuda or x.numel() < self._native_below:
+            return self._native_forward(x, y)
+        samples = x.shape[1]
+        torch.mean(x, 1, keepdim=True, out=self.batch_mean)
+        torch.sub(x, self.batch_mean, out=x_hat)
+        square = torch.linalg.vector_norm(x_hat, dim=1, keepdim=True).square_()
+        torch.div(square, samples - 1, out=self.batch_variance)
+        inverse_std = square.div_(samples).add_(self.eps).rsqrt_()
+        torch.mul(x_hat.mul_(inverse_std), self.gamma, out=y).add_(self.beta)
+        return x_hat, inverse_std
+
+    def _native_forward(self, x: Tensor, y: Tensor) -> Saved:
+        # Momentum 1 into zeros: torch leaves the batch's mean and unbiased variance there.
+        mean, variance = self.batch_mean.zero_().view(-1), self.batch_variance.zero_().view(-1)
+        saved, gamma = (torch.empty_like(mean), torch.empty_like(mean)), self.gamma.view(-1)
+        torch.native_batch_norm(
+            x[None], gamma, self.beta.view(-1), mean, variance, True, 1.0, self.eps, out=(y[None], *saved)
+        )
+        return x, *saved
+
+    def backward(self, d: Tensor, saved: Saved, spare: Tensor) -> None:
+        """d = dL/dy becomes dL/dx (Ioffe & Szegedy 2015, section 3)."""
+        if len(saved) == 3:
+            self._native_backward(d, *saved)
+            return
+        x_hat, inverse_std = saved
+        samples = d.shape[1]
+        torch.sum(d, 1, keepdim=True, out=self.d_beta)
+        torch.sum(torch.mul(d, x_hat, out=spare), 1, keepdim=True, out=self.d_gamma)
+        d.sub_(torch.mul(x_hat, self.d_gamma / samples, out=spare)).sub_(self.d_beta / samples)
+        d.mul_(self.gamma * inverse_std)
+
+    def _native_backward(self, d: Tensor, x: Tensor, mean: Tensor, inverse_std: Tensor) -> None:
+        gamma, wanted = self.gamma.view(-1), [True, True, True]
+        dx, d_gamma, d_beta = aten.native_batch_norm_backward(
+            d[None], x[None], gamma, None, None, mean, inverse_std, True, self.eps, wanted
+        )
+        d.copy_(dx[0])
+        self.d_gamma.copy_(d_gamma[:, None])
+        self.d_beta.copy_(d_beta[:, None])
+
+
+class Noise:
+    """What follows a BN of some neighbours in training where `bn.noise` is set."""
+
+    def __init__(self, stack: Stack, members: slice, layer: int) -> None:
+        configs = stack.configs[members]
+        self._layer = layer
+        self._seeds = torch.tensor([c.seed for c in configs], device=stack.device)
+        self._amplitudes = torch.tensor([c.bn.noise for c in configs], device=stack.device)
+        self._scale: Tensor | None = None
+
+    def forward(self, y: Tensor, step: Tensor | None) -> None:
+        """On the outputs y [k, H, B] of the BN; none without a `step`."""
+        self._scale = None
+        if step is not None:
+            scale, shift = bn_noise(self._seeds, step, self._layer, y.shape[1], y.shape[2], self._amplitudes)
+            self._scale = scale.to(y.dtype)
+            y.mul_(self._scale).add_(shift.to(y.dtype))
+
+    def backward(self, d: Tensor) -> None:
+        if self._scale is not None:
+            d.mul_(self._scale)
+
+
+class RunningStatistics:
+    """Blends the last batch's BN statistics into a stack's running ones, each member with its own momentum and
+    convention. All layers at once: they lie end to end."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._running, self._batch = stack.running.flat, stack.batch.flat
+        self._member = stack.running.members()
+        self._momentum = stack.scalars(lambda c: c.bn.momentum)[self._member]
+        biased_K = stack.scalars(lambda c: float(not c.bn.unbiased))
+        self._biased = self._of_variances(stack, biased_K) if bool(biased_K.any()) else None
+
+    @staticmethod
+    def _of_variances(stack: Stack, biased_K: Tensor) -> Tensor:
+        """1 at the running variances that count a batch with B, not B - 1; 0 elsewhere."""
+        marks = stack.running.alike()
+        for name, mark in marks.items():
+            if name.endswith("running_var"):
+                mark += biased_K.view(-1, 1)
+        return marks.flat
+
+    def update(self, samples: int, alive_K: Tensor | None) -> None:
+        """After a batch of so many samples. A member that is no longer alive keeps its own; None: all are."""
+        batch = self._batch
+        if self._biased is not None:
+            batch = batch.addcmul(batch, self._biased, value=-1 / samples)
+        if alive_K is not None:
+            batch = torch.where(alive_K.index_select(0, self._member), batch, self._running)
+        self._running.lerp_(batch, self._momentum)

@@ -1,0 +1,92 @@
+"""Memory of a stack's passes: tensors by name that keep their place, and the views of them that layers work on.
+
+Shapes: K members, k neighbours, j of a leaf, H units, B samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class Share:
+    """Some neighbours' share of a tensor [K, H, B]: three views of the same numbers."""
+
+    members: Tensor
+    """[k, H, B]"""
+    rows: Tensor
+    """[k*H, B]"""
+    leaves: list[Tensor]
+    """[j, H, B] of neighbours with the same activation."""
+
+
+@dataclass
+class Buffer:
+    full: Tensor
+    """[K, H, B]"""
+    shares: list[Share]
+    """Of each group of neighbours."""
+
+
+@dataclass
+class LayerBuffers:
+    """The memory of one layer for some neighbours."""
+
+    x: Share
+    """Its input."""
+    y: Share
+    """Its output."""
+    kept: Share
+    """Memory that stays untouched until the way back: the input's own where nobody needs that again."""
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Members side by side in a stack that share a normalisation, and among them leaves that share an activation."""
+
+    members: slice
+    leaves: tuple[slice, ...]
+    """Within these members."""
+    activations: tuple[str, ...]
+    """One a leaf."""
+
+
+class Workspace:
+    """Buffers [K, H, B] by name that keep their memory: fresh memory costs a page fault for every 4 KiB."""
+
+    def __init__(
+        self,
+        members: int,
+        neighbours: Sequence[Neighbours],
+        device: torch.device,
+        dtype: torch.dtype,
+        memory: dict[str, Tensor] | None = None,
+    ) -> None:
+        """`memory` may be shared by workspaces of which one at a time is in use."""
+        self._members, self._neighbours, self._device, self._dtype = members, neighbours, device, dtype
+        self._memory = {} if memory is None else memory
+        self._buffers: dict[tuple[str, int, int], Buffer] = {}
+
+    def __call__(self, name: str, units: int, samples: int) -> Buffer:
+        """Not initialised; valid until the same name is asked for again."""
+        key = name, units, samples
+        buffer = self._buffers.get(key)
+        if buffer is None:
+            size, memory = self._members * units * samples, self._memory.get(name)
+            if memory is None or len(memory) < size:
+                self._buffers = {key: b for key, b in self._buffers.items() if key[0] != name}
+                memory = torch.empty(size, device=self._device, dtype=self._dtype)
+                self._memory[name] = memory
+            full = memory[:size].view(-1, units, samples)
+            self._buffers[key] = buffer = Buffer(full, [share(full, n) for n in self._neighbours])
+        return buffer
+
+
+def share(full: Tensor, of: Neighbours) -> Share:
+    """Some neighbours' share of `full` [K, H, B]."""
+    members = full[of.members]
+    return Share(members, members.view(-1, full.shape[2]), [members[s] for s in of.leaves])
