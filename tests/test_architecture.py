@@ -36,10 +36,8 @@ FLOORS: list[dict[str, Room]] = [
     {"records": room("torch numpy mlflow hydra", only=set())},
     {"data": room("mlflow hydra omegaconf", only=NUMERIC)},
     {"nets": room("data mlflow hydra omegaconf", only=NUMERIC)},
-    {
-        "training": room("mlflow hydra omegaconf", only=NUMERIC),
-        "probes": room("mlflow hydra omegaconf", only=NUMERIC),
-    },
+    {"probes": room("data mlflow hydra omegaconf", only=NUMERIC)},
+    {"training": room("mlflow hydra omegaconf", only=NUMERIC)},
     {"store": room("torch hydra data nets training probes")},
     {"runs": room("hydra")},
     {"hydra_plugins": room("torch mlflow training runs")},

@@ -49,6 +49,8 @@ class Engine:
             self._layers.append(layer)
             alike = []
         assert not alike, "the last layer gives the logits of all members"
+        self._betweens = [layer for layer in self._layers if isinstance(layer, Between)]
+        self._first = [layer for layer in self._layers if isinstance(layer, FirstLinear)]
 
     @torch.no_grad()
     def evaluate(self, x_GBD: Tensor) -> Tensor:
@@ -75,22 +77,21 @@ class Engine:
         L is the sum of the members' losses, which share no parameter. `watch` sees dL/da [K, H, B] of every hidden
         layer, from the last one down.
         """
+        for between in self._betweens:
+            between.watch = watch
         d = Buffer(d_logits, [])
         for layer in reversed(self._layers):
-            if isinstance(layer, Between):
-                layer.watch = watch
             d = layer.backward(d, self._space)
 
     @property
     def products(self) -> list[Product]:
         """The gradients that are left as two factors."""
-        found = [layer.product for layer in self._layers if isinstance(layer, FirstLinear)]
-        return [product for product in found if product is not None]
+        return [layer.product for layer in self._first]
 
     @property
     def activated(self) -> list[list[Activated]]:
         """Of every hidden layer, what its activations saw and gave in the last forward pass, members in order."""
-        return [list(layer.activated()) for layer in self._layers if isinstance(layer, Between)]
+        return [list(between.activated()) for between in self._betweens]
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,8 @@ class Plan:
     x: Buffer
     y: Buffer
     calls: list[Call]
+    back: list[tuple[ByNeighbours, list[Call]]]
+    """Layer by layer, from the last."""
 
 
 class Between(OverAll):
@@ -134,10 +137,9 @@ class Between(OverAll):
 
     def backward(self, d: Buffer, space: Workspace) -> Buffer:
         free = space("d_spare", *d.full.shape[1:])
-        for layer in reversed(self._layers):
-            for call in self._ran.calls:
-                if call.layer is layer:
-                    layer.backward(call.n, call.buffers, d.shares[call.n], free.shares[call.n])
+        for layer, calls in self._ran.back:
+            for call in calls:
+                layer.backward(call.n, call.buffers, d.shares[call.n], free.shares[call.n])
             if layer.watched and self.watch is not None:
                 self.watch(d.full)
         return d
@@ -171,7 +173,9 @@ class Between(OverAll):
                 kept = here if free or not training else self._kept(space, number, shape, to).shares[n]
                 calls[i, n] = Call(layer, n, LayerBuffers(here, y, kept))
                 here, free = y, not layer.output_needed
-        return Plan(x, out, [calls[place] for place in sorted(calls)])
+        in_order = [calls[place] for place in sorted(calls)]
+        back = [(layer, [call for call in in_order if call.layer is layer]) for layer in reversed(self._layers)]
+        return Plan(x, out, in_order, back)
 
     def _kept(self, space: Workspace, number: str, shape: Sequence[int], y: Buffer) -> Buffer:
         """Memory of its own. torch's BN needs none: on a GPU none is taken, and on a CPU it costs nothing untouched."""

@@ -79,7 +79,7 @@ class StackedLinear(OverAll):
     """A batched product over members."""
 
     def __init__(self, layer: Linear, stack: Stack, gradients: Mapping[str, Tensor]) -> None:
-        self.layer = layer
+        self.layer, self._z, self._d = layer, f"z{layer.block}", f"d{layer.block % 2}"
         self._weight, self._bias = (stack.parameters[f"{layer.name}.{of}"] for of in ("weight", "bias"))
         self._d_weight, self._d_bias = (gradients[f"{layer.name}.{of}"] for of in ("weight", "bias"))
 
@@ -88,7 +88,7 @@ class StackedLinear(OverAll):
 
     def forward(self, x: Buffer, space: Workspace, step: Tensor | None) -> Buffer:
         self._x = x.full
-        return self._map(x.full, space(f"z{self.layer.block}", self.layer.outputs, x.full.shape[2]))
+        return self._map(x.full, space(self._z, self.layer.outputs, x.full.shape[2]))
 
     def _map(self, x: Tensor, z: Buffer) -> Buffer:
         torch.baddbmm(self._bias, self._weight, x, out=z.full)
@@ -97,7 +97,7 @@ class StackedLinear(OverAll):
     def backward(self, d: Buffer, space: Workspace) -> Buffer:
         torch.bmm(d.full, self._x.transpose(1, 2), out=self._d_weight)
         torch.sum(d.full, 2, keepdim=True, out=self._d_bias)
-        below = space(f"d{self.layer.block % 2}", self.layer.inputs, d.full.shape[2])
+        below = space(self._d, self.layer.inputs, d.full.shape[2])
         torch.bmm(self._weight.transpose(1, 2), d.full, out=below.full)
         return below
 
@@ -124,7 +124,7 @@ class FirstLinear(OverAll):
     """The map that sees the data [G, B, D]: for neighbours that share their batch one wide product."""
 
     def __init__(self, layer: Linear, stack: Stack, gradients: Mapping[str, Tensor]) -> None:
-        self.layer = layer
+        self.layer, self._z = layer, f"z{layer.block}"
         weight, bias = (stack.parameters[f"{layer.name}.{of}"] for of in ("weight", "bias"))
         self._d_bias = gradients[f"{layer.name}.bias"]
         self._blocks = [
@@ -133,7 +133,7 @@ class FirstLinear(OverAll):
             for n in [seeds.stop - seeds.start]
         ]
         """Members, their g data seeds, weights [g, n*H, D], biases [g, n*H, 1]."""
-        self.product: Product | None = None
+        self.product = Product(f"{layer.name}.weight", torch.empty(0), [])
         """Of the last way back."""
 
     def evaluate(self, x: Buffer, space: Workspace) -> Buffer:
@@ -141,7 +141,7 @@ class FirstLinear(OverAll):
 
     def forward(self, x: Buffer, space: Workspace, step: Tensor | None) -> Buffer:
         self._x = x.full
-        return self._map(x.full, space(f"z{self.layer.block}", self.layer.outputs, x.full.shape[1]))
+        return self._map(x.full, space(self._z, self.layer.outputs, x.full.shape[1]))
 
     def _map(self, x: Tensor, z: Buffer) -> Buffer:
         for members, seeds, w, b in self._blocks:
@@ -151,8 +151,8 @@ class FirstLinear(OverAll):
 
     def backward(self, d: Buffer, space: Workspace) -> Buffer:
         torch.sum(d.full, 2, keepdim=True, out=self._d_bias)
-        batches = [(members, self._x[seeds]) for members, seeds, _, _ in self._blocks]
-        self.product = Product(f"{self.layer.name}.weight", d.full, batches)
+        self.product.d = d.full
+        self.product.x = [(members, self._x[seeds]) for members, seeds, _, _ in self._blocks]
         return d
 
 

@@ -6,18 +6,22 @@ K members, L hidden layers, H units, B probe samples. Nothing here changes what 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
 from bnsweep.nets.engine import Activated, Engine
+from bnsweep.nets.loss import is_right, log_probabilities
 from bnsweep.nets.stack import Stack
 from bnsweep.probes import gradients as flow
 from bnsweep.probes import shift
 from bnsweep.probes.one_pass import OnePass, Values
 from bnsweep.probes.trial_steps import Gradients, TrialSteps
-from bnsweep.training.batches import Batches
-from bnsweep.training.loss import is_right, log_probabilities
-from bnsweep.training.optimizer import Optimizer
+
+if TYPE_CHECKING:
+    from bnsweep.training.batches import Batches
+    from bnsweep.training.optimizer import Optimizer
 
 PART = 2**19
 """Elements of a layer's activations that a light probe holds at once on a CPU."""

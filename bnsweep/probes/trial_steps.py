@@ -8,17 +8,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from bnsweep.nets.engine import Activated, Engine
+from bnsweep.nets.loss import log_probabilities, logit_gradients
 from bnsweep.nets.stack import Stack
 from bnsweep.probes import landscape
 from bnsweep.probes.gradients import norms
 from bnsweep.probes.shift import covariate_shift
-from bnsweep.training.loss import log_probabilities, logit_gradients
-from bnsweep.training.optimizer import Optimizer
+
+if TYPE_CHECKING:
+    from bnsweep.training.optimizer import Optimizer
 
 
 @dataclass

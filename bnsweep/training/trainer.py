@@ -17,13 +17,13 @@ from bnsweep.config.checks import ConfigError
 from bnsweep.config.run import RunConfig
 from bnsweep.data import dataset as data
 from bnsweep.nets.engine import Engine
+from bnsweep.nets.loss import is_right, log_probabilities, logit_gradients
 from bnsweep.nets.norm import RunningStatistics
 from bnsweep.nets.stack import NATIVE_BELOW, Stack
 from bnsweep.probes.diagnostics import Diagnostics
 from bnsweep.records import HISTOGRAM_EDGES, RunRecord
 from bnsweep.training.batches import place_data
 from bnsweep.training.cuda_graph import Replay
-from bnsweep.training.loss import is_right, log_probabilities, logit_gradients
 from bnsweep.training.optimizer import Optimizer
 from bnsweep.training.record import Evaluation, record_of
 

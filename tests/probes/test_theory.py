@@ -12,9 +12,9 @@ import torch
 from bnsweep.catalogue.activations import ACTIVATIONS
 from bnsweep.config.run import ActivationConfig, BnConfig, DataConfig, InitConfig, ModelConfig, RunConfig
 from bnsweep.nets.engine import Engine
+from bnsweep.nets.loss import log_probabilities, logit_gradients
 from bnsweep.nets.stack import Stack
 from bnsweep.probes import theory as meanfield
-from bnsweep.training.loss import log_probabilities, logit_gradients
 
 Arm = tuple[str, float]
 """Activation and sigma_w^2."""
