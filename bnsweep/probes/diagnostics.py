@@ -1,5 +1,5 @@
-"""What is read off a stack on the probe batch, besides its scores: the pure functions of `probes`, `flow`, `shift` and
-`landscape` on its tensors, by metric name. `records.RunRecord` lists the names.
+"""What is read off a stack on the probe batch, besides its scores: the pure functions of `activations`, `gradients`,
+`shift` and `landscape` on its tensors, by metric name.
 
 K members, L hidden layers, H units, B probe samples. Nothing here changes what training computes.
 """
@@ -14,8 +14,7 @@ from torch import Tensor
 from bnsweep.nets.engine import Activated, Engine
 from bnsweep.nets.loss import is_right, log_probabilities
 from bnsweep.nets.stack import Stack
-from bnsweep.probes import gradients as flow
-from bnsweep.probes import shift
+from bnsweep.probes import gradients, shift
 from bnsweep.probes.one_pass import OnePass, Values
 from bnsweep.probes.trial_steps import Gradients, TrialSteps
 
@@ -28,7 +27,7 @@ PART = 2**19
 
 
 class Diagnostics:
-    """Reads a stack with `passes` that training does not use. The probe batch passes with batch statistics, as in
+    """Reads a stack by an engine that training does not use. The probe batch passes with batch statistics, as in
     training, but without dropout and noise, whose draws would be noise between readings; losses are means over it."""
 
     def __init__(self, stack: Stack, engine: Engine, batches: Batches, optimizer: Optimizer) -> None:
@@ -110,9 +109,9 @@ class Diagnostics:
         values: Values = {}
         for i, name in enumerate(self.stack.weight_names[:-1]):
             w, d_bias = self.stack.parameters[name], here.parameters[name.replace("weight", "bias")]
-            values[f"layer/{i + 1}/weight_cosine"] = flow.cosine(w, here.parameters[name])
-            values[f"layer/{i + 1}/grad_bias"] = torch.where(self._biased_K, flow.norms(d_bias), torch.nan)
-            turned = flow.angular_update(self._hidden[i], w) if self._hidden else self._nothing_K
+            values[f"layer/{i + 1}/weight_cosine"] = gradients.cosine(w, here.parameters[name])
+            values[f"layer/{i + 1}/grad_bias"] = torch.where(self._biased_K, gradients.norms(d_bias), torch.nan)
+            turned = gradients.angular_update(self._hidden[i], w) if self._hidden else self._nothing_K
             values[f"layer/{i + 1}/angular_update"] = turned
         self._hidden = []
         variances = [v for name, v in self.stack.running.items() if name.endswith("running_var")]

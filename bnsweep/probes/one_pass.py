@@ -13,9 +13,8 @@ from torch import Tensor
 from bnsweep.catalogue.activations import ACTIVATIONS
 from bnsweep.nets.engine import Activated, Engine
 from bnsweep.nets.stack import Stack
-from bnsweep.probes import activations as probes
-from bnsweep.probes import gradients as flow
-from bnsweep.probes.trial_steps import Gradients, gradients
+from bnsweep.probes import activations, gradients
+from bnsweep.probes.trial_steps import Gradients, gradients_of
 from bnsweep.records import HISTOGRAM_EDGES
 
 Values = dict[str, Tensor]
@@ -37,10 +36,10 @@ class OnePass:
     ) -> tuple[Values, list[Tensor], Gradients]:
         """Metrics, and where asked for the counts [K, bins] of every hidden layer's outputs."""
         norms: list[Tensor] = []
-        here = gradients(self.engine, x_GBD, y_KB, lambda d: norms.append(flow.norms(d)))
+        here = gradients_of(self.engine, x_GBD, y_KB, lambda d: norms.append(gradients.norms(d)))
         d_LK = torch.stack(norms[::-1])
-        values = {"flow": flow.flow(d_LK), "growth": flow.growth(d_LK)}
-        for i, norm_K in enumerate([*d_LK, flow.norms(here.d_logits)], start=1):
+        values = {"flow": gradients.flow(d_LK), "growth": gradients.growth(d_LK)}
+        for i, norm_K in enumerate([*d_LK, gradients.norms(here.d_logits)], start=1):
             values[f"layer/{i}/grad_activation"] = norm_K
         values |= self._of_steps([here.parameters[name] for name in self.stack.weight_names], lr_K)
         for i, layer in enumerate(here.activated, start=1):
@@ -53,11 +52,13 @@ class OnePass:
         values: Values = {}
         lists = zip(weight_grads, self.stack.weights, self._rates, strict=True)
         for i, (g, w, factor_K) in enumerate(lists, start=1):
-            rate_K, norm_K = lr_K * factor_K, flow.norms(g)
+            rate_K, norm_K = lr_K * factor_K, gradients.norms(g)
             values[f"layer/{i}/grad_weight"] = norm_K
-            values[f"layer/{i}/update_ratio"] = flow.update_ratio(rate_K, norm_K, flow.norms(w))
+            values[f"layer/{i}/update_ratio"] = gradients.update_ratio(rate_K, norm_K, gradients.norms(w))
             if i <= self.stack.depth:
-                values[f"layer/{i}/effective_lr"] = torch.where(self._before_K, flow.effective_lr(rate_K, w), torch.nan)
+                values[f"layer/{i}/effective_lr"] = torch.where(
+                    self._before_K, gradients.effective_lr(rate_K, w), torch.nan
+                )
         return values
 
     def _of_activations(self, layer: Sequence[Activated]) -> Values:
@@ -67,17 +68,17 @@ class OnePass:
         values = {name: nothing_K.clone() for name in names}
         for some in layer:
             start, row = some.members.start, ACTIVATIONS[some.activation]
-            for a_piece, h_piece in zip(probes.pieces(some.a), probes.pieces(some.h), strict=True):
+            for a_piece, h_piece in zip(activations.pieces(some.a), activations.pieces(some.h), strict=True):
                 s = slice(start, start := start + len(h_piece))
-                values["mean"][s], values["std"][s] = probes.means_stds(h_piece)
-                values["nonpositive"][s] = probes.nonpositive(a_piece)
+                values["mean"][s], values["std"][s] = activations.means_stds(h_piece)
+                values["nonpositive"][s] = activations.nonpositive(a_piece)
                 if row.flat is not None:
-                    values["saturation"][s] = probes.saturation(h_piece, *row.flat)
+                    values["saturation"][s] = activations.saturation(h_piece, *row.flat)
                 if row.dies:
-                    values["dead"][s] = probes.dead_units(h_piece)
+                    values["dead"][s] = activations.dead_units(h_piece)
         return values
 
     def _counts(self, layer: Sequence[Activated]) -> Tensor:
         low, high, bins = HISTOGRAM_EDGES[0], HISTOGRAM_EDGES[-1], len(HISTOGRAM_EDGES) - 1
-        outputs = [piece for some in layer for piece in probes.pieces(some.h)]
-        return torch.cat([probes.histogram_counts(h, low, high, bins) for h in outputs])
+        outputs = [piece for some in layer for piece in activations.pieces(some.h)]
+        return torch.cat([activations.histogram_counts(h, low, high, bins) for h in outputs])

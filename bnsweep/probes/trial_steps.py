@@ -38,7 +38,9 @@ class Gradients:
     """Of every hidden layer."""
 
 
-def gradients(engine: Engine, x_GBD: Tensor, y_KB: Tensor, watch: Callable[[Tensor], None] | None = None) -> Gradients:
+def gradients_of(
+    engine: Engine, x_GBD: Tensor, y_KB: Tensor, watch: Callable[[Tensor], None] | None = None
+) -> Gradients:
     """Without dropout or noise; `watch` as `Engine.backward` has it."""
     logits = engine.forward(x_GBD)
     log_p, right_KB = log_probabilities(logits, y_KB)
@@ -65,7 +67,7 @@ class TrialSteps:
     def landscape(self, lr_K: Tensor) -> dict[str, Tensor]:
         """The loss and its gradient at theta - alpha lr g, g being the gradient of all parameters that are trained,
         for every alpha of `landscape.ALPHAS`."""
-        g = self._of_trained(gradients(self.engine, *self._batch))
+        g = self._of_trained(gradients_of(self.engine, *self._batch))
         size_K = _size(g.values())
         losses, changes, lengths = [], [], []
         with self._put_back() as theta:
@@ -73,7 +75,7 @@ class TrialSteps:
                 for name, p in self.stack.parameters.items():
                     step = (alpha * lr_K).view(-1, *[1] * (p.dim() - 1))
                     torch.sub(theta[name], step * g[name], out=p)
-                there = gradients(self.engine, *self._batch)
+                there = gradients_of(self.engine, *self._batch)
                 changes.append(_size([part - g[name] for name, part in self._of_trained(there).items()]))
                 losses.append(there.loss_K)
                 lengths.append(alpha * lr_K * size_K)
@@ -93,7 +95,7 @@ class TrialSteps:
         on this batch."""
         values: dict[str, Tensor] = {}
         with self._put_back() as theta:
-            here = gradients(self.engine, *self._batch)
+            here = gradients_of(self.engine, *self._batch)
             before = {name: here.parameters[name].clone() for name in self.stack.weight_names}
             after = self._updated()
             for name, p in self.stack.parameters.items():
@@ -101,7 +103,7 @@ class TrialSteps:
             for i, weight in enumerate(self.stack.weight_names[1:], start=2):
                 for name in self.stack.block(i - 1):
                     self.stack.parameters[name].copy_(after[name])
-                there = gradients(self.engine, *self._batch).parameters[weight]
+                there = gradients_of(self.engine, *self._batch).parameters[weight]
                 found = covariate_shift(before[weight], there)
                 values |= {f"layer/{i}/{name}": v for name, v in zip(NAMES, found, strict=True)}
         return values

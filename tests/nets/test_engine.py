@@ -10,38 +10,14 @@ import pytest
 import torch
 from members import CPU, make, mix
 
-from bnsweep.catalogue.activations import ACTIVATIONS
 from bnsweep.config.run import DataConfig
 from bnsweep.data import dataset as data
 from bnsweep.nets import plain as model
-from bnsweep.nets.activation import functions, kernels
 from bnsweep.nets.engine import Engine
 from bnsweep.nets.linear import blocks_of
 from bnsweep.nets.norm import BatchNorm
 from bnsweep.nets.stack import Stack
 from bnsweep.training.trainer import Trainer, train
-
-
-@pytest.mark.parametrize("name", ACTIVATIONS)
-def test_every_activation_is_torchs_and_so_is_its_gradient(name: str) -> None:
-    a = torch.linspace(-8, 8, 401, dtype=torch.float64).requires_grad_()
-    d = torch.randn(401, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    expected = functions(name).plain(a)
-    (gradient,) = torch.autograd.grad(expected, a, d)
-    function, backward = kernels(name)
-    h = torch.empty_like(d)
-    with torch.no_grad():
-        function(a, h)
-        backward(d, a, h)
-    assert torch.equal(h, expected)
-    torch.testing.assert_close(d, gradient, rtol=1e-14, atol=1e-14)
-
-
-@pytest.mark.parametrize("name", ACTIVATIONS)
-def test_no_activation_hides_a_nan(name: str) -> None:
-    h = torch.empty(1)
-    kernels(name)[0](torch.tensor([torch.nan]), h)
-    assert h.isnan().all()
 
 
 @pytest.mark.parametrize("offset", [0.0, 300.0])
