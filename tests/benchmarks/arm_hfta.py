@@ -15,7 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bnsweep.nets.plain import Activation, bias_is_removed, build
+from bnsweep.nets.activation import Activation
+from bnsweep.nets.norm import bias_is_removed
+from bnsweep.nets.plain import build
 from tests.benchmarks.arm import Arm, NotRun, fastest_threads
 from tests.benchmarks.work import BATCH, Work
 
