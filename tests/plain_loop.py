@@ -15,6 +15,9 @@ from bnsweep.data import dataset as data
 from bnsweep.nets.chance import bn_noise, dropout_uniforms
 from bnsweep.nets.plain import build
 
+NUDGE = 1e-7
+"""Relative size of a change of the first weights that float32 hardly tells from none: its rounding is 6e-8."""
+
 
 @dataclass
 class PlainRun:
@@ -85,8 +88,18 @@ def score(model: nn.Module, x: Tensor, y: Tensor) -> tuple[float, float]:
         return F.cross_entropy(logits, y).item(), (logits.argmax(1) == y).double().mean().item()
 
 
-def train_plain(config: RunConfig, dataset: data.Dataset) -> PlainRun:
+def nudge(model: nn.Module, number: int) -> None:
+    """Change every first weight by about NUDGE; number 0 changes none. A network whose loss this moves is chaotic: no
+    two orders of summation agree on it."""
+    generator = torch.Generator().manual_seed(number)
+    with torch.no_grad():
+        for p in model.parameters() if number else ():
+            p.mul_(1 + NUDGE * torch.randn(p.shape, generator=generator, dtype=p.dtype))
+
+
+def train_plain(config: RunConfig, dataset: data.Dataset, nudged: int = 0) -> PlainRun:
     model = build(config)
+    nudge(model, nudged)
     for i in range(1, len(config.model.units) + 1):
         if config.bn.placement != "none" and config.bn.noise > 0:
             setattr(model, f"bn{i}", NoisyBatchNorm(model.get_submodule(f"bn{i}"), config, i - 1))

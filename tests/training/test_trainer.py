@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
 
 import pytest
 import torch
@@ -73,34 +71,35 @@ def test_deep_uneven_networks_and_a_last_batch_of_fewer_samples(
     assert max(deviation(c, records[i], models[i], digits) for i, c in enumerate(configs)) < 1e-8
 
 
-@pytest.fixture(scope="module")
-def exact_histories(digits: data.Dataset) -> Callable[[str], list[dict[str, list[float]]]]:
-    """The ordinary loop in float64: what float32 rounds."""
-    return cache(lambda optimizer: [train_plain(config, digits).history for config in mix(optimizer)])
+def distance(a: dict[str, list[float]], b: dict[str, list[float]]) -> float:
+    """Largest difference of a training or validation loss."""
+    return max(abs(x - y) for name in ("train/loss", "val/loss") for x, y in zip(a[name], b[name], strict=True))
+
+
+def own_spread(config: RunConfig, plain: dict[str, list[float]], digits: data.Dataset) -> float:
+    """Largest of 20 distances between the ordinary loop and the same loop from nudged weights."""
+    return max(distance(train_plain(config, digits, nudged=n).history, plain) for n in range(1, 21))
 
 
 @pytest.mark.parametrize("small", [NATIVE_BELOW, 0])
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
 def test_float32_losses_are_as_exact_as_the_ordinary_loops(
-    optimizer: str, small: int, digits: data.Dataset, exact_histories, capsys
+    optimizer: str, small: int, digits: data.Dataset, capsys
 ) -> None:
-    """Within 1e-4 of the ordinary loop, or of float64 within three times its own rounding: ReLU then BN has units with
-    next to no variance, where the ordinary float32 loop itself is off by 5e-4 after 60 steps."""
+    """Within 1e-5 of the ordinary loop in 60 steps. A chaotic member, which nudges of 1e-7 move further than that, is
+    held to three times the largest of 20 such moves: ReLU then BN has units with next to no variance."""
     configs = mix(optimizer, "float32")
     records, _ = train(configs, digits, CPU, native_below=small)
-
-    def distance(a: dict[str, list[float]], b: dict[str, list[float]]) -> float:
-        return max(abs(x - y) for name in ("train/loss", "val/loss") for x, y in zip(a[name], b[name], strict=True))
-
-    worst, rounded = 0.0, 0.0
-    for config, record, exact in zip(configs, records, exact_histories(optimizer), strict=True):
+    offs = []
+    for config, record in zip(configs, records, strict=True):
         plain = train_plain(config, digits).history
-        off, rounding = distance(record.history, plain), distance(plain, exact)
-        worst, rounded = max(worst, off), max(rounded, rounding)
-        assert off < 1e-4 or distance(record.history, exact) < 3 * rounding, config
+        offs.append(distance(record.history, plain))
+        assert offs[-1] < 1e-5 or offs[-1] < 3 * own_spread(config, plain, digits), config
+    calm = [off for off in offs if off < 1e-5]
     with capsys.disabled():
-        print(f"\n{optimizer}: largest loss deviation {worst:.1e} in 60 steps of float32 ", end="")
-        print(f"(the ordinary loop from float64: {rounded:.1e})", end="")
+        print(f"\n{optimizer}: {max(calm):.1e} largest loss deviation of {len(calm)} calm members in 60 steps", end="")
+        print(f" of float32, {max(offs):.1e} of all", end="")
+    assert len(calm) >= 10, "most members are held to 1e-5"
 
 
 def test_a_record_does_not_depend_on_company_or_order(digits: data.Dataset) -> None:
