@@ -1,7 +1,11 @@
-"""Runs that between them have every activation, init, schedule and placement, for tests of several rooms."""
+"""Runs that between them have every activation, init, schedule and placement, and how records of them are compared."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
+import pytest
 import torch
 
 from bnsweep.config.run import (
@@ -67,3 +71,9 @@ def make(arm: tuple[str, str, str, str], i: int = 0, optimizer: str = "sgd", dty
 
 def relative(ours: torch.Tensor, theirs: torch.Tensor) -> float:
     return ((ours - theirs).abs().max() / theirs.abs().max().clamp_min(1e-300)).item()
+
+
+def assert_same_numbers(found: Sequence[float], wanted: Sequence[float], rel: float, name: str = "") -> None:
+    """Equal within a relative tolerance; a number that is missing is missing on both sides, and not all of them are."""
+    assert not all(map(math.isnan, wanted)), f"{name} has no number to compare"
+    assert found == pytest.approx(wanted, rel=rel, nan_ok=True), name

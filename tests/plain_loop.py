@@ -128,3 +128,14 @@ def train_plain(config: RunConfig, dataset: data.Dataset, nudged: int = 0) -> Pl
             for kind, value in zip(("loss", "accuracy"), score(model, x[rows], y[rows]), strict=True):
                 run.history.setdefault(f"{name}/{kind}", []).append(value)
     return run
+
+
+def loss_distance(a: dict[str, list[float]], b: dict[str, list[float]]) -> float:
+    """Largest difference of a training or validation loss between two histories."""
+    return max(abs(x - y) for name in ("train/loss", "val/loss") for x, y in zip(a[name], b[name], strict=True))
+
+
+def nudged_distance(config: RunConfig, dataset: data.Dataset) -> float:
+    """Largest of 20 distances between the plain loop and the same loop from nudged weights."""
+    plain = train_plain(config, dataset).history
+    return max(loss_distance(train_plain(config, dataset, nudged=n).history, plain) for n in range(1, 21))

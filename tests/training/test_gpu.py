@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from members import mix
+from members import assert_same_numbers, mix
+from plain_loop import nudged_distance
 
 from bnsweep.config.run import DataConfig, ProbesConfig
 from bnsweep.data import dataset as data
@@ -23,14 +24,15 @@ def test_cuda_and_cpu_agree(optimizer: str, dtype: str, tolerance: float) -> Non
     digits = data.load(DataConfig())
     configs = mix(optimizer, dtype, subset=310)
     if dtype == "float32":
-        # ReLU, then BN: units with next to no variance, where two ways to round are 2e-3 apart after 60 steps.
-        configs = [c for c in configs if (c.activation.name, c.bn.placement) != ("relu", "after")]
+        # On a chaotic member no two ways to round agree: ReLU, then BN has units with next to no variance.
+        configs = [c for c in configs if nudged_distance(c, digits) < 1e-5]
+        assert len(configs) >= 10, "most members are calm"
     on_cpu, _ = train(configs, digits, torch.device("cpu"))
     on_gpu, stack = train(configs, digits, resolve_device("auto"))
     for a, b in zip(on_cpu, on_gpu, strict=True):
         assert b.device.startswith("cuda")
         for name in ("train/loss", "val/loss", "test/loss", "layer/1/grad_activation", "layer/2/std"):
-            assert b.history[name] == pytest.approx(a.history[name], rel=tolerance), name
+            assert_same_numbers(b.history[name], a.history[name], tolerance, name)
     assert stack.export(0).linear1.weight.device.type == "cpu"
 
 

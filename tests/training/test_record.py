@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 
 import pytest
+from members import CPU, assert_same_numbers, make
 
-from bnsweep.config.run import RunConfig
+from bnsweep.config.run import DataConfig, RunConfig
+from bnsweep.data import dataset as data
 from bnsweep.records import DIVERGED, FINISHED
 from bnsweep.training.record import Evaluation, record_of, steps_to, summarise, time_mean
+from bnsweep.training.trainer import train
 
 STEPS = [0.0, 10.0, 20.0, 30.0]
 
@@ -59,3 +62,21 @@ def test_a_record_says_where_its_run_diverged_and_keeps_what_came_before() -> No
     assert well.histograms == {"start": [[2]], "end": [[2]]}
     assert math.isnan(sick.summary["final_val_accuracy"]) and sick.summary["best_val_accuracy"] == 0.1
     assert well.summary["auc"] == pytest.approx((0.3 + 0.55) / 2)
+
+
+def test_records_are_compared_where_light_probes_left_numbers_and_only_there() -> None:
+    """Light probes do not read gradients at every evaluation."""
+    config, digits = make(("relu", "he", "constant", "before")), data.load(DataConfig())
+    (one,), _ = train([config], digits, CPU)
+    (other, _), _ = train([config, make(("tanh", "he", "constant", "none"))], digits, CPU)
+    read, again = (r.history["layer/1/grad_activation"] for r in (one, other))
+    missing = [math.isnan(value) for value in read]
+    assert any(missing) and not all(missing)
+    assert_same_numbers(again, read, rel=1e-9)
+    for i, value in enumerate(read):
+        wrong = [*read[:i], 1.0 if math.isnan(value) else math.nan, *read[i + 1 :]]
+        for found, wanted in ((wrong, read), (read, wrong)):
+            with pytest.raises(AssertionError):
+                assert_same_numbers(found, wanted, rel=1e-9)
+    with pytest.raises(AssertionError, match="no number to compare"):
+        assert_same_numbers([math.nan], [math.nan], rel=1e-9)

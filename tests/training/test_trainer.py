@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 from members import CPU, make, mix, relative
-from plain_loop import train_plain
+from plain_loop import loss_distance, nudged_distance, train_plain
 
 from bnsweep.config.run import (
     DataConfig,
@@ -71,16 +71,6 @@ def test_deep_uneven_networks_and_a_last_batch_of_fewer_samples(
     assert max(deviation(c, records[i], models[i], digits) for i, c in enumerate(configs)) < 1e-8
 
 
-def distance(a: dict[str, list[float]], b: dict[str, list[float]]) -> float:
-    """Largest difference of a training or validation loss."""
-    return max(abs(x - y) for name in ("train/loss", "val/loss") for x, y in zip(a[name], b[name], strict=True))
-
-
-def own_spread(config: RunConfig, plain: dict[str, list[float]], digits: data.Dataset) -> float:
-    """Largest of 20 distances between the ordinary loop and the same loop from nudged weights."""
-    return max(distance(train_plain(config, digits, nudged=n).history, plain) for n in range(1, 21))
-
-
 @pytest.mark.parametrize("small", [NATIVE_BELOW, 0])
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
 def test_float32_losses_are_as_exact_as_the_ordinary_loops(
@@ -93,8 +83,8 @@ def test_float32_losses_are_as_exact_as_the_ordinary_loops(
     offs = []
     for config, record in zip(configs, records, strict=True):
         plain = train_plain(config, digits).history
-        offs.append(distance(record.history, plain))
-        assert offs[-1] < 1e-5 or offs[-1] < 3 * own_spread(config, plain, digits), config
+        offs.append(loss_distance(record.history, plain))
+        assert offs[-1] < 1e-5 or offs[-1] < 3 * nudged_distance(config, digits), config
     calm = [off for off in offs if off < 1e-5]
     with capsys.disabled():
         print(f"\n{optimizer}: {max(calm):.1e} largest loss deviation of {len(calm)} calm members in 60 steps", end="")
