@@ -88,13 +88,13 @@ def score(model: nn.Module, x: Tensor, y: Tensor) -> tuple[float, float]:
         return F.cross_entropy(logits, y).item(), (logits.argmax(1) == y).double().mean().item()
 
 
-def nudge(model: nn.Module, number: int) -> None:
-    """Change every first weight by about NUDGE; number 0 changes none. A network whose loss this moves is chaotic: no
-    two orders of summation agree on it."""
+def nudge(model: nn.Module, number: int, size: float = NUDGE) -> None:
+    """Change every first weight by about `size` of itself; number 0 changes none. A network whose loss this moves is
+    chaotic: no two orders of summation agree on it."""
     generator = torch.Generator().manual_seed(number)
     with torch.no_grad():
         for p in model.parameters() if number else ():
-            p.mul_(1 + NUDGE * torch.randn(p.shape, generator=generator, dtype=p.dtype))
+            p.mul_(1 + size * torch.randn(p.shape, generator=generator, dtype=p.dtype))
 
 
 def train_plain(config: RunConfig, dataset: data.Dataset, nudged: int = 0) -> PlainRun:

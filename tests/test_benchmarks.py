@@ -18,9 +18,10 @@ from tests.benchmarks.arm import Arm
 from tests.benchmarks.arm_single import Single, Tuning
 from tests.benchmarks.arms import ARMS, make
 from tests.benchmarks.bench import measure
-from tests.benchmarks.gate import check
+from tests.benchmarks.gate import NUDGE, NUDGES, check, reference
 from tests.benchmarks.report import Table, document
-from tests.benchmarks.work import Spec, Work, adversarial_member, lecture_member
+from tests.benchmarks.work import Spec, Work, adversarial_member, lecture_member, make_config
+from tests.plain_loop import nudge
 
 ROOT = Path(__file__).parents[1]
 SPEC = Spec(members=6, steps=4, root="nowhere")
@@ -103,6 +104,35 @@ def test_the_gate_compares_diverging_members_by_status() -> None:
     right = make("ours", work)
     work.configs[0] = replace(work.configs[0], lr=LrConfig(0.01))
     assert "member 0 diverged, in the plain loop it finished" in check(trained(right), passes=2).reason
+
+
+def one_member(hidden: list[int], lr: float) -> Work:
+    work = Work(replace(SPEC, members=1))
+    work.configs = [make_config(work.spec, ("relu", "he", lr, "after"), hidden, seed=0, data_seed=0)]
+    return work
+
+
+class NudgedMost(Single):
+    """Rounds otherwise: from the nudged weights that move the loss most."""
+
+    def __init__(self, work: Work) -> None:
+        super().__init__(work, Tuning())
+        config = work.configs[0]
+        off = [abs(reference(work, config, 2, n) - reference(work, config, 2)) for n in range(NUDGES + 1)]
+        nudge(self.loops[0].model, off.index(max(off)), NUDGE)
+
+
+def test_a_sensitive_member_is_compared_with_nudged_loops() -> None:
+    """Alone, too: on another processor an arm may have no other member to show."""
+    verdict = check(trained(NudgedMost(one_member([50, 30, 50, 30], lr=0.1))), passes=2)
+    assert (verdict.reason, verdict.sensitive) == ("", 1)
+    wrong = check(trained(WrongRate(one_member([50, 30, 50, 30], lr=0.1))), passes=2)
+    assert wrong.reason.startswith("loss of member 0 is ")
+
+
+def test_a_member_that_nudges_move_without_bound_is_not_compared() -> None:
+    verdict = check(trained(NudgedMost(one_member([50, 30, 50, 30, 50, 30, 50, 30], lr=1.0))), passes=2)
+    assert verdict.reason == "only 0 of 1 members can be compared by their loss"
 
 
 def test_the_adversarial_members_are_what_they_say() -> None:

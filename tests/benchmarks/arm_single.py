@@ -47,6 +47,11 @@ class Tuning:
         return {"foreach": self.update == "foreach", "fused": self.update == "fused"}
 
 
+def capturable(work: Work, config: RunConfig) -> dict[str, bool]:
+    """Adam counts its steps on the host unless told otherwise, where a CUDA graph does not see them."""
+    return {"capturable": True} if work.device.type == "cuda" and config.optimizer.name == "adam" else {}
+
+
 def loss_of(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     return F.cross_entropy(model(x), y)
 
@@ -57,7 +62,7 @@ class Loop:
     def __init__(self, work: Work, config: RunConfig, tuning: Tuning, x: Tensor, y: Tensor) -> None:
         self.work, self.config, self.tuning, self.x, self.y = work, config, tuning, x, y
         self.model = build(config).to(work.device)
-        self.optimizer = make_optimizer(config, self.model, **tuning.how)
+        self.optimizer = make_optimizer(config, self.model, **tuning.how, **capturable(work, config))
         self.loss = torch.compile(loss_of) if tuning.compiled else loss_of
         self.graph: Any = None
         if work.device.type == "cuda":
@@ -87,11 +92,11 @@ class Loop:
         """One step as a CUDA graph that finds its own batch: rows [at, at + B) of the epoch's order."""
         self.order = self.work.order(self.config, 0).to(self.work.device)
         self.at = torch.zeros((), dtype=torch.long, device=self.work.device)
-        batch = torch.arange(BATCH, device=self.work.device)
+        self.within = torch.arange(BATCH, device=self.work.device)  # kept: the graph reads it at every replay
         first = {name: value.clone() for name, value in self.model.state_dict().items()}
 
         def step() -> None:
-            rows = self.order[batch + self.at]
+            rows = self.order[self.within + self.at]
             self.step(self.x[rows], self.y[rows])
             self.at += BATCH
 
@@ -105,7 +110,12 @@ class Loop:
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             step()
-        self.model.load_state_dict(first)  # the warm-up trained it
+        # The warm-up trained the network and filled the optimizer's moments; in place, where the graph reads them.
+        self.model.load_state_dict(first)
+        for state in self.optimizer.state.values():
+            for kept in state.values():
+                if isinstance(kept, Tensor):  # SGD without momentum keeps None
+                    kept.zero_()
         self.graph = graph
 
 

@@ -162,8 +162,8 @@ Training only: no arm evaluates. Medians of interleaved repeats. "% GEMM": arith
 peak; "% floor": least time by the roofline over the measured time, and the term that binds. MiB: growth of a process
 of its own, data apart. Cold: import, compile and capture before the first warm pass. "× (c)": times as fast as that
 arm. Every arm shown reached the losses of the plain loop within {gate.TOLERANCE:g}, relative to max(1, loss), on up
-to {gate.MEMBERS} members. Members that diverge must do so in both; a sensitive one, which the plain loop itself misses
-when its initial weights differ by {gate.NUDGE:g}, may be off by three times what that does.
+to {gate.MEMBERS} members. Members that diverge must do so in both. A sensitive one may be off by three times the
+largest difference of {gate.NUDGES} trainings of the plain loop whose first weights differ by {gate.NUDGE:g}.
 """
 
 
