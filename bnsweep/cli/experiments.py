@@ -124,7 +124,7 @@ def not_run(experiment: Experiment, why: str) -> Result:
     e = experiment
     rows = [unanswered(expectation, e.name, e.form, why) for expectation in e.expectations]
     result = Result(e.name, e.purpose, e.source, e.notes, e.form, rows)
-    result.environment = environment().plain()
+    result.environment = environment().as_dict()
     result.command = f"python -m bnsweep.experiments {shlex.join(sys.argv[1:])}".strip()
     return result
 

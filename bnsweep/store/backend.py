@@ -17,7 +17,7 @@ SERIES = ("epoch", "lr")
 
 @dataclass(frozen=True)
 class NewRun:
-    """A run that is over, as it is to stand in MLflow."""
+    """A run that is over, as MLflow is to keep it."""
 
     name: str
     status: str
@@ -38,7 +38,7 @@ class NewRun:
 
 @dataclass(frozen=True, slots=True)
 class KeptRun:
-    """A run as it stands in MLflow, without the course of its metrics."""
+    """A run as MLflow keeps it, without the course of its metrics."""
 
     run_id: str
     status: str
@@ -58,22 +58,25 @@ class Backend(Protocol):
     database file directly, many times faster; tests hold one against the other."""
 
     @property
-    def experiment_id(self) -> str: ...
+    def experiment_id(self) -> str:
+        """MLflow's own."""
 
     @property
     def batch(self) -> int:
         """How many runs to `create` at once: those that an error or an interrupt can leave unwritten."""
 
     def create(self, runs: Sequence[NewRun]) -> list[str]:
-        """Writes runs with everything that belongs to them; returns their ids. Whatever ends the writing, no run is
-        left that looks as if it were running, or finished while it is not whole."""
+        """Writes runs with everything that belongs to them; returns their ids. An error or interrupt leaves no run
+        RUNNING, and none FINISHED that lacks a part."""
 
     def end(self, run_id: str, status: str, tags: dict[str, str]) -> None:
         """Gives a run its status and further tags; it ended now."""
 
-    def tag_runs(self, run_ids: Sequence[str], key: str, value: str) -> None: ...
+    def tag_runs(self, run_ids: Sequence[str], key: str, value: str) -> None:
+        """Gives all of them one tag, in place of an earlier one of that key."""
 
-    def tag_experiment(self, key: str, value: str) -> None: ...
+    def tag_experiment(self, key: str, value: str) -> None:
+        """The same for the experiment."""
 
     def runs(
         self,
@@ -85,14 +88,15 @@ class Backend(Protocol):
     ) -> list[KeptRun]:
         """Runs of that `bnsweep.kind`, newest first; `tag` is a key, `=` or `!=`, and a value."""
 
-    def metric_names(self, run_ids: Sequence[str]) -> set[str]: ...
+    def metric_names(self, run_ids: Sequence[str]) -> set[str]:
+        """Of all metrics that any of these runs has."""
 
     def artifact(self, run: KeptRun, name: str) -> Path:
         """A local file; it may be missing."""
 
     def attach(self, run: KeptRun, name: str, files: Sequence[Path]) -> None:
-        """Puts copies of `files` into the run's artifact folder `name`. On a disk of this machine they stand in place
-        of all that was there, or nothing changes; elsewhere they replace files of the same names."""
+        """Puts copies of `files` into the run's artifact folder `name`. On a disk of this machine they replace all that
+        was there, or nothing changes; elsewhere they replace files of the same names."""
 
 
 def local_path(uri: str) -> Path | None:

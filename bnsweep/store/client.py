@@ -22,6 +22,8 @@ PAGE = 5000
 
 
 class ClientBackend:
+    """Runs of one experiment, one at a time."""
+
     batch = 1
 
     def __init__(self, client: MlflowClient, experiment_id: str):
@@ -31,7 +33,7 @@ class ClientBackend:
         return [self._create(run) for run in runs]
 
     def _create(self, new: NewRun) -> str:
-        """Whatever interrupts the writing leaves the run KILLED."""
+        """An error or interrupt leaves the run KILLED."""
         run_id: str = ""
         try:
             run = self.client.create_run(self.experiment_id, new.start, new.tags, new.name)
@@ -112,7 +114,7 @@ class ClientBackend:
             token = page.token
             if not token:
                 break
-        return [kept(run, params) for run in runs]
+        return [kept_run(run, params) for run in runs]
 
     def metric_names(self, run_ids: Sequence[str]) -> set[str]:
         return {name for run_id in run_ids for name in self.client.get_run(run_id).data.metrics}
@@ -131,7 +133,8 @@ class ClientBackend:
             self.client.log_artifacts(run.run_id, folder, name)
 
 
-def kept(run: Run, params: bool) -> KeptRun:
+def kept_run(run: Run, params: bool) -> KeptRun:
+    """From MLflow's own form."""
     single = {key: value for key, value in run.data.metrics.items() if "/" not in key and key not in SERIES}
     summary = {key: value for key, value in single.items() if not math.isnan(value)}
     inputs = run.inputs.dataset_inputs if run.inputs else []

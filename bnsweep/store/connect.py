@@ -52,6 +52,7 @@ def resolve(uri: str | None) -> str:
 
 
 def sqlite_path(uri: str) -> Path | None:
+    """The database file of a resolved URI; None for a server."""
     return Path(uri.removeprefix(SQLITE)) if uri.startswith(SQLITE) else None
 
 
@@ -70,6 +71,8 @@ def tables(path: Path, uri: str) -> set[str]:
 
 
 def check_sqlite(path: Path, uri: str, create: bool) -> None:
+    """Raises ConfigError for a file that is no database of MLflow's. Where there is none, `create` makes its folder;
+    without `create` that is a ConfigError too."""
     if path.exists():
         found = tables(path, uri)
         says = "a database of MLflow; this one holds other tables"
@@ -89,7 +92,7 @@ def check_sqlite(path: Path, uri: str, create: bool) -> None:
 
 
 @contextmanager
-def settings(values: dict[str, str]) -> Iterator[None]:
+def environment_variables(values: dict[str, str]) -> Iterator[None]:
     """Environment variables for the time of the block; what the user set stays as it is."""
     mine = {key: value for key, value in values.items() if key not in os.environ}
     os.environ.update(mine)
@@ -119,10 +122,11 @@ def connect(config: TrackingConfig, create: bool) -> tuple[str, Backend]:
 
 
 def open_experiment(uri: str, name: str, create: bool) -> tuple[MlflowClient, str]:
+    """MLflow's client and the experiment's id; raises ConfigError, with the innermost reason, where there is none."""
     path = sqlite_path(uri)
     # A fresh database must be migrated by one process only; the others wait here, then find it done.
     guard = lock(path) if path is not None and create else nullcontext()
-    with guard, settings(PROBE):
+    with guard, environment_variables(PROBE):
         try:
             client = client_of(uri)
             return client, experiment_of(client, uri, name, create).experiment_id
@@ -135,6 +139,7 @@ def open_experiment(uri: str, name: str, create: bool) -> tuple[MlflowClient, st
 
 
 def client_of(uri: str) -> MlflowClient:
+    """MLflow's client of a store; nothing is asked of it yet."""
     import_mlflow()
     from mlflow import MlflowClient
 
@@ -142,6 +147,7 @@ def client_of(uri: str) -> MlflowClient:
 
 
 def lock(path: Path) -> AbstractContextManager[object]:
+    """Held by one process at a time, in a file beside the database."""
     from filelock import FileLock
 
     return FileLock(f"{path}.lock")
@@ -156,6 +162,8 @@ def reason_of(error: BaseException) -> str:
 
 
 def experiment_of(client: MlflowClient, uri: str, name: str, create: bool) -> Experiment:
+    """The experiment of that name, made where it is missing and `create` is given; raises ConfigError for a missing or
+    a deleted one."""
     from mlflow.exceptions import MlflowException
 
     artifacts = artifact_folder(uri)

@@ -26,6 +26,7 @@ TRAINING = ("mlflow.data.context", "training")
 
 
 def run_name(config: RunConfig) -> str:
+    """What MLflow's pages call a run: its arm, learning rate and seed."""
     arm = f"{config.activation.name} {config.init.name} lr={config.lr.value:g} bn={config.bn.placement}"
     return f"{arm} seed={config.seed}"
 
@@ -41,6 +42,7 @@ def source_tags() -> dict[str, str]:
 
 
 def run_tags(config: RunConfig, record: RunRecord, sweep_id: str) -> dict[str, str]:
+    """Every run has all of these, whatever became of it."""
     return {
         "bnsweep.kind": "run",
         "bnsweep.sweep_id": sweep_id,
@@ -73,6 +75,7 @@ def new_run(config: RunConfig, record: RunRecord, sweep_id: str, model: Path | N
 
 
 def milliseconds() -> int:
+    """Now, since 1970: MLflow's unit of time."""
     return time.time_ns() // 1_000_000
 
 
@@ -100,6 +103,7 @@ def dataset_fields(info: DatasetInfo) -> tuple[str, str, str]:
 
 
 def dataset_of(name: str, digest: str, source: str, profile: str | None) -> dict[str, Any]:
+    """A dataset as a report names it: what `dataset_fields` gave, taken apart again."""
     return {"name": name, "digest": digest, "source": json.loads(source)["uri"], **json.loads(profile or "{}")}
 
 
@@ -115,10 +119,12 @@ def record_text(record: RunRecord) -> str:
 
 
 def finite(value: float) -> float | None:
+    """The value, or None, which JSON writes as null."""
     return value if math.isfinite(value) else None
 
 
 def yaml_text(tree: dict[str, Any]) -> str:
+    """YAML in the order of the tree, by libyaml where it is there, which is much faster."""
     import yaml  # type: ignore[import-untyped]
 
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
@@ -126,6 +132,7 @@ def yaml_text(tree: dict[str, Any]) -> str:
 
 
 def fill(folder: Path, texts: dict[str, str], files: Collection[Path]) -> None:
+    """Writes texts by their file names, and copies of files, into a folder that is made where it is missing."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
@@ -134,7 +141,7 @@ def fill(folder: Path, texts: dict[str, str], files: Collection[Path]) -> None:
 
 
 def replace_folder(target: Path, files: Collection[Path]) -> None:
-    """Makes `target` a folder of copies of `files` and of nothing else; what fails on the way leaves it as it was."""
+    """Makes `target` a folder of copies of `files` and of nothing else. An error on the way leaves it as it was."""
     # Two levels up is the run's folder: MLflow lists only what lies in `artifacts` below it.
     with tempfile.TemporaryDirectory(prefix=".attach-", dir=target.parent.parent) as beside:
         new, old = Path(beside, "new"), Path(beside, "old")
@@ -150,8 +157,8 @@ def replace_folder(target: Path, files: Collection[Path]) -> None:
 
 
 def status_of(run: KeptRun) -> str:
-    """The record's status once the run was written to its end, else missing."""
-    status = run.tags.get("bnsweep.status", MISSING)
+    """The record's status where the run was written to its end, else missing."""
+    status = run.tags["bnsweep.status"]
     complete = {"FINISHED": (FINISHED, DIVERGED), "FAILED": (FAILED,)}
     return status if status in complete.get(run.status, ()) else MISSING
 

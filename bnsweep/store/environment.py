@@ -16,6 +16,8 @@ PACKAGES = ("bnsweep", "torch", "numpy", "hydra-core", "mlflow")
 
 @dataclass(frozen=True)
 class Environment:
+    """Where results come from."""
+
     commit: str
     """Git commit of this package's checkout; empty when it was not run from one."""
     dirty: bool
@@ -25,7 +27,8 @@ class Environment:
     hardware: str
     """Processor, cores and memory in words; what trained a run is in its record."""
 
-    def plain(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON keeps it."""
         return asdict(self)
 
 
@@ -42,6 +45,7 @@ def git(*arguments: str) -> str | None:
 
 
 def package_version(name: str) -> str:
+    """Of an installed package; empty where it is not installed."""
     try:
         return version(name)
     except PackageNotFoundError:
@@ -49,6 +53,7 @@ def package_version(name: str) -> str:
 
 
 def processor() -> str:
+    """Its name as Linux gives it, else as Python does."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -63,6 +68,7 @@ def cores() -> int:
 
 
 def memory() -> str:
+    """Of the machine, in GiB; empty where the system does not say."""
     try:
         return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB"
     except (ValueError, OSError, AttributeError):

@@ -40,6 +40,7 @@ BUSY = 20.0
 
 @contextmanager
 def opened(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection without a transaction; raises sqlite3.Error where there is no such file."""
     # Not read-only, even to read: what a killed process left in the journal has to be undone first.
     with closing(
         sqlite3.connect(f"file:{quote(str(path))}?mode=rw", timeout=BUSY, isolation_level=None, uri=True)
@@ -75,6 +76,8 @@ def find(path: Path, experiment: str) -> SqliteBackend | None:
 
 @dataclass(frozen=True)
 class SqliteBackend:
+    """Runs of one experiment of a database file, a batch in a transaction."""
+
     batch: ClassVar[int] = 100
     """A transaction of less than a second: interrupts and other processes wait for it."""
 
@@ -84,7 +87,7 @@ class SqliteBackend:
     """URI of the folder of all runs' artifacts."""
 
     def create(self, runs: Sequence[NewRun]) -> list[str]:
-        """Artifacts first: what ends the process in between leaves folders that no run names, never a run without."""
+        """Artifacts first: a crash in between leaves orphan folders, never a run without its files."""
         # Ids that begin with the time stand together in every index; random ones cost a page of each index a run.
         ids = [f"{milliseconds():012x}{uuid.uuid4().hex[12:]}" for _ in runs]
         uris = [f"{self.artifacts.rstrip('/')}/{run_id}/artifacts" for run_id in ids]

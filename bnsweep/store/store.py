@@ -21,7 +21,7 @@ from bnsweep.config.run import RunConfig, TrackingConfig
 from bnsweep.records import DIVERGED, FINISHED, RunRecord
 from bnsweep.store import view as mlflow_view
 from bnsweep.store.backend import Backend, NewRun
-from bnsweep.store.connect import PROBE, client_of, connect, reason_of, settings
+from bnsweep.store.connect import PROBE, client_of, connect, environment_variables, reason_of
 from bnsweep.store.encode import milliseconds, new_run, source_tags, status_of
 from bnsweep.store.environment import environment
 from bnsweep.store.sweep_data import SweepFrame, read_plan, read_sweep
@@ -42,7 +42,7 @@ class Manifest:
     """ISO 8601, UTC."""
     planned: list[dict[str, Any]]
     """Every run wanted: `identity` and what `numbers(config)` gives."""
-    environment: dict[str, Any] = field(default_factory=lambda: environment().plain())
+    environment: dict[str, Any] = field(default_factory=lambda: environment().as_dict())
     """Commit, versions and hardware at the start."""
 
     @classmethod
@@ -81,6 +81,7 @@ class Store:
 
     @property
     def experiment_id(self) -> str:
+        """MLflow's own."""
         return self.backend.experiment_id
 
     @cached_property
@@ -102,18 +103,14 @@ class Store:
         """How many runs to log at once."""
         return self.backend.batch
 
-    def log_run(self, config: RunConfig, record: RunRecord, sweep_id: str, model_path: Path | None = None) -> str:
-        (run_id,) = self.log_runs([(config, record, model_path)], sweep_id)
-        return run_id
-
     def log_runs(self, runs: Sequence[tuple[RunConfig, RunRecord, Path | None]], sweep_id: str) -> list[str]:
         """Writes runs, each with the network it leaves, once they are over; returns their ids."""
         return self.backend.create([new_run(config, record, sweep_id, model) for config, record, model in runs])
 
     def mark_stale(self, identities: Collection[str]) -> int:
         """Sets runs that a killed process left RUNNING to KILLED; returns how many."""
-        running = self.backend.runs("run", "RUNNING")
-        stale = [run for run in running if run.tags.get("bnsweep.identity") in set(identities)]
+        wanted = set(identities)
+        stale = [run for run in self.backend.runs("run", "RUNNING") if run.tags["bnsweep.identity"] in wanted]
         for run in stale:
             self.backend.end(run.run_id, "KILLED", {})
         return len(stale)
@@ -148,7 +145,7 @@ class Store:
         """Marks runs that an earlier sweep trained and this one counts as done: MLflow's search knows no `or`."""
         if self.backend.runs("run", tag=("bnsweep.view", "!=", sweep_id), limit=1):
             kept = self.load(sweep_id).kept
-            foreign = [run_id for run_id, run in kept.items() if run.tags.get("bnsweep.view") != sweep_id]
+            foreign = [run_id for run_id, run in kept.items() if run.tags["bnsweep.view"] != sweep_id]
             self.backend.tag_runs(foreign, "bnsweep.view", sweep_id)
 
     @property
@@ -167,7 +164,7 @@ class Store:
         does not take them; no row of the database changes either way.
         """
         try:
-            with settings(PROBE):
+            with environment_variables(PROBE):
                 own = self.backend.runs("sweep", tag=("bnsweep.sweep_id", "=", sweep_id), limit=1)
                 for run in own:
                     self.backend.attach(run, "report", files)

@@ -78,6 +78,7 @@ class SweepFrame:
 
 
 def read_json(backend: Backend, run: KeptRun, name: str) -> dict[str, Any]:
+    """A run's artifact of that name; raises ConfigError where it is gone."""
     path = backend.artifact(run, name)
     try:
         tree: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -95,12 +96,14 @@ class Plan:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
+        """Identity and factors of every run wanted."""
         rows: list[dict[str, Any]] = self.manifest["planned"]
         return rows
 
 
 def read_plan(backend: Backend, experiment: str, sweep: str) -> Plan:
-    """Sweeps launched as one process a run have no run of kind sweep; their runs' tags then stand for it."""
+    """The plan of a sweep, read off its own run. A sweep launched as one process a run has none: its plan is made of
+    its runs."""
     name = next(iter(known_sweeps(backend, limit=1)), "") if sweep == "latest" else sweep
     own, runs = [], []
     if "'" not in name:
@@ -116,6 +119,7 @@ def read_plan(backend: Backend, experiment: str, sweep: str) -> Plan:
 
 
 def read_sweep(backend: Backend, experiment: str, sweep: str) -> SweepFrame:
+    """Raises ConfigError for a sweep that is unknown or of which no run has ended."""
     plan = read_plan(backend, experiment, sweep)
     chosen = best_runs(backend.runs("run"), {row["identity"] for row in plan.rows})
     check(len(chosen) > 0, "sweep", plan.manifest["id"], "one with at least one run that ended; this one has none yet")
@@ -132,7 +136,7 @@ def known_sweeps(backend: Backend, limit: int = 50) -> list[str]:
 
 
 def manifest_of(name: str, runs: list[KeptRun]) -> dict[str, Any]:
-    """What stands in for a manifest: the plan is what was run."""
+    """A manifest made of the runs: what was planned is what was run."""
     oldest_first = runs[::-1]
     planned = {
         run.tags["bnsweep.identity"]: {
@@ -143,7 +147,7 @@ def manifest_of(name: str, runs: list[KeptRun]) -> dict[str, Any]:
     }
     tags = runs[0].tags
     versions = {key.removeprefix("bnsweep.version."): tags[key] for key in tags if key.startswith("bnsweep.version.")}
-    where = {"commit": tags.get("bnsweep.git_commit", ""), "dirty": tags.get("bnsweep.git_dirty") == "True"}
+    where = {"commit": tags["bnsweep.git_commit"], "dirty": tags["bnsweep.git_dirty"] == "True"}
     return {
         "id": name,
         "command": "",
@@ -154,6 +158,7 @@ def manifest_of(name: str, runs: list[KeptRun]) -> dict[str, Any]:
 
 
 def iso(milliseconds: int) -> str:
+    """MLflow's time as ISO 8601, UTC."""
     from datetime import UTC, datetime
 
     return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="seconds")
@@ -171,6 +176,7 @@ def best_runs(runs: list[KeptRun], identities: set[str]) -> dict[str, KeptRun]:
 
 
 def describe(manifest: dict[str, Any], own: KeptRun | None, runs: list[KeptRun]) -> dict[str, Any]:
+    """Most of `SweepFrame.info`; ledger and seconds are empty until the sweep is closed."""
     tags = own.tags if own else {}
     datasets = {(data["name"], data["digest"]): data for run in runs for data in run.datasets}
     return {
@@ -179,7 +185,7 @@ def describe(manifest: dict[str, Any], own: KeptRun | None, runs: list[KeptRun])
         "created": manifest["created"],
         "closed": own is None or own.status == "FINISHED",
         **manifest["environment"],
-        "devices": sorted({run.tags.get("bnsweep.device", "") for run in runs} - {""}),
+        "devices": sorted({run.tags["bnsweep.device"] for run in runs} - {""}),
         "data": list(datasets.values()),
         "ledger": json.loads(tags.get("bnsweep.ledger", "{}")),
         "seconds": json.loads(tags.get("bnsweep.seconds", "{}")),
@@ -187,6 +193,7 @@ def describe(manifest: dict[str, Any], own: KeptRun | None, runs: list[KeptRun])
 
 
 def table(planned: list[dict[str, Any]], chosen: dict[str, KeptRun]) -> pd.DataFrame:
+    """`SweepFrame.runs`."""
     import pandas as pd
 
     metrics = ["seconds", *sorted({key for run in chosen.values() for key in run.summary} - {"seconds"})]
@@ -194,7 +201,7 @@ def table(planned: list[dict[str, Any]], chosen: dict[str, KeptRun]) -> pd.DataF
     rows = []
     for plan in planned:
         run = chosen.get(plan["identity"])
-        reason = run.tags.get("bnsweep.reason", "") if run else ""
+        reason = run.tags["bnsweep.reason"] if run else ""
         head = {"run_id": run.run_id if run else "", "identity": plan["identity"]}
         head |= {"status": status_of(run) if run else MISSING, "reason": reason}
         numbers = run.summary if run else {}

@@ -31,10 +31,12 @@ UNPREFIXED = "Model metrics"
 
 
 def tag_key() -> str:
+    """The experiment tag in which MLflow keeps the view."""
     return f"mlflow.sharedViewState.{KEY}"
 
 
 def url(base: str, experiment_id: str) -> str:
+    """The page of an experiment, in this view."""
     query = f"viewStateShareKey={KEY}&workflowType=machine_learning&compareRunsMode=CHART"
     return f"{base.rstrip('/')}/#/experiments/{experiment_id}/runs?{query}"
 
@@ -60,7 +62,7 @@ def state(planned: Sequence[dict[str, Any]], prefixes: Sequence[str], search: st
     """JSON of the view of the planned runs, which `search` finds; `prefixes` are those of their metrics."""
     factors = varied(planned)
     columns = [*FACTORS, *(name for name in factors if name not in FACTORS)]
-    # Sorted by result, the first hundred would be one corner of a large grid; sorted by seed they are whole replicates.
+    # Sorted by result, the first hundred would be one corner of a large grid; sorted by seed, complete replicates.
     order = {"orderByKey": "metrics.`final_val_accuracy`", "orderByAsc": False}
     if len(planned) > LOADED:
         order = {"orderByKey": "params.`seed`", "orderByAsc": True}
@@ -84,11 +86,13 @@ def state(planned: Sequence[dict[str, Any]], prefixes: Sequence[str], search: st
     )
 
 
-def section(name: str, **settings: Any) -> dict[str, Any]:
-    return {"uuid": name, "name": name, "isReordered": False, "deleted": False, "isGenerated": False, **settings}
+def section(name: str, **more: Any) -> dict[str, Any]:
+    """A heading of the page under which cards lie; `more` is `display`, and the size of its cards."""
+    return {"uuid": name, "name": name, "isReordered": False, "deleted": False, "isGenerated": False, **more}
 
 
 def charts(factors: list[str]) -> list[dict[str, Any]]:
+    """The cards of our sections: parallel coordinates of what varies, two curves, and accuracy against the rate."""
     result, course = OURS
     axes = [name for name in factors if name != "seed"]
     lr = {"key": "lr.value", "type": "PARAM"}
@@ -106,9 +110,9 @@ def charts(factors: list[str]) -> list[dict[str, Any]]:
             "metricSectionId": place,
             "runsCountToCompare": LOADED,
             **CARD,
-            **settings,
+            **fields,
         }
-        for i, (place, kind, settings) in enumerate(cards)
+        for i, (place, kind, fields) in enumerate(cards)
     ]
 
 

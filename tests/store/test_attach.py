@@ -11,6 +11,7 @@ from itertools import product
 from pathlib import Path
 
 import pytest
+from store_runs import log_run
 
 from bnsweep.config.checks import ConfigError
 from bnsweep.config.identity import identity, numbers
@@ -54,7 +55,7 @@ def swept(store: Store, sweep_id: str = "s", planned: bool = True) -> str:
         history = {"step": [0.0, 9.0], "epoch": [0.0, 1.0], "val/accuracy": [0.1, score], "val/loss": [2.3, 1.0]}
         summary = {"final_val_accuracy": score, "auc": score / 2}
         record = RunRecord("finished", history=history, summary=summary, seconds=0.1, device="cpu", dataset=dataset)
-        store.log_run(config, record, sweep_id)
+        log_run(store, config, record, sweep_id)
     if planned:
         store.close_sweep(sweep_id, {"planned": 4}, {})
         store.write_view(sweep_id)

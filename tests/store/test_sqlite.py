@@ -15,6 +15,7 @@ from threading import Barrier
 from typing import Any
 
 import pytest
+from store_runs import log_run
 
 from bnsweep.config.run import RunConfig, TrackingConfig
 from bnsweep.records import DatasetInfo, RunRecord
@@ -214,13 +215,13 @@ def die(self, db, ids, runs):
     os.kill(os.getpid(), signal.SIGKILL)
 
 SqliteBackend._insert_inputs = die
-Store.open(TrackingConfig(uri=sys.argv[1])).log_run(RunConfig(), RunRecord("finished"), "s")
+Store.open(TrackingConfig(uri=sys.argv[1])).log_runs([(RunConfig(), RunRecord("finished"), None)], "s")
 """
 
 
 def test_a_process_killed_while_it_writes_leaves_no_run(twins: tuple[Store, Store]) -> None:
     store, _ = twins
-    store.log_run(RunConfig(seed=1), RunRecord("finished"), "s")
+    log_run(store, RunConfig(seed=1), RunRecord("finished"), "s")
     process = subprocess.run([sys.executable, "-c", KILLED, store.uri], capture_output=True, text=True, check=False)
     assert process.returncode == -signal.SIGKILL, process.stderr
     path = Path(store.uri.removeprefix("sqlite:///"))
@@ -228,7 +229,7 @@ def test_a_process_killed_while_it_writes_leaves_no_run(twins: tuple[Store, Stor
     after = Store.open(TrackingConfig(uri=store.uri), create=False)
     assert len(after.done()) == 1
     assert len(after.client.search_runs([after.experiment_id])) == 1
-    after.log_run(RunConfig(), RunRecord("finished"), "s")
+    log_run(after, RunConfig(), RunRecord("finished"), "s")
     assert len(after.done()) == 2
 
 
@@ -238,7 +239,7 @@ from bnsweep.config.run import *; from bnsweep.records import *; from bnsweep.st
 
 store = Store.open(TrackingConfig(uri=sys.argv[1]))
 store.open_sweep(Manifest.of([RunConfig()], "s", "…"))
-store.log_run(RunConfig(), RunRecord("finished"), "s")
+store.log_runs([(RunConfig(), RunRecord("finished"), None)], "s")
 store.close_sweep("s", {}, {})
 store.write_view("s")
 assert len(store.done()) == len(store.load().runs) == 1

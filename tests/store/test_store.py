@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import yaml
+from store_runs import log_run
 
 from bnsweep.config.checks import ConfigError
 from bnsweep.config.identity import identity, numbers
@@ -86,7 +87,7 @@ def test_a_run_comes_back_with_every_number(store: Store) -> None:
     configs = grid(1)
     records = [record(0.5 + i / 10) for i in range(len(configs))]
     store.open_sweep(manifest("s", configs))
-    ids = [store.log_run(c, r, "s") for c, r in zip(configs, records, strict=True)]
+    ids = [log_run(store, c, r, "s") for c, r in zip(configs, records, strict=True)]
     frame = store.load("s")
     assert list(frame.runs["run_id"]) == ids
     assert list(frame.runs["status"]) == ["finished"] * len(configs)
@@ -109,7 +110,7 @@ def test_factors_come_back_in_their_own_types_and_order(store: Store) -> None:
     configs = grid(1)
     store.open_sweep(manifest("s", configs[::-1]))
     for config in configs:
-        store.log_run(config, record(), "s")
+        log_run(store, config, record(), "s")
     runs = store.load().runs
     assert list(runs["identity"]) == [identity(config) for config in configs[::-1]]
     assert [str(runs[key].dtype) for key in ("activation", "bn", "model.hidden")] == ["str"] * 3
@@ -120,7 +121,7 @@ def test_factors_come_back_in_their_own_types_and_order(store: Store) -> None:
 
 
 def test_mlflow_itself_shows_each_evaluation_and_the_summary(store: Store) -> None:
-    run_id = store.log_run(RunConfig(), record(0.8), "s")
+    run_id = log_run(store, RunConfig(), record(0.8), "s")
     points = store.client.get_metric_history(run_id, "val/accuracy")
     assert [(m.step, m.value) for m in points] == [(18 * i, 0.8 * i / 4) for i in range(EVALUATIONS)]
     assert len(store.client.get_metric_history(run_id, "layer/2/dead")) == EVALUATIONS
@@ -129,7 +130,7 @@ def test_mlflow_itself_shows_each_evaluation_and_the_summary(store: Store) -> No
 
 def test_runs_are_flat_siblings_that_say_where_they_come_from(store: Store) -> None:
     config = RunConfig(activation=ActivationConfig("relu"), bn=BnConfig("before"), seed=3)
-    run = store.client.get_run(store.log_run(config, record(), "s"))
+    run = store.client.get_run(log_run(store, config, record(), "s"))
     tags = run.data.tags
     assert run.info.run_name == "relu xavier lr=0.1 bn=before seed=3"
     assert "mlflow.parentRunId" not in tags
@@ -148,7 +149,7 @@ def test_the_resolved_config_is_an_artifact_that_makes_the_same_run(store: Store
     config = RunConfig(lr=LrConfig(1e-5), bn=BnConfig("after", eps=1e-8), seed=7)
     model = tmp_path / "model.safetensors"
     model.write_bytes(b"weights")
-    run_id = store.log_run(config, record(), "s", model)
+    run_id = log_run(store, config, record(), "s", model)
     assert {f.path for f in store.client.list_artifacts(run_id)} == {"config.yaml", "record.json", model.name}
     tree = yaml.safe_load(Path(store.client.download_artifacts(run_id, "config.yaml")).read_text(encoding="utf-8"))
     assert tree == asdict(config)
@@ -157,7 +158,7 @@ def test_the_resolved_config_is_an_artifact_that_makes_the_same_run(store: Store
 
 def test_a_value_has_one_text_however_it_was_typed(store: Store) -> None:
     texts = [
-        store.client.get_run(store.log_run(RunConfig(lr=LrConfig(value)), record(), "s")).data.params["lr.value"]
+        store.client.get_run(log_run(store, RunConfig(lr=LrConfig(value)), record(), "s")).data.params["lr.value"]
         for value in (1, 1.0)
     ]
     assert texts == ["1.0", "1.0"]
@@ -167,7 +168,7 @@ def test_a_value_has_one_text_however_it_was_typed(store: Store) -> None:
 def test_a_missing_number_is_missing_and_never_zero(store: Store, hole: float) -> None:
     whole = record()
     whole.history["val/loss"][2] = hole
-    run_id = store.log_run(RunConfig(), replace(whole, summary={"auc": hole, "best_step": 18.0}, seconds=hole), "s")
+    run_id = log_run(store, RunConfig(), replace(whole, summary={"auc": hole, "best_step": 18.0}, seconds=hole), "s")
     frame = store.load("s")
     assert frame.runs[["seconds"]].isna().all(axis=None)
     assert "auc" not in frame.runs or frame.runs["auc"].isna().all()
@@ -181,15 +182,15 @@ def test_a_missing_number_is_missing_and_never_zero(store: Store, hole: float) -
 
 def test_a_long_history_is_written_in_full(store: Store) -> None:
     steps = [float(i) for i in range(1500)]
-    run_id = store.log_run(RunConfig(), record(history={"step": steps, "epoch": steps, "val/accuracy": steps}), "s")
+    run_id = log_run(store, RunConfig(), record(history={"step": steps, "epoch": steps, "val/accuracy": steps}), "s")
     assert len(store.client.get_metric_history(run_id, "val/accuracy")) == 1500
 
 
 def test_divergence_is_a_result_and_failure_is_not(store: Store) -> None:
     finished, diverged, failed = grid(1)[:3]
-    store.log_run(finished, record(), "s")
-    store.log_run(diverged, record(0.1, "diverged", reason="loss is nan at step 5", diverged_step=5), "s")
-    broken = store.log_run(failed, RunRecord("failed", "RuntimeError: out of memory"), "s")
+    log_run(store, finished, record(), "s")
+    log_run(store, diverged, record(0.1, "diverged", reason="loss is nan at step 5", diverged_step=5), "s")
+    broken = log_run(store, failed, RunRecord("failed", "RuntimeError: out of memory"), "s")
     done = store.done()
     assert {key: run.status for key, run in done.items()} == {
         identity(finished): "finished",
@@ -206,7 +207,7 @@ def test_divergence_is_a_result_and_failure_is_not(store: Store) -> None:
 def test_the_plan_says_what_is_missing(store: Store) -> None:
     configs = grid()
     store.open_sweep(manifest("s", configs))
-    store.log_run(configs[0], record(), "s")
+    log_run(store, configs[0], record(), "s")
     runs = store.load("s").runs
     assert list(runs["status"]) == ["finished", *["missing"] * (len(configs) - 1)]
     assert set(runs["run_id"][1:]) == {""}
@@ -216,10 +217,10 @@ def test_the_plan_says_what_is_missing(store: Store) -> None:
 def test_a_resumed_sweep_owns_the_runs_that_an_earlier_one_trained(store: Store) -> None:
     configs = grid()
     for config in configs[:5]:
-        store.log_run(config, record(0.5), "first")
+        log_run(store, config, record(0.5), "first")
     store.open_sweep(manifest("second", configs))
     for config in configs[5:]:
-        store.log_run(config, record(0.6), "second")
+        log_run(store, config, record(0.6), "second")
     frame = store.load("latest")
     assert frame.info["sweep"] == "second"
     assert list(frame.runs["final_val_accuracy"]) == [0.5] * 5 + [0.6] * 3
@@ -227,11 +228,11 @@ def test_a_resumed_sweep_owns_the_runs_that_an_earlier_one_trained(store: Store)
 
 def test_the_newest_result_counts_and_a_later_failure_does_not_undo_it(store: Store) -> None:
     config = RunConfig()
-    store.log_run(config, record(0.5), "first")
+    log_run(store, config, record(0.5), "first")
     time.sleep(0.01)
-    newest = store.log_run(config, record(0.6), "second")
+    newest = log_run(store, config, record(0.6), "second")
     time.sleep(0.01)
-    store.log_run(config, RunRecord("failed", "disk full"), "third")
+    log_run(store, config, RunRecord("failed", "disk full"), "third")
     store.open_sweep(manifest("all", [config]))
     assert list(store.load("all").runs["run_id"]) == [newest]
     assert store.done()[identity(config)].run_id == newest
@@ -240,7 +241,7 @@ def test_the_newest_result_counts_and_a_later_failure_does_not_undo_it(store: St
 def test_runs_launched_one_a_process_make_the_same_frame_without_a_plan(store: Store) -> None:
     configs = grid()
     for i, config in enumerate(configs):
-        store.log_run(config, record(i / 10), "apart")
+        log_run(store, config, record(i / 10), "apart")
         time.sleep(0.002)
     apart = store.load("apart")
     store.open_sweep(manifest("together", configs))
@@ -257,17 +258,17 @@ def test_runs_launched_one_a_process_make_the_same_frame_without_a_plan(store: S
 def test_latest_is_the_newest_sweep_with_or_without_a_plan(store: Store) -> None:
     config = RunConfig()
     store.open_sweep(manifest("planned", [config]))
-    store.log_run(config, record(), "planned")
+    log_run(store, config, record(), "planned")
     assert store.load().info["sweep"] == "planned"
     time.sleep(0.3)
-    store.log_run(RunConfig(seed=1), record(), "single")
+    log_run(store, RunConfig(seed=1), record(), "single")
     assert store.load().info["sweep"] == "single"
 
 
 def test_a_sweep_is_never_running_and_only_finished_once_closed(store: Store) -> None:
     config = RunConfig()
     own = store.open_sweep(manifest("s", [config]))
-    store.log_run(config, record(), "s")
+    log_run(store, config, record(), "s")
     assert mlflow_status(store, own) == "KILLED"
     assert store.load("s").info["closed"] is False
     store.close_sweep("s", {"planned": 1, "finished": 1}, {"training": 1.5})
@@ -319,7 +320,7 @@ def test_ctrl_c_before_the_id_is_known_leaves_no_run_running(tracking: TrackingC
 
 def test_an_error_while_a_run_is_written_leaves_none_that_counts(store: Store, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        store.log_run(RunConfig(), record(), "s", tmp_path / "no model")
+        log_run(store, RunConfig(), record(), "s", tmp_path / "no model")
     assert {run.info.status for run in store.client.search_runs([store.experiment_id])} <= {"KILLED"}
     assert store.done() == {}
 
@@ -344,7 +345,7 @@ def test_nothing_is_scattered(empty_database: Path, tmp_path: Path, monkeypatch:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
-    store.log_run(RunConfig(), record(), "s")
+    log_run(store, RunConfig(), record(), "s")
     assert list(elsewhere.iterdir()) == []
     assert {path.name for path in home.iterdir()} == {"mlflow.db", "mlflow.db.lock", "mlartifacts"}
     assert store.load("s").histograms(store.load("s").runs["run_id"])
@@ -432,7 +433,8 @@ def test_processes_that_start_together_share_one_fresh_database(tmp_path: Path) 
     code = "import sys; from bnsweep.store.store import *; from bnsweep.config.run import *; "
     code += "from bnsweep.records import *; "
     code += "s = Store.open(TrackingConfig(uri=sys.argv[1])); "
-    code += "s.log_run(RunConfig(seed=int(sys.argv[2])), RunRecord('finished', history={'step': []}), 's')"
+    code += "record = RunRecord('finished', history={'step': []}); "
+    code += "s.log_runs([(RunConfig(seed=int(sys.argv[2])), record, None)], 's')"
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     processes = [subprocess.Popen([sys.executable, "-c", code, uri, str(i)]) for i in range(4)]
     assert [process.wait(180) for process in processes] == [0] * 4

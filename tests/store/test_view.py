@@ -18,6 +18,7 @@ from pathlib import Path
 from urllib.parse import parse_qs
 
 import pytest
+from store_runs import log_run
 
 from bnsweep.config.identity import identity, numbers
 from bnsweep.config.run import ActivationConfig, BnConfig, LrConfig, RunConfig, TrackingConfig
@@ -50,7 +51,7 @@ def fill(store: Store, sweep_id: str) -> list[RunConfig]:
     planned = [{"identity": identity(config), **numbers(config)} for config in configs]
     store.open_sweep(Manifest(sweep_id, "python -m bnsweep -m …", "2026-01-02T03:04:05+00:00", planned))
     for i, config in enumerate(configs):
-        store.log_run(config, record(0.5 + i / 30), sweep_id)
+        log_run(store, config, record(0.5 + i / 30), sweep_id)
     store.close_sweep(sweep_id, {"planned": len(configs)}, {})
     store.write_view(sweep_id)
     return configs
@@ -242,7 +243,7 @@ def test_the_view_of_a_resumed_sweep_finds_the_runs_of_the_earlier_one(server: S
     store = Store.open(TrackingConfig(uri=server.store.uri, experiment="resumed"))
     configs = grid()[:3]
     for config, sweep_id in zip(configs, ("first", "second", "other"), strict=True):
-        store.log_run(config, record(0.5), sweep_id)
+        log_run(store, config, record(0.5), sweep_id)
     planned = [{"identity": identity(config), **numbers(config)} for config in configs[:2]]
     store.open_sweep(Manifest("second", "…", "2026-01-02T03:04:05+00:00", planned))
     store.write_view("second")
