@@ -91,15 +91,13 @@ def run(request: Request) -> Table:
 def conduct(experiment: Experiment, laboratory: Laboratory, out: Path) -> Result:
     """Train, measure, judge and draw one experiment."""
     from bnsweep.experiments.figures import draw
-    from bnsweep.experiments.training import NotRun, WorkersLost
+    from bnsweep.experiments.training import NotRun
 
     began, started = time.perf_counter(), datetime.now(UTC).isoformat(timespec="seconds")
     try:
         records = laboratory.train(experiment.configs)
-    except (NotRun, WorkersLost) as reason:
-        result = not_run(experiment, str(reason))
-        result.failures = [str(reason)] if isinstance(reason, WorkersLost) else []
-        return result
+    except NotRun as reason:
+        return not_run(experiment, str(reason))
     result = not_run(experiment, "")
     result.started = started
     # Jobs that mean the same run share a record.

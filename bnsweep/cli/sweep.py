@@ -18,7 +18,7 @@ from bnsweep.config.tree import from_tree, register_schema
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from bnsweep.runs.ledger import Outcome, Result
+    from bnsweep.runs.ledger import RunResult, SweepResult
 
 STARTED = time.perf_counter()
 
@@ -28,12 +28,6 @@ SLOW_TO_COMPOSE = 1000
 
 class RunFailed(RuntimeError):
     """A job that failed; its traceback is in the log already."""
-
-
-results: list[Result] = []
-"""Of the batches that this process ran, for the summary at the end; Hydra's sweepers may hand over several."""
-planned: list[RunConfig] = []
-"""The runs of those batches."""
 
 
 def conf_folder() -> Path:
@@ -58,32 +52,64 @@ def command() -> str:
     return "python -m bnsweep " + shlex.join(sys.argv[1:])
 
 
-def value_of(outcome: Outcome) -> float | RunFailed:
-    return RunFailed(outcome.reason) if outcome.status == "failed" else outcome.objective
+def value_of(result: RunResult) -> float | RunFailed:
+    return RunFailed(result.reason) if result.status == "failed" else result.objective
 
 
-def batched(configs: Sequence[DictConfig]) -> list[float | RunFailed]:
-    """All jobs of a sweep as one computation; the stacked launcher calls this."""
-    if len(configs) > SLOW_TO_COMPOSE:
-        print(f"composing {len(configs)} jobs", flush=True)
-    runs = [parse(config) for config in configs]
-    if configs[0].hydra.sweeper.get("max_batch_size") is not None:
-        rule = "left out: all runs are checked before any is trained (sweep.max_stack bounds how many train as one)"
-        raise ConfigError(f"hydra.sweeper.max_batch_size={configs[0].hydra.sweeper.max_batch_size}: must be {rule}")
-    from bnsweep.runs.sweep import run_sweep
+class Batches:
+    """The sweep of one command, in the batches that Hydra's sweeper hands over: one, or as many as it likes."""
 
-    begun = time.perf_counter()
-    result = run_sweep(runs, command(), earlier=planned)
-    planned.extend(runs)
-    if result is None:
-        raise SystemExit(0)
-    result.seconds |= {"start and compose": begun - STARTED, "sweep": time.perf_counter() - begun}
-    results.append(result)
-    print(f"writing {len(runs)} job directories", flush=True)
-    return [value_of(outcome) for outcome in result.outcomes]
+    def __init__(self) -> None:
+        self.runs: list[RunConfig] = []
+        self.results: list[SweepResult] = []
+        """One a batch."""
+
+    def run(self, configs: Sequence[DictConfig]) -> list[float | RunFailed]:
+        """All jobs of a batch as one computation; the stacked launcher calls this."""
+        if len(configs) > SLOW_TO_COMPOSE:
+            print(f"composing {len(configs)} jobs", flush=True)
+        runs = [parse(config) for config in configs]
+        if configs[0].hydra.sweeper.get("max_batch_size") is not None:
+            rule = "left out: all runs are checked before any is trained (sweep.max_stack bounds how many train as one)"
+            raise ConfigError(f"hydra.sweeper.max_batch_size={configs[0].hydra.sweeper.max_batch_size}: must be {rule}")
+        from bnsweep.runs.sweep import run_sweep
+
+        begun = time.perf_counter()
+        result = run_sweep(runs, command(), earlier=self.runs)
+        self.runs += runs
+        if result is None:
+            raise SystemExit(0)
+        result.seconds |= {"start and compose": begun - STARTED, "sweep": time.perf_counter() - begun}
+        self.results.append(result)
+        print(f"writing {len(runs)} job directories", flush=True)
+        return [value_of(run) for run in result.runs]
+
+    def conclude(self) -> None:
+        """The report, where it is, the way to the comparison, and where the time went."""
+        if not self.results:
+            return
+        last, began = self.results[-1], time.perf_counter()
+        if last.sweep.report is not None:
+            from bnsweep.report import report_sweep
+
+            print("writing the report", flush=True)
+            report_sweep(last.tracking, last.sweep.id, Path(last.sweep.report)).show()
+        ended, start = time.perf_counter(), self.results[0].seconds["start and compose"]
+        names = ("training", "logging", "sweep")
+        training, logging, sweep = (sum(result.seconds[name] for result in self.results) for name in names)
+        split = {
+            "start and compose": start,
+            "training": training,
+            "logging beside it": logging,
+            "rest of the sweep": sweep - max(training, logging),
+            "job directories": began - STARTED - start - sweep,
+            "report": ended - began,
+        }
+        print(f"MLflow comparison: make ui, then {last.view_url}")
+        print(f"{ended - STARTED:.0f} s: " + ", ".join(f"{name} {value:.0f}" for name, value in split.items()))
 
 
-def task(config: DictConfig) -> float:
+def run_job(config: DictConfig) -> float:
     """One job in this process: a single run, or one of a sweep under Hydra's basic or joblib launcher."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.errors import HydraException
@@ -106,16 +132,13 @@ def task(config: DictConfig) -> float:
             discard(Path(hydra.runtime.output_dir))
         # As SystemExit it passes Hydra without a second message.
         raise error if isinstance(error, SystemExit) else SystemExit(f"bnsweep: {one_line(error)}") from None
-    (outcome,) = result.outcomes
+    (own,) = result.runs
     if single:
-        print(describe_run(outcome, result))
-    value = value_of(outcome)
+        print(describe_run(own, result.tracking.experiment))
+    value = value_of(own)
     if isinstance(value, RunFailed):
         raise value
     return value
-
-
-task.batched = batched  # type: ignore[attr-defined]
 
 
 def discard(folder: Path) -> None:
@@ -129,39 +152,16 @@ def discard(folder: Path) -> None:
             empty.rmdir()
 
 
-def describe_run(outcome: Outcome, result: Result) -> str:
-    s = outcome.summary
-    lines = [f"{outcome.status}{': ' + outcome.reason if outcome.reason else ''}"]
-    if outcome.status == "finished":
+def describe_run(result: RunResult, experiment: str) -> str:
+    """`experiment`: MLflow's."""
+    s = result.summary
+    lines = [f"{result.status}{': ' + result.reason if result.reason else ''}"]
+    if result.status == "finished":
         splits = (("train", "train"), ("validation", "val"), ("test", "test"))
         scores = [f"{name} {s[f'final_{key}_accuracy']:.4f}" for name, key in splits]
         lines.append(f"accuracy: {', '.join(scores)}")
-    lines.append(f"run {outcome.run_id} in experiment {result.tracking.experiment}; `make ui` opens MLflow")
+    lines.append(f"run {result.run_id} in experiment {experiment}; `make ui` opens MLflow")
     return "\n".join(lines)
-
-
-def conclude() -> None:
-    """After a multirun: the report, where it is, the way to the comparison, and where the time went."""
-    if not results:
-        return
-    last, began = results[-1], time.perf_counter()
-    if last.settings.report is not None:
-        from bnsweep.report import report_sweep
-
-        print("writing the report", flush=True)
-        report_sweep(last.tracking, last.settings.id, Path(last.settings.report)).show()
-    ended, start = time.perf_counter(), results[0].seconds["start and compose"]
-    training, logging, sweep = (sum(r.seconds[name] for r in results) for name in ("training", "logging", "sweep"))
-    split = {
-        "start and compose": start,
-        "training": training,
-        "logging beside it": logging,
-        "rest of the sweep": sweep - max(training, logging),
-        "job directories": began - STARTED - start - sweep,
-        "report": ended - began,
-    }
-    print(f"MLflow comparison: make ui, then {last.view_url}")
-    print(f"{ended - STARTED:.0f} s: " + ", ".join(f"{name} {value:.0f}" for name, value in split.items()))
 
 
 def main() -> Any:
@@ -171,12 +171,18 @@ def main() -> Any:
     from omegaconf.errors import OmegaConfBaseException
 
     register_schema()
+    batches = Batches()
+
+    def task(config: DictConfig) -> float:
+        return run_job(config)
+
+    task.batched = batches.run  # type: ignore[attr-defined]
     full = os.environ.get("HYDRA_FULL_ERROR")
     # Hydra hands its errors on, so that each becomes one line here; unexpected ones keep their traceback.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")(task)()
-        conclude()
+        batches.conclude()
     except (ConfigError, HydraException, OmegaConfBaseException) as error:
         if full:
             raise
@@ -186,7 +192,7 @@ def main() -> Any:
             raise
         raise SystemExit(f"bnsweep: {group_given_a_value(sys.argv[1:])}") from None
     except RunFailed as error:
-        conclude()
+        batches.conclude()
         raise SystemExit(f"bnsweep: a run failed: {error}") from None
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)

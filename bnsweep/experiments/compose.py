@@ -156,6 +156,6 @@ def run_of(config: DictConfig) -> RunConfig:
 
 
 def on_gpu(master: DictConfig) -> bool:
-    from bnsweep.training.trainer import resolve_device
+    from bnsweep.training.device import resolve_device
 
     return resolve_device(str(master.train.device)).type == "cuda"

@@ -1,23 +1,27 @@
-"""What became of a sweep's jobs, and how that is said."""
+"""What became of a sweep's runs, and how that is said."""
 
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from bnsweep.config.run import SweepConfig, TrackingConfig
-from bnsweep.records import FAILED
+from bnsweep.records import DIVERGED, FAILED, FINISHED
 
 
 @dataclass
-class Outcome:
-    """What became of a job."""
+class RunResult:
+    """What became of a run."""
 
     status: str
     """finished, diverged or failed."""
     summary: dict[str, float]
     reason: str = ""
+    """Why it failed; where it diverged."""
     run_id: str = ""
+    """MLflow's."""
 
     @property
     def objective(self) -> float:
@@ -27,23 +31,32 @@ class Outcome:
 
 
 @dataclass
-class Result:
+class SweepResult:
     """What a sweep leaves to its caller."""
 
-    settings: SweepConfig
+    sweep: SweepConfig
     tracking: TrackingConfig
-    outcomes: list[Outcome]
+    runs: list[RunResult]
     """One a job, in the order of the jobs."""
     trained: int
-    """Runs trained now; the others stood already."""
+    """Runs trained now; the others were done before."""
     view_url: str = ""
+    """Of the comparison in MLflow."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Wall seconds by part."""
 
 
-def describe_ledger(ledger: dict[str, int], outcomes: dict[str, Outcome], trained: int) -> str:
+def count_statuses(planned: int, results: Mapping[str, RunResult]) -> dict[str, int]:
+    """The ledger: runs planned, and of those how many finished, diverged and failed."""
+    counts = Counter(result.status for result in results.values())
+    return {"planned": planned, **{status: counts[status] for status in (FINISHED, DIVERGED, FAILED)}}
+
+
+def describe_ledger(planned: int, results: Mapping[str, RunResult], trained: int) -> str:
+    """`results`: by identity, of the runs that were reached."""
+    ledger = count_statuses(planned, results)
     text = ", ".join(f"{count} {name}" for name, count in ledger.items())
-    missing = ledger["planned"] - ledger["finished"] - ledger["diverged"] - ledger["failed"]
+    missing = planned - len(results)
     lines = [f"ledger: {text}" + (f", {missing} not reached" if missing else "") + f" ({trained} trained now)"]
-    lines += [f"  failed {name}: {o.reason}" for name, o in outcomes.items() if o.status == FAILED]
+    lines += [f"  failed {name}: {run.reason}" for name, run in results.items() if run.status == FAILED]
     return "\n".join(lines)

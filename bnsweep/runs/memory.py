@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 
@@ -84,14 +83,3 @@ def fixed_bytes(config: RunConfig, device: torch.device) -> int:
     facts = config.data.facts
     process = WORKER_BYTES if device.type == "cpu" else 0
     return process + 8 * (8 * EVALUATION_ELEMENTS[device.type] + facts.features * (facts.pool + facts.test))
-
-
-def free_bytes(device: torch.device) -> int:
-    """Memory free now, on the device."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
-    except (OSError, StopIteration):
-        return 4 * 2**30

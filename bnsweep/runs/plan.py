@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -15,18 +16,19 @@ from bnsweep.config.identity import identity, numbers, stack_key
 from bnsweep.config.run import RunConfig
 from bnsweep.data.dataset import Dataset
 from bnsweep.nets.families import layers_of
+from bnsweep.runs.machine import free_bytes, worker_count
 from bnsweep.runs.memory import (
     WORKER_BYTES,
     activation_bytes,
     batch_size,
     fixed_bytes,
-    free_bytes,
     input_bytes,
     member_bytes,
     parameter_bytes,
     stack_bytes,
 )
 from bnsweep.training.cuda_graph import WARM_UP
+from bnsweep.training.device import describe_device, ieee_products, one_thread
 from bnsweep.training.trainer import Trainer
 
 CACHE_BYTES = 32 * 2**20
@@ -66,10 +68,24 @@ class Plan:
         return sum(len(stack) for stack in self.stacks)
 
     @property
-    def cells(self) -> int:
+    def combinations(self) -> int:
         """Combinations of everything but the seeds."""
         seeds = ("seed", "data.seed")
         return len({tuple(item for item in numbers(c).items() if item[0] not in seeds) for c in self.configs})
+
+
+def describe(plan: Plan) -> str:
+    """The plan in words, with what `auto` chose."""
+    sizes = Counter(len(stack) for stack in plan.stacks)
+    stacks = ", ".join(f"{n} of {size}" for size, n in sorted(sizes.items(), reverse=True)) or "none"
+    doubles = len(plan.configs) - plan.runs
+    lines = [
+        f"plan: {plan.combinations} combinations, {plan.runs} runs, {len(plan.done)} already done, {plan.left} left"
+        + (f" ({doubles} jobs mean the same run as another)" if doubles else ""),
+        f"on {describe_device(plan.device)}, {plan.workers} at a time; stacks: {stacks}"
+        + (f"; largest about {plan.bytes / 2**20:.0f} MiB" if plan.stacks else ""),
+    ]
+    return "\n".join(lines)
 
 
 def step_flops(config: RunConfig) -> int:
@@ -77,16 +93,9 @@ def step_flops(config: RunConfig) -> int:
     return sum(layer.flops for layer in layers_of([config]))
 
 
-def worker_count(device: torch.device) -> int:
-    """Stacks trained at a time: on a CPU one a core, each in a process with one thread (two threads on operators this
-    small spend their time waiting for one another); a GPU takes one after the other."""
-    return torch.get_num_threads() if device.type == "cpu" else 1
-
-
-def stack_limit(config: RunConfig, runs: int, device: torch.device) -> int:
-    """Most members of a stack of `runs` wanted: what memory allows and, on a CPU, what its cache does and leaves every
-    core something to do; never more than max_stack."""
-    workers, free = worker_count(device), free_bytes(device)
+def stack_limit(config: RunConfig, runs: int, device: torch.device, workers: int, free: int) -> int:
+    """Most members of a stack of `runs` wanted: what `free` bytes allow and, on a CPU, what its cache does and leaves
+    every worker something to do; never more than max_stack. ConfigError where not even one run fits."""
     one = stack_bytes([config])
     says = f"smaller: a run takes about {one / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free"
     sizes = "model.hidden" if config.model.depth is None else f"model.depth={config.model.depth} with model.hidden"
@@ -101,14 +110,28 @@ def stack_limit(config: RunConfig, runs: int, device: torch.device) -> int:
     return min(limits)
 
 
-def check_memory(configs: Sequence[RunConfig], device: torch.device) -> None:
-    """Refuses runs that could not be trained even one at a time."""
+def check_memory(configs: Sequence[RunConfig], device: torch.device, free: int | None = None) -> None:
+    """Refuses (ConfigError) runs that could not be trained even one at a time in `free` bytes, by default what is free
+    now."""
+    free = free_bytes(device) if free is None else free
     for config in {stack_key(config): config for config in configs}.values():
-        stack_limit(config, 1, device)
+        stack_limit(config, 1, device, 1, free)
 
 
-def make_plan(configs: Sequence[RunConfig], done: Collection[str], device: torch.device) -> Plan:
-    """Stack the runs that are left: equal shapes together, whole data seeds together where they fit, in given order."""
+def make_plan(
+    configs: Sequence[RunConfig],
+    done: Collection[str],
+    device: torch.device,
+    workers: int | None = None,
+    free: int | None = None,
+) -> Plan:
+    """Stack the runs that are left: equal shapes together, whole data seeds together where they fit, in given order.
+
+    `done`: identities that need no training. `workers`: stacks trained at a time at most, `free`: bytes of memory to
+    plan with; by default what the machine has.
+    """
+    workers = worker_count(device) if workers is None else workers
+    free = free_bytes(device) if free is None else free
     identities = [identity(c) for c in configs]
     first: dict[str, int] = {}
     for job, name in enumerate(identities):
@@ -119,11 +142,11 @@ def make_plan(configs: Sequence[RunConfig], done: Collection[str], device: torch
         by_shape.setdefault(stack_key(configs[job]), []).append(job)
     stacks: list[list[int]] = []
     for jobs in by_shape.values():
-        stacks += pack(jobs, configs, stack_limit(configs[jobs[0]], len(jobs), device), worker_count(device))
+        stacks += pack(jobs, configs, stack_limit(configs[jobs[0]], len(jobs), device, workers, free), workers)
     stacks.sort(key=min)
     largest = max((stack_bytes([configs[job] for job in stack]) for stack in stacks), default=0)
-    side_by_side = int(free_bytes(device) // (largest + WORKER_BYTES))
-    workers = max(1, min(worker_count(device), len(stacks), side_by_side))
+    side_by_side = int(free // (largest + WORKER_BYTES))
+    workers = max(1, min(workers, len(stacks), side_by_side))
     return Plan(list(configs), identities, set(done) & set(identities), stacks, largest, device, workers)
 
 
@@ -138,14 +161,14 @@ def pack(jobs: Sequence[int], configs: Sequence[RunConfig], limit: int, workers:
         pieces += [same[i : i + even] for i in range(0, len(same), even)]
     rounds = math.ceil(len(jobs) / (limit * workers))
     while workers * rounds < len(pieces):
-        stacks = spread(pieces, workers * rounds)
+        stacks = joined(pieces, workers * rounds)
         if max(map(len, stacks)) <= limit:
             return stacks
         rounds += 1
     return pieces
 
 
-def spread(pieces: Sequence[list[int]], n: int) -> list[list[int]]:
+def joined(pieces: Sequence[list[int]], n: int) -> list[list[int]]:
     """Neighbouring pieces joined to at most n lists of about equal length."""
     stacks: list[list[int]] = [[] for _ in range(n)]
     total, before = sum(map(len, pieces)), 0
@@ -173,11 +196,9 @@ def predicted_seconds(plan: Plan, datasets: Mapping[tuple[str, str], Dataset]) -
 TRIAL_STEPS = 5
 
 
+@ieee_products()
 def trial(configs: Sequence[RunConfig], dataset: Dataset, device: torch.device) -> float:
     """Seconds that these runs would take as one stack."""
-    threads = torch.get_num_threads()
-    if device.type == "cpu":
-        torch.set_num_threads(1)
     trainer, config = Trainer(configs, dataset, device), configs[0]
     rows_GB = trainer.batches.rows["train"][:, : config.train.batch_size]
 
@@ -188,14 +209,14 @@ def trial(configs: Sequence[RunConfig], dataset: Dataset, device: torch.device) 
             torch.cuda.synchronize(device)
         return time.perf_counter()
 
-    started = steps(WARM_UP + 1)  # a GPU captures in the last of them
-    stepped = steps(TRIAL_STEPS)
-    trainer.evaluate(0)
-    probed = time.perf_counter()
-    trainer.probed.clear()
-    trainer.evaluate(0)
-    evaluated = time.perf_counter()
-    torch.set_num_threads(threads)
+    with one_thread(device):
+        started = steps(WARM_UP + 1)  # a GPU captures in the last of them
+        stepped = steps(TRIAL_STEPS)
+        trainer.evaluate(0)
+        probed = time.perf_counter()
+        trainer.probed.clear()
+        trainer.evaluate(0)
+        evaluated = time.perf_counter()
     step, evaluation = (stepped - started) / TRIAL_STEPS, evaluated - probed
     probe = max(0.0, probed - stepped - evaluation)
     return config.total_steps * step + len(config.evaluations) * evaluation + len(config.probed) * probe

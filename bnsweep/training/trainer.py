@@ -13,7 +13,6 @@ from itertools import chain, count, islice
 import torch
 from torch import Tensor
 
-from bnsweep.config.checks import ConfigError
 from bnsweep.config.run import RunConfig
 from bnsweep.data import dataset as data
 from bnsweep.nets.engine import Engine
@@ -24,6 +23,7 @@ from bnsweep.probes.diagnostics import Diagnostics
 from bnsweep.records import HISTOGRAM_EDGES, RunRecord
 from bnsweep.training.batches import place_data
 from bnsweep.training.cuda_graph import Replay
+from bnsweep.training.device import describe_device, ieee_products
 from bnsweep.training.optimizer import Optimizer
 from bnsweep.training.record import Evaluation, record_of
 
@@ -32,24 +32,6 @@ EVALUATION_ELEMENTS = {"cpu": 250_000, "cuda": 16_000_000}
 
 EVALUATION_SAMPLES = 128
 """Fewest samples of such a piece: a matrix product with fewer columns is slow."""
-
-
-def resolve_device(name: str) -> torch.device:
-    """The device that `train.device` means; ConfigError for cuda where there is none."""
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("train.device=cuda: no CUDA device was found (choices: auto, cpu)")
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda":
-        # IEEE fp32, whatever this process was told: TF32 keeps 10 bits of the mantissa's 23.
-        torch.set_float32_matmul_precision("highest")
-    return torch.device(name)
-
-
-def describe_device(device: torch.device) -> str:
-    if device.type == "cuda":
-        return f"cuda ({torch.cuda.get_device_name(device)})"
-    return "cpu (one thread a stack)"
 
 
 class Trainer:
@@ -176,6 +158,7 @@ class Trainer:
         )
 
 
+@ieee_products()
 def train(
     configs: Sequence[RunConfig],
     dataset: data.Dataset,

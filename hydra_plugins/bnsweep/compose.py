@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from itertools import permutations, zip_longest
 from typing import cast
@@ -15,6 +16,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from hydra_plugins.bnsweep.overrides import parse
 from hydra_plugins.bnsweep.parts import Parts, copy_node, fill, merges_into_references
+
+log = logging.getLogger(__name__)
 
 
 class Composer:
@@ -37,15 +40,23 @@ class Composer:
         self._merged: dict[tuple[str, ...], DictConfig] = {}
         self._parts_of: dict[tuple[str, ...], Parts | None] = {}
         self._texts = dict.fromkeys(text for job in jobs for text in job)
+        self._warned = False
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
         """What `load_sweep_config(master, overrides)` gives, to the byte, or raises."""
+        fault: Exception | None = None
         try:
             config = self._compose_quickly([parse(text) for text in overrides])
-        except Exception:
-            # Whatever went wrong, Hydra says it in its own words below.
-            config = None
-        return self._load(overrides) if config is None else config
+        except Exception as error:
+            config, fault = None, error
+        if config is not None:
+            return config
+        config = self._load(overrides)  # raises in Hydra's own words where the overrides are at fault
+        if fault is not None and not self._warned:
+            self._warned = True
+            reason = " ".join(f"{type(fault).__name__}: {fault}".split())
+            log.warning("composing jobs the slow way, as the quick one failed: %s", reason)
+        return config
 
     def _load(self, overrides: Sequence[str]) -> DictConfig:
         return self._loader.load_sweep_config(self._master, list(overrides))

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from bnsweep.nets.plain import build
 from bnsweep.runs.plan import make_plan
-from bnsweep.runs.workers import processes
-from bnsweep.store.environment import cores
+from bnsweep.runs.executors.local import process_context
 from bnsweep.training.trainer import Trainer
 from tests.benchmarks.arm import Arm
 from tests.benchmarks.work import Spec, Work
@@ -73,14 +72,15 @@ class Ours(Arm):
 
     def __init__(self, work: Work) -> None:
         super().__init__(work)
-        torch.set_num_threads(cores())  # a sweep starts with torch's own setting, of which it makes its workers
         plan = make_plan(self.configs, (), work.device)
         sizes = sorted((len(stack) for stack in plan.stacks), reverse=True)
         self.note = f"stacks of {', '.join(map(str, sizes))}; {plan.workers} at a time"
         shares = [plan.stacks[i :: plan.workers] for i in range(plan.workers)]
         self.here = Stacks(work, plan.stacks) if plan.workers == 1 else None
         self.pools = [
-            ProcessPoolExecutor(1, processes(), begin, (work.spec, share)) for share in shares if self.here is None
+            ProcessPoolExecutor(1, process_context(), begin, (work.spec, share))
+            for share in shares
+            if self.here is None
         ]
 
     def each(self, function: Callable[[Any], Any], argument: object) -> list[Any]:

@@ -18,7 +18,8 @@ import torch
 from bnsweep.config.run import PROBES, DataConfig, ProbesConfig, RunConfig, TrainConfig
 from bnsweep.data import dataset as data
 from bnsweep.store.environment import environment
-from bnsweep.training.trainer import resolve_device, train
+from bnsweep.training.device import resolve_device
+from bnsweep.training.trainer import train
 from tests.benchmarks.work import LECTURE, Spec, make_config, synthetic
 
 ALLOWED = 0.10

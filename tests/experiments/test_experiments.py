@@ -297,7 +297,8 @@ def test_the_trainable_depth_is_the_largest_that_learns_more_than_twice_chance()
 @pytest.mark.parametrize("probes", ["off", "light", "full"])
 def test_every_metric_that_a_run_records_can_be_expected(probes: str) -> None:
     from bnsweep.data import dataset as data
-    from bnsweep.training.trainer import resolve_device, train
+    from bnsweep.training.device import resolve_device
+    from bnsweep.training.trainer import train
 
     one = config(bn="before")
     one.train.epochs, one.model.dropout, one.probes.name = 2, 0.1, probes

@@ -135,7 +135,8 @@ def test_a_small_experiment_from_the_command_to_the_files(
 @pytest.mark.parametrize("workers", [1, 2], ids=["in a thread", "in two processes"])
 def test_a_run_is_the_one_that_the_sweep_command_trains(workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
     from bnsweep.data import dataset as data
-    from bnsweep.training.trainer import resolve_device, train
+    from bnsweep.training.device import resolve_device
+    from bnsweep.training.trainer import train
 
     for module in ("runs.plan", "experiments.training"):
         monkeypatch.setattr(f"bnsweep.{module}.worker_count", lambda device: workers)

@@ -40,9 +40,11 @@ class CountingLoader(ConfigLoaderImpl):
         return super().load_sweep_config(master_config, sweep_overrides)
 
 
-def load(folder: Path, *hydra_overrides: str) -> tuple[CountingLoader, DictConfig]:
+def load(
+    folder: Path, *hydra_overrides: str, kind: type[CountingLoader] = CountingLoader
+) -> tuple[CountingLoader, DictConfig]:
     """A loader on `folder`, and the config of a sweep, with its start time as read once."""
-    loader = CountingLoader(create_config_search_path(str(folder)))
+    loader = kind(create_config_search_path(str(folder)))
     master = loader.load_configuration("config", list(hydra_overrides), RunMode.MULTIRUN)
     assert OmegaConf.select(master, "hydra.sweep.dir")
     return loader, master

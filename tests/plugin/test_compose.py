@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from composing import APP, CountingLoader, anatomy, application, load
-from hydra.errors import ConfigCompositionException
+from hydra.errors import ConfigCompositionException, HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from hydra_plugins.bnsweep.compose import Composer
@@ -111,12 +111,13 @@ def test_a_job_composed_quickly_is_the_one_hydra_composes(
 
 @pytest.mark.parametrize("override", [text for pool in (*VALUES, *SPECIAL, *WRONG) for text in pool])
 def test_every_kind_of_override_is_composed_as_hydra_does(
-    sweep: tuple[CountingLoader, DictConfig], composer: Composer, override: str
+    sweep: tuple[CountingLoader, DictConfig], composer: Composer, override: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     loader, master = sweep
     overrides = ["lr=large", override, "bn.eps=1"]
     expected = outcome(loader.load_sweep_config, master, overrides)
     assert outcome(composer.compose, overrides) == expected
+    assert not caplog.records, "nothing that Hydra composes is a fault of the quick way"
 
 
 GRID = [list(job) for job in product(CHOICES[0], CHOICES[1], CHOICES[2], ["lr.value=0.3"], VALUES[4])]
@@ -154,6 +155,39 @@ def test_a_mapping_given_to_a_group_is_set_without_composing_anew(sweep: tuple[C
     quick = [outcome(composer.compose, job) for job in jobs]
     assert loader.composed - before == 1
     assert quick == [outcome(loader.load_sweep_config, master, job) for job in jobs]
+
+
+class ChangedLoader(CountingLoader):
+    """A loader as a later Hydra may have it: what only the quick way calls is gone."""
+
+    def compute_defaults_list(self, *arguments: Any) -> Any:
+        raise AttributeError("no attribute\n'compute_defaults_list'")
+
+    def get_group_options(self, *arguments: Any, **more: Any) -> Any:
+        raise AttributeError("no attribute\n'get_group_options'")
+
+
+def test_a_fault_of_the_quick_way_is_said_once_and_hydra_composes(caplog: pytest.LogCaptureFixture) -> None:
+    loader, master = load(APP / "conf", kind=ChangedLoader)
+    jobs = [[f"bn={bn}", f"seed={seed}"] for bn in ("none", "before") for seed in (1, 2)]
+    composer = Composer(loader, master, jobs)
+    composed = [composer.compose(job) for job in jobs]
+    assert [(config.bn.placement, config.seed) for config in composed] == [
+        *(("none", 1), ("none", 2)),
+        *(("before", 1), ("before", 2)),
+    ]
+    (warning,) = caplog.records
+    says = "composing jobs the slow way, as the quick one failed: AttributeError: no attribute 'get_group_options'"
+    assert (warning.levelname, warning.getMessage()) == ("WARNING", says)
+
+
+@pytest.mark.parametrize("override", ["lr.value=abc", "seed=1.5", "nope=1", "bn=nope"])
+def test_a_mistyped_override_is_no_fault_of_the_quick_way(
+    sweep: tuple[CountingLoader, DictConfig], override: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(HydraException):
+        Composer(*sweep).compose([override])
+    assert not caplog.records
 
 
 THREE = {"config.yaml": "defaults: [a: one, b: one, c: one, _self_]"}

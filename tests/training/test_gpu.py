@@ -10,7 +10,8 @@ from plain_loop import nudged_distance
 from bnsweep.config.run import DataConfig, ProbesConfig
 from bnsweep.data import dataset as data
 from bnsweep.training import cuda_graph as graph
-from bnsweep.training.trainer import Trainer, resolve_device, train
+from bnsweep.training.device import ieee_products, resolve_device
+from bnsweep.training.trainer import Trainer, train
 
 pytestmark = [
     pytest.mark.gpu,
@@ -91,10 +92,11 @@ def test_every_step_is_taken_exactly_once() -> None:
     assert trainer._replay is not None and trainer._replay._captured
 
 
-def test_float32_is_ieee_and_not_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_float32_is_ieee_and_not_tf32() -> None:
     torch.set_float32_matmul_precision("medium")
-    device = resolve_device("cuda")
     a = torch.randn(256, 256, generator=torch.Generator().manual_seed(0))
-    exact = a.double() @ a.double()
-    error = ((a.to(device) @ a.to(device)).cpu().double() - exact).abs().max()
+    on_gpu, exact = a.to("cuda"), a.double() @ a.double()
+    with ieee_products():
+        error = ((on_gpu @ on_gpu).cpu().double() - exact).abs().max()
+    torch.set_float32_matmul_precision("highest")
     assert error < 1e-4, "TF32 is off by about 1e-2 here"

@@ -1,0 +1,80 @@
+"""The stacks of a plan on their way through an executor: what a sweep and an experiment have in common."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+
+from bnsweep.records import FAILED, RunRecord
+from bnsweep.runs.executors.base import Executor, NoWorker, Trained
+from bnsweep.runs.interrupt import Interrupts
+from bnsweep.runs.plan import Plan
+from bnsweep.runs.progress import Progress
+
+log = logging.getLogger(__name__)
+
+OnTrained = Callable[[Sequence[int], Trained], None]
+"""Told of the jobs of a stack that is over, and what training left of them."""
+
+
+class Dispatch:
+    """Trains every stack of a plan and tells `on_trained` of each, in this thread, as soon as it is over.
+
+    A stack that fails, or whose worker is lost, is trained again by halves, until the run that fails stands alone: its
+    record is a failed one that says why, and every other run is trained.
+    """
+
+    def __init__(self, plan: Plan, executor: Executor, interrupts: Interrupts, on_trained: OnTrained) -> None:
+        self.plan, self.executor, self.interrupts, self.on_trained = plan, executor, interrupts, on_trained
+        self._left = deque[Sequence[int]](plan.stacks)
+        self._running: dict[Future[Trained], Sequence[int]] = {}
+        self._reasons: set[str] = set()
+        self._progress = Progress({stack[0]: (len(stack), plan.configs[stack[0]].total_steps) for stack in plan.stacks})
+        # One more waits for each worker, which would stand idle while `on_trained` writes; but where the plan wants
+        # fewer at a time than there are workers, for want of memory, none may wait.
+        self._most = plan.workers if plan.workers < executor.workers else 2 * executor.workers
+
+    def run(self) -> None:
+        """Raises KeyboardInterrupt between two stacks where one is pending, and NoWorker."""
+        with self._progress:
+            while self._left or self._running:
+                self.interrupts.check()
+                self._submit()
+                done = wait(self._running, timeout=0.2, return_when=FIRST_COMPLETED).done
+                for evaluated in self.executor.news():
+                    self._progress.advance(evaluated.stack, evaluated.step, evaluated.diverged)
+                for future in done:
+                    self.interrupts.check()
+                    self._conclude(self._running.pop(future), future)
+
+    def _submit(self) -> None:
+        while self._left and len(self._running) < self._most:
+            jobs = self._left.popleft()
+            self._running[self.executor.submit(jobs[0], [self.plan.configs[job] for job in jobs])] = jobs
+
+    def _conclude(self, jobs: Sequence[int], future: Future[Trained]) -> None:
+        error = future.exception()
+        if error is None:
+            trained = future.result()
+        elif isinstance(error, NoWorker) or not isinstance(error, Exception):
+            raise error
+        else:
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            # The traceback once, not for every half of every stack that fails alike.
+            log.error("stack of %d failed: %s", len(jobs), reason, exc_info=None if reason in self._reasons else error)
+            self._reasons.add(reason)
+            if len(jobs) > 1:
+                self._halve(jobs)
+                return
+            trained = Trained([RunRecord(FAILED, reason=reason)], [None], 0.0)
+        self.on_trained(jobs, trained)
+        for record in trained.records:
+            self._progress.end(record.status)
+        self._progress.settle(jobs[0])
+
+    def _halve(self, jobs: Sequence[int]) -> None:
+        halves = jobs[: len(jobs) // 2], jobs[len(jobs) // 2 :]
+        self._progress.divide(jobs[0], {half[0]: len(half) for half in halves})
+        self._left.extendleft(reversed(halves))

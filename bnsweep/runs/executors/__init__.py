@@ -1,0 +1,1 @@
+"""Who trains the stacks: `base` says what an executor does; every other file is one of them."""

@@ -1,0 +1,123 @@
+"""What an executor does, and what each of its workers does with a stack.
+
+A later executor is one file that subclasses `Executor`; its tests inherit `ExecutorTests`.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from bnsweep.config.run import RunConfig
+from bnsweep.data.dataset import Dataset
+from bnsweep.nets.stack import Stack
+from bnsweep.records import FINISHED, RunRecord
+from bnsweep.training.record import Evaluation
+from bnsweep.training.trainer import train
+
+DataKey = tuple[str, str]
+"""Of a dataset: name and root."""
+
+
+def data_key(config: RunConfig) -> DataKey:
+    return config.data.name, config.data.root
+
+
+@dataclass
+class Trained:
+    """What training leaves of a stack, in the order of its configs."""
+
+    records: list[RunRecord]
+    models: list[Path | None]
+    """`model.safetensors` of each run whose network is kept."""
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A stack, by its name, has been evaluated after `step` steps; `diverged` of its runs have diverged so far."""
+
+    stack: int
+    step: int
+    diverged: int
+
+
+class WorkerLost(Exception):
+    """The worker that trained a stack ended before the stack did. The executor goes on with another worker."""
+
+
+class NoWorker(Exception):
+    """Workers end before they can train anything: no stack can be trained."""
+
+
+class Executor(ABC):
+    """Trains stacks, some at a time, in workers that it starts when they are needed."""
+
+    workers: int
+    """Stacks trained at a time."""
+
+    @abstractmethod
+    def submit(self, name: int, configs: Sequence[RunConfig]) -> Future[Trained]:
+        """Trains runs of one `stack_key` together. The future raises what the training raised, WorkerLost or
+        NoWorker."""
+
+    @abstractmethod
+    def news(self) -> Iterator[Evaluated]:
+        """The evaluations since it was asked last. Those of a stack come before its future is done."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Ends the training under way at its next step, starts nothing more, and waits for the workers to end."""
+
+
+@dataclass
+class StackTrainer:
+    """Trains one stack after the other, as a worker does."""
+
+    datasets: dict[DataKey, Dataset]
+    device: torch.device
+    models: Path | None
+    """Folder of the networks to keep."""
+
+    def train(
+        self,
+        name: int,
+        configs: Sequence[RunConfig],
+        tell: Callable[[Evaluated], None],
+        is_stopped: Callable[[], bool],
+    ) -> Trained:
+        """Raises InterruptedError at the next step once `is_stopped`."""
+
+        def tick() -> None:
+            if is_stopped():
+                raise InterruptedError("the sweep was stopped")
+
+        def watch(evaluation: Evaluation) -> None:
+            tell(Evaluated(name, evaluation.step, sum(step >= 0 for step in evaluation.diverged)))
+
+        started = time.perf_counter()
+        records, stack = train(configs, self.datasets[data_key(configs[0])], self.device, watch, tick)
+        models: list[Path | None] = [None] * len(records)
+        if self.models is not None:
+            models = save_models(stack, records, self.models / f"{name}-{len(configs)}")
+        return Trained(records, models, time.perf_counter() - started)
+
+
+def save_models(stack: Stack, records: Sequence[RunRecord], folder: Path) -> list[Path | None]:
+    """`model.safetensors` of each run that finished, a folder each; `plain.build(config)` takes its state dict."""
+    from safetensors.torch import save_file
+
+    paths: list[Path | None] = []
+    for place, record in enumerate(records):
+        path = folder / str(place) / "model.safetensors" if record.status == FINISHED else None
+        if path is not None:
+            path.parent.mkdir(parents=True)
+            save_file(stack.export(stack.positions.index(place)).state_dict(), path)
+        paths.append(path)
+    return paths

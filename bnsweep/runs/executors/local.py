@@ -1,0 +1,219 @@
+"""This machine's executors: a thread where it is one stack at a time, processes where several train side by side.
+
+Not threads for several: every operator takes the interpreter's lock twice, and on stacks this small two threads wait
+for one another about as long as they compute.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import queue
+import signal
+import threading
+import traceback
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from multiprocessing import connection, forkserver, parent_process
+from multiprocessing.context import BaseContext
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bnsweep.config.run import RunConfig
+from bnsweep.data.dataset import Dataset
+from bnsweep.records import DatasetInfo
+from bnsweep.runs.executors.base import DataKey, Evaluated, Executor, NoWorker, StackTrainer, Trained, WorkerLost
+from bnsweep.runs.interrupt import SIGNALS
+from bnsweep.training.device import one_thread
+
+
+def local_executor(
+    workers: int, datasets: dict[DataKey, Dataset], device: torch.device, folder: Path, save_models: bool
+) -> Executor:
+    """`folder` is for what passes between processes, and for the networks until they are logged."""
+    models = folder / "models" if save_models else None
+    if workers == 1:
+        return LocalThread(StackTrainer(datasets, device, models))
+    return LocalProcesses(workers, keep_datasets(datasets, folder), device, models)
+
+
+class LocalExecutor(Executor):
+    """Has a thread of this process for each worker."""
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        self._threads = ThreadPoolExecutor(workers)
+        self._news: queue.SimpleQueue[Evaluated] = queue.SimpleQueue()
+
+    def submit(self, name: int, configs: Sequence[RunConfig]) -> Future[Trained]:
+        return self._threads.submit(self._train, name, configs)
+
+    @abstractmethod
+    def _train(self, name: int, configs: Sequence[RunConfig]) -> Trained:
+        """In one of the threads."""
+
+    def news(self) -> Iterator[Evaluated]:
+        while not self._news.empty():
+            yield self._news.get()
+
+
+class LocalThread(LocalExecutor):
+    """One stack at a time, in this process."""
+
+    def __init__(self, trainer: StackTrainer) -> None:
+        super().__init__(1)
+        self._trainer = trainer
+        self._stopped = threading.Event()
+
+    def _train(self, name: int, configs: Sequence[RunConfig]) -> Trained:
+        with one_thread(self._trainer.device):
+            return self._trainer.train(name, configs, self._news.put, self._stopped.is_set)
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._threads.shutdown(cancel_futures=True)
+
+
+class LocalProcesses(LocalExecutor):
+    """Several stacks at a time, each in a process of its own, whose answers a thread here waits for. A process that
+    is killed takes with it the stack that it trained, and no other."""
+
+    def __init__(self, workers: int, datasets: dict[DataKey, Path], device: torch.device, models: Path | None) -> None:
+        """`datasets`: the file of each, as `keep_datasets` writes them."""
+        super().__init__(workers)
+        self._context = process_context()
+        self._stopped = self._context.Value("b", 0, lock=False)
+        self._needs = datasets, device, models, self._stopped
+        self._idle: queue.SimpleQueue[WorkerProcess] = queue.SimpleQueue()
+
+    def _train(self, name: int, configs: Sequence[RunConfig]) -> Trained:
+        try:
+            worker = self._idle.get_nowait()
+        except queue.Empty:
+            worker = WorkerProcess(self._context, self._needs)
+        try:
+            return worker.train(name, configs, self._news.put)
+        finally:
+            if worker.is_lost:
+                worker.end()
+            else:
+                self._idle.put(worker)
+
+    def stop(self) -> None:
+        self._stopped.value = 1
+        self._threads.shutdown(cancel_futures=True)
+        while not self._idle.empty():
+            self._idle.get().end()
+
+
+class WorkerProcess:
+    """A process that trains one stack after the other, and this end of the pipe to it."""
+
+    def __init__(self, context: BaseContext, needs: tuple[Any, ...]) -> None:
+        """`needs`: what `serve` takes after its pipe. Raises NoWorker."""
+        self.is_lost = False
+        self._pipe, far_end = context.Pipe()
+        self._process = context.Process(target=serve, args=(far_end, *needs))  # type: ignore[attr-defined]
+        self._process.start()
+        far_end.close()  # the process alone holds it, so that its end ends the pipe
+        try:
+            self._pipe.recv()
+        except EOFError:
+            self.end()
+            guard = "a script that starts a sweep does so under `if __name__ == '__main__':`"
+            raise NoWorker(f"a worker process ended before it could train anything ({guard})") from None
+
+    def train(self, name: int, configs: Sequence[RunConfig], tell: Callable[[Evaluated], None]) -> Trained:
+        """Raises what the training raised, or WorkerLost."""
+        try:
+            self._pipe.send((name, configs))
+            while isinstance(answer := self._pipe.recv(), Evaluated):
+                tell(answer)
+        except (EOFError, OSError):
+            self.is_lost = True
+            raise WorkerLost("the worker process ended, as it does for want of memory") from None
+        if isinstance(answer, Exception):
+            raise answer
+        assert isinstance(answer, Trained)
+        return answer
+
+    def end(self) -> None:
+        """Waits for its end, which comes once it finds its pipe closed."""
+        self._pipe.close()
+        self._process.join()
+        self._process.close()
+
+
+def serve(
+    pipe: connection.Connection,
+    datasets: dict[DataKey, Path],
+    device: torch.device,
+    models: Path | None,
+    stopped: Any,
+) -> None:
+    """The life of a worker process: stacks come down the pipe, evaluations and results go up."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)  # the parent says when to stop
+    threading.Thread(target=follow_parent, daemon=True).start()
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    trainer = StackTrainer({key: read_dataset(file) for key, file in datasets.items()}, device, models)
+    with suppress(EOFError, OSError):  # the parent has closed its end
+        pipe.send("ready")
+        while True:
+            name, configs = pipe.recv()
+            answer: Trained | Exception
+            try:
+                answer = trainer.train(name, configs, pipe.send, lambda: bool(stopped.value))
+            except Exception as error:
+                error.add_note(f"In the worker process:\n{traceback.format_exc()}")
+                answer = error
+            send(pipe, answer)
+
+
+def send(pipe: connection.Connection, answer: Trained | Exception) -> None:
+    """An exception that cannot be pickled goes as what it says."""
+    try:
+        pipe.send(answer)
+    except (TypeError, AttributeError, pickle.PicklingError):
+        pipe.send(RuntimeError(f"{type(answer).__name__}: {answer}"))
+
+
+def follow_parent() -> None:
+    """A worker whose parent was killed would train on for nobody."""
+    parent = parent_process()
+    assert parent is not None
+    connection.wait([parent.sentinel])
+    os._exit(1)
+
+
+def process_context() -> BaseContext:
+    """Never a fork of this process, whose threads' locks a child would inherit as they happen to stand."""
+    methods = multiprocessing.get_all_start_methods()
+    return multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+
+
+def prepare() -> None:
+    """Let the process that workers are forked from import torch while this one has other things to do."""
+    context = process_context()
+    if context.get_start_method() == "forkserver":
+        context.set_forkserver_preload([__name__])
+        forkserver.ensure_running()
+
+
+def keep_datasets(datasets: dict[DataKey, Dataset], folder: Path) -> dict[DataKey, Path]:
+    """In files that the workers map into memory, all the same pages."""
+    files = {key: folder / f"dataset-{i}.pt" for i, key in enumerate(datasets)}
+    for key, dataset in datasets.items():
+        torch.save({"x_ND": dataset.x_ND, "y_N": dataset.y_N, "info": vars(dataset.info)}, files[key])
+    return files
+
+
+def read_dataset(file: Path) -> Dataset:
+    found = torch.load(file, mmap=True, weights_only=True)
+    return Dataset(DatasetInfo(**found["info"]), found["x_ND"], found["y_N"])

@@ -1,0 +1,43 @@
+"""What this machine has for a sweep: cores and free memory."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+
+
+def worker_count(device: torch.device) -> int:
+    """Stacks trained at a time: on a CPU one a core, each in a process with one thread (two threads on operators this
+    small spend their time waiting for one another); a GPU takes one after the other. OMP_NUM_THREADS bounds it."""
+    if device.type != "cpu":
+        return 1
+    bound = os.environ.get("OMP_NUM_THREADS", "")
+    return min(cores(), int(bound)) if bound.isdigit() and int(bound) > 0 else cores()
+
+
+def cores() -> int:
+    """Cores that this process may use. The two threads of one core, which share its arithmetic, count once."""
+    if not hasattr(os, "sched_getaffinity"):
+        return os.cpu_count() or 1
+    return len({siblings(cpu) for cpu in os.sched_getaffinity(0)})
+
+
+def siblings(cpu: int) -> str:
+    """The processors, in Linux' count, that are threads of the same core."""
+    try:
+        return Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list").read_text(encoding="ascii")
+    except OSError:
+        return str(cpu)
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory free now, on the device."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        return 4 * 2**30
