@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from bnsweep.nets.plain import build
-from bnsweep.runs.plan import make_plan
 from bnsweep.runs.executors.local import process_context
+from bnsweep.runs.plan import make_plan
 from bnsweep.training.trainer import Trainer
 from tests.benchmarks.arm import Arm
 from tests.benchmarks.work import Spec, Work

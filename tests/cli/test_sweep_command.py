@@ -25,8 +25,6 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hydra_restore_sin
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "")
-    monkeypatch.setattr(entry, "results", [])
-    monkeypatch.setattr(entry, "planned", [])
     return tmp_path
 
 
@@ -117,7 +115,8 @@ def test_a_failed_run_ends_in_a_failing_status_and_a_report(
     def broken(*_: object) -> None:
         raise RuntimeError("no such luck")
 
-    monkeypatch.setattr("bnsweep.runs.workers.train", broken)
+    monkeypatch.setattr("bnsweep.runs.executors.base.train", broken)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # one stack at a time trains in this process
     arguments = ["-m", "activation=relu", "bn=none,after", "seed=0", "train=smoke"]
     assert refused(arguments, monkeypatch) == "bnsweep: a run failed: RuntimeError: no such luck"
     out = capsys.readouterr().out
@@ -191,7 +190,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 def test_a_sweep_prints_its_answer(swept: tuple[Path, str]) -> None:
     folder, text = swept
-    assert "plan: 4 cells, 20 runs, 0 already done, 20 left" in text
+    assert "plan: 4 combinations, 20 runs, 0 already done, 20 left" in text
     assert "20 planned, 20 finished, 0 diverged, 0 failed (20 trained now)" in text
     assert "final validation accuracy" in text
     assert f"Report: {folder / 'report/report.html'}" in text

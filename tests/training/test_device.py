@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import pytest
 import torch
@@ -50,7 +51,7 @@ def flag() -> None:
 def test_training_multiplies_in_ieee_arithmetic_and_puts_back_what_was_set(choose: Callable[[], None]) -> None:
     choose()
     before = precisions()
-    with pytest.raises(KeyError), ieee_products():
+    with suppress(KeyError), ieee_products():
         assert precisions() == ("highest", "ieee", "ieee")
         raise KeyError
     assert precisions() == before

@@ -1,0 +1,17 @@
+"""Fixtures of this room's tests."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from bnsweep.config.run import TrackingConfig
+
+
+@pytest.fixture
+def tracking(empty_database: Path, tmp_path: Path) -> TrackingConfig:
+    """A new store."""
+    shutil.copyfile(empty_database, tmp_path / "mlflow.db")
+    return TrackingConfig(uri=f"sqlite:///{tmp_path / 'mlflow.db'}", experiment="test")

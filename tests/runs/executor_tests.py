@@ -1,0 +1,109 @@
+"""What every executor does. The tests of one inherit `ExecutorTests` and say how it is made."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from concurrent.futures import wait
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from quick_runs import CPU, grid
+
+from bnsweep.config.run import TrainConfig
+from bnsweep.data import dataset as data
+from bnsweep.records import FINISHED
+from bnsweep.runs.executors.base import DataKey, Evaluated, Executor, WorkerLost, data_key
+from bnsweep.training.device import one_thread
+from bnsweep.training.trainer import train
+
+CONFIGS = grid()
+LONG = [replace(CONFIGS[0], train=TrainConfig(epochs=50_000, batch_size=30, evaluate_every=50_000))]
+"""A run that ends only if it is stopped."""
+
+
+def until(true: Callable[[], bool], seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.01)
+
+
+def begun(executor: Executor, names: set[int]) -> None:
+    """Waits until these stacks have been evaluated."""
+    left = set(names)
+
+    def all_begun() -> bool:
+        left.difference_update(evaluated.stack for evaluated in executor.news())
+        return not left
+
+    until(all_begun)
+
+
+class ExecutorTests(ABC):
+    @abstractmethod
+    def make(self, datasets: dict[DataKey, data.Dataset], folder: Path) -> Executor:
+        """The executor, on the CPU."""
+
+    def kill_a_worker(self) -> None:
+        """Ends one worker from outside, as the kernel does for want of memory."""
+        pytest.skip("its workers end only with this process")
+
+    @pytest.fixture
+    def executor(self, tmp_path: Path) -> Iterator[Executor]:
+        executor = self.make({data_key(CONFIGS[0]): data.load(CONFIGS[0].data)}, tmp_path)
+        yield executor
+        executor.stop()
+
+    def test_it_returns_what_was_trained(self, executor: Executor) -> None:
+        stacks = [CONFIGS[:4], CONFIGS[4:]]
+        futures = [executor.submit(name, configs) for name, configs in enumerate(stacks)]
+        for configs, future in zip(stacks, futures, strict=True):
+            trained = future.result(60)
+            with one_thread(CPU):
+                here, _ = train(configs, data.load(configs[0].data), CPU)
+            assert [record.summary for record in trained.records] == [record.summary for record in here]
+            assert trained.models == [None] * 4
+            assert trained.seconds > 0
+
+    def test_it_tells_of_every_evaluation_before_the_stack_is_done(self, executor: Executor) -> None:
+        wait([executor.submit(name, CONFIGS[:2]) for name in (3, 5)], 60)
+        news = list(executor.news())
+        for name in (3, 5):
+            own = [evaluated for evaluated in news if evaluated.stack == name]
+            assert own == [Evaluated(name, step, diverged=0) for step in (0, 4, 8)]
+        assert not list(executor.news()), "once"
+
+    def test_a_stack_that_fails_says_where_and_the_next_one_trains(self, executor: Executor) -> None:
+        elsewhere = replace(CONFIGS[0], data=replace(CONFIGS[0].data, root="elsewhere"))
+        failing = executor.submit(0, [elsewhere])
+        next_one = executor.submit(1, CONFIGS[:1])
+        error = failing.exception(60)
+        assert isinstance(error, KeyError) and "elsewhere" in str(error)
+        assert "executors/base.py" in "".join(traceback.format_exception(error))
+        assert next_one.result(60).records[0].status == FINISHED
+
+    def test_it_stops_at_once(self, executor: Executor) -> None:
+        futures = [executor.submit(name, LONG) for name in range(executor.workers + 1)]
+        begun(executor, set(range(executor.workers)))
+        started = time.monotonic()
+        executor.stop()
+        assert time.monotonic() - started < 10
+        *running, waiting = futures
+        assert {type(future.exception()) for future in running} == {InterruptedError}
+        assert waiting.cancelled()
+
+    def test_a_worker_that_is_killed_loses_its_stack_and_nothing_else(self, executor: Executor) -> None:
+        before = executor.submit(0, CONFIGS[:1])
+        before.result(60)
+        lost = executor.submit(1, LONG)
+        begun(executor, {1})
+        self.kill_a_worker()
+        with pytest.raises(WorkerLost, match=r"^the worker process ended, as it does for want of memory$"):
+            lost.result(60)
+        (kept,), (after,) = before.result().records, executor.submit(2, CONFIGS[:1]).result(60).records
+        assert (kept.status, after.status) == (FINISHED, FINISHED)
+        assert kept.summary == after.summary

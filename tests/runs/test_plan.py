@@ -1,0 +1,106 @@
+"""Which runs train together: equal shapes, whole data seeds, what the caches and the memory hold."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from quick_runs import CPU, grid
+
+from bnsweep.config.checks import ConfigError
+from bnsweep.config.identity import identity
+from bnsweep.config.run import DataConfig, ModelConfig, RunConfig, TrainConfig
+from bnsweep.data import dataset as data
+from bnsweep.runs.executors.base import data_key
+from bnsweep.runs.memory import member_bytes
+from bnsweep.runs.plan import check_memory, describe, make_plan, pack, predicted_seconds, stack_limit, step_flops
+
+FREE = 16 * 2**30
+
+
+def sizes(stacks: list[list[int]]) -> list[int]:
+    return [len(stack) for stack in stacks]
+
+
+def test_data_seeds_stay_whole_where_they_fit() -> None:
+    configs = grid(seeds=5)
+    assert sizes(pack(range(20), configs, 9)) == [8, 4, 8]
+    assert sizes(pack(range(20), configs, 9, workers=2)) == [4, 4, 8, 4]
+    assert sizes(pack(range(20), configs, 20, workers=2)) == [8, 12], "both workers have something to do"
+    assert sizes(pack(range(20), configs, 20, workers=8)) == [4] * 5, "no seed is split for it"
+    assert sizes(pack(range(20), configs, 3)) == [2] * 10
+
+
+def test_shapes_stay_apart_and_every_run_is_in_one_stack() -> None:
+    narrow = grid(seeds=5)
+    configs = narrow + [replace(config, model=ModelConfig([64])) for config in narrow]
+    plan = make_plan(configs, (), CPU)
+    for stack in plan.stacks:
+        assert len({tuple(configs[job].model.hidden) for job in stack}) == 1
+    assert sorted(job for stack in plan.stacks for job in stack) == list(range(40))
+
+
+def test_what_is_done_and_what_is_asked_for_twice_is_not_trained() -> None:
+    configs = grid()
+    plan = make_plan([*configs, configs[5]], {identity(configs[0]), "of another sweep"}, CPU, workers=1)
+    assert sorted(job for stack in plan.stacks for job in stack) == [1, 2, 3, 4, 5, 6, 7]
+    assert (plan.combinations, plan.runs, plan.left, plan.done) == (4, 8, 7, {identity(configs[0])})
+    first, second = describe(plan).splitlines()
+    assert first == "plan: 4 combinations, 8 runs, 1 already done, 7 left (1 jobs mean the same run as another)"
+    assert second.startswith("on cpu (one thread a stack), 1 at a time; stacks: 1 of 7; largest about ")
+
+
+def test_max_stack_bounds_the_runs_that_train_together() -> None:
+    assert sizes(make_plan(grid(seeds=3, max_stack=3), (), CPU, workers=1).stacks) == [2] * 6
+
+
+def test_runs_are_split_among_workers_where_a_step_is_work_enough() -> None:
+    small, large = RunConfig(), RunConfig(data=DataConfig("mnist"), train=TrainConfig(batch_size=128))
+    assert step_flops(large) == 4 * 784 * 32 + 6 * (32 * 32 + 32 * 10)
+    assert [stack_limit(config, 8, CPU, 2, FREE) for config in (large, small)] == [4, 20]
+    held = [stack_limit(config, 1000, CPU, 2, FREE) for config in (large, small)]
+    assert held == [70, 185], "what a core's caches hold"
+
+
+def test_a_gpu_takes_what_its_memory_holds() -> None:
+    on_cpu, on_gpu = (stack_limit(RunConfig(), 10_000, device, 1, FREE) for device in (CPU, torch.device("cuda")))
+    assert on_gpu > 10 * on_cpu
+    assert stack_limit(RunConfig(), 10_000, torch.device("cuda"), 1, 2 * FREE) > 1.9 * on_gpu
+
+
+def test_a_stack_never_plans_more_than_the_free_memory() -> None:
+    configs = [replace(config, model=ModelConfig([2000, 2000])) for config in grid(seeds=20)]
+    free = 2 * 2**30
+    plan = make_plan(configs, (), CPU, workers=2, free=free)
+    assert all(len(stack) * member_bytes(configs[0]) * plan.workers <= free for stack in plan.stacks)
+    assert len(plan.stacks) > 2
+
+
+def test_where_one_run_takes_most_of_the_memory_they_train_one_at_a_time() -> None:
+    configs = [replace(config, model=ModelConfig([2000, 2000])) for config in grid()]
+    assert make_plan(configs, (), CPU, workers=2, free=member_bytes(configs[0]) * 3 // 2).workers == 1
+
+
+def test_there_are_never_more_workers_than_stacks() -> None:
+    assert make_plan(grid(max_stack=4), (), CPU, workers=8, free=FREE).workers == 2
+    assert make_plan(grid(), [identity(config) for config in grid()], CPU, workers=8, free=FREE).workers == 1
+
+
+def test_a_run_too_large_for_the_memory_is_refused() -> None:
+    large = replace(grid()[0], model=ModelConfig([1_000_000, 1_000_000]))
+    with pytest.raises(ConfigError, match=r"^model.hidden=\[1000000, 1000000\]: must be smaller: a run takes about"):
+        check_memory([*grid(), large], CPU)
+    check_memory(grid(), CPU, free=2**28)
+    with pytest.raises(ConfigError, match=r"must be smaller: a run takes about 0\.0 GiB, and 0\.0 GiB are free$"):
+        check_memory(grid(), CPU, free=2**10)
+
+
+def test_a_trial_predicts_longer_for_more_epochs() -> None:
+    def seconds(epochs: int) -> float:
+        plan = make_plan(grid(epochs=epochs), (), CPU, workers=1)
+        return predicted_seconds(plan, {data_key(plan.configs[0]): data.load(plan.configs[0].data)})
+
+    threads = torch.get_num_threads()
+    assert 0 < seconds(2) < seconds(1000)
+    assert torch.get_num_threads() == threads
