@@ -11,6 +11,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import torch
+
 from bnsweep.config.checks import ConfigError, check_folder
 from bnsweep.config.run import DataConfig, RunConfig, SweepConfig, TrackingConfig
 from bnsweep.data import dataset as data
@@ -63,16 +65,19 @@ class Sweep:
         self._training = self._logging = 0.0
 
     def run(self, datasets: dict[DataKey, data.Dataset]) -> None:
-        """Stacks train in workers; this thread logs what they leave, and takes the interrupts."""
+        """Stacks train in workers; this thread logs what they leave, takes the interrupts, and prints the ledger."""
         plan = self.plan
-        with tempfile.TemporaryDirectory() as folder, self.interrupts:
-            executor = local_executor(plan.workers, datasets, plan.device, Path(folder), self.sweep.save_models)
-            try:
-                Dispatch(plan, executor, self.interrupts, self._log).run()
-            finally:
-                executor.stop()
-            # One that came while the last run was being logged.
-            self.interrupts.check()
+        try:
+            with tempfile.TemporaryDirectory() as folder, self.interrupts:
+                executor = local_executor(plan.workers, datasets, plan.device, Path(folder), self.sweep.save_models)
+                try:
+                    Dispatch(plan, executor, self.interrupts, self._log).run()
+                finally:
+                    executor.stop()
+                # One that came while the last run was being logged.
+                self.interrupts.check()
+        finally:
+            print(describe_ledger(plan.runs, self.results, self.trained), flush=True)
 
     def _log(self, jobs: Sequence[int], trained: Trained) -> None:
         started = time.perf_counter()
@@ -99,10 +104,20 @@ class Sweep:
             log.exception("logging %d runs failed; trying once more", len(runs))
             return self.store.log_runs(runs, self.sweep.id)
 
+    def close(self) -> None:
+        """Write into the sweep's own MLflow run how it went, and its comparison of the runs."""
+        self.store.close_sweep(self.sweep.id, count_statuses(self.plan.runs, self.results), self.seconds)
+        self.store.write_view(self.sweep.id)
+
     @property
     def seconds(self) -> dict[str, float]:
         """Wall seconds spent training, as if the workers had never waited, and logging beside it."""
         return {"training": self._training / self.plan.workers, "logging": self._logging}
+
+    def result(self) -> SweepResult:
+        runs = [self.results[name] for name in self.plan.identities]
+        tracking, url = self.plan.configs[0].tracking, self.store.view_url()
+        return SweepResult(self.sweep, tracking, runs, self.trained, url, self.seconds)
 
 
 def reusable(done: dict[str, Done], sweep: SweepConfig) -> dict[str, Done]:
@@ -119,8 +134,13 @@ def done_before(tracking: TrackingConfig) -> dict[str, Done]:
         return {}
 
 
-def predict(plan: Plan, datasets: Mapping[DataKey, data.Dataset]) -> None:
+def predict(
+    configs: Sequence[RunConfig], datasets: Mapping[DataKey, data.Dataset], device: torch.device, workers: int
+) -> None:
     """Print the plan, and then how long it may take: trials of many shapes of deep networks are long themselves."""
+    tracking, sweep = shared_config(configs)
+    done = {} if sweep.rerun else reusable(done_before(tracking), sweep)
+    plan = make_plan(configs, done, device, workers)
     print(describe(plan), flush=True)
     seconds = predicted_seconds(plan, datasets)
     print(f"predicted training time: about {seconds:.0f} s, from a trial of one stack a shape")
@@ -136,9 +156,9 @@ def run_sweep(
     """Train what is not done yet and log it; None for a dry run.
 
     Everything that can be refused is refused (ConfigError) before anything is trained or written: device, data,
-    tracking store. `keep_plan` writes the sweep's own MLflow run; jobs of a sweep that run a process each leave it out.
-    A sweep that comes in batches gives the configs of its `earlier` ones, so that its plan holds all of them.
-    `workers`: stacks trained at a time at most, by default what the machine has cores for.
+    tracking store. `keep_plan` writes the sweep's own MLflow run; a job in a process of its own leaves it out. A sweep
+    in batches gives the configs of its `earlier` ones, so that its plan holds all of them. `workers`: stacks trained
+    at a time at most, by default what the machine has cores for.
     """
     tracking, sweep = shared_config(configs)
     device = resolve_device(configs[0].train.device)
@@ -152,8 +172,7 @@ def run_sweep(
         prepare()
     datasets = load_datasets(configs)
     if sweep.dry_run:
-        done = {} if sweep.rerun else reusable(done_before(tracking), sweep)
-        predict(make_plan(configs, done, device, workers), datasets)
+        predict(configs, datasets, device, workers)
         return None
     store = Store.open(tracking)
     done = {} if sweep.rerun else reusable(store.done(), sweep)
@@ -162,13 +181,8 @@ def run_sweep(
     store.mark_stale({plan.identities[job] for stack in plan.stacks for job in stack})
     if keep_plan:
         store.open_sweep(Manifest.of([*earlier, *configs], sweep.id, command))
-    going = Sweep(plan, store, done)
-    try:
-        going.run(datasets)
-    finally:
-        print(describe_ledger(plan.runs, going.results, going.trained), flush=True)
+    under_way = Sweep(plan, store, done)
+    under_way.run(datasets)
     if keep_plan:
-        store.close_sweep(sweep.id, count_statuses(plan.runs, going.results), going.seconds)
-        store.write_view(sweep.id)
-    results = [going.results[name] for name in plan.identities]
-    return SweepResult(sweep, tracking, results, going.trained, store.view_url(), going.seconds)
+        under_way.close()
+    return under_way.result()
