@@ -1,1 +1,1 @@
-"""From jobs to trained and logged runs: plan, memory, workers, progress."""
+"""From jobs to trained and logged runs: plan, memory, executors, progress, ledger."""

@@ -43,7 +43,7 @@ class Dispatch:
                 self.interrupts.check()
                 self._submit()
                 done = wait(self._running, timeout=0.2, return_when=FIRST_COMPLETED).done
-                for evaluated in self.executor.news():
+                for evaluated in self.executor.new_evaluations():
                     self._progress.advance(evaluated.stack, evaluated.step, evaluated.diverged)
                 for future in done:
                     self.interrupts.check()

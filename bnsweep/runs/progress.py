@@ -40,7 +40,7 @@ class Progress:
         if console.is_terminal:
             columns = (BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), TextColumn("gone, left"))
             self._rich = Rich(*columns, TimeRemainingColumn(), console=console)
-            self._task = self._rich.add_task(self.words(), total=self.work)
+            self._task = self._rich.add_task(self.line(), total=self.work)
             self._rich.start()
         return self
 
@@ -48,7 +48,7 @@ class Progress:
         if self._rich is not None:
             self._rich.stop()
 
-    def words(self) -> str:
+    def line(self) -> str:
         done = sum(self.ended.values())
         diverged = self.ended[DIVERGED] + sum(self._diverged.values())
         return f"{done} done, {self.runs - done} left, {diverged} diverged, {self.ended[FAILED]} failed"
@@ -80,11 +80,11 @@ class Progress:
     def _show(self, force: bool) -> None:
         done = sum(self._done.values())
         if self._rich is not None:
-            self._rich.update(self._task, completed=done, description=self.words())
+            self._rich.update(self._task, completed=done, description=self.line())
             return
         now = time.monotonic()
         if force or now - self._last >= PLAIN_SECONDS:
             self._last = now
             elapsed = now - self._started
             eta = f"{max(0, elapsed * (self.work - done) / done):.0f}" if done else "?"
-            print(f"{self.words()}; {elapsed:.0f} s gone, about {eta} s to go", flush=True)
+            print(f"{self.line()}; {elapsed:.0f} s gone, about {eta} s to go", flush=True)

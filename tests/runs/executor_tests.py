@@ -37,7 +37,7 @@ def begun(executor: Executor, names: set[int]) -> None:
     left = set(names)
 
     def all_begun() -> bool:
-        left.difference_update(evaluated.stack for evaluated in executor.news())
+        left.difference_update(evaluated.stack for evaluated in executor.new_evaluations())
         return not left
 
     until(all_begun)
@@ -71,11 +71,11 @@ class ExecutorTests(ABC):
 
     def test_it_tells_of_every_evaluation_before_the_stack_is_done(self, executor: Executor) -> None:
         wait([executor.submit(name, CONFIGS[:2]) for name in (3, 5)], 60)
-        news = list(executor.news())
+        told = list(executor.new_evaluations())
         for name in (3, 5):
-            own = [evaluated for evaluated in news if evaluated.stack == name]
+            own = [evaluated for evaluated in told if evaluated.stack == name]
             assert own == [Evaluated(name, step, diverged=0) for step in (0, 4, 8)]
-        assert not list(executor.news()), "once"
+        assert not list(executor.new_evaluations()), "once"
 
     def test_a_stack_that_fails_says_where_and_the_next_one_trains(self, executor: Executor) -> None:
         elsewhere = replace(CONFIGS[0], data=replace(CONFIGS[0].data, root="elsewhere"))

@@ -38,7 +38,7 @@ class Caller(Executor):
             future.set_result(Trained([RunRecord(FINISHED) for _ in configs], [None] * len(configs), 0.0))
         return future
 
-    def news(self) -> Iterator[Evaluated]:
+    def new_evaluations(self) -> Iterator[Evaluated]:
         return iter(())
 
     def stop(self) -> None:

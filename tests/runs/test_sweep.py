@@ -41,7 +41,7 @@ def test_every_job_gets_its_result_and_its_run(tracking: TrackingConfig) -> None
         assert run.objective == row["final_val_accuracy"]
 
 
-def test_the_same_sweep_again_trains_only_the_holes(tracking: TrackingConfig) -> None:
+def test_the_same_sweep_again_trains_only_what_is_missing(tracking: TrackingConfig) -> None:
     configs = grid(tracking)
     first = swept(configs[:5])
     second = swept(in_sweep(configs, "b"))

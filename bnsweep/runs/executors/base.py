@@ -68,7 +68,7 @@ class Executor(ABC):
         NoWorker."""
 
     @abstractmethod
-    def news(self) -> Iterator[Evaluated]:
+    def new_evaluations(self) -> Iterator[Evaluated]:
         """The evaluations since it was asked last. Those of a stack come before its future is done."""
 
     @abstractmethod

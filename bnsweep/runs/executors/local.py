@@ -48,7 +48,7 @@ class LocalExecutor(Executor):
     def __init__(self, workers: int) -> None:
         self.workers = workers
         self._threads = ThreadPoolExecutor(workers)
-        self._news: queue.SimpleQueue[Evaluated] = queue.SimpleQueue()
+        self._evaluated: queue.SimpleQueue[Evaluated] = queue.SimpleQueue()
 
     def submit(self, name: int, configs: Sequence[RunConfig]) -> Future[Trained]:
         return self._threads.submit(self._train, name, configs)
@@ -57,9 +57,9 @@ class LocalExecutor(Executor):
     def _train(self, name: int, configs: Sequence[RunConfig]) -> Trained:
         """In one of the threads."""
 
-    def news(self) -> Iterator[Evaluated]:
-        while not self._news.empty():
-            yield self._news.get()
+    def new_evaluations(self) -> Iterator[Evaluated]:
+        while not self._evaluated.empty():
+            yield self._evaluated.get()
 
 
 class LocalThread(LocalExecutor):
@@ -72,7 +72,7 @@ class LocalThread(LocalExecutor):
 
     def _train(self, name: int, configs: Sequence[RunConfig]) -> Trained:
         with one_thread(self._trainer.device):
-            return self._trainer.train(name, configs, self._news.put, self._stopped.is_set)
+            return self._trainer.train(name, configs, self._evaluated.put, self._stopped.is_set)
 
     def stop(self) -> None:
         self._stopped.set()
@@ -97,7 +97,7 @@ class LocalProcesses(LocalExecutor):
         except queue.Empty:
             worker = WorkerProcess(self._context, self._needs)
         try:
-            return worker.train(name, configs, self._news.put)
+            return worker.train(name, configs, self._evaluated.put)
         finally:
             if worker.is_lost:
                 worker.end()
