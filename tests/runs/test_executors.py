@@ -22,6 +22,7 @@ from bnsweep.runs.executors.local import (
     local_executor,
     prepare,
     read_dataset,
+    send,
 )
 
 
@@ -84,6 +85,16 @@ def test_a_script_whose_workers_cannot_start_says_what_it_needs(tmp_path: Path) 
     says = "NoWorker: a worker process ended before it could train anything"
     guard = "a script that starts a sweep does so under `if __name__ == '__main__':`"
     assert run.stderr.splitlines()[-1].endswith(f"{says} ({guard})")
+
+
+def test_an_exception_that_cannot_be_pickled_comes_as_what_it_says() -> None:
+    class Unknown(Exception):
+        """Known to no other process."""
+
+    here, there = multiprocessing.Pipe()
+    send(there, Unknown("no such luck"))
+    answer = here.recv()
+    assert (type(answer), str(answer)) == (RuntimeError, "Unknown: no such luck")
 
 
 @pytest.mark.parametrize("name", ["digits", "gaussian"])

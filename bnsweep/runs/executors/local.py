@@ -123,7 +123,7 @@ class WorkerProcess:
         far_end.close()  # the process alone holds it, so that its end ends the pipe
         try:
             self._pipe.recv()
-        except EOFError:
+        except (EOFError, OSError):
             self.end()
             guard = "a script that starts a sweep does so under `if __name__ == '__main__':`"
             raise NoWorker(f"a worker process ended before it could train anything ({guard})") from None
