@@ -11,13 +11,13 @@ from pathlib import Path
 from bnsweep.config.checks import ConfigError
 from bnsweep.config.run import TrackingConfig
 from bnsweep.report import DEFAULT_METRIC, compare_sweeps, report_sweep
-from bnsweep.report.frame.metrics import METRICS, metric_named
+from bnsweep.report.frame.metrics import RANKABLE, metric_named
 
 HELP = f"""python -m bnsweep.report [KEY=VALUE ...]: rank a tracked sweep and write its report,
 or set two sweeps side by side
 
   sweep=latest                  latest, or a sweep's id; A,B compares two (EXPERIMENT/ID: one of another experiment)
-  metric={DEFAULT_METRIC}     one of {", ".join(METRICS)}
+  metric={DEFAULT_METRIC}     one of {", ".join(RANKABLE)}
   out=report                    folder for report.html, .md and .png, summary.json, and claims, ranking, factors and
                                 runs as .csv; for compare.html, .md, .csv and .json of two sweeps
   tracking.uri=null             MLflow tracking URI; null: mlflow.db in the working directory

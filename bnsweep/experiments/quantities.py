@@ -15,24 +15,15 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
 
-import numpy as np
-
+from bnsweep.catalogue.metrics import LEVELS, OFF, measured, metric_of
 from bnsweep.config.checks import ConfigError
-from bnsweep.config.run import PROBES, RunConfig
+from bnsweep.config.run import RunConfig
 from bnsweep.experiments.selection import Run
 from bnsweep.experiments.sets import SETS
-from bnsweep.records import DIVERGED, FULL, FULL_LAYER, LIGHT, LIGHT_LAYER
-from bnsweep.training.record import SCORES
+from bnsweep.records import DIVERGED
 
 Curve = list[float]
-
-ALWAYS = ("step", "epoch", "lr", *(score.replace("_", "/") for score in SCORES))
-SUMMARY = (
-    *(f"{which}_{score}" for which in ("final", "best") for score in SCORES),
-    *("best_step", "gap_accuracy", "gap_loss", "steps_to_tau", "tau_reached", "auc"),
-)
 
 
 @dataclass(frozen=True)
@@ -75,21 +66,24 @@ def parse_quantity(text: str, whole_curve: bool = False) -> Quantity:
 
 
 def is_summary(name: str) -> bool:
-    return name in SUMMARY or re.fullmatch(r"drift_\d+", name) is not None
+    """Whether it is one number of a run's summary."""
+    row = metric_of(name)
+    return row is not None and row.single
 
 
 def check_known(quantity: Quantity, config: RunConfig) -> None:
     """Refuses what a run of this config does not measure. Raises ConfigError."""
     names = needed(quantity, len(config.model.units))
-    known = metrics(len(config.model.units))
+    known = measured(len(config.model.units))
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=3) or [*ALWAYS, *SUMMARY]
+            near = difflib.get_close_matches(name, known, n=3)
+            near = near or [other for other, row in known.items() if row.level == OFF]
             raise ConfigError(f"quantity={quantity.text}: {name}: no such metric (did you mean {', '.join(near)}?)")
-    level = max((known[name] for name in names), default=0)
-    if level > PROBES.index(config.probes.name):
+    level = max((LEVELS.index(known[name].level) for name in names), default=0)
+    if level > LEVELS.index(config.probes.name):
         raise ConfigError(
-            f"quantity={quantity.text}: is measured under probes={PROBES[level]} (in the experiment's file)"
+            f"quantity={quantity.text}: is measured under probes={LEVELS[level]} (in the experiment's file)"
         )
     steps = config.probed if level else config.evaluations
     if quantity.reading.isdigit() and int(quantity.reading) not in steps:
@@ -105,26 +99,16 @@ def needed(quantity: Quantity, hidden: int) -> list[str]:
             raise ConfigError(f"quantity={quantity.text}: must name two layers, from 1 to {hidden + 1}, in order")
         return [f"layer/{l}/grad_activation" for l in range(first, last + 1)]
     if quantity.name == "largest":
-        return [
-            name
-            for l in range(1, hidden + 1)
-            for name in dict.fromkeys(a.replace("*", str(l)) for a in quantity.arguments)
-        ]
-    if quantity.of_sets or quantity.name in SUMMARY:
+        return layer_names(quantity.arguments[0], hidden)
+    if quantity.of_sets:
         return []
     return list(quantity.arguments) or [quantity.name]
 
 
-@cache
-def metrics(hidden: int) -> dict[str, int]:
-    """What a network of so many hidden layers can have measured -> the place in PROBES of what measures it. Layers
-    count from 1, the output layer last."""
-    levels = [[*ALWAYS], [*LIGHT], [*FULL, *(f"drift_{l}" for l in range(1, hidden + 1))]]
-    for level, names in ((1, LIGHT_LAYER), (2, FULL_LAYER)):
-        levels[level] += [f"layer/{l}/{name}" for l in range(1, hidden + 1) for name in names]
-    levels[1] += [f"layer/{hidden + 1}/{name}" for name in LIGHT_LAYER[:3]]
-    levels[2] += [f"layer/{hidden + 1}/{name}" for name in FULL_LAYER if name.startswith(("ics", "dropout"))]
-    return {name: level for level, names in enumerate(levels) for name in names}
+def layer_names(name: str, hidden: int) -> list[str]:
+    """The metrics that `*` stands for: those of all hidden layers that have it, or of all where none has."""
+    every = list(dict.fromkeys(name.replace("*", str(l)) for l in range(1, hidden + 1)))
+    return [each for each in every if each in measured(hidden)] or every
 
 
 def measure(quantity: Quantity, run: Run) -> float:
@@ -159,15 +143,15 @@ def at(values: Curve, reading: str, run: Run) -> float:
 
 
 def growth(run: Run, first: str, last: str) -> Curve:
-    """Factor on the squared gradient norm a backward step: exp of the ordinary least squares slope of
-    ln(grad_activation^2) over the layers `first` to `last` (Yang et al. 2019, arXiv 1902.08129, Theorem 8)."""
-    layers = range(int(first), int(last) + 1)
-    norms_LE = np.array([metric(run, f"layer/{l}/grad_activation") for l in layers])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        logs_LE = 2 * np.log(norms_LE)
-        back_L = -np.array(layers, dtype=float) + np.mean(layers)
-        slope_E = back_L @ logs_LE / (back_L @ back_L)
-        return [float(value) for value in np.exp(slope_E)]
+    """Factor on the squared gradient norm a backward step, fitted over the layers `first` to `last` (Yang et al. 2019,
+    arXiv 1902.08129, Theorem 8): what `probes.gradients.growth` fits over all hidden layers."""
+    import torch
+
+    from bnsweep.probes.gradients import growth as rate
+
+    norms_LE = [metric(run, f"layer/{l}/grad_activation") for l in range(int(first), int(last) + 1)]
+    rates: Curve = rate(torch.tensor(norms_LE, dtype=torch.float64)).tolist()
+    return rates
 
 
 def pointwise(of_two: Callable[[float, float], float]) -> Callable[[Run, str, str], Curve]:

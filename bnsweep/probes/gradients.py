@@ -10,10 +10,6 @@ from torch import Tensor
 
 from bnsweep.probes.activations import pieces
 
-VANISHING, EXPLODING = -1.0, 1.0
-"""Bounds on the flow R: a gradient that loses or gains more than a factor 10 between the last hidden layer and the
-first."""
-
 
 def norms(g: Tensor) -> Tensor:
     """Frobenius norm [K] of each member's slice of g [K, ...]: D_l of dL/da_l, G_l of dL/dW_l.
@@ -44,17 +40,6 @@ def growth(d_LK: Tensor) -> Tensor:
     rate_K = (step_L @ d_LK.double().square().log() / step_L.square().sum()).exp()
     usable_K = (d_LK > 0).all(0) & d_LK.isfinite().all(0)
     return torch.where(usable_K, rate_K, torch.nan)
-
-
-def classify(d_LK: Tensor) -> Tensor:
-    """-1 where the gradient vanishes (R < -1), 1 where it explodes (R > 1 or not finite), else 0.
-
-    A gradient that is 0 in the first layer has vanished, whatever is left above it.
-    """
-    flow_K = flow(d_LK)
-    vanishing_K = (flow_K < VANISHING) | (d_LK[0] == 0)
-    exploding_K = ~vanishing_K & ~(flow_K <= EXPLODING)
-    return exploding_K.long() - vanishing_K.long()
 
 
 def update_ratio(lr_K: Tensor, gradient_K: Tensor, weight_K: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import cache, lru_cache
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -110,11 +110,6 @@ def fixed_point(activation: str, sigma_w2: float, start: float = 1.0) -> float:
     return far
 
 
-def _check_batch(batch: int) -> None:
-    if batch <= 3:
-        raise ValueError(f"batch: must be > 3, got {batch}: with BatchNorm 1 / variance has no finite mean below that")
-
-
 def _angle(power: int, split: Array) -> tuple[Array, Array]:
     """cos(theta) and weights [..., nodes] of the density proportional to sin(theta)^power on [0, pi], which is panelled
     about split [...], an angle, and cut where it is below e^-40 of its peak."""
@@ -153,7 +148,8 @@ def bn_before_rate(activation: str, batch: int) -> float:
     A fixed point that networks leave where `length_spread` is above 1. Raises ValueError for B <= 3, where the mean is
     infinite.
     """
-    _check_batch(batch)
+    if batch <= 3:
+        raise ValueError(f"batch: must be > 3, got {batch}: with BatchNorm 1 / variance has no finite mean below that")
     x1, x2, w = _pairs(batch)
     (h1, d1), (h2, d2) = activate(activation, x1), activate(activation, x2)
     w1 = w.sum(1)
@@ -164,59 +160,6 @@ def bn_before_rate(activation: str, batch: int) -> float:
     trace = (batch - 1) * square + (batch - 1) / batch * (cross - square)
     along = (batch - 1) / batch * (x_square - x_cross)
     return float(batch / ((batch - 3) * c0 * (batch - 1)) * (trace - along))
-
-
-def _radii(batch: int) -> tuple[Array, Array]:
-    """Nodes r^2 and weights of a chi-squared variable with batch - 3 degrees of freedom: Gauss-Laguerre, from the
-    eigenvectors of its Jacobi matrix (Golub & Welsch 1969)."""
-    n = 12 if batch < 16 else 6  # the more degrees of freedom, the narrower
-    i, alpha = np.arange(n), (batch - 5) / 2
-    off = np.sqrt(i[1:] * (i[1:] + alpha))
-    nodes, vectors = np.linalg.eigh(np.diag(2 * i + alpha + 1) + np.diag(off, 1) + np.diag(off, -1))
-    return 2 * nodes, vectors[0] ** 2
-
-
-@lru_cache(maxsize=4)
-def _directions(batch: int) -> Array:
-    """Unit vectors [n, batch] of sum 0: a scrambled Sobol sequence of fixed seed, made normal and projected."""
-    n = 2 ** max(8, 21 - batch.bit_length())
-    uniform = torch.quasirandom.SobolEngine(batch, scramble=True, seed=0).draw(n, dtype=torch.float64)
-    x: Array = torch.special.ndtri(uniform.clamp(1e-12, 1 - 1e-12)).numpy()
-    x -= x.mean(1, keepdims=True)
-    x /= np.linalg.norm(x, axis=1, keepdims=True)
-    return x
-
-
-def _trace_over_variance(y: Array, d: Array) -> Array:
-    """tr(G D M D) / variance(y) for rows y = phi(z), d = phi'(z) [n, B], M as in `bn_before_rate` but of BN(y)."""
-    batch = y.shape[1]
-    y = y - y.mean(1, keepdims=True)
-    square = (y**2).sum(1)
-    along = ((y * d) ** 2).sum(1) - (y * d).sum(1) ** 2 / batch
-    trace = (1 - 2 / batch) * (d**2).sum(1) + (d.sum(1) / batch) ** 2
-    ratio: Array = (trace - along / square) * batch / square
-    return ratio
-
-
-@cache
-def bn_after_rate(activation: str, sigma_w2: float, batch: int) -> float:
-    """Rate with BatchNorm (scale 1, shift 0, eps 0) after the activation, at the same kind of fixed point.
-
-    z, the linear map's output, is N(0, sigma_w2 B / (B - 1) G) over the batch, y = phi(z), D = diag(phi'(z)). The
-    gradient dL/dBN(y) has covariance p I + r 11' (B x B) over the units; of it BN passes only p, and the linear map
-    below turns dL/dz into p' = sigma_w2 / (B - 1) E[tr(G D M D) / variance(y)] p, which is the rate. Derived here as
-    Yang et al. derive theirs, and held against measured networks in tests/probes/test_theory.py.
-
-    The direction of z is sampled (a fixed sequence; standard deviation below 5e-4 of the rate), its length integrated:
-    the length's density times 1 / length^2 is that of B - 3 degrees of freedom. Raises ValueError for B <= 3, as
-    `bn_before_rate`.
-    """
-    _check_batch(batch)
-    directions, total = _directions(batch), 0.0
-    for r2, weight in zip(*_radii(batch), strict=True):
-        y, d = activate(activation, directions * math.sqrt(r2 * sigma_w2 * batch / (batch - 1)))
-        total += weight * r2 * _trace_over_variance(y, d).mean()
-    return float(sigma_w2 * total / ((batch - 1) * (batch - 3)))
 
 
 def length_spread(activation: str, q: float = 1.0) -> float:

@@ -10,6 +10,7 @@ import torch
 from members import mix
 from torch import Tensor, nn
 
+from bnsweep.catalogue.metrics import FULL, LIGHT, measured
 from bnsweep.config.run import (
     ActivationConfig,
     BnConfig,
@@ -24,7 +25,7 @@ from bnsweep.config.run import (
 )
 from bnsweep.data import dataset as data
 from bnsweep.probes import diagnostics
-from bnsweep.records import DIVERGED, FULL, FULL_LAYER, LIGHT, LIGHT_LAYER
+from bnsweep.records import DIVERGED
 from bnsweep.training.trainer import Trainer, train
 
 CPU = torch.device("cpu")
@@ -216,14 +217,11 @@ def test_a_stack_read_in_parts_reads_as_a_whole(
 
 
 @pytest.mark.parametrize("hidden", [(20, 7, 13), (9,)])
-def test_a_reading_has_the_names_that_records_lists(hidden: tuple[int, ...], digits: data.Dataset) -> None:
-    trainer, n = Trainer(runs(hidden=hidden, dropout=True), digits, CPU), len(hidden)
-    above = {"ics", "ics_ratio", "ics_cosine", "dropout_ratio"}
-    everywhere = {"grad_activation", "grad_weight", "update_ratio"}
-    light = {*LIGHT} | {f"layer/{i}/{name}" for i in range(1, n + 1) for name in LIGHT_LAYER}
-    light |= {f"layer/{n + 1}/{name}" for name in everywhere}
-    full = light | {*FULL} | {f"layer/{i}/{name}" for i in range(1, n + 1) for name in {*FULL_LAYER} - above}
-    full |= {f"layer/{i}/{name}" for i in range(2, n + 2) for name in above}
+def test_a_reading_has_the_names_that_the_table_of_metrics_lists(hidden: tuple[int, ...], digits: data.Dataset) -> None:
+    trainer = Trainer(runs(hidden=hidden, dropout=True), digits, CPU)
+    curves = {name: row.level for name, row in measured(len(hidden)).items() if not row.single}
+    light = {name for name, level in curves.items() if level == LIGHT}
+    full = light | {name for name, level in curves.items() if level == FULL}
     assert trainer.diagnostics.light(histograms=False)[0].keys() == light
     assert trainer.diagnostics.full(histograms=False)[0].keys() == full
 

@@ -72,7 +72,8 @@ def product(grid: Mapping[str, Sequence[Any]] = GRID, seeds: int = 10) -> pd.Dat
     rows = [dict(zip([*grid, "seed"], v, strict=True)) for v in itertools.product(*grid.values(), range(seeds))]
     runs = pd.DataFrame([FIXED | row for row in rows])
     runs.insert(0, "run_id", [f"r{i}" for i in range(len(runs))])
-    return runs.assign(status="finished", reason="", **{"data.seed": runs["seed"]})
+    facts = {"classes": 10.0, "total_steps": BUDGET}
+    return runs.assign(status="finished", reason="", **facts, **{"data.seed": runs["seed"]})
 
 
 def sweep(runs: pd.DataFrame, truth: Truth, random: np.random.Generator, lumpy: bool = True) -> Sweep:

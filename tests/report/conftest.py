@@ -87,7 +87,8 @@ def simulate(
         if run.get("init") == "normal" and "init.std" not in run:
             run["init.std"] = 0.01
         value = truth(run) + luck[run["seed"]] + noise * random.standard_normal()
-        rows.append(run | outcome(min(value, 1.0), diverges(run)))
+        facts = {"classes": 10.0, "total_steps": float(BUDGET)}
+        rows.append(run | facts | outcome(min(value, 1.0), diverges(run)))
     runs = pd.DataFrame(rows)
     runs.insert(0, "run_id", [f"r{i}" for i in range(len(runs))])
     return Simulated({"sweep": "s1", "command": "python -m bnsweep -m bn=none,before,after"}, runs)

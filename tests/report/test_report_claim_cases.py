@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from claim_sweeps import GRID, Sweep, Truth, product, sweep
 
+from bnsweep.catalogue.metrics import METRICS
 from bnsweep.report.claims.best_rate import at_best
 from bnsweep.report.claims.claims import answer_claims, evidence, most
 from bnsweep.report.claims.contrasts import BEST, Comparison, sides
@@ -18,7 +19,6 @@ from bnsweep.report.claims.measure import measure, of_differences, spreads
 from bnsweep.report.claims.quantities import Readings
 from bnsweep.report.claims.verdicts import CONTRADICTED, FOR, INCONCLUSIVE, SUPPORTED, UNASKED, Evidence, Unit, Verdict
 from bnsweep.report.frame.grid import read_grid
-from bnsweep.report.frame.metrics import METRICS
 
 METRIC = METRICS["final_val_accuracy"]
 
@@ -91,7 +91,7 @@ def test_nothing_is_said_of_training_where_nothing_was_trained() -> None:
     truth = Truth(
         accuracy=lambda run: -0.2 * (run["bn"] == "none"), decades=lambda run: -(run["activation"] == "sigmoid")
     )
-    made = sweep(product().assign(**{"train.epochs": 0}), truth, np.random.default_rng(0))
+    made = sweep(product().assign(**{"train.epochs": 0, "total_steps": 0.0}), truth, np.random.default_rng(0))
     found = verdicts(made)
     assert found["sigmoid-vanishes"].verdict == SUPPORTED
     assert found["bn-faster"].verdict == UNASKED

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from claim_sweeps import GRID, Sweep, Truth, product, sweep
 
+from bnsweep.catalogue.metrics import METRICS
 from bnsweep.report.claims import best_rate
 from bnsweep.report.claims.best_rate import at_best, studentized
 from bnsweep.report.claims.claims import CLAIMS, answer_claims, most
@@ -29,8 +30,8 @@ from bnsweep.report.claims.verdicts import (
     Verdict,
 )
 from bnsweep.report.frame.grid import read_grid
-from bnsweep.report.frame.metrics import METRICS
-from bnsweep.report.pages import text as words
+from bnsweep.report.pages import sentences
+from bnsweep.report.pages.tables import ahead
 from bnsweep.report.stats.resample import cross_fit
 
 METRIC = METRICS["final_val_accuracy"]
@@ -303,11 +304,11 @@ def test_equal_seeds_are_counted_as_equal() -> None:
     numbers = (0.04, 0.02, 0.06, differences, 0.7, 0.125, OPEN, 1)
     item = Evidence("runs that blow up", ("lr 0.01", "lr 1"), QUANTITIES["blown_up"].unit, (0.0, 0.04), *numbers)
     verdict = Verdict("k", "A claim", INCONCLUSIVE, "", (item,))
-    assert words.ahead(item) == "4 of 10 seeds, 6 equal"
-    assert words.seeds_for(verdict) == "4 of 10 seeds for it, 6 equal"
+    assert ahead(item) == "4 of 10 seeds, 6 equal"
+    assert sentences.seeds_for(verdict) == "4 of 10 seeds for it, 6 equal"
     decided = replace(item, says=FOR)
-    assert words.seeds_for(replace(verdict, evidence=(item, item, decided))) == "1 of 3 comparisons for it"
+    assert sentences.seeds_for(replace(verdict, evidence=(item, item, decided))) == "1 of 3 comparisons for it"
     assert (
-        words.seeds_for(replace(verdict, verdict=SUPPORTED, evidence=(item, decided)))
+        sentences.seeds_for(replace(verdict, verdict=SUPPORTED, evidence=(item, decided)))
         == "4 of 10 seeds for it, 6 equal"
     )

@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from bnsweep.catalogue.metrics import METRICS
 from bnsweep.config.checks import ConfigError
 from bnsweep.report.compare.changes import BETTER, FEW, NOISE, SAME, WORSE, compare, kendall, side, table
 from bnsweep.report.compare.differences import circumstances, settings, told
 from bnsweep.report.compare.match import match
-from bnsweep.report.frame.metrics import METRICS
 from bnsweep.report.stats import resample
 
 ACCURACY = METRICS["final_val_accuracy"]

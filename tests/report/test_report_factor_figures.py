@@ -9,6 +9,7 @@ import re
 import numpy as np
 import pytest
 
+from bnsweep.catalogue.metrics import METRICS
 from bnsweep.report.figures.facets import facets
 from bnsweep.report.figures.factors import factor_shares
 from bnsweep.report.figures.interaction import axes_of, interactions, level_means
@@ -16,7 +17,6 @@ from bnsweep.report.figures.style import styled
 from bnsweep.report.figures.types import Scene
 from bnsweep.report.frame.design import read_design
 from bnsweep.report.frame.grid import read_grid
-from bnsweep.report.frame.metrics import METRICS
 from bnsweep.report.stats.factorial import CHANCE, HIGHER, analysis_of
 from bnsweep.report.stats.ranking import best_lr_view, rank
 

@@ -8,9 +8,9 @@ import math
 import numpy as np
 import pytest
 
+from bnsweep.catalogue.metrics import METRICS
 from bnsweep.report.frame.design import Design, Factor, read_design
 from bnsweep.report.frame.grid import read_grid
-from bnsweep.report.frame.metrics import METRICS
 from bnsweep.report.stats import factorial
 from bnsweep.report.stats.between_seeds import agreed, flip_p
 from bnsweep.report.stats.factorial import CHANCE, HIGHER, analyse, analysis_of, strongest

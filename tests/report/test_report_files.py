@@ -27,8 +27,8 @@ from bnsweep.config.checks import ConfigError
 from bnsweep.report import collector_at_rest, write_report
 from bnsweep.report.frame.grid import spread
 from bnsweep.report.pages import terminal as screen
-from bnsweep.report.pages import text as words
 from bnsweep.report.pages.render import markdown_text
+from bnsweep.report.pages.tables import difference
 
 TABLES = {"claims.csv", "factors.csv", "ranking.csv", "runs.csv"}
 FILES = TABLES | {"report.html", "report.md", "report.png", "summary.json"}
@@ -185,8 +185,8 @@ def test_page_and_markdown_say_the_same_verdicts(written, html):
         assert markdown_text(v.sentence) in markdown
         assert str(escape(v.sentence)) in page
         for e in (e for e in v.evidence if v in written.content.asked):
-            assert words.difference(e) in page
-            assert words.difference(e) in markdown
+            assert difference(e) in page
+            assert difference(e) in markdown
 
 
 def test_the_picture_is_small_and_wide(written):
@@ -391,7 +391,7 @@ def test_a_sweep_in_which_nothing_trained_still_gets_its_report(simulate, tmp_pa
 
 def test_a_sweep_that_trained_nothing_is_not_taken_for_a_race(simulate, tmp_path, monkeypatch):
     frame = simulate(factors={"bn": ["none", "before"], "init": ["xavier", "he"]})
-    frame.runs["train.epochs"] = 0
+    frame.runs["total_steps"] = 0.0
     whole = frame.history
     monkeypatch.setattr(frame, "history", lambda *names: whole(*names).query("step == 0"))
     report = write_report(frame, tmp_path)

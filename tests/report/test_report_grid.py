@@ -7,10 +7,11 @@ import math
 import pandas as pd
 import pytest
 
+from bnsweep.catalogue.metrics import METRICS
 from bnsweep.config.identity import numbers
-from bnsweep.config.run import RunConfig, TrainConfig
+from bnsweep.config.run import RunConfig
 from bnsweep.report.frame.grid import UNNAMED, factor_columns, level_text, read_grid, swept_factors
-from bnsweep.report.frame.metrics import METRICS, budget, scored
+from bnsweep.report.frame.metrics import scored, untrained
 
 
 def test_every_setting_that_changes_a_run_is_a_factor():
@@ -87,17 +88,29 @@ def test_levels_read_as_words(factor, value, text):
 
 
 def test_divergence_scores_chance_and_a_failure_scores_nothing():
-    runs = pd.DataFrame({"status": ["finished", "diverged", "failed", "missing"], "data": "digits"})
+    runs = pd.DataFrame({"status": ["finished", "diverged", "failed", "missing"], "classes": 4.0})
     runs["final_val_accuracy"] = [0.97, 0.55, math.nan, math.nan]
     runs["final_val_loss"] = [0.1, math.nan, math.nan, math.nan]
     accuracy = scored(runs, METRICS["final_val_accuracy"])
-    assert list(accuracy[:2]) == [0.97, 0.1]
+    assert list(accuracy[:2]) == [0.97, 0.25]
     assert accuracy[2:].isna().all()
-    assert scored(runs, METRICS["final_val_loss"])[1] == pytest.approx(math.log(10))
+    assert scored(runs, METRICS["final_val_loss"])[1] == pytest.approx(math.log(4))
 
 
-def test_steps_to_tau_of_a_diverged_run_is_censored_at_the_trainers_budget():
-    config = RunConfig(train=TrainConfig(epochs=7, batch_size=50))
-    runs = pd.DataFrame([numbers(config) | {"status": "diverged"}])
-    assert list(budget(runs)) == [config.total_steps]
-    assert list(scored(runs, METRICS["steps_to_tau"])) == [config.total_steps]
+def test_steps_to_tau_of_a_diverged_run_is_as_recorded():
+    runs = pd.DataFrame({"status": ["diverged", "failed"], "steps_to_tau": [700.0, math.nan], "classes": 10.0})
+    assert scored(runs, METRICS["steps_to_tau"])[0] == 700
+
+
+@pytest.mark.parametrize(
+    ("columns", "nothing"),
+    [
+        ({"total_steps": [0.0, 0.0]}, True),
+        ({"total_steps": [0.0, 360.0]}, False),
+        ({"total_steps": [math.nan, 0.0], "train.epochs": [0, 0]}, True),
+        ({"train.epochs": [0, 0], "train.steps": [math.nan, 5.0]}, False),
+        ({"train.epochs": [20, 20]}, False),
+    ],
+)
+def test_a_sweep_is_untrained_where_no_run_has_a_step(columns, nothing):
+    assert untrained(pd.DataFrame(columns)) == nothing

@@ -8,8 +8,8 @@ import math
 import numpy as np
 import pytest
 
+from bnsweep.catalogue.metrics import METRICS
 from bnsweep.report.frame.grid import read_grid
-from bnsweep.report.frame.metrics import METRICS
 from bnsweep.report.stats import resample
 from bnsweep.report.stats.completeness import notices
 from bnsweep.report.stats.main_effects import main_effects

@@ -7,9 +7,9 @@ import itertools
 import numpy as np
 import pytest
 
+from bnsweep.catalogue.metrics import METRICS
 from bnsweep.report.frame.design import Design, Factor
 from bnsweep.report.frame.grid import read_grid
-from bnsweep.report.frame.metrics import METRICS
 from bnsweep.report.stats import resample
 from bnsweep.report.stats.between_seeds import agreed
 from bnsweep.report.stats.sensitivity import by_level, sensitivity, variance_steps

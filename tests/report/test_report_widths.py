@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from bnsweep.catalogue.metrics import METRICS
 from bnsweep.report.frame.grid import read_grid
-from bnsweep.report.frame.metrics import METRICS
 from bnsweep.report.stats import resample
 from bnsweep.report.stats.ranking import best_lr_view, fixed_lr_views
 from bnsweep.report.stats.stability import halves, kendall, stability

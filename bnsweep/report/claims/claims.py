@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from bnsweep.catalogue.metrics import Metric
 from bnsweep.report.claims.contrasts import (
     BEST,
     EQUAL,
@@ -51,10 +52,10 @@ from bnsweep.report.claims.verdicts import (
     Evidence,
     Verdict,
 )
+from bnsweep.report.frame.formats import tau
 from bnsweep.report.frame.grid import Grid
-from bnsweep.report.frame.metrics import Metric, untrained
+from bnsweep.report.frame.metrics import untrained
 from bnsweep.report.frame.source import Source
-from bnsweep.report.pages import text as words
 from bnsweep.report.stats import resample
 
 ALPHA = 0.05
@@ -155,10 +156,10 @@ CLAIMS = (
 
 def answer_claims(frame: Source, grid: Grid, metric: Metric) -> list[Verdict]:
     """One verdict a claim, in the note's order."""
-    readings, tau = Readings(frame, grid), words.tau(grid.fixed)
+    readings, reached = Readings(frame, grid), tau(grid.fixed)
     found = [[compare(grid, readings, metric, item) for item in claim.comparisons] for claim in CLAIMS]
     made = [
-        tuple(evidence(*pair, len(grid.lrs) > 1, tau) for pair in zip(claim.comparisons, items, strict=True))
+        tuple(evidence(*pair, len(grid.lrs) > 1, reached) for pair in zip(claim.comparisons, items, strict=True))
         for claim, items in zip(CLAIMS, found, strict=True)
     ]
     raw = np.array([most(items)[0] for items in made])

@@ -11,11 +11,11 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from bnsweep.catalogue.metrics import Metric
 from bnsweep.report.claims.best_rate import at_best
 from bnsweep.report.claims.contrasts import BEST, Comparison, Measured, Rows, Sides, Unasked, Unmeasured
 from bnsweep.report.claims.quantities import QUANTITIES, Readings
 from bnsweep.report.frame.grid import Grid
-from bnsweep.report.frame.metrics import Metric
 from bnsweep.report.stats import resample
 from bnsweep.report.stats.between_seeds import agreed
 from bnsweep.report.stats.ranking import common_bundles

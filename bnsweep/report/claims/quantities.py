@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bnsweep.catalogue.metrics import METRICS
 from bnsweep.config.identity import layers_in
 from bnsweep.report.claims.verdicts import Unit
 from bnsweep.report.frame.grid import Grid
-from bnsweep.report.frame.metrics import METRICS, Metric, column
+from bnsweep.report.frame.metrics import column
 from bnsweep.report.frame.source import Source
 
 Values = NDArray[np.float64]
@@ -88,7 +89,7 @@ def accuracy(name: str) -> Callable[[Readings, NDArray[np.int64]], Values]:
 
 
 def test_accuracy(of: Readings, rows: NDArray[np.int64]) -> Values:
-    return of.grid.scores(Metric("final_test_accuracy", "", "accuracy", ""), rows)
+    return of.grid.scores(METRICS["final_test_accuracy"], rows)
 
 
 def gap(of: Readings, rows: NDArray[np.int64]) -> Values:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from bnsweep.report.claims.contrasts import BEST, EQUAL, START, Comparison
 from bnsweep.report.claims.quantities import QUANTITIES
 from bnsweep.report.claims.verdicts import AGAINST, CONTRADICTED, FOR, SUPPORTED, Evidence
-from bnsweep.report.pages.text import p_text
+from bnsweep.report.frame.formats import p_text
 from bnsweep.report.stats.resample import ENOUGH
 
 DEVIATION = "standard deviation of"

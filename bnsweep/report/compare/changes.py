@@ -12,8 +12,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import special
 
+from bnsweep.catalogue.metrics import Metric
 from bnsweep.report.compare.match import Half, Match, match
-from bnsweep.report.frame.metrics import Metric
 from bnsweep.report.stats import resample
 from bnsweep.report.stats.stability import kendall
 

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from bnsweep.report.frame.formats import few
 from bnsweep.report.frame.grid import bundle_codes, factor_columns, levels, value_text
-from bnsweep.report.pages.provenance import dataset_text, few, listed
+from bnsweep.report.pages.provenance import dataset_text, listed
 
 ABSENT = "–"
 """Not recorded, or nothing that a run of the sweep has."""

@@ -16,10 +16,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bnsweep.catalogue.metrics import Metric
 from bnsweep.config.checks import ConfigError
 from bnsweep.records import DIVERGED, FINISHED
 from bnsweep.report.frame.grid import bundle_codes, combinations, factor_columns, levels, swept_factors, value_text
-from bnsweep.report.frame.metrics import Metric, scored
+from bnsweep.report.frame.metrics import scored
 from bnsweep.report.stats.ranking import common_bundles
 
 Rows = NDArray[np.int64]

@@ -11,6 +11,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from bnsweep.catalogue.metrics import Metric
 from bnsweep.config.checks import ConfigError, check_folder
 from bnsweep.config.run import TrackingConfig
 from bnsweep.report.claims.claims import answer_claims
@@ -20,13 +21,13 @@ from bnsweep.report.compare.differences import Change, circumstances, settings, 
 from bnsweep.report.compare.sentences import changed_text, changed_verdict, notices, pairing, summary
 from bnsweep.report.figures.compare import differences
 from bnsweep.report.figures.types import Drawing
+from bnsweep.report.frame.formats import integer, p_text, span
 from bnsweep.report.frame.grid import read_grid
-from bnsweep.report.frame.metrics import METRICS, Metric, metric_named, scored
+from bnsweep.report.frame.metrics import RANKABLE, metric_named, scored
 from bnsweep.report.frame.source import Source
-from bnsweep.report.pages import text as words
 from bnsweep.report.pages.machine import plain
 from bnsweep.report.pages.render import environment
-from bnsweep.report.pages.tables import TOP, Cell, Line, rows, whole
+from bnsweep.report.pages.tables import TOP, Cell, Line, TableRow, integer_cell, rank_span, row_dicts
 from bnsweep.report.pages.write import write_all
 from bnsweep.report.stats.completeness import Notice
 from bnsweep.report.stats.resample import ENOUGH, RESAMPLES
@@ -74,7 +75,7 @@ class Content:
         """Plain text for a terminal."""
         lines = [self.title, self.answer, self.changed, ""]
         lines += [f"{'!' if n.kind == 'warning' else '·'} {n.text}" for n in self.said]
-        cells = [arm_line(row, self.metric).cells for row in rows(self.found.table[:most])]
+        cells = [arm_line(row, self.metric).cells for row in row_dicts(self.found.table[:most])]
         shown = [{name: cell.text for name, cell in line.items() if name not in ASIDE} for line in cells]
         shown = [{name: name for name in shown[0]}, *shown]
         wide = {name: max(len(line[name]) for line in shown) for name in shown[0]}
@@ -103,7 +104,7 @@ def build(a: Source, b: Source, metric: Metric) -> Content:
     names = named(a, b)
     for name, frame in zip(names, (a, b), strict=True):
         if scored(frame.runs, metric).isna().all():
-            there = [n for n, other in METRICS.items() if scored(frame.runs, other).notna().any()]
+            there = [n for n, other in RANKABLE.items() if scored(frame.runs, other).notna().any()]
             says = f"one that both sweeps recorded ({name} has {', '.join(there) or 'no result at all'})"
             raise ConfigError(f"metric={metric.name}: must be {says}")
     found = c.compare(a.runs, b.runs, metric)
@@ -145,7 +146,7 @@ def both_claims(a: Source, b: Source, metric: Metric) -> list[tuple[Verdict, Ver
     return [pair for pair in both if {v.verdict for v in pair} != {UNASKED}]
 
 
-def arm_line(row: words.Row, metric: Metric) -> Line:
+def arm_line(row: TableRow, metric: Metric) -> Line:
     unit = UNITS[metric.kind]
     ends = unit.text(row["low"], signed=True), unit.text(row["high"], signed=True)
     ranks = [{f"rank{end}": row[f"rank_{side}{end}"] for end in ("", "_low", "_high")} for side in "ab"]
@@ -155,23 +156,23 @@ def arm_line(row: words.Row, metric: Metric) -> Line:
         "A": Cell(metric.text(row["score_a"]), row["score_a"]),
         "B": Cell(metric.text(row["score_b"]), row["score_b"]),
         f"B − A, {unit.name}": Cell(unit.text(row["difference"], signed=True), row["difference"]),
-        "95 % interval": Cell(words.span(*ends), row["low"]),
-        "p (Holm)": Cell(words.p_text(row["p_holm"]), row["p_holm"]),
+        "95 % interval": Cell(span(*ends), row["low"]),
+        "p (Holm)": Cell(p_text(row["p_holm"]), row["p_holm"]),
         "Rank in A": Cell(rank_text(ranks[0]), row["rank_a"]),
         "Rank in B": Cell(rank_text(ranks[1]), row["rank_b"]),
-        "Changed places with": whole(row["swaps"]),
+        "Changed places with": integer_cell(row["swaps"]),
     }
     return Line(cells, "lead" if row["verdict"] in (c.BETTER, c.WORSE) or row["swaps"] > 0 else "")
 
 
-def verdict_text(row: words.Row) -> str:
+def verdict_text(row: TableRow) -> str:
     part = 0 < row["same_runs"] and row["verdict"] != c.SAME
     return str(row["verdict"]) + (f" ({row['same_runs']} seeds are the same runs)" if part else "")
 
 
-def rank_text(row: words.Row) -> str:
-    interval = words.rank_span(row)
-    return words.whole(row["rank"]) + (f" ({interval})" if interval != "–" else "")
+def rank_text(row: TableRow) -> str:
+    interval = rank_span(row)
+    return integer(row["rank"]) + (f" ({interval})" if interval != "–" else "")
 
 
 def claim_line(one: Verdict, two: Verdict) -> Line:
@@ -198,7 +199,7 @@ def page(content: Content, template: str) -> str:
         same=content.same,
         circumstances=change_lines(content.circumstances),
         drawing=(content.drawing, Markup(content.drawing.svg)),  # noqa: S704 - matplotlib escapes texts in its SVG
-        lines=[arm_line(row, content.metric) for row in rows(table.head(TOP))],
+        lines=[arm_line(row, content.metric) for row in row_dicts(table.head(TOP))],
         left_out=max(0, len(table) - TOP),
         claims=[claim_line(*pair) for pair in claims],
         pairing=pairing(content.found),
@@ -223,7 +224,7 @@ def compare_json(content: Content) -> str:
         "paired": found.match.paired,
         "seeds": {"a": found.match.a.bundles, "b": found.match.b.bundles},
         "kendall_tau": found.tau,
-        "arms": rows(found.table),
+        "arms": row_dicts(found.table),
         "only_in_a": found.match.only[0],
         "only_in_b": found.match.only[1],
         "claims": claims,

@@ -10,7 +10,7 @@ from bnsweep.report.claims.verdicts import Verdict
 from bnsweep.report.compare import changes as c
 from bnsweep.report.compare.differences import Change
 from bnsweep.report.compare.match import Match
-from bnsweep.report.pages.provenance import few
+from bnsweep.report.frame.formats import few
 from bnsweep.report.stats.completeness import Notice
 from bnsweep.report.stats.resample import ENOUGH
 

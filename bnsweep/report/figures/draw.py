@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import pandas as pd
 
+from bnsweep.catalogue.metrics import Metric
 from bnsweep.report.figures import curves, factors, forest, heat, interaction, layers
 from bnsweep.report.figures.facets import facets
 from bnsweep.report.figures.style import styled
 from bnsweep.report.figures.types import Drawing, Scene
 from bnsweep.report.frame.grid import Grid
-from bnsweep.report.frame.metrics import Metric
 from bnsweep.report.frame.source import Source
 from bnsweep.report.stats.ranking import View
 

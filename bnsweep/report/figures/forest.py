@@ -21,7 +21,7 @@ from bnsweep.report.figures.style import (
     to_svg,
 )
 from bnsweep.report.figures.types import Drawing, Scene, legend, level_key, more_lines
-from bnsweep.report.pages.text import letters, shortened
+from bnsweep.report.frame.formats import letters, shortened
 
 MOST = 18
 MOST_LETTERS = 44

@@ -9,11 +9,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from bnsweep.catalogue.metrics import Metric
 from bnsweep.report.figures.facets import Facets
 from bnsweep.report.figures.style import DASHES, MARKERS, SERIES
 from bnsweep.report.frame.design import Design, read_design
 from bnsweep.report.frame.grid import Grid
-from bnsweep.report.frame.metrics import Metric
 from bnsweep.report.frame.source import Source
 from bnsweep.report.stats.factorial import Analysis, analysis_of
 from bnsweep.report.stats.ranking import View

@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bnsweep.catalogue.metrics import Metric
 from bnsweep.report.frame.grid import Grid, level_text, levels
-from bnsweep.report.frame.metrics import Metric
 
 Array = NDArray[np.float64]
 Codes = NDArray[np.int64]

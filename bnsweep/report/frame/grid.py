@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from bnsweep.catalogue.activations import ACTIVATIONS
 from bnsweep.catalogue.inits import INITS
+from bnsweep.catalogue.metrics import Metric
 from bnsweep.catalogue.optimizers import OPTIMIZERS
 from bnsweep.catalogue.schedules import SCHEDULES
 from bnsweep.config import datasets
@@ -25,7 +26,7 @@ from bnsweep.config import run as config
 from bnsweep.config.identity import NAME_FIELDS
 from bnsweep.config.tree import known_keys
 from bnsweep.records import DIVERGED, FINISHED
-from bnsweep.report.frame.metrics import Metric, scored
+from bnsweep.report.frame.metrics import scored
 
 ORDER: dict[str, tuple[str, ...]] = {
     "activation": tuple(ACTIVATIONS),

@@ -9,11 +9,12 @@ from typing import Any
 
 import pandas as pd
 
+from bnsweep.catalogue.metrics import Metric
 from bnsweep.report.claims.verdicts import UNASKED, Verdict
 from bnsweep.report.figures import Drawing
 from bnsweep.report.frame.grid import Grid
-from bnsweep.report.frame.metrics import Metric, untrained
-from bnsweep.report.pages import text as words
+from bnsweep.report.frame.metrics import untrained
+from bnsweep.report.pages import sentences
 from bnsweep.report.stats.completeness import Notice
 from bnsweep.report.stats.factorial import Analysis, strongest
 from bnsweep.report.stats.ranking import BEST
@@ -43,9 +44,9 @@ class Content:
     @cached_property
     def answer(self) -> str:
         if self.untrained:
-            return words.UNTRAINED
+            return sentences.UNTRAINED
         all_diverged = 0 < self.ledger["planned"] == self.ledger["diverged"]
-        return words.answer(self.best, self.metric, all_diverged)
+        return sentences.answer(self.best, self.metric, all_diverged)
 
     @cached_property
     def untrained(self) -> bool:

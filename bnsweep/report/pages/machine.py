@@ -14,7 +14,7 @@ import pandas as pd
 from bnsweep.report.claims.verdicts import Evidence, Verdict
 from bnsweep.report.frame.grid import factor_columns
 from bnsweep.report.pages.content import Content
-from bnsweep.report.pages.tables import rows
+from bnsweep.report.pages.tables import row_dicts
 
 
 def plain(value: Any) -> Any:
@@ -44,12 +44,17 @@ def summary_json(content: Content) -> str:
         "fixed": grid.fixed,
         "seeds": grid.bundles,
         "verdicts": [verdict_dict(v) for v in content.verdicts],
-        "ranking": rows(content.ranking),
+        "ranking": row_dicts(content.ranking),
         "stability": asdict(content.stability),
-        "factors": {"effects": rows(analysis.table), "n": analysis.n, "cells": analysis.cells, "note": analysis.note},
-        "sensitivity": rows(content.sensitivity),
-        "tolerance_widths": rows(content.widths),
-        "main_effects": rows(content.effects),
+        "factors": {
+            "effects": row_dicts(analysis.table),
+            "n": analysis.n,
+            "cells": analysis.cells,
+            "note": analysis.note,
+        },
+        "sensitivity": row_dicts(content.sensitivity),
+        "tolerance_widths": row_dicts(content.widths),
+        "main_effects": row_dicts(content.effects),
     }
     return json.dumps(plain(summary), indent=1, ensure_ascii=False) + "\n"
 

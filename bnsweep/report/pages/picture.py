@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from bnsweep.report.claims.verdicts import CONTRADICTED, INCONCLUSIVE, SUPPORTED, UNASKED
 from bnsweep.report.figures import Scene, forest
 from bnsweep.report.figures.style import styled
-from bnsweep.report.pages import text as words
+from bnsweep.report.frame.formats import together
+from bnsweep.report.pages import sentences
 from bnsweep.report.pages.content import Content
 from bnsweep.report.pages.render import ICONS
 
@@ -43,8 +44,8 @@ class Sheet:
 
 def first_screen(content: Content, scene: Scene | None) -> bytes:
     """PNG of 1,400 pixels across and at most 760 down."""
-    title = textwrap.wrap(words.together(content.answer), 106)[:3]
-    aside = textwrap.wrap(words.together(content.mattered), 156)[:2]
+    title = textwrap.wrap(together(content.answer), 106)[:3]
+    aside = textwrap.wrap(together(content.mattered), 156)[:2]
     rows, arms = verdict_rows(content), 0 if scene is None else len(forest.shown(scene, MOST_ARMS))
     head = MARGIN + 0.32 * len(title) + 0.23 * len(aside) + 0.2
     with styled(paper=True):
@@ -56,7 +57,7 @@ def first_screen(content: Content, scene: Scene | None) -> bytes:
         draw_verdicts(sheet, rows, head)
         if scene is not None:
             draw_arms(sheet, scene, head, MIDDLE if rows else MARGIN)
-        foot = f"{content.title} · {words.runs_text(content.ledger, len(content.grid.bundles))}"
+        foot = f"{content.title} · {sentences.runs_text(content.ledger, len(content.grid.bundles))}"
         foot += f" · {LETTERS}" if (content.best["group"] > 0).any() else ""
         sheet.text(MARGIN, sheet.high - 0.25, foot, 9, color=SOFT)
         buffer = io.BytesIO()
@@ -75,7 +76,7 @@ def in_few_colours(png: io.BytesIO) -> bytes:
 
 def verdict_rows(content: Content) -> list[tuple[str, str, str, str]]:
     """Word, claim, seeds for it and line of evidence; what was not asked is one row."""
-    rows = [(v.verdict, v.claim, words.seeds_for(v), words.in_a_line(v)) for v in content.asked]
+    rows = [(v.verdict, v.claim, sentences.seeds_for(v), sentences.in_a_line(v)) for v in content.asked]
     if content.unasked:
         rows.append((UNASKED, "; ".join(v.claim for v in content.unasked), "", ""))
     return rows
@@ -89,7 +90,7 @@ def draw_verdicts(sheet: Sheet, rows: list[tuple[str, str, str, str]], down: flo
         sheet.text(MARGIN, y, f"{ICONS[word]} {word}", 10.5, color=SHADES[word], weight="bold")
         sheet.text(INDENT, y, textwrap.shorten(claim, 72, placeholder=" …"), 10.5)
         for right, text, width in ((MARGIN, seeds, 21), (INDENT, line, 102)):
-            lines = textwrap.wrap(words.together(text), width, max_lines=most, placeholder=" …")
+            lines = textwrap.wrap(together(text), width, max_lines=most, placeholder=" …")
             sheet.text(right, y + 0.2, "\n".join(lines), 8.5, color=SOFT, linespacing=1.15)
 
 

@@ -7,8 +7,10 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from bnsweep.catalogue.metrics import Metric
+from bnsweep.report.frame.formats import few
 from bnsweep.report.frame.grid import Grid, levels, value_text
-from bnsweep.report.frame.metrics import DEFAULT_METRIC, Metric
+from bnsweep.report.frame.metrics import DEFAULT_METRIC
 
 
 def dataset_text(data: Any) -> str:
@@ -20,10 +22,6 @@ def dataset_text(data: Any) -> str:
 def listed(info: Mapping[str, Any], key: str) -> list[Any]:
     value = info.get(key) or []
     return list(value) if isinstance(value, (list, tuple)) else [value]
-
-
-def few(names: list[str], most: int = 12) -> str:
-    return ", ".join(names) if len(names) <= most else f"{', '.join(names[: most - 1])} … {names[-1]}"
 
 
 def provenance(info: Mapping[str, Any], grid: Grid) -> list[tuple[str, str]]:

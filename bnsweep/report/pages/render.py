@@ -9,9 +9,9 @@ from markupsafe import Markup
 
 from bnsweep.report.claims import verdicts
 from bnsweep.report.figures import Drawing
+from bnsweep.report.frame.formats import p_text, tau, together
 from bnsweep.report.frame.grid import spread
-from bnsweep.report.pages import tables as cells
-from bnsweep.report.pages import text as words
+from bnsweep.report.pages import sentences, tables
 from bnsweep.report.pages.content import Content
 from bnsweep.report.pages.links import MOST_RUNS, Links
 from bnsweep.report.pages.provenance import commands, provenance
@@ -43,7 +43,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     env.filters["md"] = markdown_text
-    env.filters["together"] = words.together
+    env.filters["together"] = together
     env.filters["number"] = sort_key
     return env
 
@@ -71,7 +71,7 @@ def page(content: Content, template: str) -> str:
         notices=content.notices,
         ledger=content.ledger,
         metric=content.metric,
-        tau=words.tau(content.grid.fixed),
+        tau=tau(content.grid.fixed),
         bundles=len(content.grid.bundles),
         lr_swept=len(content.grid.lrs) > 1,
         provenance=provenance(content.info, content.grid),
@@ -98,13 +98,13 @@ def first_screen(content: Content) -> dict[str, Any]:
 def top_lines(content: Content) -> list[Line]:
     """The first arms, with the columns that matter at a glance."""
     best = content.best
-    lines = cells.ranking_lines(best[best["rank"].notna()].head(FIRST), content.metric, [])
+    lines = tables.ranking_lines(best[best["rank"].notna()].head(FIRST), content.metric, [])
     names = {"Rank": "Rank", "Arm": "Arm", "Score": content.metric.title.capitalize(), "95 % interval": "95 % interval"}
     names |= {"Group": "Tied group", "Test": "Test accuracy", "Best lr": "Learning rate"}
     found = [{short: line.cells[name] for short, name in names.items()} for line in lines]
     for cell_of in found:
         rate = cell_of["Best lr"]
-        cell_of["Best lr"] = rate._replace(text=rate.text.removesuffix(words.EDGE))  # a notice says it for all
+        cell_of["Best lr"] = rate._replace(text=rate.text.removesuffix(tables.EDGE))  # a notice says it for all
     return [Line(cell_of, line.kind) for cell_of, line in zip(found, lines, strict=True)]
 
 
@@ -116,26 +116,30 @@ def claims(content: Content) -> dict[str, Any]:
         found.append(
             {
                 "verdict": verdict,
-                "line": words.in_a_line(verdict),
-                "seeds": words.seeds_for(verdict),
-                "meanings": words.meanings(verdict),
-                "evidence": [cells.evidence_line(e) for e in verdict.evidence],
-                "p": words.p_text(verdict.p_holm),
+                "line": sentences.in_a_line(verdict),
+                "seeds": sentences.seeds_for(verdict),
+                "meanings": sentences.meanings(verdict),
+                "evidence": [tables.evidence_line(e) for e in verdict.evidence],
+                "p": p_text(verdict.p_holm),
                 "drawing": inline(own) if own else None,
                 "see": [d for name in verdict.figures if (d := content.drawing(name))],
             }
         )
-    return {"claims": found, "unasked": content.unasked, "counts": words.verdict_counts(content.verdicts)} | {
-        "floor": words.floor(len(content.grid.bundles), sum(v.p_holm == v.p_holm for v in content.verdicts), "claims")
+    asked = sum(v.p_holm == v.p_holm for v in content.verdicts)
+    return {
+        "claims": found,
+        "unasked": content.unasked,
+        "counts": sentences.verdict_counts(content.verdicts),
+        "floor": sentences.floor(len(content.grid.bundles), asked, "claims"),
     }
 
 
 def rankings(content: Content) -> dict[str, Any]:
     metric, factors = content.metric, content.grid.arm_factors
-    tables = list(content.ranking.groupby("view", sort=False))
-    shown = [tables[0], *(tables[1 + i] for i in spread(len(tables) - 1, MOST_VIEWS))]
+    by_view = list(content.ranking.groupby("view", sort=False))
+    shown = [by_view[0], *(by_view[1 + i] for i in spread(len(by_view) - 1, MOST_VIEWS))]
     views = [
-        (str(view), cells.ranking_lines(table, metric, factors if not i else []))
+        (str(view), tables.ranking_lines(table, metric, factors if not i else []))
         for i, (view, table) in enumerate(shown)
     ]
     links = Links(content.info, content.grid, content.best)
@@ -146,10 +150,10 @@ def rankings(content: Content) -> dict[str, Any]:
     return {
         "arms": len(content.best),
         "views": views,
-        "views_left_out": len(tables) - len(shown),
-        "rank_floor": words.floor(*fixed_rate(content), "pairs of arms"),
+        "views_left_out": len(by_view) - len(shown),
+        "rank_floor": sentences.floor(*fixed_rate(content), "pairs of arms"),
         "filters": filters(views[0][1], factors),
-        "steady": words.steady(content.stability),
+        "steady": sentences.steady(content.stability),
         "runs": listed(links, arms),
         "local": links.local,
     }
@@ -184,18 +188,18 @@ def listed(links: Links, arms: list[str]) -> list[tuple[str, list[Any]]]:
 
 def factors(content: Content) -> dict[str, Any]:
     metric, analysis = content.metric, content.analysis
-    effects = [(str(f), cells.top_levels(t), t) for f, t in content.effects.groupby("factor", sort=False)]
+    effects = [(str(f), tables.top_levels(t), t) for f, t in content.effects.groupby("factor", sort=False)]
     return {
         "analysis": analysis,
-        "shares": [cells.factor_line(row) for row in cells.rows(analysis.table)],
+        "shares": [tables.factor_line(row) for row in tables.row_dicts(analysis.table)],
         "factor_drawings": [inline(d) for name in FACTOR_FIGURES if (d := content.drawing(name))],
-        "sensitivity": [cells.sensitivity_line(row, metric) for row in cells.rows(content.sensitivity)],
-        "widths": [cells.width_line(row) for row in cells.rows(content.widths.head(MOST_WIDTHS))],
+        "sensitivity": [tables.sensitivity_line(row, metric) for row in tables.row_dicts(content.sensitivity)],
+        "widths": [tables.width_line(row) for row in tables.row_dicts(content.widths.head(MOST_WIDTHS))],
         "widths_left_out": max(0, len(content.widths) - MOST_WIDTHS),
         "effects": [
             {
                 "factor": spoken(factor),
-                "rows": [cells.effect_line(row, metric) for row in cells.rows(top)],
+                "rows": [tables.effect_line(row, metric) for row in tables.row_dicts(top)],
                 "left_out": len(whole) - len(top),
                 "cells": int(whole["cells"].iloc[0]),
                 "seeds": int(whole["n_seeds"].iloc[0]),

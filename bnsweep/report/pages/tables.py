@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import pandas as pd
 
+from bnsweep.catalogue.metrics import Metric
 from bnsweep.report.claims.verdicts import Evidence
-from bnsweep.report.frame.metrics import Metric
-from bnsweep.report.pages import text as words
+from bnsweep.report.frame.formats import fixed, integer, interval, letters, level_name, p_text, percent, shortest, span
 from bnsweep.report.stats.factorial import spoken
 
 TOP, BOTTOM = 80, 20
 """Ranked arms that a page shows of a longer table; ranking.csv has all."""
 MOST_LEVELS = 40
 """Levels of a factor on a page."""
+EDGE = ", edge"
+TableRow = Mapping[str, Any]
 GAP = "Train\u00a0− test"
 
 
@@ -37,34 +40,86 @@ class Line:
     """Values of the factors that a table can be filtered by."""
 
 
-def rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+def row_dicts(table: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(k): v for k, v in row.items()} for row in table.to_dict("records")]
 
 
-def whole(value: float) -> Cell:
-    return Cell(words.whole(value), value)
+def integer_cell(value: float) -> Cell:
+    return Cell(integer(value), value)
 
 
-def ranked_cells(row: words.Row, metric: Metric, with_p: bool) -> dict[str, Cell]:
+def rank_span(row: TableRow) -> str:
+    low, high = integer(row["rank_low"]), integer(row["rank_high"])
+    return low if low == high else f"{low}–{high}"
+
+
+def tau_text(row: TableRow) -> str:
+    """Restricted mean; "≥" and the share that got there, where some runs did not and count with their whole budget."""
+    if not math.isfinite(row["steps_to_tau"]):
+        return "–"
+    reached = row["tau_share"]
+    if reached == 0:
+        return "never"
+    all_there = not math.isfinite(reached) or reached == 1
+    return integer(row["steps_to_tau"]) if all_there else f"≥ {integer(row['steps_to_tau'])} ({percent(reached, 0)})"
+
+
+def gap_text(row: TableRow) -> str:
+    """In percentage points; says of how many runs when some diverged."""
+    if not math.isfinite(row["gap_accuracy"]):
+        return "–"
+    text = f"{100 * row['gap_accuracy']:+.1f}".replace("-", "−")
+    there, seeds = row["gap_n"], row["n_seeds"]
+    return text if there == seeds else f"{text} ({integer(there)} of {integer(seeds)} runs)"
+
+
+def lr_text(row: TableRow) -> str:
+    """The learning rate to use, the share of seeds that choose it if not all, and whether it is the grid's edge."""
+    text = str(row["lr"])
+    if math.isfinite(row["lr_share"]) and row["lr_share"] < 1:
+        text += f" ({percent(row['lr_share'], 0)})"
+    return f"{text}{EDGE}" if row["lr_edge"] else text
+
+
+def ahead(one: Evidence) -> str:
+    """Seeds in which the difference is as claimed, and how many have none."""
+    if not one.measured:
+        return "–"
+    return f"{one.ahead} of {one.n} seeds" + (f", {one.equal} equal" if one.equal else "")
+
+
+def difference(one: Evidence) -> str:
+    return one.unit.difference_text(one.effect, signed=True) if one.measured else "–"
+
+
+def side(one: Evidence, which: int) -> str:
+    """A side of a comparison with its mean; a dash where the comparison has one side only."""
+    name, mean = one.sides[which], one.means[which]
+    if not name:
+        return "–"
+    return f"{name}: {one.unit.level_text(mean)}" if math.isfinite(mean) else name
+
+
+def ranked_cells(row: TableRow, metric: Metric, with_p: bool) -> dict[str, Cell]:
     score = metric.title.capitalize()
     if not math.isfinite(row["rank"]):
         return {"Rank": Cell("–", math.nan), "Arm": Cell(str(row["arm"])), score: Cell(row["note"], math.nan)}
     wins = row["wins"] * row["n_seeds"]
     return {
-        "Rank": whole(row["rank"]),
+        "Rank": integer_cell(row["rank"]),
         "Arm": Cell(str(row["arm"])),
         score: Cell(metric.text(row["score"]), row["score"]),
-        "95 % interval": Cell(words.interval(metric, row["low"], row["high"]), row["low"]),
-        "Tied group": Cell(words.letters(int(row["group"])) or "–", float(row["group"] or math.nan)),
-        "Rank interval": Cell(words.rank_span(row), row["rank_low"]),
+        "95 % interval": Cell(interval(metric, row["low"], row["high"]), row["low"]),
+        "Tied group": Cell(letters(int(row["group"])) or "–", float(row["group"] or math.nan)),
+        "Rank interval": Cell(rank_span(row), row["rank_low"]),
         "Top arm ahead in": Cell(f"{wins:g} of {row['n_seeds']:g}" if math.isfinite(wins) else "–", wins),
-        "Test accuracy": Cell(words.percent(row["test_accuracy"]), row["test_accuracy"]),
-        "Learning rate": Cell(words.lr_text(row)),
-        "Diverged": Cell(words.share(row["diverged"]), row["diverged"]),
-        "Steps to τ": Cell(words.tau_text(row), math.inf if row["tau_share"] == 0 else row["steps_to_tau"]),
-        GAP: Cell(words.gap_text(row), row["gap_accuracy"]),
-        **({"p (Holm)": Cell(words.p_text(row["p_holm"]), row["p_holm"])} if with_p else {}),
-        "Seeds": whole(row["n_seeds"]),
+        "Test accuracy": Cell(percent(row["test_accuracy"]), row["test_accuracy"]),
+        "Learning rate": Cell(lr_text(row)),
+        "Diverged": Cell(percent(row["diverged"], 0), row["diverged"]),
+        "Steps to τ": Cell(tau_text(row), math.inf if row["tau_share"] == 0 else row["steps_to_tau"]),
+        GAP: Cell(gap_text(row), row["gap_accuracy"]),
+        **({"p (Holm)": Cell(p_text(row["p_holm"]), row["p_holm"])} if with_p else {}),
+        "Seeds": integer_cell(row["n_seeds"]),
     }
 
 
@@ -75,9 +130,9 @@ def ranking_lines(table: pd.DataFrame, metric: Metric, factors: list[str]) -> li
     for part, top, bottom in ((table[is_ranked], TOP, BOTTOM), (table[~is_ranked], BOTTOM, 0)):
         more = len(part) - top - bottom
         lines = []
-        for row in rows(pd.concat([part[:top], part[top + more :]]) if more > 0 else part):
+        for row in row_dicts(pd.concat([part[:top], part[top + more :]]) if more > 0 else part):
             kind = "lead" if row["group"] == 1 or row["rank"] == 1 else ""
-            here = tuple(words.level_name(f, row[f]) for f in factors)
+            here = tuple(level_name(f, row[f]) for f in factors)
             lines.append(Line(ranked_cells(row, metric, with_p), kind, here))
         if more > 0:
             lines.insert(top, Line({"Rank": Cell("…"), "Arm": Cell(f"{more:,} more in ranking.csv")}, "more"))
@@ -91,68 +146,68 @@ def top_levels(table: pd.DataFrame) -> pd.DataFrame:
     return table[table.index.isin(best)]
 
 
-def effect_line(row: words.Row, metric: Metric) -> Line:
+def effect_line(row: TableRow, metric: Metric) -> Line:
     points = metric.kind == "accuracy"
     behind = [row[k] * (100 if points else 1) for k in ("behind", "behind_low", "behind_high")]
-    text = [words.fixed(b, 1) if points else metric.text(b) for b in behind]
+    text = [fixed(b, 1) if points else metric.text(b) for b in behind]
     best = math.isnan(row["behind"])
     return Line(
         {
             "Level": Cell(str(row["level"])),
             metric.title.capitalize(): Cell(metric.text(row["score"]), row["score"]),
-            "95 % interval": Cell(words.interval(metric, row["low"], row["high"]), row["low"]),
+            "95 % interval": Cell(interval(metric, row["low"], row["high"]), row["low"]),
             f"Behind the best{', points' if points else ''}": Cell(
                 "best" if best else text[0], 0.0 if best else behind[0]
             ),
-            "95 % interval of that": Cell("–" if best else words.span(text[1], text[2]), behind[1]),
+            "95 % interval of that": Cell("–" if best else span(text[1], text[2]), behind[1]),
         }
     )
 
 
-def factor_line(row: words.Row) -> Line:
+def factor_line(row: TableRow) -> Line:
     """One row of the analysis of variance."""
-    low, high = words.percent(row["low"]), words.percent(row["high"])
+    low, high = percent(row["low"]), percent(row["high"])
     return Line(
         {
             "Effect": Cell(spoken(str(row["effect"]))),
-            "Share of variance (ω²)": Cell(words.percent(row["omega2"]), row["omega2"]),
-            "95 % interval": Cell(words.span(low.removesuffix(" %"), high), row["low"]),
-            "p (Holm)": Cell(words.p_text(row["p_holm"]), row["p_holm"]),
-            "Degrees of freedom": whole(row["df"]),
+            "Share of variance (ω²)": Cell(percent(row["omega2"]), row["omega2"]),
+            "95 % interval": Cell(span(low.removesuffix(" %"), high), row["low"]),
+            "p (Holm)": Cell(p_text(row["p_holm"]), row["p_holm"]),
+            "Degrees of freedom": integer_cell(row["df"]),
         }
     )
 
 
-def sensitivity_line(row: words.Row, metric: Metric) -> Line:
+def sensitivity_line(row: TableRow, metric: Metric) -> Line:
     points = metric.kind == "accuracy"
     sd, low, high, less, less_low, less_high = (
         row[k] * (100 if points else 1) for k in ("sd", "low", "high", "less", "less_low", "less_high")
     )
-    bare = (lambda v: words.fixed(v, 1)) if points else metric.text
+    bare = (lambda v: fixed(v, 1)) if points else metric.text
     unit = ", points" if points else ""
     return Line(
         {
             "Across": Cell(spoken(str(row["across"]))),
             "At": Cell(str(row["level"])),
             f"Standard deviation{unit}": Cell(bare(sd), sd),
-            "95 % interval": Cell(words.span(bare(low), bare(high)), low),
+            "95 % interval": Cell(span(bare(low), bare(high)), low),
             f"Less than the first{unit}": Cell(bare(less), less),
-            "95 % interval of that": Cell(words.span(bare(less_low), bare(less_high)), less_low),
-            "p": Cell(words.p_text(row["p"]), row["p"]),
+            "95 % interval of that": Cell(span(bare(less_low), bare(less_high)), less_low),
+            "p": Cell(p_text(row["p"]), row["p"]),
         }
     )
 
 
-def width_line(row: words.Row) -> Line:
-    decades, span = row["decades"], words.span(words.value(row["low"]), words.value(row["high"]))
-    interval = words.span(words.fixed(row["decades_low"], 1), words.fixed(row["decades_high"], 1))
+def width_line(row: TableRow) -> Line:
+    decades, ends = row["decades"], span(shortest(row["low"]), shortest(row["high"]))
+    between = span(fixed(row["decades_low"], 1), fixed(row["decades_high"], 1))
     return Line(
         {
             "Arm": Cell(str(row["arm"])),
             "Tolerated": Cell(str(row["kind"])),
-            "Width, decades": Cell(("≥ " if row["at_edge"] else "") + words.fixed(decades, 1), decades),
-            "95 % interval": Cell(interval, row["decades_low"]),
-            "From – to": Cell(span, row["low"]),
+            "Width, decades": Cell(("≥ " if row["at_edge"] else "") + fixed(decades, 1), decades),
+            "95 % interval": Cell(between, row["decades_low"]),
+            "From – to": Cell(ends, row["low"]),
         }
     )
 
@@ -162,12 +217,12 @@ def evidence_line(one: Evidence) -> Line:
     return Line(
         {
             "Comparison": Cell(one.name),
-            "Claimed side": Cell(words.side(one, 0)),
-            "Other side": Cell(words.side(one, 1)),
-            "Difference, + as claimed": Cell(words.difference(one), one.effect),
-            "95 % interval": Cell(words.span(low, high), one.low),
-            "As claimed in": Cell(words.ahead(one), one.ahead if one.measured else math.nan),
-            "p": Cell(words.p_text(one.p), one.p),
+            "Claimed side": Cell(side(one, 0)),
+            "Other side": Cell(side(one, 1)),
+            "Difference, + as claimed": Cell(difference(one), one.effect),
+            "95 % interval": Cell(span(low, high), one.low),
+            "As claimed in": Cell(ahead(one), one.ahead if one.measured else math.nan),
+            "p": Cell(p_text(one.p), one.p),
             "Says": Cell(one.says if one.measured else one.note),
         }
     )

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from bnsweep.report.claims.verdicts import CONTRADICTED, INCONCLUSIVE, SUPPORTED, UNASKED, Verdict
-from bnsweep.report.pages import tables as cells
-from bnsweep.report.pages import text as words
+from bnsweep.report.frame.formats import together
+from bnsweep.report.pages import sentences, tables
 from bnsweep.report.pages.content import Content
 from bnsweep.report.pages.render import ICONS
 
@@ -67,7 +67,7 @@ def parts(content: Content, width: int) -> Iterator[RenderableType]:
 
 def folded(text: str, width: int) -> str:
     """No line ends between a number and its percent sign."""
-    lines = textwrap.wrap(words.together(text), max(width, 20), break_on_hyphens=False)
+    lines = textwrap.wrap(together(text), max(width, 20), break_on_hyphens=False)
     return "\n".join(lines).replace("\u00a0", " ")
 
 
@@ -89,7 +89,7 @@ def verdict_table(content: Content, width: int) -> RenderableType:
 
 
 def evidence(verdict: Verdict) -> str:
-    return "; ".join(filter(None, (words.in_a_line(verdict), words.seeds_for(verdict))))
+    return "; ".join(filter(None, (sentences.in_a_line(verdict), sentences.seeds_for(verdict))))
 
 
 def arm_table(content: Content) -> RenderableType:
@@ -97,7 +97,7 @@ def arm_table(content: Content) -> RenderableType:
     from rich.text import Text
 
     metric, best = content.metric, content.best
-    lines = cells.ranking_lines(best[best["rank"].notna()].head(MOST), metric, [])
+    lines = tables.ranking_lines(best[best["rank"].notna()].head(MOST), metric, [])
     score = metric.title.capitalize()
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
     for name in ("Rank", "Arm", "Score", "95 % interval", "Group", "Test", "Learning rate"):
@@ -105,6 +105,6 @@ def arm_table(content: Content) -> RenderableType:
         table.add_column(name, justify="right" if right else "left", overflow="fold", no_wrap=right)
     for line in lines:
         texts = [line.cells[n].text for n in ("Rank", "Arm", score, "95 % interval", "Tied group", "Test accuracy")]
-        row = [*texts, line.cells["Learning rate"].text.removesuffix(words.EDGE)]
+        row = [*texts, line.cells["Learning rate"].text.removesuffix(tables.EDGE)]
         table.add_row(*map(Text, row), style="" if line.kind else "dim")
     return table

@@ -6,12 +6,13 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bnsweep.catalogue.metrics import Metric
 from bnsweep.config.checks import ConfigError, check_folder
 from bnsweep.report.claims.claims import answer_claims
 from bnsweep.report.figures import Scene, drawings, scene_of
 from bnsweep.report.figures.claims import claim_figures
 from bnsweep.report.frame.grid import read_grid
-from bnsweep.report.frame.metrics import DEFAULT_METRIC, METRICS, Metric, metric_named, scored
+from bnsweep.report.frame.metrics import DEFAULT_METRIC, RANKABLE, metric_named, scored
 from bnsweep.report.frame.source import Source
 from bnsweep.report.pages import machine as summary
 from bnsweep.report.pages import picture, render
@@ -81,7 +82,7 @@ def build(frame: Source, metric: Metric) -> tuple[Content, Scene | None]:
     if len(frame.runs) == 0:
         raise ConfigError(f"sweep={frame.info.get('sweep', '?')}: must hold at least one run to report on")
     if scored(frame.runs, metric).isna().all():
-        there = [name for name, other in METRICS.items() if scored(frame.runs, other).notna().any()]
+        there = [name for name, other in RANKABLE.items() if scored(frame.runs, other).notna().any()]
         if there:
             raise ConfigError(f"metric={metric.name}: must be one that this sweep recorded ({', '.join(there)})")
     grid = read_grid(frame.runs)

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bnsweep.catalogue.metrics import Metric
 from bnsweep.records import DIVERGED, FAILED, FINISHED
 from bnsweep.report.frame.grid import Grid, levels
-from bnsweep.report.frame.metrics import Metric, scored
+from bnsweep.report.frame.metrics import scored
 from bnsweep.report.stats.ranking import View, grid_end
 from bnsweep.report.stats.resample import ENOUGH
 

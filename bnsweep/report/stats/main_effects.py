@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bnsweep.catalogue.metrics import Metric
 from bnsweep.report.frame.design import Codes, Factor, coded
 from bnsweep.report.frame.grid import Grid
-from bnsweep.report.frame.metrics import Metric
 from bnsweep.report.stats import resample
 from bnsweep.report.stats.ranking import View, common_bundles
 

@@ -15,8 +15,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bnsweep.catalogue.metrics import METRICS, Metric
 from bnsweep.report.frame.grid import Grid
-from bnsweep.report.frame.metrics import METRICS, Metric, column
+from bnsweep.report.frame.metrics import column
 from bnsweep.report.stats import resample
 
 BEST = "best lr"
@@ -187,9 +188,8 @@ def beside_columns(grid: Grid, view: View, metric: Metric) -> dict[str, NDArray[
     reached = np.where(np.isnan(reached) & grid.diverged, 0.0, reached)
     gap = np.where(grid.finished[rows], column(grid.runs, "gap_accuracy").to_numpy()[rows], np.nan)
     gap_n = (~np.isnan(gap)).sum(axis=1)
-    test = Metric(metric.test, "", "accuracy", "")
     beside_AN = {
-        "test_accuracy": grid.scores(test, rows),
+        "test_accuracy": grid.scores(METRICS[metric.test], rows),
         "diverged": grid.diverged[rows],
         "steps_to_tau": grid.scores(METRICS["steps_to_tau"], rows),
         "tau_share": reached[rows],

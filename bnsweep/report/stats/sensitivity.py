@@ -30,9 +30,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bnsweep.catalogue.metrics import Metric
 from bnsweep.report.frame.design import Design, read_design
 from bnsweep.report.frame.grid import Grid
-from bnsweep.report.frame.metrics import Metric
 from bnsweep.report.stats import resample
 from bnsweep.report.stats.between_seeds import agreed
 

@@ -1,94 +1,24 @@
-"""Numbers as sentences: the answer, and the small texts of table cells."""
+"""What a report says in sentences: the answer, and a line for each claim."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import pandas as pd
 
+from bnsweep.catalogue.metrics import Metric
 from bnsweep.report.claims.verdicts import AGAINST, CONTRADICTED, FOR, INCONCLUSIVE, OPEN, SUPPORTED, Evidence, Verdict
-from bnsweep.report.frame.grid import UNNAMED, level_text
-from bnsweep.report.frame.metrics import Metric
+from bnsweep.report.frame.formats import fixed, interval, p_text
+from bnsweep.report.frame.grid import UNNAMED
 from bnsweep.report.stats.resample import ENOUGH
 from bnsweep.report.stats.stability import Stability
-
-Row = Mapping[str, Any]
-EDGE = ", edge"
 
 UNTRAINED = (
     "Nothing was trained (train.epochs=0): every number is that of a network as it starts, and the order below"
     " says nothing of learning."
 )
-
-
-def letters(group: int) -> str:
-    """1 -> A, 26 -> Z, 27 -> AA; empty where there is no group."""
-    text = ""
-    while group > 0:
-        group, rest = divmod(group - 1, 26)
-        text = chr(65 + rest) + text
-    return text
-
-
-def whole(value: float) -> str:
-    return f"{value:,.0f}" if math.isfinite(value) else "–"
-
-
-def share(value: float) -> str:
-    return f"{100 * value:.0f} %" if math.isfinite(value) else "–"
-
-
-def together(text: str) -> str:
-    """No line ends before a percent sign or a dot, or after a times sign."""
-    return text.replace(" %", "\u00a0%").replace(" · ", "\u00a0· ").replace("× ", "×\u00a0")
-
-
-def shortened(name: str, most: int) -> str:
-    """A long name without its middle."""
-    return name if len(name) <= most else f"{name[: most // 2]}…{name[len(name) - most + most // 2 + 1 :]}"
-
-
-def percent(value: float) -> str:
-    return f"{100 * value:.1f} %".replace("-", "−") if math.isfinite(value) else "–"
-
-
-def fixed(value: float, digits: int) -> str:
-    return f"{value:,.{digits}f}".replace("-", "−") if math.isfinite(value) else "–"
-
-
-def value(number: float) -> str:
-    return f"{number:g}" if math.isfinite(number) else "–"
-
-
-def level_name(factor: str, level: Any) -> str:
-    return level_text(factor, level) or "–"
-
-
-def span(low: str, high: str) -> str:
-    return "–" if "–" in (low, high) else f"{low} to {high}"
-
-
-def interval(metric: Metric, low: float, high: float) -> str:
-    return span(metric.text(low).removesuffix(" %"), metric.text(high))
-
-
-def rank_span(row: Row) -> str:
-    low, high = whole(row["rank_low"]), whole(row["rank_high"])
-    return low if low == high else f"{low}–{high}"
-
-
-def tau_text(row: Row) -> str:
-    """Restricted mean; "≥" and the share that got there, where some runs did not and count with their whole budget."""
-    if not math.isfinite(row["steps_to_tau"]):
-        return "–"
-    reached = row["tau_share"]
-    if reached == 0:
-        return "never"
-    all_there = not math.isfinite(reached) or reached == 1
-    return whole(row["steps_to_tau"]) if all_there else f"≥ {whole(row['steps_to_tau'])} ({share(reached)})"
 
 
 def floor(n: int, family: int, of: str) -> str:
@@ -97,28 +27,6 @@ def floor(n: int, family: int, of: str) -> str:
         return ""
     least = p_text(min(1.0, 2.0 ** (1 - n) * family))
     return f"{n} seeds cannot give a p below {least} after Holm over {family:,} {of}, whatever the differences."
-
-
-def gap_text(row: Row) -> str:
-    """In percentage points; says of how many runs when some diverged."""
-    if not math.isfinite(row["gap_accuracy"]):
-        return "–"
-    text = f"{100 * row['gap_accuracy']:+.1f}".replace("-", "−")
-    return text if row["gap_n"] == row["n_seeds"] else f"{text} ({whole(row['gap_n'])} of {whole(row['n_seeds'])} runs)"
-
-
-def p_text(value: float) -> str:
-    if not math.isfinite(value):
-        return "–"
-    return "< .001" if value < 0.001 else f"{value:.3f}".lstrip("0") if value < 1 else "1"
-
-
-def lr_text(row: Row) -> str:
-    """The learning rate to use, the share of seeds that choose it if not all, and whether it is the grid's edge."""
-    text = str(row["lr"])
-    if math.isfinite(row["lr_share"]) and row["lr_share"] < 1:
-        text += f" ({share(row['lr_share'])})"
-    return f"{text}{EDGE}" if row["lr_edge"] else text
 
 
 def answer(table: pd.DataFrame, metric: Metric, all_diverged: bool) -> str:
@@ -156,31 +64,6 @@ def runs_text(ledger: Mapping[str, int], seeds: int) -> str:
     done = ledger["finished"] + ledger["diverged"]
     whole_text = f"{done:,} runs" if done == ledger["planned"] else f"{done:,} of {ledger['planned']:,} runs"
     return f"{whole_text}, {seeds} seed{'s' if seeds != 1 else ''}"
-
-
-def tau(fixed: Mapping[str, Any]) -> str:
-    """The accuracy that training is timed to: 90 %, or its name where the sweep varies it."""
-    level = fixed.get("train.tau")
-    return f"{100 * level:g} %" if isinstance(level, (int, float)) else "τ"
-
-
-def ahead(one: Evidence) -> str:
-    """Seeds in which the difference is as claimed, and how many have none."""
-    if not one.measured:
-        return "–"
-    return f"{one.ahead} of {one.n} seeds" + (f", {one.equal} equal" if one.equal else "")
-
-
-def difference(one: Evidence) -> str:
-    return one.unit.difference_text(one.effect, signed=True) if one.measured else "–"
-
-
-def side(one: Evidence, which: int) -> str:
-    """A side of a comparison with its mean; a dash where the comparison has one side only."""
-    name, mean = one.sides[which], one.means[which]
-    if not name:
-        return "–"
-    return f"{name}: {one.unit.level_text(mean)}" if math.isfinite(mean) else name
 
 
 def clearest(verdict: Verdict) -> Evidence | None:

@@ -1,0 +1,193 @@
+"""The metrics: one row each. What a run can leave, in its history or in its summary, and what is to be known of it."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+
+LEVELS = ("off", "light", "full")
+"""Of probes; each reads what those before it read."""
+OFF, LIGHT, FULL = LEVELS
+ACCURACY, LOSS, STEPS, NUMBER = "accuracy", "loss", "steps", "number"
+
+
+@dataclass(frozen=True)
+class Layers:
+    """The layers that have a metric."""
+
+    first: int
+    output: bool
+    """Whether the output layer, which comes after the hidden ones, has it too."""
+
+    def of(self, hidden: int) -> range:
+        """In a network of so many hidden layers."""
+        return range(self.first, hidden + self.output + 1)
+
+
+HIDDEN, EVERY, ABOVE_FIRST = Layers(1, False), Layers(1, True), Layers(2, True)
+
+
+@dataclass(frozen=True)
+class Metric:
+    name: str
+    """`{l}` stands for the number of a layer."""
+    title: str
+    """As text writes it."""
+    kind: str = NUMBER
+    """ACCURACY, LOSS, STEPS or NUMBER: how it is written, and what a run that diverged scores."""
+    sign: int = 0
+    """+1 where more is better, -1 where less is, 0 where neither is."""
+    single: bool = False
+    """Whether it is one number of the summary; else one an evaluation, of the history."""
+    level: str = OFF
+    """The least of LEVELS that measures it."""
+    layers: Layers | None = None
+    """None: it is of the network."""
+    test: str = ""
+    """The test-split number quoted beside it in a ranking; empty: it cannot rank."""
+
+    def names(self, hidden: int) -> list[str]:
+        """What it is called in a network of so many hidden layers."""
+        return [self.name.format(l=l) for l in self.layers.of(hidden)] if self.layers else [self.name]
+
+    def text(self, value: float) -> str:
+        """A value with its unit; a dash where it is missing."""
+        if not math.isfinite(value):
+            return "–"
+        if self.kind == ACCURACY:
+            return f"{100 * value:.1f} %"
+        return f"{value:,.0f}" if self.kind == STEPS else f"{value:.3f}"
+
+
+SPLITS = {"train": "training", "val": "validation", "test": "test"}
+SIGNS = {LOSS: -1, ACCURACY: +1}
+TEST = {
+    "final_val_accuracy": "final_test_accuracy",
+    "best_val_accuracy": "best_test_accuracy",
+    "final_val_loss": "final_test_accuracy",
+}
+"""Only validation ranks."""
+
+
+def curves() -> Iterable[Metric]:
+    """The scores of every evaluation."""
+    for split, title in SPLITS.items():
+        for kind, sign in SIGNS.items():
+            yield Metric(f"{split}/{kind}", f"{title} {kind}", kind, sign)
+
+
+def scores(when: str, kind: str) -> Iterable[Metric]:
+    """The scores of one evaluation: the `final` one, or that of the `best` validation accuracy."""
+    for split, title in SPLITS.items():
+        name = f"{when}_{split}_{kind}"
+        yield Metric(name, f"{when} {title} {kind}", kind, SIGNS[kind], single=True, test=TEST.get(name, ""))
+
+
+def probed(level: str, layers: Layers | None, titles: dict[str, str]) -> Iterable[Metric]:
+    """Readings of the probe batch."""
+    for name, title in titles.items():
+        yield Metric(f"layer/{{l}}/{name}" if layers else name, title, level=level, layers=layers)
+
+
+ROWS = (
+    Metric("step", "training steps taken"),
+    Metric("epoch", "epochs trained"),
+    Metric("lr", "learning rate"),
+    *curves(),
+    *scores("final", ACCURACY),
+    *scores("best", ACCURACY),
+    Metric("auc", "time-mean validation accuracy", ACCURACY, +1, single=True, test="final_test_accuracy"),
+    *scores("final", LOSS),
+    *scores("best", LOSS),
+    Metric("best_step", "step of the best validation accuracy", STEPS, single=True),
+    # Positive where a network overfits.
+    Metric("gap_accuracy", "train − test accuracy", NUMBER, -1, single=True),
+    Metric("gap_loss", "test − train loss", NUMBER, -1, single=True),
+    # The whole budget where it was never reached.
+    Metric("steps_to_tau", "steps to τ", STEPS, -1, single=True, test="final_test_accuracy"),
+    Metric("tau_reached", "whether validation accuracy stayed at τ, 0 or 1", NUMBER, +1, single=True),
+    Metric("total_steps", "steps of the whole training", STEPS, single=True),
+    *probed(
+        LIGHT,
+        None,
+        {
+            "flow": "gradient flow R: log10 of the gradient norm at the first hidden layer over that at the last",
+            "growth": "factor on the squared gradient norm from a layer to the one below",
+        },
+    ),
+    *probed(
+        LIGHT,
+        EVERY,
+        {
+            "grad_activation": "norm of the gradient at the activation input; of the output layer at the logits",
+            "grad_weight": "norm of the weights' gradient",
+            "update_ratio": "size of a gradient step over that of the weights",
+        },
+    ),
+    *probed(
+        LIGHT,
+        HIDDEN,
+        {
+            "mean": "mean of the activation outputs",
+            "std": "standard deviation of the activation outputs",
+            "saturation": "share of saturated outputs, of activations that have flat parts",
+            "dead": "share of dead units, of activations that die",
+            "nonpositive": "share of activation inputs that are not positive",
+            "effective_lr": "learning rate over the squared norm of a row, with BN before the activation",
+        },
+    ),
+    *probed(
+        FULL,
+        None,
+        {
+            "batch/loss": "loss of the probe batch with batch statistics",
+            "batch/accuracy": "accuracy on the probe batch with batch statistics",
+            "bn_gap": "loss with batch statistics less that with running statistics",
+            "mates": "how much outputs depend on batch mates",
+            "landscape/loss_range": "range of the loss along a gradient step",
+            "landscape/gradient_change": "change of the gradient along a gradient step",
+            "landscape/beta": "effective smoothness along a gradient step",
+        },
+    ),
+    *probed(
+        FULL,
+        HIDDEN,
+        {
+            "unit_q15": "15 % quantile of the first unit's activation input",
+            "unit_q50": "median of the first unit's activation input",
+            "unit_q85": "85 % quantile of the first unit's activation input",
+            "spread": "85 % quantile less 15 % quantile of activation inputs, mean over units",
+            "shift": "how far the quantiles of activation inputs moved since the last reading, mean over units",
+            "angular_update": "angle in radians by which rows turned in the last step",
+            "weight_cosine": "cosine of the weights and their gradient",
+            "grad_bias": "norm of the biases' gradient",
+            "running_variance": "mean running variance of BN",
+        },
+    ),
+    *probed(
+        FULL,
+        ABOVE_FIRST,
+        {
+            "ics": "change of the gradient by the layers below: Santurkar's covariate shift",
+            "ics_ratio": "change of gradients by the layers below",
+            "ics_cosine": "cosine of the gradient before and after the layers below took their step",
+            "dropout_ratio": "variance of linear outputs without dropout over that with it",
+        },
+    ),
+    Metric("drift_{l}", "drift of activation inputs", single=True, level=FULL, layers=HIDDEN),
+)
+METRICS = {row.name: row for row in ROWS}
+
+
+def metric_of(name: str) -> Metric | None:
+    """The row of a name that a run may have: `layer/3/std` is `layer/{l}/std`'s."""
+    return METRICS.get(re.sub(r"(?<=^layer/)\d+(?=/)|(?<=^drift_)\d+$", "{l}", name))
+
+
+@cache
+def measured(hidden: int) -> dict[str, Metric]:
+    """Everything that a network of so many hidden layers can have measured, by its name there."""
+    return {name: row for row in ROWS for name in row.names(hidden)}

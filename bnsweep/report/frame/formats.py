@@ -1,0 +1,74 @@
+"""Single numbers and names as short texts; a dash stands for what is missing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from bnsweep.catalogue.metrics import Metric
+from bnsweep.report.frame.grid import level_text
+
+
+def letters(group: int) -> str:
+    """1 -> A, 26 -> Z, 27 -> AA; empty where there is no group."""
+    text = ""
+    while group > 0:
+        group, rest = divmod(group - 1, 26)
+        text = chr(65 + rest) + text
+    return text
+
+
+def percent(value: float, digits: int = 1) -> str:
+    return f"{100 * value:.{digits}f} %".replace("-", "−") if math.isfinite(value) else "–"
+
+
+def fixed(value: float, digits: int) -> str:
+    return f"{value:,.{digits}f}".replace("-", "−") if math.isfinite(value) else "–"
+
+
+def integer(value: float) -> str:
+    return fixed(value, 0)
+
+
+def shortest(value: float) -> str:
+    """0.01 or 1e-05, whichever is shorter."""
+    return f"{value:g}" if math.isfinite(value) else "–"
+
+
+def p_text(value: float) -> str:
+    if not math.isfinite(value):
+        return "–"
+    return "< .001" if value < 0.001 else f"{value:.3f}".lstrip("0") if value < 1 else "1"
+
+
+def span(low: str, high: str) -> str:
+    return "–" if "–" in (low, high) else f"{low} to {high}"
+
+
+def interval(metric: Metric, low: float, high: float) -> str:
+    return span(metric.text(low).removesuffix(" %"), metric.text(high))
+
+
+def shortened(name: str, most: int) -> str:
+    """A long name without its middle."""
+    return name if len(name) <= most else f"{name[: most // 2]}…{name[len(name) - most + most // 2 + 1 :]}"
+
+
+def together(text: str) -> str:
+    """No line ends before a percent sign or a dot, or after a times sign."""
+    return text.replace(" %", "\u00a0%").replace(" · ", "\u00a0· ").replace("× ", "×\u00a0")
+
+
+def level_name(factor: str, level: Any) -> str:
+    return level_text(factor, level) or "–"
+
+
+def tau(fixed: Mapping[str, Any]) -> str:
+    """The accuracy that training is timed to: 90 %, or its name where the sweep varies it."""
+    level = fixed.get("train.tau")
+    return f"{100 * level:g} %" if isinstance(level, (int, float)) else "τ"
+
+
+def few(names: list[str], most: int = 12) -> str:
+    return ", ".join(names) if len(names) <= most else f"{', '.join(names[: most - 1])} … {names[-1]}"
