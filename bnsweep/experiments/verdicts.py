@@ -13,10 +13,8 @@ from bnsweep.experiments.quantities import Curve, curve, difference, measure, ra
 from bnsweep.experiments.selection import Run, matches
 from bnsweep.experiments.sets import SETS, Reading, Seed
 from bnsweep.records import DIVERGED, FAILED
+from bnsweep.report.stats.resample import ENOUGH, RESAMPLES
 
-RESAMPLES = 10_000
-ENOUGH = 5
-"""With fewer seeds the smallest and the largest of them are no 95 % interval of the median."""
 YES, NO, NOT_RUN, REPORTED = "yes", "no", "not run", "reported"
 PAIRS = {"difference": difference, "ratio": ratio}
 TINY = float(np.finfo(np.float64).tiny)
@@ -124,7 +122,7 @@ def median_of(values: Sequence[float]) -> float:
 
 def interval(values: Sequence[float], seed: int = 0) -> tuple[float, float]:
     """95 % percentile bootstrap interval of the median over seeds (Efron & Tibshirani 1993, section 13.3); NaN for
-    fewer than ENOUGH of them."""
+    fewer than ENOUGH of them, whose smallest and largest are no 95 % interval."""
     if len(values) < ENOUGH:
         return math.nan, math.nan
     ordered, n = np.sort(np.asarray(values, dtype=np.float64)), len(values)

@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 
 from bnsweep.catalogue.metrics import METRICS
-from bnsweep.report.figures.facets import facets
+from bnsweep.report.figures.draw import scene_of
 from bnsweep.report.figures.factors import factor_shares
 from bnsweep.report.figures.interaction import axes_of, interactions, level_means
 from bnsweep.report.figures.style import styled
-from bnsweep.report.figures.types import Scene
 from bnsweep.report.frame.design import read_design
 from bnsweep.report.frame.grid import read_grid
-from bnsweep.report.stats.factorial import CHANCE, HIGHER, analysis_of
+from bnsweep.report.stats.factorial import CHANCE, HIGHER, analyse
 from bnsweep.report.stats.ranking import best_lr_view, rank
 
 ACCURACY = METRICS["final_val_accuracy"]
@@ -26,7 +25,8 @@ ACCURACY = METRICS["final_val_accuracy"]
 def drawn(frame):
     grid = read_grid(frame.runs)
     view = best_lr_view(grid, ACCURACY)
-    scene = Scene(frame, grid, view, rank(grid, view, ACCURACY), ACCURACY, facets(grid, view, view.arms))
+    design = read_design(grid, ACCURACY)
+    scene = scene_of(frame, grid, view, rank(grid, view, ACCURACY), ACCURACY, design, analyse(design))
     with styled():
         return {d.name: d for d in (factor_shares(scene), interactions(scene)) if d}
 
@@ -36,7 +36,7 @@ def texts(drawing):
 
 
 def test_every_effect_is_a_bar_with_its_share(lecture):
-    table = analysis_of(read_design(read_grid(lecture.runs), ACCURACY)).table
+    table = analyse(read_design(read_grid(lecture.runs), ACCURACY)).table
     drawing = drawn(lecture)["factors"]
     labels = texts(drawing)
     assert {"BN placement", "BN placement × learning rate", HIGHER, CHANCE} <= set(labels)

@@ -13,7 +13,7 @@ from bnsweep.report.frame.design import Design, Factor, read_design
 from bnsweep.report.frame.grid import read_grid
 from bnsweep.report.stats import factorial
 from bnsweep.report.stats.between_seeds import agreed, flip_p
-from bnsweep.report.stats.factorial import CHANCE, HIGHER, analyse, analysis_of, strongest
+from bnsweep.report.stats.factorial import CHANCE, HIGHER, analyse, strongest
 
 ACCURACY = METRICS["final_val_accuracy"]
 GRID = {"activation": ["sigmoid", "relu"], "init": ["xavier", "he"], "bn": ["none", "before", "after"]}
@@ -32,8 +32,12 @@ def without_bn(run):
     return 0.5 + 0.1 * (run["bn"] == "none")
 
 
-def shares(frame, metric=ACCURACY):
-    return analyse(read_grid(frame.runs), metric).table.set_index("effect")
+def analysis(frame):
+    return analyse(read_design(read_grid(frame.runs), ACCURACY))
+
+
+def shares(frame):
+    return analysis(frame).table.set_index("effect")
 
 
 def textbook(score):
@@ -63,7 +67,7 @@ def textbook(score):
 def test_omega_squared_is_the_textbooks(shape, n):
     random = np.random.default_rng(1)
     score = random.random((*shape, n)) + random.random(shape)[..., None]
-    table = analysis_of(design(score)).table.set_index("effect")
+    table = analyse(design(score)).table.set_index("effect")
     for effect, share in textbook(score).items():
         assert table.loc[effect, "omega2"] == pytest.approx(share)
     assert table["omega2"].sum() == pytest.approx(1)
@@ -138,7 +142,7 @@ def test_without_effects_few_are_called_significant(kind, monkeypatch):
     """300 sweeps each: single effects at their 5 %, any effect of a sweep after Holm at its 5 %."""
     monkeypatch.setattr(factorial, "draws", lambda n: np.ones((1, n)))  # intervals are not looked at
     random = np.random.default_rng(4)
-    tables = [analysis_of(design(uneven(random, kind, (3, 3, 10)))).table for _ in range(300)]
+    tables = [analyse(design(uneven(random, kind, (3, 3, 10)))).table for _ in range(300)]
     assert np.mean([table["p"].dropna() <= 0.05 for table in tables]) <= 0.065
     assert np.mean([(table["p_holm"] <= 0.05).any() for table in tables]) <= 0.065
 
@@ -154,7 +158,7 @@ def test_a_planted_interaction_is_found_and_its_interval_covers_the_truth():
     assert share == pytest.approx(0.109, abs=0.001)
     found, covered = [], []
     for _ in range(60):
-        table = analysis_of(design(truth[..., None] + random.normal(0, 0.1, (2, 3, 3, 10)))).table.set_index("effect")
+        table = analyse(design(truth[..., None] + random.normal(0, 0.1, (2, 3, 3, 10)))).table.set_index("effect")
         row = table.loc["a × b"]
         found.append(row["p_holm"] <= 0.05)
         covered.append(row["low"] <= share <= row["high"])
@@ -167,11 +171,11 @@ def test_four_seeds_give_shares_and_no_more(simulate):
     table = shares(frame)
     assert table.loc["bn", "omega2"] > 0.9
     assert table[["low", "high", "p", "p_holm"]].isna().all(axis=None)
-    assert strongest(analyse(read_grid(frame.runs), ACCURACY), ACCURACY) == ""
+    assert strongest(analysis(frame), ACCURACY) == ""
 
 
 def test_the_sentence_names_the_strongest_factor_and_interaction(lecture):
-    text = strongest(analyse(read_grid(lecture.runs), ACCURACY), ACCURACY)
+    text = strongest(analysis(lecture), ACCURACY)
     assert text.startswith("Of the differences in final validation accuracy, BN placement explains the most: ")
     design = read_design(read_grid(lecture.runs), ACCURACY)
     means = [
@@ -183,9 +187,9 @@ def test_the_sentence_names_the_strongest_factor_and_interaction(lecture):
 
 
 def test_the_sentence_claims_nothing_from_noise(simulate):
-    text = strongest(analyse(read_grid(simulate(factors=GRID).runs), ACCURACY), ACCURACY)
+    text = strongest(analysis(simulate(factors=GRID)), ACCURACY)
     assert text.startswith("No factor stands out")
-    few = strongest(analyse(read_grid(simulate(factors=GRID, seeds=6).runs), ACCURACY), ACCURACY)
+    few = strongest(analysis(simulate(factors=GRID, seeds=6)), ACCURACY)
     assert few.startswith("6 seeds are too few to test 6 effects; the largest share is ")
 
 
@@ -216,7 +220,7 @@ def test_settings_that_only_change_together_are_one_factor(simulate):
 def test_holes_cost_the_level_or_the_seed_that_they_are_in(simulate, lost, kept, note):
     frame = simulate(factors=GRID)
     frame.runs.loc[lost(frame.runs), ["status", "final_val_accuracy"]] = ["failed", math.nan]
-    found = analyse(read_grid(frame.runs), ACCURACY)
+    found = analysis(frame)
     assert (found.cells, found.n) == kept
     assert found.note == f"Left out, because results are missing there: {note}"
 
@@ -229,7 +233,7 @@ def test_holes_cost_the_level_or_the_seed_that_they_are_in(simulate, lost, kept,
     ],
 )
 def test_where_nothing_can_be_analysed_it_says_why(simulate, factors, seeds, note):
-    found = analyse(read_grid(simulate(factors=factors, seeds=seeds).runs), ACCURACY)
+    found = analysis(simulate(factors=factors, seeds=seeds))
     assert found.table.empty
     assert found.note == note
 
@@ -237,13 +241,13 @@ def test_where_nothing_can_be_analysed_it_says_why(simulate, factors, seeds, not
 def test_a_list_of_settings_is_no_product(simulate):
     frame = simulate(factors={"lr.value": list(range(1, 41))}, seeds=5)
     frame.runs["model.dropout"] = np.random.default_rng(6).permutation(40)[frame.runs["lr.value"] - 1] // 2 / 40
-    found = analyse(read_grid(frame.runs), ACCURACY)
+    found = analysis(frame)
     assert found.table.empty
     assert "200 of 4,000 combinations of the swept values and seeds have a result" in found.note
 
 
 def test_a_sweep_in_which_all_diverged_has_nothing_to_explain(simulate):
-    found = analyse(read_grid(simulate(factors=GRID, diverges=lambda run: True).runs), ACCURACY)
+    found = analysis(simulate(factors=GRID, diverges=lambda run: True))
     assert found.note == "All runs of a seed have one score: there is nothing to explain."
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bnsweep.catalogue.metrics import METRICS
-from bnsweep.report.frame.design import Design, Factor
+from bnsweep.report.frame.design import Design, Factor, read_design
 from bnsweep.report.frame.grid import read_grid
 from bnsweep.report.stats import resample
 from bnsweep.report.stats.between_seeds import agreed
@@ -24,7 +24,7 @@ def init_matters_without_bn(run):
 
 
 def test_the_spread_is_the_planted_one(simulate):
-    table = sensitivity(read_grid(simulate(init_matters_without_bn, GRID, noise=0.0).runs), ACCURACY)
+    table = sensitivity(read_design(read_grid(simulate(init_matters_without_bn, GRID, noise=0.0).runs), ACCURACY))
     assert list(zip(table["across"], table["level"], strict=True)) == [
         ("init", "no BN"),
         ("init", "BN before"),
@@ -42,7 +42,7 @@ def test_noise_adds_nothing_to_the_spread(simulate):
     random = np.random.default_rng(1)
     variances = [agreed(table - table.mean(axis=0))[0] for table in random.normal(0, 0.1, (2000, 4, 10))]
     assert np.mean(variances) == pytest.approx(0, abs=1e-4)
-    table = sensitivity(read_grid(simulate(factors=GRID, noise=0.1).runs), ACCURACY)
+    table = sensitivity(read_design(read_grid(simulate(factors=GRID, noise=0.1).runs), ACCURACY))
     assert table["sd"].max() < 0.03
 
 
@@ -85,11 +85,11 @@ def test_unequal_noise_is_no_difference_of_spreads():
 
 def test_without_bn_the_spread_is_across_inits_by_another_factor(simulate):
     factors = {"activation": ["sigmoid", "relu"], "init": ["xavier", "he"]}
-    table = sensitivity(read_grid(simulate(factors=factors, seeds=4).runs), ACCURACY)
+    table = sensitivity(read_design(read_grid(simulate(factors=factors, seeds=4).runs), ACCURACY))
     assert list(zip(table["across"], table["by"], strict=True)) == [("init", "activation")] * 2
     assert table["sd"].notna().all()
     assert table[["low", "high", "less_low", "less_high", "p"]].isna().all(axis=None), "four seeds carry no inference"
 
 
 def test_one_factor_has_no_spread_by_another(simulate):
-    assert sensitivity(read_grid(simulate(factors={"init": ["xavier", "he"]}).runs), ACCURACY).empty
+    assert sensitivity(read_design(read_grid(simulate(factors={"init": ["xavier", "he"]}).runs), ACCURACY)).empty

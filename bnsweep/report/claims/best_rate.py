@@ -55,9 +55,11 @@ def at_best(grid: Grid, metric: Metric, sign: int, values: tuple[Array, Array], 
     return Measured(effect, float(low[0]), float(high[0]), p, means, difference_N, len(pairs))
 
 
-def take(others_RLN: Array, value_RLN: Array) -> Array:
-    best_RN = np.argmax(np.round(others_RLN, 9), axis=1)
-    return np.take_along_axis(np.broadcast_to(value_RLN, others_RLN.shape), best_RN[:, None], axis=1)[:, 0]
+def value_of_choice(choose_RLN: Array, value_RLN: Array) -> Array:
+    """What each bundle has at the rate that the other bundles choose, [R, N]."""
+    others_RLN = (choose_RLN.sum(axis=2, keepdims=True) - choose_RLN) / (choose_RLN.shape[2] - 1)
+    best_RN = resample.best_rate(others_RLN, axis=1)
+    return np.take_along_axis(value_RLN, best_RN[:, None], axis=1)[:, 0]
 
 
 def bootstrap_best(choose: list[Array], value: list[Array]) -> Array:
@@ -93,8 +95,8 @@ def swap_p(choose: list[Array], value: list[Array]) -> float:
         for side in (0, 1):
             for p in range(pairs):
                 own, other = ((choose[s][p], value[s][p]) for s in (side, 1 - side))
-                scores = [np.where(swap_RN[:, None], b, a) for a, b in zip(own, other, strict=True)]
-                difference_RN += (1 - 2 * side) * take(scores[0].sum(axis=2, keepdims=True) - scores[0], scores[1])
+                swapped = [np.where(swap_RN[:, None], b, a) for a, b in zip(own, other, strict=True)]
+                difference_RN += (1 - 2 * side) * value_of_choice(*swapped)
         statistic_R[rows] = studentized(difference_RN)
     return float((statistic_R >= statistic_R[0] * (1 - 1e-9)).mean())
 

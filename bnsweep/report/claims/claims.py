@@ -58,7 +58,6 @@ from bnsweep.report.frame.metrics import untrained
 from bnsweep.report.frame.source import Source
 from bnsweep.report.stats import resample
 
-ALPHA = 0.05
 CROSSED = "seed and data.seed vary apart, and seeds that share one of them are not independent"
 """Signs flipped as if they were reject 22 % of true nulls at the 5 % level with 3 × 3 seeds, 35 % with 5 × 5."""
 BARE: dict[str, tuple[Any, ...]] = {"bn": ("none",)}
@@ -219,9 +218,9 @@ def evidence(comparison: Comparison, item: tuple[Sides, Measured] | Missing, lr_
         nan = math.nan
         return Evidence(name, ("", ""), unit, (nan, nan), nan, nan, nan, (), nan, nan, OPEN, 0, item.note, "", meaning)
     found, m = item
-    way_N = np.sign(np.round(m.difference_N, 12))  # what is equal must stay equal after a mean
+    way_N = np.sign(resample.rounded(m.difference_N))
     wins = float((way_N.mean() + 1) / 2)
-    apart = m.p <= ALPHA and m.effect != 0 and not m.note
+    apart = m.p <= resample.ALPHA and m.effect != 0 and not m.note
     says = OPEN if not apart else FOR if m.effect > 0 else AGAINST
     differences = tuple(map(float, m.difference_N))
     rest = (differences, wins, m.p, says, m.pairs, m.note, beside_text(comparison, found, m), meaning)
@@ -241,7 +240,7 @@ def judge(claim: Claim, found: Sequence[Evidence], p_holm: float, asked: bool, f
     way = most(found)[1]
     opposite = AGAINST if way > 0 else FOR
     verdict = INCONCLUSIVE if asked else UNASKED
-    if p_holm <= ALPHA and not any(e.says == opposite for e in found):
+    if p_holm <= resample.ALPHA and not any(e.says == opposite for e in found):
         verdict = SUPPORTED if way > 0 else CONTRADICTED
     text = sentence(verdict, found, p_holm, family)
     return Verdict(claim.key, claim.text, verdict, text, tuple(found), p_holm, claim.figures)

@@ -8,7 +8,7 @@ from bnsweep.report.claims.contrasts import BEST, EQUAL, START, Comparison
 from bnsweep.report.claims.quantities import QUANTITIES
 from bnsweep.report.claims.verdicts import AGAINST, CONTRADICTED, FOR, SUPPORTED, Evidence
 from bnsweep.report.frame.formats import p_text
-from bnsweep.report.stats.resample import ENOUGH
+from bnsweep.report.stats.resample import ALPHA, ENOUGH, least_p
 
 DEVIATION = "standard deviation of"
 AT = {BEST: "best lr", EQUAL: "same lr", START: "before training"}
@@ -80,9 +80,8 @@ def inconclusive(measured: Sequence[Evidence], family: int) -> str:
     notes = [e.note for e in measured if e.note]
     if len(notes) == len(measured):
         return f"{capital(notes[0])}."
-    floor = 2.0 ** (1 - n) * family
-    if floor > 0.05:
-        least = p_text(min(floor, 1))
+    if least_p(n, family) > ALPHA:
+        least = p_text(least_p(n, family))
         return f"{n} seeds are too few to say: no p can fall below {least} after Holm over {family} claims."
     if any(said):
         which, count = "for" if said[0] else "against", len(said[0] or said[1])

@@ -57,7 +57,7 @@ def compare(a: pd.DataFrame, b: pd.DataFrame, metric: Metric) -> Comparison:
     found = match(a, b, metric)
     one = side(found.a, metric, seed=0)
     two = side(found.b, metric, seed=0 if found.paired else 1)
-    tau = kendall(np.round(one.score_S, 12), np.round(two.score_S, 12))
+    tau = kendall(resample.rounded(one.score_S), resample.rounded(two.score_S))
     return Comparison(found, table(found, one, two, metric), tau)
 
 
@@ -89,7 +89,7 @@ def table(found: Match, one: Side, two: Side, metric: Metric) -> pd.DataFrame:
     frame = pd.DataFrame(columns)
     frame.insert(8, "verdict", verdicts(frame, metric))
     still = ~frame["verdict"].isin([BETTER, WORSE])
-    order = np.lexsort((frame["rank_a"], -np.round(frame["difference"].abs(), 12), still))
+    order = np.lexsort((frame["rank_a"], -resample.rounded(frame["difference"].abs().to_numpy()), still))
     return frame.iloc[order].reset_index(drop=True)
 
 
@@ -113,10 +113,10 @@ def moved(one: Side, two: Side, paired: bool, same_S: NDArray[np.int64]) -> dict
     if min(n_a, n_b) < resample.ENOUGH:
         return {"difference": difference, "low": missing, "high": missing, "p": missing, "p_holm": missing}
     if paired:
-        error_S = np.sqrt(spread(two.draw_RS - one.draw_RS, n_a))
+        error_S = np.sqrt(squared_error(two.draw_RS - one.draw_RS, n_a))
         freedom_S = np.full(len(difference), n_a - 1.0)
     else:
-        var_a, var_b = spread(one.draw_RS, n_a), spread(two.draw_RS, n_b)
+        var_a, var_b = squared_error(one.draw_RS, n_a), squared_error(two.draw_RS, n_b)
         pooled = ((n_a - 1) * n_a * var_a + (n_b - 1) * n_b * var_b) / (n_a + n_b - 2) * (1 / n_a + 1 / n_b)
         error_S = np.sqrt(np.maximum(var_a + var_b, pooled))
         weight = var_a**2 / (n_a - 1) + var_b**2 / (n_b - 1)
@@ -124,14 +124,16 @@ def moved(one: Side, two: Side, paired: bool, same_S: NDArray[np.int64]) -> dict
     half_S = special.stdtrit(freedom_S, (1 + resample.LEVEL) / 2) * error_S
     exact = error_S < 1e-9  # all seeds agree to the last digit: then only their number speaks
     with np.errstate(divide="ignore", invalid="ignore"):
-        p = np.where(exact, 2.0 ** (1 - min(n_a, n_b)), 2 * special.stdtr(freedom_S, -np.abs(difference) / error_S))
+        p = np.where(
+            exact, resample.least_p(min(n_a, n_b)), 2 * special.stdtr(freedom_S, -np.abs(difference) / error_S)
+        )
     p[exact & (np.abs(difference) < 1e-9)] = 1.0
     p[same_S == n_a if paired else np.zeros(len(p), dtype=bool)] = np.nan
     out = {"difference": difference, "low": difference - half_S, "high": difference + half_S}
     return out | {"p": p, "p_holm": resample.holm(p)}
 
 
-def spread(draw_RS: Array, n: int) -> Array:
+def squared_error(draw_RS: Array, n: int) -> Array:
     """Squared standard error of each mean, [S]; n/(n-1) makes it the usual unbiased one."""
     return np.asarray(draw_RS.var(axis=0) * n / (n - 1))
 
@@ -139,11 +141,12 @@ def spread(draw_RS: Array, n: int) -> Array:
 def verdicts(frame: pd.DataFrame, metric: Metric) -> NDArray[np.str_]:
     better = metric.sign * frame["difference"] > 0
     n = frame[["n_a", "n_b"]].min(axis=1)
+    sure = frame["p_holm"] <= resample.ALPHA + 1e-12
     choices = [
         (frame["same_runs"] == frame[["n_a", "n_b"]].max(axis=1), SAME),
         (n < resample.ENOUGH, FEW),
-        ((frame["p_holm"] <= 1 - resample.LEVEL + 1e-12) & better, BETTER),
-        (frame["p_holm"] <= 1 - resample.LEVEL + 1e-12, WORSE),
+        (sure & better, BETTER),
+        (sure, WORSE),
     ]
     return np.select([c.to_numpy(bool) for c, _ in choices], [name for _, name in choices], NOISE)
 
@@ -159,7 +162,7 @@ def swaps(one: Side, two: Side, metric: Metric) -> Array:
     if n < resample.ENOUGH:
         return np.full(len(one.score_SN), np.nan)
     half_SS = resample.paired_half_width(two.draw_RS - one.draw_RS, n)
-    good_a, good_b = (np.round(metric.sign * each.score_S, 12) for each in (one, two))
+    good_a, good_b = (resample.rounded(metric.sign * each.score_S) for each in (one, two))
     out = np.empty(len(good_a))
     for s, half_S in enumerate(half_SS):
         before, after = good_a[s] - good_a, good_b[s] - good_b

@@ -18,8 +18,16 @@ from numpy.typing import NDArray
 
 from bnsweep.catalogue.metrics import Metric
 from bnsweep.config.checks import ConfigError
-from bnsweep.records import DIVERGED, FINISHED
-from bnsweep.report.frame.grid import bundle_codes, combinations, factor_columns, levels, swept_factors, value_text
+from bnsweep.report.frame.grid import (
+    arm_and_lr,
+    bundle_codes,
+    combinations,
+    factor_columns,
+    levels,
+    placed,
+    swept_factors,
+    value_text,
+)
 from bnsweep.report.frame.metrics import scored
 from bnsweep.report.stats.ranking import common_bundles
 
@@ -67,10 +75,7 @@ def match(a: pd.DataFrame, b: pd.DataFrame, metric: Metric) -> Match:
     of_a = np.arange(len(joint)) < len(a)
     swept_a, swept_b = swept_factors(a), swept_factors(b)
     swept = [f for f in factor_columns(joint) if f in swept_a or f in swept_b]
-    lr_factors = [f for f in swept if f.startswith("lr.")]
-    arm_factors = [f for f in swept if f not in lr_factors]
-    if not arm_factors:
-        arm_factors, lr_factors = lr_factors, []
+    arm_factors, lr_factors = arm_and_lr(swept)
     arm_of, arms = combinations(joint, arm_factors, "arm")
     lr_of, lrs = combinations(joint, lr_factors, "lr")
     bundle_of, bundles, crossed = bundle_codes(joint)
@@ -110,10 +115,7 @@ def half(
     mine = np.flatnonzero(codes[:, 0] >= 0)
     used = [np.unique(codes[mine, axis]) for axis in (1, 2)]
     l, n = (np.searchsorted(u, codes[:, axis]) for u, axis in zip(used, (1, 2), strict=True))
-    run_SLN = np.full((len(arms), len(used[0]), len(used[1])), -1, dtype=np.int64)
-    hole = ~runs["status"].isin([FINISHED, DIVERGED]).to_numpy(bool)
-    order = mine[np.lexsort((mine, hole[mine]))[::-1]]  # results win over holes
-    run_SLN[codes[order, 0], l[order], n[order]] = order
+    run_SLN = placed(runs, (codes[:, 0], l, n), (len(arms), len(used[0]), len(used[1])), mine)
     score = np.asarray(scored(runs, metric), dtype=np.float64)
     score_SLN = np.where(run_SLN >= 0, score[run_SLN], np.nan)
     names = runs["run_id"].to_numpy(str)

@@ -11,8 +11,10 @@ from bnsweep.report.figures import curves, factors, forest, heat, interaction, l
 from bnsweep.report.figures.facets import facets
 from bnsweep.report.figures.style import styled
 from bnsweep.report.figures.types import Drawing, Scene
+from bnsweep.report.frame.design import Design
 from bnsweep.report.frame.grid import Grid
 from bnsweep.report.frame.source import Source
+from bnsweep.report.stats.factorial import Analysis
 from bnsweep.report.stats.ranking import View
 
 FIGURES: tuple[Callable[[Scene], Drawing | None], ...] = (
@@ -26,11 +28,15 @@ FIGURES: tuple[Callable[[Scene], Drawing | None], ...] = (
 )
 
 
-def scene_of(frame: Source, grid: Grid, view: View, table: pd.DataFrame, metric: Metric) -> Scene | None:
+def scene_of(
+    frame: Source, grid: Grid, view: View, table: pd.DataFrame, metric: Metric, design: Design, analysis: Analysis
+) -> Scene | None:
     """`table`: the best-lr ranking. None where no arm is ranked."""
     order = {name: i for i, name in enumerate(table["arm"])}
     best_first = sorted(view.arms, key=lambda a: order[grid.arms["arm"][a]])
-    return Scene(frame, grid, view, table, metric, facets(grid, view, best_first)) if best_first else None
+    if not best_first:
+        return None
+    return Scene(frame, grid, view, table, metric, facets(grid, view, best_first), design, analysis)
 
 
 def drawings(scene: Scene) -> list[Drawing]:

@@ -12,8 +12,8 @@ from matplotlib.ticker import FuncFormatter
 
 from bnsweep.report.figures.style import INK, LETTER, SERIES, Sheet, panels, to_svg
 from bnsweep.report.figures.types import Drawing, Scene
-from bnsweep.report.stats.factorial import ALPHA, Analysis, spoken
-from bnsweep.report.stats.resample import ENOUGH
+from bnsweep.report.stats.factorial import Analysis, spoken
+from bnsweep.report.stats.resample import ALPHA, ENOUGH
 
 MOST = 14
 """Effects drawn."""

@@ -15,7 +15,7 @@ from bnsweep.report.figures.types import Drawing, Scene
 from bnsweep.report.frame.design import Design, Factor
 from bnsweep.report.frame.grid import spread
 from bnsweep.report.stats import resample
-from bnsweep.report.stats.factorial import ALPHA, TIMES, Analysis, spoken
+from bnsweep.report.stats.factorial import TIMES, Analysis, spoken
 
 MOST = 3
 LEAST = 0.01
@@ -28,7 +28,7 @@ WIDE_LABELS = 60
 def interactions(scene: Scene) -> Drawing | None:
     table, design = scene.analysis.table, scene.design
     pairs = table[table["order"] == 2]
-    sure = pairs[pairs["p_holm"] <= ALPHA]
+    sure = pairs[pairs["p_holm"] <= resample.ALPHA]
     shown = (sure if len(sure) else pairs).head(MOST)
     shown = shown[(shown["omega2"] >= LEAST) | (np.arange(len(shown)) == 0)]
     if shown.empty:

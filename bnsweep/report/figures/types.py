@@ -12,10 +12,10 @@ from matplotlib.lines import Line2D
 from bnsweep.catalogue.metrics import Metric
 from bnsweep.report.figures.facets import Facets
 from bnsweep.report.figures.style import DASHES, MARKERS, SERIES
-from bnsweep.report.frame.design import Design, read_design
+from bnsweep.report.frame.design import Design
 from bnsweep.report.frame.grid import Grid
 from bnsweep.report.frame.source import Source
-from bnsweep.report.stats.factorial import Analysis, analysis_of
+from bnsweep.report.stats.factorial import Analysis
 from bnsweep.report.stats.ranking import View
 
 
@@ -29,20 +29,18 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Scene:
+    """What figures draw: a sweep with its ranking and its analysis."""
+
     frame: Source
     grid: Grid
     view: View
     table: pd.DataFrame
+    """The ranking of the view."""
     metric: Metric
     facets: Facets
-
-    @cached_property
-    def design(self) -> Design:
-        return read_design(self.grid, self.metric)
-
-    @cached_property
-    def analysis(self) -> Analysis:
-        return analysis_of(self.design)
+    design: Design
+    analysis: Analysis
+    """Of the design."""
 
     @cached_property
     def run_ids(self) -> dict[int, list[str]]:

@@ -145,19 +145,37 @@ class Grid:
         return {}
 
 
-def read_grid(runs: pd.DataFrame) -> Grid:
-    runs = runs.reset_index(drop=True)
-    swept = swept_factors(runs)
+def arm_and_lr(swept: list[str]) -> tuple[list[str], list[str]]:
+    """The factors that make arms, and those of the learning rate; a sweep of the learning rate alone ranks rates."""
     lr_factors = [f for f in swept if f.startswith("lr.")]
     arm_factors = [f for f in swept if f not in lr_factors]
-    if not arm_factors:  # a sweep of the learning rate alone ranks learning rates
-        arm_factors, lr_factors = lr_factors, []
+    return (arm_factors, lr_factors) if arm_factors else (lr_factors, [])
+
+
+def placed(
+    runs: pd.DataFrame, codes: tuple[NDArray[np.int64], ...], shape: tuple[int, ...], usable: Any = slice(None)
+) -> NDArray[np.int64]:
+    """Row of the run in each cell, -1 where none was planned; of several the first one, of those with a result first.
+
+    `codes`: each run's place along each axis. `usable`: the rows that have a place.
+    """
+    rows = np.arange(len(runs))[usable]
+    hole = ~runs["status"].isin([FINISHED, DIVERGED]).to_numpy(bool)
+    last_wins = rows[np.lexsort((rows, hole[rows]))[::-1]]
+    found = np.full(shape, -1, dtype=np.int64)
+    found[tuple(code[last_wins] for code in codes)] = last_wins
+    return found
+
+
+def read_grid(runs: pd.DataFrame) -> Grid:
+    """The grid of a sweep's runs, planned ones without a result included."""
+    runs = runs.reset_index(drop=True)
+    swept = swept_factors(runs)
+    arm_factors, lr_factors = arm_and_lr(swept)
     arm_of, arms = combinations(runs, arm_factors, "arm")
     lr_of, lrs = combinations(runs, lr_factors, "lr")
     bundle_of, bundles, crossed = bundle_codes(runs)
-    run_ALN = np.full((len(arms), len(lrs), len(bundles)), -1, dtype=np.int64)
-    order = np.lexsort((runs.index, ~runs["status"].isin([FINISHED, DIVERGED])))[::-1]  # results win over holes
-    run_ALN[arm_of[order], lr_of[order], bundle_of[order]] = order
+    run_ALN = placed(runs, (arm_of, lr_of, bundle_of), (len(arms), len(lrs), len(bundles)))
     fixed = {f: levels(runs, f)[0] for f in factor_columns(runs) if f not in swept and levels(runs, f)}
     doubles = len(runs) - int((run_ALN >= 0).sum())
     return Grid(runs, swept, arm_factors, lr_factors, arms, lrs, bundles, run_ALN, doubles, crossed, fixed)

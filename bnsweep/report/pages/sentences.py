@@ -12,7 +12,7 @@ from bnsweep.catalogue.metrics import Metric
 from bnsweep.report.claims.verdicts import AGAINST, CONTRADICTED, FOR, INCONCLUSIVE, OPEN, SUPPORTED, Evidence, Verdict
 from bnsweep.report.frame.formats import fixed, interval, p_text
 from bnsweep.report.frame.grid import UNNAMED
-from bnsweep.report.stats.resample import ENOUGH
+from bnsweep.report.stats.resample import ENOUGH, least_p
 from bnsweep.report.stats.stability import Stability
 
 UNTRAINED = (
@@ -25,7 +25,7 @@ def floor(n: int, family: int, of: str) -> str:
     """The least p that n seeds can give after Holm; empty below two questions or the seeds that carry inference."""
     if n < ENOUGH or family < 2:
         return ""
-    least = p_text(min(1.0, 2.0 ** (1 - n) * family))
+    least = p_text(least_p(n, family))
     return f"{n} seeds cannot give a p below {least} after Holm over {family:,} {of}, whatever the differences."
 
 

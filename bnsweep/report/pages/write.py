@@ -11,6 +11,7 @@ from bnsweep.config.checks import ConfigError, check_folder
 from bnsweep.report.claims.claims import answer_claims
 from bnsweep.report.figures import Scene, drawings, scene_of
 from bnsweep.report.figures.claims import claim_figures
+from bnsweep.report.frame.design import read_design
 from bnsweep.report.frame.grid import read_grid
 from bnsweep.report.frame.metrics import DEFAULT_METRIC, RANKABLE, metric_named, scored
 from bnsweep.report.frame.source import Source
@@ -88,7 +89,9 @@ def build(frame: Source, metric: Metric) -> tuple[Content, Scene | None]:
     grid = read_grid(frame.runs)
     view = best_lr_view(grid, metric)
     table = ranking(grid, view, metric)
-    scene = scene_of(frame, grid, view, table[table["view"] == BEST], metric)
+    design = read_design(grid, metric)
+    analysis = analyse(design)
+    scene = scene_of(frame, grid, view, table[table["view"] == BEST], metric, design, analysis)
     verdicts = answer_claims(frame, grid, metric)
     content = Content(
         info=frame.info,
@@ -100,8 +103,8 @@ def build(frame: Source, metric: Metric) -> tuple[Content, Scene | None]:
         ledger=ledger(grid),
         drawings=[*(drawings(scene) if scene else []), *claim_figures(verdicts)],
         verdicts=verdicts,
-        analysis=analyse(grid, metric),
-        sensitivity=sensitivity(grid, metric),
+        analysis=analysis,
+        sensitivity=sensitivity(design),
         widths=widths(grid),
         stability=stability(grid, view, metric),
     )

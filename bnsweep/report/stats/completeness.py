@@ -11,7 +11,7 @@ from bnsweep.records import DIVERGED, FAILED, FINISHED
 from bnsweep.report.frame.grid import Grid, levels
 from bnsweep.report.frame.metrics import scored
 from bnsweep.report.stats.ranking import View, grid_end
-from bnsweep.report.stats.resample import ENOUGH
+from bnsweep.report.stats.resample import ALPHA, ENOUGH, least_p
 
 
 @dataclass(frozen=True)
@@ -114,9 +114,9 @@ def seeds_notice(view: View) -> Notice:
         return Notice("warning", text)
     if n < ENOUGH:
         return Notice("warning", f"{n} seeds: a smoke test, no inference. The order below may be chance.")
-    floor, pairs = 2.0 ** (1 - n), arms * (arms - 1) // 2 if view.independent else 1
-    adjusted = min(1.0, floor * pairs)
-    if max(floor, adjusted) <= 0.05:
+    pairs = arms * (arms - 1) // 2 if view.independent else 1
+    floor, adjusted = least_p(n), least_p(n, pairs)
+    if max(floor, adjusted) <= ALPHA:
         return Notice("ok", f"{n} seeds, shared by all arms." + (" A ranking wants 10 or more." if n < 10 else ""))
     text = f"{n} seeds: a two-sided sign-flip test on {n} pairs cannot go below p = {decimal(floor)}"
     if pairs > 1:

@@ -35,9 +35,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bnsweep.catalogue.metrics import Metric
-from bnsweep.report.frame.design import Design, read_design
+from bnsweep.report.frame.design import Design
 from bnsweep.report.frame.formats import shortened
-from bnsweep.report.frame.grid import Grid
 from bnsweep.report.stats import resample
 from bnsweep.report.stats.between_seeds import agreed, flip_p
 
@@ -47,7 +46,6 @@ MOST_TOLD, MOST_LETTERS = 4, 40
 """Levels of the strongest factor that a sentence lists, and the length of their names."""
 TIMES = " × "
 SPOKEN = {"bn": "BN placement", "lr.value": "learning rate", "model.dropout": "dropout"}
-ALPHA = 0.05
 TINY = 1e-18
 """Variance below which scores differ by rounding alone."""
 Array = NDArray[np.float64]
@@ -68,9 +66,9 @@ class Analysis:
 
     @property
     def testable(self) -> bool:
-        """Whether any effect could come out significant: p is at least 2^(1-N), times the number of effects."""
+        """Whether any effect could come out significant: p is at least `least_p` of all effects."""
         effects = int((self.table["order"] > 0).sum())
-        return self.n >= resample.ENOUGH and effects * 2.0 ** (1 - self.n) <= ALPHA
+        return self.n >= resample.ENOUGH and resample.least_p(self.n, effects) <= resample.ALPHA
 
 
 @dataclass(frozen=True)
@@ -85,12 +83,8 @@ class Effect:
     p: float
 
 
-def analyse(grid: Grid, metric: Metric) -> Analysis:
-    """Diverged runs score chance. Fewer than 5 seeds give shares without interval and p."""
-    return analysis_of(read_design(grid, metric))
-
-
-def analysis_of(design: Design) -> Analysis:
+def analyse(design: Design) -> Analysis:
+    """Diverged runs score chance. Fewer than ENOUGH seeds give shares without interval and p."""
     nothing = pd.DataFrame(columns=COLUMNS)
     if not design.factors:
         return Analysis(nothing, design.n, design.cells, design.note)
@@ -175,7 +169,7 @@ def strongest(analysis: Analysis, metric: Metric) -> str:
     if not analysis.testable:
         top = f"the largest share is {spoken(effects.iloc[0]['effect'])}'s, {part(effects.iloc[0])}"
         return f"{n} seeds are too few to test {len(effects)} effects; {top}."
-    sure = effects[effects["p_holm"] <= ALPHA]
+    sure = effects[effects["p_holm"] <= resample.ALPHA]
     main, pairs = sure[sure["order"] == 1], sure[sure["order"] == 2]
     if sure.empty:
         return f"No factor stands out: the {metric.title} differs no more between levels than by chance between seeds."

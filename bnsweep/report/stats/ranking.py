@@ -142,7 +142,7 @@ def score_columns(score_AN: Scores, view: View, metric: Metric) -> dict[str, NDA
         return out
     top = int(np.argmin(out["rank"]))
     out["behind"] = goodness[top] - goodness
-    ahead_AN = np.sign(np.round(metric.sign * (score_AN[top] - score_AN), 12))
+    ahead_AN = np.sign(resample.rounded(metric.sign * (score_AN[top] - score_AN)))
     out["wins"] = (ahead_AN.mean(axis=1) + 1) / 2
     out["behind"][top] = out["wins"][top] = np.nan
     if n < resample.ENOUGH:

@@ -16,9 +16,12 @@ from scipy import special
 Array = NDArray[np.float64]
 
 RESAMPLES = 10_000
-LEVEL = 0.95
+ALPHA = 0.05
+LEVEL = 1 - ALPHA
 ENOUGH = 5
 """Fewer bundles than this allow no inference: means are shown, nothing is called tied or apart."""
+DECIMALS = 12
+"""To which scores are compared: equal ones must stay equal when their sums are taken in another order."""
 EXACT = 12
 """Up to so many pairs all sign flips are enumerated."""
 BLOCK = 2**18
@@ -43,6 +46,20 @@ def bundle_counts(n: int, resamples: int = RESAMPLES, seed: int = 0) -> NDArray[
         count_RN[rows] = random.multinomial(n, np.full(n, 1 / n), size=rows.stop - rows.start)
     count_RN.flags.writeable = False
     return count_RN
+
+
+def rounded(x: Array) -> Array:
+    return np.round(x, DECIMALS)
+
+
+def best_rate(goodness: Array, axis: int) -> NDArray[np.int64]:
+    """Place of the best learning rate along an axis of mean goodness; of equal ones the first, the smallest rate."""
+    return np.asarray(np.argmax(rounded(goodness), axis=axis), dtype=np.int64)
+
+
+def least_p(n: int, family: int = 1) -> float:
+    """The least two-sided p that n pairs can give under sign flips, after Holm over a family of so many questions."""
+    return min(1.0, 2.0 ** (1 - n) * family)
 
 
 def bootstrap_means(score_AN: Array, count_RN: NDArray[Any]) -> Array:
@@ -85,7 +102,7 @@ def interval_of(draw_R: Array, n: int) -> tuple[float, float]:
 
 def ranks(goodness: Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Best and worst rank of each arm along the last axis, 1 the best; they differ where arms are equal."""
-    flat = -np.round(goodness, 12)  # equal scores must stay equal after a matrix product
+    flat = -rounded(goodness)
     order = np.argsort(flat, axis=-1)
     ordered = np.take_along_axis(flat, order, axis=-1)
     place = np.broadcast_to(np.arange(1, flat.shape[-1] + 1), flat.shape)
@@ -147,7 +164,7 @@ def tied_groups(goodness_A: Array, half_AA: Array, n: int) -> NDArray[np.int64]:
     group = np.zeros(len(goodness_A), dtype=np.int64)
     if n < ENOUGH:
         return group
-    for leader in np.argsort(-np.round(goodness_A, 12), kind="stable"):
+    for leader in np.argsort(-rounded(goodness_A), kind="stable"):
         if not group[leader]:
             tied = np.abs(goodness_A[leader] - goodness_A) <= half_AA[leader] + 1e-12
             group[(group == 0) & tied] = group.max() + 1
@@ -168,7 +185,7 @@ def signs(n: int, each: int, seed: int = 0) -> Iterator[Array]:
 
 
 def sign_flip_p(difference_AN: Array, seed: int = 0) -> Array:
-    """Two-sided p of each row's mean under random signs; its floor is 2^(1-N). Sums that differ by rounding alone are
+    """Two-sided p of each row's mean under random signs; its floor is `least_p`. Sums that differ by rounding alone are
     equal: of lumpy scores many are."""
     arms, n = difference_AN.shape
     floor_A = np.abs(difference_AN.sum(axis=1)) - 1e-9 * np.abs(difference_AN).sum(axis=1)
@@ -199,16 +216,16 @@ def holm(p: Array) -> Array:
 def cross_fit(score_LN: Array, sign: int) -> tuple[NDArray[Any], int]:
     """Best learning rate for each bundle, chosen on the mean of the OTHER bundles, and on all of them.
 
-    Settings without runs are NaN throughout and are not chosen. Equal means go to the first, the smallest rate. With
-    one bundle there are no others: it chooses for itself, and the report says so.
+    Rates without runs are NaN throughout and are not chosen. With one bundle there are no others: it chooses for
+    itself, and the report says so.
     """
     goodness = np.where(np.isnan(score_LN), -np.inf, sign * score_LN)
     total = goodness.sum(axis=1, keepdims=True)
     n = score_LN.shape[1]
     with np.errstate(invalid="ignore"):  # -inf - -inf where a setting has no runs
         others = total if n == 1 else (total - goodness) / (n - 1)
-    others = np.round(np.where(np.isnan(others), -np.inf, others), 12)
-    return np.argmax(others, axis=0), int(np.argmax(np.round(total, 12)))
+    others = np.where(np.isnan(others), -np.inf, others)
+    return best_rate(others, axis=0), int(best_rate(total[:, 0] / n, axis=0))
 
 
 def bootstrap_cross_fit(score_ALN: Array, sign: int, count_RN: NDArray[Any]) -> Array:
@@ -231,7 +248,7 @@ def bootstrap_cross_fit(score_ALN: Array, sign: int, count_RN: NDArray[Any]) -> 
 
 def goodness_of_choice(goodness_LN: Array, count_RN: Array, value_LN: Array | None = None) -> Array:
     """What each bundle has (of `value_LN`, else of the goodness itself) at the rate that the other bundles of its draw
-    choose, [R, N]; of equal ones the first."""
+    choose by the rule of `best_rate`, [R, N]."""
     n = goodness_LN.shape[1]
     value_LN = goodness_LN if value_LN is None else value_LN
     rest_RN = n - count_RN
@@ -242,7 +259,7 @@ def goodness_of_choice(goodness_LN: Array, count_RN: Array, value_LN: Array | No
         others_RN = (total_R[:, None] - count_RN * goodness_N) / rest_RN
         if alone_RN.any():
             others_RN = np.where(alone_RN, total_R[:, None] / n, others_RN)
-        others_RN = np.round(others_RN, 12)
+        others_RN = rounded(others_RN)
         better_RN = others_RN > most_RN
         np.copyto(taken_RN, value_N, where=better_RN)
         np.copyto(most_RN, others_RN, where=better_RN)

@@ -30,9 +30,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bnsweep.catalogue.metrics import Metric
-from bnsweep.report.frame.design import Design, read_design
-from bnsweep.report.frame.grid import Grid
+from bnsweep.report.frame.design import Design
 from bnsweep.report.stats import resample
 from bnsweep.report.stats.between_seeds import agreed
 
@@ -40,12 +38,11 @@ COLUMNS = ["across", "by", "level", "sd", "low", "high", "less", "less_low", "le
 Array = NDArray[np.float64]
 
 
-def sensitivity(grid: Grid, metric: Metric) -> pd.DataFrame:
+def sensitivity(design: Design) -> pd.DataFrame:
     """One row a level of `by`. sd: standard deviation across the levels of `across`, which divides by their number and
     is averaged, as a variance, over the `cells` of the other factors; 0 where seeds agree on nothing. `less`: sd of the
     first level minus this one's. Across the inits and the learning rates, by BN; without BN across the factor of most
     levels. Empty below two factors; without intervals and p below 5 seeds."""
-    design = read_design(grid, metric)
     parts = [by_level(design, across, by) for across, by in asked(design)]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
 

@@ -48,7 +48,7 @@ def stability(grid: Grid, view: View, metric: Metric) -> Stability:
     else:
         score_ALN = grid.scores(metric, grid.run_ALN[view.arms][:, :, view.bundles])
         mean_SA = resample.bootstrap_cross_fit(score_ALN, metric.sign, weight_SN)
-    first_SA, second_SA = np.split(np.round(mean_SA, 12), 2)
+    first_SA, second_SA = np.split(resample.rounded(mean_SA), 2)
     tau_S = np.array([kendall(x, y) for x, y in zip(first_SA, second_SA, strict=True)])
     known = tau_S[np.isfinite(tau_S)]
     if not len(known):
