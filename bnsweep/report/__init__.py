@@ -46,7 +46,7 @@ def report_sweep(
         store = Store.open(tracking, create=False)
         frame = store.load(sweep)
         written = write_report(frame, out, metric)
-    note = attach(store, frame.info["sweep"], written) if metric == DEFAULT_METRIC else ""
+    note = attach(store, frame.info.sweep, written) if metric == DEFAULT_METRIC else ""
     return replace(written, note=note)
 
 

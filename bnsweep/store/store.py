@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -176,7 +176,7 @@ class Store:
     def load(self, sweep: str = "latest") -> SweepFrame:
         """Raises ConfigError for a sweep that is unknown or has no run yet."""
         frame = read_sweep(self.backend, self.experiment, sweep)
-        frame.info |= {"uri": without_login(self.uri), "ui": self.ui}
+        frame.info = replace(frame.info, uri=without_login(self.uri), ui=self.ui)
         return frame
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from bnsweep.config.checks import ConfigError, check
@@ -19,14 +19,44 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+@dataclass(frozen=True)
+class SweepInfo:
+    """Where a sweep comes from. What is not known is empty."""
+
+    sweep: str
+    """Its id."""
+    command: str = ""
+    created: str = ""
+    """ISO 8601."""
+    closed: bool = True
+    """Whether it has ended."""
+    commit: str = ""
+    dirty: bool = False
+    """Whether its checkout held changes that are not committed."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    hardware: str = ""
+    """The machine that planned it."""
+    devices: Sequence[str] = ()
+    """What trained it."""
+    data: Sequence[Mapping[str, Any]] = ()
+    """Each dataset: name, digest, source and what its profile says."""
+    ledger: Mapping[str, int] = field(default_factory=dict)
+    """Status -> runs."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """Wall time by part."""
+    experiment: str = ""
+    experiment_id: str = ""
+    uri: str = ""
+    """Of the store, without a login."""
+    ui: str = ""
+    """Address of MLflow's pages."""
+
+
 @dataclass
 class SweepFrame:
     """A sweep as data."""
 
-    info: dict[str, Any]
-    """sweep, command, created, closed, commit, dirty, versions, hardware (the machine that planned), devices (what
-    trained), data (each dataset), experiment, experiment_id, uri, ui (address of MLflow's pages), ledger (counts),
-    seconds (wall time by part)."""
+    info: SweepInfo
     runs: pd.DataFrame
     """One row a planned run, in the order planned: run_id, identity, status (finished, diverged, failed, missing),
     reason, one column a factor, seconds, one float column a summary metric. Where the run is missing, run_id is ""."""
@@ -88,8 +118,8 @@ def read_json(backend: Backend, run: KeptRun, name: str) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """A sweep as it was wanted: its manifest, and its own run where it has one."""
+class KeptSweep:
+    """A sweep as it stands in MLflow: its manifest, and its own run where it has one."""
 
     manifest: dict[str, Any]
     own: KeptRun | None
@@ -101,7 +131,7 @@ class Plan:
         return rows
 
 
-def read_plan(backend: Backend, experiment: str, sweep: str) -> Plan:
+def read_plan(backend: Backend, experiment: str, sweep: str) -> KeptSweep:
     """The plan of a sweep, read off its own run. A sweep launched as one process a run has none: its plan is made of
     its runs."""
     name = next(iter(known_sweeps(backend, limit=1)), "") if sweep == "latest" else sweep
@@ -111,11 +141,11 @@ def read_plan(backend: Backend, experiment: str, sweep: str) -> Plan:
         own = backend.runs("sweep", tag=same, limit=1)
         runs = [] if own else backend.runs("run", tag=same, params=True)
     if own:
-        return Plan(read_json(backend, own[0], "sweep.json"), own[0])
+        return KeptSweep(read_json(backend, own[0], "sweep.json"), own[0])
     if not runs:
         known = ", ".join(known_sweeps(backend)) or "none yet"
         raise ConfigError(f"sweep={sweep}: must be latest or the id of a sweep in {experiment} (the newest: {known})")
-    return Plan(manifest_of(name, runs), None)
+    return KeptSweep(manifest_of(name, runs), None)
 
 
 def read_sweep(backend: Backend, experiment: str, sweep: str) -> SweepFrame:
@@ -124,7 +154,7 @@ def read_sweep(backend: Backend, experiment: str, sweep: str) -> SweepFrame:
     chosen = best_runs(backend.runs("run"), {row["identity"] for row in plan.rows})
     check(len(chosen) > 0, "sweep", plan.manifest["id"], "one with at least one run that ended; this one has none yet")
     info = describe(plan.manifest, plan.own, list(chosen.values()))
-    info |= {"experiment": experiment, "experiment_id": backend.experiment_id}
+    info = replace(info, experiment=experiment, experiment_id=backend.experiment_id)
     return SweepFrame(info, table(plan.rows, chosen), backend, {run.run_id: run for run in chosen.values()})
 
 
@@ -175,21 +205,24 @@ def best_runs(runs: list[KeptRun], identities: set[str]) -> dict[str, KeptRun]:
     return chosen
 
 
-def describe(manifest: dict[str, Any], own: KeptRun | None, runs: list[KeptRun]) -> dict[str, Any]:
-    """Most of `SweepFrame.info`; ledger and seconds are empty until the sweep is closed."""
-    tags = own.tags if own else {}
+def describe(manifest: dict[str, Any], own: KeptRun | None, runs: list[KeptRun]) -> SweepInfo:
+    """What is known of a sweep without its experiment and its store; ledger and seconds are empty until it is closed."""
+    tags, environment = own.tags if own else {}, manifest["environment"]
     datasets = {(data["name"], data["digest"]): data for run in runs for data in run.datasets}
-    return {
-        "sweep": manifest["id"],
-        "command": manifest["command"],
-        "created": manifest["created"],
-        "closed": own is None or own.status == "FINISHED",
-        **manifest["environment"],
-        "devices": sorted({run.tags["bnsweep.device"] for run in runs} - {""}),
-        "data": list(datasets.values()),
-        "ledger": json.loads(tags.get("bnsweep.ledger", "{}")),
-        "seconds": json.loads(tags.get("bnsweep.seconds", "{}")),
-    }
+    return SweepInfo(
+        sweep=manifest["id"],
+        command=manifest["command"],
+        created=manifest["created"],
+        closed=own is None or own.status == "FINISHED",
+        commit=environment["commit"],
+        dirty=environment["dirty"],
+        versions=environment["versions"],
+        hardware=environment["hardware"],
+        devices=sorted({run.tags["bnsweep.device"] for run in runs} - {""}),
+        data=list(datasets.values()),
+        ledger=json.loads(tags.get("bnsweep.ledger", "{}")),
+        seconds=json.loads(tags.get("bnsweep.seconds", "{}")),
+    )
 
 
 def table(planned: list[dict[str, Any]], chosen: dict[str, KeptRun]) -> pd.DataFrame:

@@ -37,12 +37,13 @@ from bnsweep.experiments.figures import (
     layers,
     save,
     special,
-    styled,
 )
 from bnsweep.experiments.figures.catalogue import FIGURES
+from bnsweep.experiments.figures.page import WHITE
 from bnsweep.experiments.selection import Run
 from bnsweep.experiments.table import Result, Table, markdown
 from bnsweep.records import DIVERGED, FAILED, FINISHED, HISTOGRAM_EDGES, RunRecord
+from bnsweep.report.figures.style import styled
 
 NAN = math.nan
 BINS = len(HISTOGRAM_EDGES) - 1
@@ -50,7 +51,7 @@ BINS = len(HISTOGRAM_EDGES) - 1
 
 @pytest.fixture(autouse=True)
 def style() -> Iterator[None]:
-    with styled():
+    with styled(WHITE):
         yield
 
 

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bnsweep.store.sweep_data import SweepInfo
+
 GRID: dict[str, Sequence[Any]] = {
     "activation": ["sigmoid", "relu"],
     "init": ["normal", "xavier", "he"],
@@ -48,7 +50,7 @@ class Sweep:
     runs: pd.DataFrame
     start: dict[str, np.ndarray]
     end: dict[str, np.ndarray]
-    info: dict[str, Any] = field(default_factory=lambda: {"sweep": "s"})
+    info: SweepInfo = field(default_factory=lambda: SweepInfo("s"))
 
     def history(self, metrics: Sequence[str], run_ids: Sequence[str] | None = None) -> pd.DataFrame:
         ids = self.runs["run_id"].to_numpy() if run_ids is None else np.asarray(run_ids)

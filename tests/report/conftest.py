@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from bnsweep.records import HISTOGRAM_EDGES
+from bnsweep.store.sweep_data import SweepInfo
 
 EPOCHS = 20
 FIXED: dict[str, Any] = {
@@ -38,7 +39,7 @@ Truth = Callable[[Mapping[str, Any]], float]
 
 @dataclass
 class Simulated:
-    info: dict[str, Any]
+    info: SweepInfo
     runs: pd.DataFrame
     hidden: int = 2
 
@@ -91,7 +92,7 @@ def simulate(
         rows.append(run | facts | outcome(min(value, 1.0), diverges(run)))
     runs = pd.DataFrame(rows)
     runs.insert(0, "run_id", [f"r{i}" for i in range(len(runs))])
-    return Simulated({"sweep": "s1", "command": "python -m bnsweep -m bn=none,before,after"}, runs)
+    return Simulated(SweepInfo("s1", "python -m bnsweep -m bn=none,before,after"), runs)
 
 
 def outcome(value: float, diverged: bool) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from claim_sweeps import GRID, Sweep, Truth, product, sweep
 
 from bnsweep.catalogue.metrics import METRICS
 from bnsweep.report.claims.best_rate import at_best
-from bnsweep.report.claims.claims import answer_claims, evidence, most
+from bnsweep.report.claims.claims import answer_claims, evidence_of, most
 from bnsweep.report.claims.contrasts import BEST, Comparison, sides
 from bnsweep.report.claims.measure import measure, of_differences, spreads
 from bnsweep.report.claims.quantities import Readings
@@ -72,12 +72,11 @@ def test_equal_seeds_are_ties_whatever_their_means_are_rounded_to() -> None:
     found = sides(grid, comparison)
     item = measure(grid, Readings(made, grid), METRIC, comparison, found)
     assert sum(scores) != sum(scores[::-1]), "rounding tells them apart"
-    assert evidence(comparison, (found, item), lr_swept=True, tau="τ").wins == 0.5
+    assert evidence_of(comparison, (found, item), lr_swept=True, tau="τ").wins == 0.5
 
 
 def made_up(effect: float, p: float) -> Evidence:
-    nan = math.nan
-    return Evidence("it", ("a", "b"), Unit("points"), (nan, nan), effect, nan, nan, (), nan, p, FOR, 1)
+    return Evidence(name="it", unit=Unit("points"), effect=effect, p=p, says=FOR)
 
 
 def test_a_comparison_of_too_few_seeds_does_not_speak_and_does_not_silence() -> None:

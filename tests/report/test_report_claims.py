@@ -111,8 +111,7 @@ def test_of_1000_sweeps_in_which_nothing_matters_1_in_20_at_most_gets_a_verdict(
 
 def made_up(*pairs: tuple[float, float]) -> list[Evidence]:
     """Evidence of these effects and p-values."""
-    nan, unit = float("nan"), Unit("points")
-    return [Evidence("it", ("a", "b"), unit, (nan, nan), e, e, e, (e,) * 10, nan, p, "open", 1) for e, p in pairs]
+    return [Evidence(name="it", unit=Unit("points"), effect=e, difference_N=(e,) * 10, p=p) for e, p in pairs]
 
 
 @pytest.mark.parametrize(
@@ -301,8 +300,8 @@ def test_units_are_written_with_the_numbers() -> None:
 
 def test_equal_seeds_are_counted_as_equal() -> None:
     differences = (0.1, 0.1, 0.1, 0.1, *[0.0] * 6)
-    numbers = (0.04, 0.02, 0.06, differences, 0.7, 0.125, OPEN, 1)
-    item = Evidence("runs that blow up", ("lr 0.01", "lr 1"), QUANTITIES["blown_up"].unit, (0.0, 0.04), *numbers)
+    unit = QUANTITIES["blown_up"].unit
+    item = Evidence(name="runs that blow up", unit=unit, effect=0.04, difference_N=differences, p=0.125, says=OPEN)
     verdict = Verdict("k", "A claim", INCONCLUSIVE, "", (item,))
     assert ahead(item) == "4 of 10 seeds, 6 equal"
     assert sentences.seeds_for(verdict) == "4 of 10 seeds for it, 6 equal"

@@ -17,6 +17,7 @@ from bnsweep.report.compare.changes import BETTER, FEW, NOISE, SAME, WORSE, comp
 from bnsweep.report.compare.differences import circumstances, settings, told
 from bnsweep.report.compare.match import match
 from bnsweep.report.stats import resample
+from bnsweep.store.sweep_data import SweepInfo
 
 ACCURACY = METRICS["final_val_accuracy"]
 SMALL = {"activation": ["sigmoid", "relu"], "bn": ["none", "before"], "lr.value": [0.1]}
@@ -264,11 +265,11 @@ def test_shared_arms_without_a_result_are_one_clear_line(sweep):
 
 
 def test_code_and_machines_that_differ_are_told_and_names_are_not():
-    a = {"commit": "abc", "dirty": False, "versions": {"torch": "2.1", "numpy": "2"}, "hardware": "x", "sweep": "s"}
-    b = a | {"commit": "def", "dirty": True, "versions": {"torch": "2.2", "numpy": "2"}, "created": "today"}
+    a = SweepInfo("s", commit="abc", versions={"torch": "2.1", "numpy": "2"}, hardware="x")
+    b = replace(a, commit="def", dirty=True, versions={"torch": "2.2", "numpy": "2"}, created="today")
     names = {c.name: (c.a, c.b) for c in told(circumstances(a, b))}
     assert names == {"commit": ("abc", "def"), "uncommitted changes": ("no", "yes"), "torch": ("2.1", "2.2")}
-    assert circumstances({}, {}) == []
+    assert [c.name for c in circumstances(a, a)] == ["commit", "uncommitted changes", "planned on", "torch", "numpy"]
 
 
 def luck(random, arms, n, shared):

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import sys
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -176,7 +177,7 @@ def test_many_arms_are_cut_on_the_page_and_whole_in_the_csv(simulate, tmp_path):
     factors = {"model.dropout": [i / 200 for i in range(150)], "lr.value": [0.1]}
     a, b = (simulate(factors=factors, seeds=5, rng=i) for i in range(2))
     b.runs["run_id"] = "b" + b.runs["run_id"]
-    b.info["sweep"] = "s2"
+    b.info = replace(b.info, sweep="s2")
     _, files = write_comparison(a, b, tmp_path, "final_val_accuracy")
     page, table = (next(path for path in files if path.suffix == end).read_text() for end in (".html", ".csv"))
     assert "80 of 150 arms stand here; compare.csv has all" in page.replace("\n", " ")

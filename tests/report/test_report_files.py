@@ -13,6 +13,7 @@ import re
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
 from urllib.parse import parse_qs, urlsplit
@@ -29,6 +30,7 @@ from bnsweep.report.frame.grid import spread
 from bnsweep.report.pages import terminal as screen
 from bnsweep.report.pages.render import markdown_text
 from bnsweep.report.pages.tables import difference
+from bnsweep.store.sweep_data import SweepInfo
 
 TABLES = {"claims.csv", "factors.csv", "ranking.csv", "runs.csv"}
 FILES = TABLES | {"report.html", "report.md", "report.png", "summary.json"}
@@ -62,9 +64,17 @@ class Tags(HTMLParser):
 
 @pytest.fixture(scope="module")
 def written(lecture, tmp_path_factory):
-    lecture.info |= {"commit": "abc123", "dirty": True, "hardware": "2 cores", "versions": {"torch": "2.9.0"}}
-    lecture.info |= {"data": [{"name": "digits", "digest": "fe12"}], "seconds": {"training": 80.0}}
-    lecture.info |= {"experiment": "bnsweep", "experiment_id": "7"}
+    lecture.info = replace(
+        lecture.info,
+        commit="abc123",
+        dirty=True,
+        hardware="2 cores",
+        versions={"torch": "2.9.0"},
+        data=[{"name": "digits", "digest": "fe12"}],
+        seconds={"training": 80.0},
+        experiment="bnsweep",
+        experiment_id="7",
+    )
     return write_report(lecture, tmp_path_factory.mktemp("report"))
 
 
@@ -219,10 +229,11 @@ def test_an_arm_leads_to_its_runs_and_every_run_to_itself(written, html):
 
 def test_commands_can_be_copied_and_run_again(simulate, tmp_path):
     frame = simulate(factors={"bn": ["none", "before"]})
-    frame.info |= {"commit": "abc", "experiment": "my lecture", "uri": "http://host:5000", "sweep": "s 1"}
+    uri = "http://host:5000"
+    frame.info = replace(frame.info, commit="abc", experiment="my lecture", uri=uri, sweep="s 1")
     page = write_report(frame, tmp_path, "auc").html.read_text(encoding="utf-8")
     code = [unescape(text) for text in re.findall(r'<pre class="copy"><code>(.*?)</code>', page, re.DOTALL)]
-    assert code[:2] == ["git checkout abc", frame.info["command"]]
+    assert code[:2] == ["git checkout abc", frame.info.command]
     assert shlex.split(code[2])[3:] == [
         *("sweep=s 1", "metric=auc", "tracking.uri=http://host:5000", "tracking.experiment=my lecture"),
     ]
@@ -268,7 +279,8 @@ def test_markdown_tables_have_even_rows(written):
 
 def test_what_users_type_is_text_not_markup(simulate, tmp_path):
     frame = simulate(factors={"optimizer": [EVIL, QUOTE, "sgd"], "data": ["digits", QUOTE]}, seeds=5)
-    frame.info |= {"command": f"{EVIL}\n# {QUOTE}", "experiment": EVIL, "experiment_id": QUOTE, "sweep": EVIL}
+    command = f"{EVIL}\n# {QUOTE}"
+    frame.info = replace(frame.info, command=command, experiment=EVIL, experiment_id=QUOTE, sweep=EVIL)
     report = write_report(frame, tmp_path)
     page = report.html.read_text(encoding="utf-8")
     assert page.count("<script") == 1, "the report's own"
@@ -406,7 +418,7 @@ def test_missing_columns_are_dashes(simulate, tmp_path):
     frame.runs = frame.runs.drop(
         columns=["final_test_accuracy", "steps_to_tau", "tau_reached", "gap_accuracy", "reason"]
     )
-    frame.info = {}
+    frame.info = SweepInfo("")
     rows = write_report(frame, tmp_path).file("report.md").read_text(encoding="utf-8").splitlines()
     head, first = (next(line for line in rows if line.startswith(start)).split(" | ") for start in ("| Rank", "| 1 "))
     cells = dict(zip(head, first, strict=True))

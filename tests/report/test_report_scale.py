@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import time
 import tracemalloc
+from dataclasses import replace
 
 import pytest
 
@@ -79,7 +80,7 @@ def test_two_sweeps_of_ten_thousand_runs_are_compared_within_two_gigabytes(simul
     factors, rates, seeds, _ = SHAPES[shape]
     frames = [simulate(best, factors | ({"lr.value": rates} if rates else {}), seeds=seeds, rng=i) for i in range(2)]
     frames[1].runs["run_id"] = "b" + frames[1].runs["run_id"]
-    frames[1].info["sweep"] = "s2"
+    frames[1].info = replace(frames[1].info, sweep="s2")
     started = time.process_time()
     write_comparison(*frames, tmp_path, "final_val_accuracy")
     print(f"{shape}: {time.process_time() - started:.1f} s of CPU")

@@ -222,7 +222,7 @@ def test_a_resumed_sweep_owns_the_runs_that_an_earlier_one_trained(store: Store)
     for config in configs[5:]:
         log_run(store, config, record(0.6), "second")
     frame = store.load("latest")
-    assert frame.info["sweep"] == "second"
+    assert frame.info.sweep == "second"
     assert list(frame.runs["final_val_accuracy"]) == [0.5] * 5 + [0.6] * 3
 
 
@@ -246,8 +246,8 @@ def test_runs_launched_one_a_process_make_the_same_frame_without_a_plan(store: S
     apart = store.load("apart")
     store.open_sweep(manifest("together", configs))
     together = store.load("together")
-    assert apart.info["sweep"] == "apart"
-    assert apart.info["versions"] == together.info["versions"]
+    assert apart.info.sweep == "apart"
+    assert apart.info.versions == together.info.versions
     columns = list(together.runs.columns)
     assert set(columns) == set(apart.runs.columns)
     left = apart.runs[columns].set_index("identity")
@@ -259,10 +259,10 @@ def test_latest_is_the_newest_sweep_with_or_without_a_plan(store: Store) -> None
     config = RunConfig()
     store.open_sweep(manifest("planned", [config]))
     log_run(store, config, record(), "planned")
-    assert store.load().info["sweep"] == "planned"
+    assert store.load().info.sweep == "planned"
     time.sleep(0.3)
     log_run(store, RunConfig(seed=1), record(), "single")
-    assert store.load().info["sweep"] == "single"
+    assert store.load().info.sweep == "single"
 
 
 def test_a_sweep_is_never_running_and_only_finished_once_closed(store: Store) -> None:
@@ -270,16 +270,16 @@ def test_a_sweep_is_never_running_and_only_finished_once_closed(store: Store) ->
     own = store.open_sweep(manifest("s", [config]))
     log_run(store, config, record(), "s")
     assert mlflow_status(store, own) == "KILLED"
-    assert store.load("s").info["closed"] is False
+    assert store.load("s").info.closed is False
     store.close_sweep("s", {"planned": 1, "finished": 1}, {"training": 1.5})
     assert mlflow_status(store, own) == "FINISHED"
     info = store.load("s").info
-    assert (info["ledger"], info["seconds"]) == ({"planned": 1, "finished": 1}, {"training": 1.5})
-    assert info["closed"] is True
-    assert (info["command"], info["created"]) == ("python -m bnsweep -m …", "2026-01-02T03:04:05+00:00")
-    assert info["data"][0]["samples"] == 1797
-    assert info["hardware"]
-    assert info["devices"] == ["cpu, 2 threads"]
+    assert (info.ledger, info.seconds) == ({"planned": 1, "finished": 1}, {"training": 1.5})
+    assert info.closed is True
+    assert (info.command, info.created) == ("python -m bnsweep -m …", "2026-01-02T03:04:05+00:00")
+    assert info.data[0]["samples"] == 1797
+    assert info.hardware
+    assert info.devices == ["cpu, 2 threads"]
 
 
 class Interrupting(dict[str, str]):

@@ -143,8 +143,8 @@ def test_the_table_has_the_factor_columns(server: Server) -> None:
 @needs_browser
 def test_the_links_of_a_report_open_a_run_and_a_comparison_of_two(server: Server) -> None:
     frame = server.store.load("local")
-    assert frame.info["ui"] == mlflow_view.LOCAL
-    experiment, ids = frame.info["experiment_id"], list(frame.runs["run_id"][:2])
+    assert frame.info.ui == mlflow_view.LOCAL
+    experiment, ids = frame.info.experiment_id, list(frame.runs["run_id"][:2])
     name = "sigmoid xavier lr=0.01 bn={} seed=0"
     dom = page(mlflow_view.run_url(server.url, experiment, ids[0]), name.format("none"), "final_val_accuracy")
     assert name.format("none") in dom
@@ -189,8 +189,8 @@ def test_a_tracking_server_holds_a_sweep_as_well_as_a_file_does(server: Server) 
     assert served.runs.drop(columns="run_id").equals(local.runs.drop(columns="run_id"))
     names = ["val/accuracy", "layer/1/std"]
     assert served.history(names)["value"].equals(local.history(names)["value"])
-    assert served.info["data"] == local.info["data"]
-    assert (served.info["ui"], local.info["ui"]) == (server.url, mlflow_view.LOCAL)
+    assert served.info.data == local.info.data
+    assert (served.info.ui, local.info.ui) == (server.url, mlflow_view.LOCAL)
     points = store.client.get_metric_history(served.runs["run_id"][0], "layer/1/std")
     assert [(m.step, m.value) for m in points] == [(0, 0.1), (18, 0.25), (36, 0.5)]
 

@@ -10,14 +10,15 @@ from matplotlib.figure import Figure
 
 from bnsweep.experiments.figures.arms import drawable
 from bnsweep.experiments.figures.catalogue import drawings
-from bnsweep.experiments.figures.page import styled
+from bnsweep.experiments.figures.page import WHITE
 from bnsweep.experiments.selection import Run
+from bnsweep.report.figures.style import styled
 
-__all__ = ["draw", "figures", "save", "styled"]
+__all__ = ["draw", "figures", "save"]
 
 
 def figures(name: str, runs: Sequence[Run]) -> dict[str, tuple[Figure, str]]:
-    """File stem -> figure and caption; nothing for runs without readings. Called inside `styled`."""
+    """File stem -> figure and caption; nothing for runs without readings. Called inside `styled(WHITE)`."""
     known = drawable(runs)
     chosen = drawings(name, known) if known else ()
     return {f"{name}-{d.name}".rstrip("-"): (d.draw(known), d.caption) for d in chosen}
@@ -25,12 +26,12 @@ def figures(name: str, runs: Sequence[Run]) -> dict[str, tuple[Figure, str]]:
 
 def draw(name: str, runs: Sequence[Run], folder: Path) -> dict[Path, str]:
     """Draws experiment `name` into `folder`: the SVG files written -> captions."""
-    with styled():
+    with styled(WHITE):
         return {save(figure, stem, folder): caption for stem, (figure, caption) in figures(name, runs).items()}
 
 
 def save(figure: Figure, stem: str, folder: Path) -> Path:
-    """As an SVG file on white; the same figure is the same file every time. Called inside `styled`."""
+    """As an SVG file on white; the same figure is the same file every time. Called inside `styled(WHITE)`."""
     folder.mkdir(parents=True, exist_ok=True)
     figure.patch.set_alpha(1)
     with matplotlib.rc_context({"svg.hashsalt": stem}):

@@ -168,4 +168,4 @@ FIGURES: dict[str, tuple[Drawing, ...]] = {
         ),
     ),
 }
-"""Experiment -> its drawings; called inside `page.styled`, with runs that have readings."""
+"""Experiment -> its drawings; called inside `styled(WHITE)`, with runs that have readings."""

@@ -8,32 +8,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.rcsetup import cycler
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from bnsweep.report.figures.style import DASHES, FAINT, FALLBACK, INK, LETTER, MARKERS, RC, Sheet, panels
+from bnsweep.report.figures.style import DASHES, FALLBACK, LETTER, MARKERS, Palette, Sheet, panels
 
 WIDTH = 7.2
 """Inches: 690 pixels in a browser, with letters of 12."""
-DARK, PALE = "#222222", "#cccccc"
+DARK = "#222222"
+WHITE = Palette(DARK, "#cccccc", FALLBACK, ("DejaVu Sans", "Verdana"))
+"""A white page. Every text of an SVG names all fonts, so they are few."""
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 NO_BREAK = "\N{NO-BREAK SPACE}"
 LINE = 0.16
 """Height of a line of a panel's title."""
 Grid = list[list[Axes]]
-
-
-def styled() -> Any:
-    """Context of the report's figures, in the colours of a white page."""
-    inks = {INK: DARK, FAINT: PALE}
-    colours = {key: inks[value] for key, value in RC.items() if value in inks}
-    settings: dict[str, Any] = {**RC, **colours, "axes.prop_cycle": cycler(color=FALLBACK)}
-    settings["font.sans-serif"] = ["DejaVu Sans", "Verdana"]  # every text of an SVG names them all
-    return matplotlib.rc_context(settings)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)

@@ -158,7 +158,7 @@ def answer_claims(frame: Source, grid: Grid, metric: Metric) -> list[Verdict]:
     readings, reached = Readings(frame, grid), tau(grid.fixed)
     found = [[compare(grid, readings, metric, item) for item in claim.comparisons] for claim in CLAIMS]
     made = [
-        tuple(evidence(*pair, len(grid.lrs) > 1, reached) for pair in zip(claim.comparisons, items, strict=True))
+        tuple(evidence_of(*pair, len(grid.lrs) > 1, reached) for pair in zip(claim.comparisons, items, strict=True))
         for claim, items in zip(CLAIMS, found, strict=True)
     ]
     raw = np.array([most(items)[0] for items in made])
@@ -210,21 +210,33 @@ def compare(grid: Grid, readings: Readings, metric: Metric, comparison: Comparis
     return found, replace(measured, note=CROSSED) if grid.crossed else measured
 
 
-def evidence(comparison: Comparison, item: tuple[Sides, Measured] | Missing, lr_swept: bool, tau: str) -> Evidence:
+def evidence_of(comparison: Comparison, item: tuple[Sides, Measured] | Missing, lr_swept: bool, tau: str) -> Evidence:
+    """What a comparison found. `tau`: how the accuracy that training is timed to is called."""
     quantity = QUANTITIES[comparison.quantity]
     unit = quantity.unit if comparison.across is None else replace(quantity.unit, level=None)
     name, meaning = comparison_name(comparison, lr_swept, tau), quantity.meaning.replace("τ", tau)
     if isinstance(item, Missing):
-        nan = math.nan
-        return Evidence(name, ("", ""), unit, (nan, nan), nan, nan, nan, (), nan, nan, OPEN, 0, item.note, "", meaning)
+        return Evidence(name=name, unit=unit, note=item.note, meaning=meaning)
     found, m = item
     way_N = np.sign(resample.rounded(m.difference_N))
-    wins = float((way_N.mean() + 1) / 2)
     apart = m.p <= resample.ALPHA and m.effect != 0 and not m.note
-    says = OPEN if not apart else FOR if m.effect > 0 else AGAINST
-    differences = tuple(map(float, m.difference_N))
-    rest = (differences, wins, m.p, says, m.pairs, m.note, beside_text(comparison, found, m), meaning)
-    return Evidence(name, found.names, unit, m.means, m.effect, m.low, m.high, *rest)
+    return Evidence(
+        name=name,
+        unit=unit,
+        sides=found.names,
+        means=m.means,
+        effect=m.effect,
+        low=m.low,
+        high=m.high,
+        difference_N=tuple(map(float, m.difference_N)),
+        wins=float((way_N.mean() + 1) / 2),
+        p=m.p,
+        says=OPEN if not apart else FOR if m.effect > 0 else AGAINST,
+        pairs=m.pairs,
+        note=m.note,
+        aside=beside_text(comparison, found, m),
+        meaning=meaning,
+    )
 
 
 def beside_text(comparison: Comparison, found: Sides, m: Measured) -> str:

@@ -46,31 +46,31 @@ class Unit:
         return f"{self.text(value, signed)} {self.name}".rstrip() + factor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Evidence:
     """One comparison of two sides within seeds. Every difference is positive where the claim predicts it."""
 
     name: str
     """The quantity and where it is read: `steps to τ, each arm at its best learning rate`."""
-    sides: tuple[str, str]
-    """What is expected to have more goodness, and what it is held against: `BN before`, `no BN`."""
     unit: Unit
-    means: tuple[float, float]
+    sides: tuple[str, str] = ("", "")
+    """The side that the claim favours, and the one it is held against: `BN before`, `no BN`."""
+    means: tuple[float, float] = (math.nan, math.nan)
     """The quantity itself on the two sides, averaged over seeds."""
-    effect: float
+    effect: float = math.nan
     """Mean difference over seeds; NaN where it could not be measured, and `note` says why."""
-    low: float
-    high: float
+    low: float = math.nan
+    high: float = math.nan
     """95 % interval of the effect, bootstrap over seeds."""
-    difference_N: tuple[float, ...]
+    difference_N: tuple[float, ...] = ()
     """The difference in each seed."""
-    wins: float
-    """Share of seeds in which the claimed side is ahead, ties counted half: P(A > B)."""
-    p: float
+    wins: float = math.nan
+    """Share of seeds in which the side that the claim favours is ahead, ties counted half: P(A > B)."""
+    p: float = math.nan
     """Two-sided, of this comparison alone."""
-    says: str
+    says: str = OPEN
     """for or against where p is at most 5 %, else open."""
-    pairs: int
+    pairs: int = 0
     """Pairs of arms (or of runs) a seed that the difference averages."""
     note: str = ""
     """Why there is no number, or why the number decides nothing."""

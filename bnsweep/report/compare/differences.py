@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import pandas as pd
 
 from bnsweep.report.frame.formats import few
 from bnsweep.report.frame.grid import bundle_codes, factor_columns, levels, value_text
-from bnsweep.report.pages.provenance import dataset_text, listed
+from bnsweep.report.pages.provenance import dataset_text
+from bnsweep.store.sweep_data import SweepInfo
 
 ABSENT = "–"
 """Not recorded, or nothing that a run of the sweep has."""
@@ -55,26 +56,25 @@ def seeds_text(runs: pd.DataFrame) -> str:
     return f"{len(names)} ({few(names)})"
 
 
-def circumstances(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Change]:
+def circumstances(a: SweepInfo, b: SweepInfo) -> list[Change]:
     """Where both sweeps come from, whether it differs or not; what neither knows is left out."""
     rows = zip(texts(a), texts(b), strict=True)
     found = [Change(name, one or ABSENT, two or ABSENT) for (name, one), (_, two) in rows if one or two]
-    known = dict.fromkeys([*(a.get("versions") or {}), *(b.get("versions") or {})])
-    for package in known:
-        one, two = (str((info.get("versions") or {}).get(package) or ABSENT) for info in (a, b))
+    for package in dict.fromkeys([*a.versions, *b.versions]):
+        one, two = (info.versions.get(package) or ABSENT for info in (a, b))
         found.append(Change(package, one, two))
     return found
 
 
-def texts(info: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    yield "command", str(info.get("command") or "")
-    yield "started", str(info.get("created") or "")
-    yield "experiment", str(info.get("experiment") or "")
-    yield "commit", str(info.get("commit") or "")
-    yield "uncommitted changes", {True: "yes", False: "no"}.get(info.get("dirty"), "")  # type: ignore[arg-type]
-    yield "data set", "; ".join(sorted(map(dataset_text, listed(info, "data"))))
-    yield "planned on", str(info.get("hardware") or "")
-    yield "trained on", ", ".join(map(str, listed(info, "devices")))
+def texts(info: SweepInfo) -> Iterator[tuple[str, str]]:
+    yield "command", info.command
+    yield "started", info.created
+    yield "experiment", info.experiment
+    yield "commit", info.commit
+    yield "uncommitted changes", "yes" if info.dirty else "no"
+    yield "data set", "; ".join(sorted(map(dataset_text, info.data)))
+    yield "planned on", info.hardware
+    yield "trained on", ", ".join(info.devices)
 
 
 INNOCENT = ("command", "started", "experiment")

@@ -127,16 +127,15 @@ def load_two(tracking: TrackingConfig, sweeps: str) -> tuple[Source, Source]:
         store = Store.open(replace(tracking, experiment=experiment or tracking.experiment), create=False)
         frames.append(store.load(sweep))
     one, two = frames
-    if [one.info[k] for k in ("experiment_id", "sweep")] == [two.info[k] for k in ("experiment_id", "sweep")]:
-        raise ConfigError(f"sweep={sweeps}: must be two different sweeps, and both are {one.info['sweep']}")
+    if (one.info.experiment_id, one.info.sweep) == (two.info.experiment_id, two.info.sweep):
+        raise ConfigError(f"sweep={sweeps}: must be two different sweeps, and both are {one.info.sweep}")
     return one, two
 
 
 def named(a: Source, b: Source) -> tuple[str, str]:
     """The sweeps' ids, with their experiments where these differ."""
-    apart = a.info.get("experiment") != b.info.get("experiment")
-    heads = [f"{frame.info.get('experiment')}/" if apart else "" for frame in (a, b)]
-    one, two = (f"{head}{frame.info.get('sweep', '?')}" for head, frame in zip(heads, (a, b), strict=True))
+    apart = a.info.experiment != b.info.experiment
+    one, two = (f"{frame.info.experiment}/" * apart + frame.info.sweep for frame in (a, b))
     return one, two
 
 

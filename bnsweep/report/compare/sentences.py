@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from bnsweep.report.claims.verdicts import Verdict
 from bnsweep.report.compare import changes as c
@@ -13,6 +12,7 @@ from bnsweep.report.compare.match import Match
 from bnsweep.report.frame.formats import few
 from bnsweep.report.stats.completeness import Notice
 from bnsweep.report.stats.resample import ENOUGH
+from bnsweep.store.sweep_data import SweepInfo
 
 
 def summary(found: c.Comparison, claims: Sequence[tuple[Verdict, Verdict]]) -> str:
@@ -63,7 +63,7 @@ def pairing(found: c.Comparison) -> str:
     return f"Not paired, as the sweeps share less than half of their seeds: {a} seeds of A against {b} of B."
 
 
-def notices(found: c.Comparison, a: Mapping[str, Any], b: Mapping[str, Any], changed: Sequence[Change]) -> list[Notice]:
+def notices(found: c.Comparison, a: SweepInfo, b: SweepInfo, changed: Sequence[Change]) -> list[Notice]:
     match = found.match
     said = [Notice("ok" if found.n >= ENOUGH else "warning", pairing(found))]
     said += [Notice("note", text) for text in listing(match)]
@@ -81,10 +81,10 @@ def notices(found: c.Comparison, a: Mapping[str, Any], b: Mapping[str, Any], cha
     if any(change.name == "data" or change.name.startswith("data.") for change in changed):
         said.append(Notice("warning", "The data differ: scores of the two sweeps are not of the same task."))
     for name, info in (("A", a), ("B", b)):
-        if info.get("dirty"):
+        if info.dirty:
             text = f"{name} ran with uncommitted changes: its commit does not say what code ran."
             said.append(Notice("warning", text))
-        if info.get("closed") is False:
+        if not info.closed:
             said.append(Notice("warning", f"{name} has not ended: more of its runs may come."))
     if match.crossed:
         text = "seed and data.seed vary apart: seeds that share one of them are not independent, so intervals are"

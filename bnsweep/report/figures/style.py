@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,18 +46,33 @@ RC: dict[str, Any] = {
     "legend.frameon": False,
     "lines.linewidth": 1.7,
 }
-PAPER = {INK: "#1d2230", FAINT: "#dcdfe6"}
-"""What the placeholders are on white paper."""
 
 
-def styled(paper: bool = False) -> Any:
-    """Context in which figures are made and saved; matplotlib's settings are as before afterwards.
+@dataclass(frozen=True)
+class Palette:
+    ink: str
+    """Of texts."""
+    faint: str
+    """Of grid lines."""
+    series: Sequence[str]
+    fonts: Sequence[str] = ()
+    """Names of font families; none: matplotlib's."""
 
-    Colours are placeholders for `to_svg`, or, on paper, those of a picture by itself.
-    """
-    real = {key: PAPER[value] for key, value in RC.items() if value in PAPER} if paper else {}
-    settings: dict[str, Any] = {**RC, **real, "axes.prop_cycle": cycler(color=FALLBACK if paper else CODES)}
-    return matplotlib.rc_context(settings)  # type: ignore[arg-type]
+
+PLACEHOLDERS = Palette(INK, FAINT, CODES)
+"""For `to_svg`."""
+PAPER = Palette("#1d2230", "#dcdfe6", FALLBACK)
+"""For a picture by itself."""
+
+
+def styled(palette: Palette = PLACEHOLDERS) -> Any:
+    """Context in which figures are made and saved; matplotlib's own settings are as before afterwards."""
+    colours = {INK: palette.ink, FAINT: palette.faint}
+    rc = {key: colours.get(value, value) for key, value in RC.items()}
+    rc["axes.prop_cycle"] = cycler(color=palette.series)
+    if palette.fonts:
+        rc["font.sans-serif"] = list(palette.fonts)
+    return matplotlib.rc_context(rc)  # type: ignore[arg-type]
 
 
 def ink() -> str:

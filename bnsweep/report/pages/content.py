@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import pandas as pd
 
@@ -19,11 +17,12 @@ from bnsweep.report.stats.completeness import Notice
 from bnsweep.report.stats.factorial import Analysis, strongest
 from bnsweep.report.stats.ranking import BEST
 from bnsweep.report.stats.stability import Stability
+from bnsweep.store.sweep_data import SweepInfo
 
 
 @dataclass(frozen=True)
 class Content:
-    info: Mapping[str, Any]
+    info: SweepInfo
     grid: Grid
     metric: Metric
     ranking: pd.DataFrame
@@ -61,7 +60,7 @@ class Content:
 
     @property
     def title(self) -> str:
-        return f"Sweep {self.info.get('sweep', self.info.get('sweep_id', ''))}".strip()
+        return f"Sweep {self.info.sweep}".strip()
 
     @property
     def asked(self) -> list[Verdict]:

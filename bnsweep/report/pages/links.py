@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
 from bnsweep.report.frame.grid import Grid
+from bnsweep.store.sweep_data import SweepInfo
 from bnsweep.store.view import LOCAL, compare_url, run_url
 
 MOST_RUNS = 1000
@@ -23,8 +23,8 @@ class RunLink(NamedTuple):
 class Links:
     """`table`: the best-lr ranking, whose arms are linked with their runs at the learning rate given there."""
 
-    def __init__(self, info: Mapping[str, Any], grid: Grid, table: pd.DataFrame) -> None:
-        self.base, self.experiment = str(info.get("ui") or LOCAL), str(info.get("experiment_id") or "")
+    def __init__(self, info: SweepInfo, grid: Grid, table: pd.DataFrame) -> None:
+        self.base, self.experiment = info.ui or LOCAL, info.experiment_id
         self.grid = grid
         arm_of = {name: a for a, name in enumerate(grid.arms["arm"])}
         lr_of = {name: l for l, name in enumerate(grid.lrs["lr"])}

@@ -36,7 +36,7 @@ def summary_json(content: Content) -> str:
         "answer": content.answer,
         "mattered": content.mattered,
         "metric": content.metric.name,
-        "info": content.info,
+        "info": asdict(content.info),
         "ledger": content.ledger,
         "complete": content.notices[0].kind == "ok",
         "notices": [{"kind": n.kind, "text": n.text} for n in content.notices],

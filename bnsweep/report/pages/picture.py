@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from bnsweep.report.claims.verdicts import CONTRADICTED, INCONCLUSIVE, SUPPORTED, UNASKED
 from bnsweep.report.figures import Scene, forest
-from bnsweep.report.figures.style import styled
+from bnsweep.report.figures.style import PAPER, styled
 from bnsweep.report.frame.formats import together
 from bnsweep.report.pages import sentences
 from bnsweep.report.pages.content import Content
@@ -48,7 +48,7 @@ def first_screen(content: Content, scene: Scene | None) -> bytes:
     aside = textwrap.wrap(together(content.mattered), 156)[:2]
     rows, arms = verdict_rows(content), 0 if scene is None else len(forest.shown(scene, MOST_ARMS))
     head = MARGIN + 0.32 * len(title) + 0.23 * len(aside) + 0.2
-    with styled(paper=True):
+    with styled(PAPER):
         sheet = Sheet(min(TALLEST, head + max(ROW * len(rows), ARM * arms + 1.1) + 0.4))
         for i, line in enumerate(title):
             sheet.text(MARGIN, MARGIN + 0.32 * i, line, 16, weight="bold")

@@ -11,56 +11,45 @@ from bnsweep.catalogue.metrics import Metric
 from bnsweep.report.frame.formats import few
 from bnsweep.report.frame.grid import Grid, levels, value_text
 from bnsweep.report.frame.metrics import DEFAULT_METRIC
+from bnsweep.store.sweep_data import SweepInfo
 
 
-def dataset_text(data: Any) -> str:
-    if not isinstance(data, Mapping):
-        return str(data)
-    return ", ".join([str(data.get("name", "")), *(f"{k} {v}" for k, v in data.items() if k != "name")])
+def dataset_text(data: Mapping[str, Any]) -> str:
+    return ", ".join([str(data["name"]), *(f"{k} {v}" for k, v in data.items() if k != "name")])
 
 
-def listed(info: Mapping[str, Any], key: str) -> list[Any]:
-    value = info.get(key) or []
-    return list(value) if isinstance(value, (list, tuple)) else [value]
-
-
-def provenance(info: Mapping[str, Any], grid: Grid) -> list[tuple[str, str]]:
+def provenance(info: SweepInfo, grid: Grid) -> list[tuple[str, str]]:
     """What was run, as label and text; what is not known is left out."""
-    changed = " with uncommitted changes" if info.get("dirty") else ""
-    commit = f"{info['commit']}{changed}" if info.get("commit") else ""
-    data = "; ".join(dataset_text(d) for d in listed(info, "data"))
-    versions = ", ".join(f"{k} {v}" for k, v in (info.get("versions") or {}).items() if v)
-    seconds = {k: v for k, v in (info.get("seconds") or {}).items() if isinstance(v, (int, float)) and math.isfinite(v)}
+    changed = " with uncommitted changes" if info.dirty else ""
+    versions = ", ".join(f"{k} {v}" for k, v in info.versions.items() if v)
     seeds = f"{len(grid.bundles)}: {few(grid.bundles)}"
     swept = "; ".join(f"{f}: {few([value_text(v) for v in levels(grid.runs, f)])}" for f in grid.swept)
     rows = [
-        ("Sweep", info.get("sweep", info.get("sweep_id"))),
-        ("Started", info.get("created")),
-        ("Commit", commit),
-        ("Data", data),
-        ("Hardware", info.get("hardware")),
-        ("Trained on", ", ".join(map(str, listed(info, "devices")))),
+        ("Sweep", info.sweep),
+        ("Started", info.created),
+        ("Commit", f"{info.commit}{changed}" if info.commit else ""),
+        ("Data", "; ".join(map(dataset_text, info.data))),
+        ("Hardware", info.hardware),
+        ("Trained on", ", ".join(info.devices)),
         ("Versions", versions),
         ("Swept", swept),
         ("Held fixed", ", ".join(f"{k}={value_text(v)}" for k, v in grid.fixed.items())),
         ("Seeds", seeds),
-        ("MLflow", " · ".join(str(info[k]) for k in ("uri", "tracking_uri", "experiment") if info.get(k))),
-        ("Time", ", ".join(f"{k} {v:.1f} s" for k, v in seconds.items())),
+        ("MLflow", " · ".join(filter(None, (info.uri, info.experiment)))),
+        ("Time", ", ".join(f"{k} {v:.1f} s" for k, v in info.seconds.items() if math.isfinite(v))),
     ]
-    return [(label, str(text)) for label, text in rows if text]
+    return [(label, text) for label, text in rows if text]
 
 
-def commands(info: Mapping[str, Any], metric: Metric) -> list[tuple[str, str]]:
+def commands(info: SweepInfo, metric: Metric) -> list[tuple[str, str]]:
     """What to type to get the same again, as purpose and command; what is not known is left out."""
-    uri, sweep = str(info.get("uri", "")), info.get("sweep", info.get("sweep_id"))
-    settings = [f"sweep={sweep}"] if sweep else []
-    settings += [f"metric={metric.name}"] if metric.name != DEFAULT_METRIC else []
-    settings += [f"tracking.uri={uri}"] if uri.startswith("http") else []
-    experiment = info.get("experiment", "bnsweep")
-    settings += [f"tracking.experiment={experiment}"] if experiment != "bnsweep" else []
+    arguments = [f"sweep={info.sweep}"] if info.sweep else []
+    arguments += [f"metric={metric.name}"] if metric.name != DEFAULT_METRIC else []
+    arguments += [f"tracking.uri={info.uri}"] if info.uri.startswith("http") else []
+    arguments += [f"tracking.experiment={info.experiment}"] if info.experiment not in ("", "bnsweep") else []
     rows = [
-        ("The same code", f"git checkout {info['commit']}" if info.get("commit") else ""),
-        ("The same runs", str(info.get("command") or "")),
-        ("This report again", shlex.join(["python", "-m", "bnsweep.report", *settings])),
+        ("The same code", f"git checkout {info.commit}" if info.commit else ""),
+        ("The same runs", info.command),
+        ("This report again", shlex.join(["python", "-m", "bnsweep.report", *arguments])),
     ]
     return [(purpose, command) for purpose, command in rows if command]

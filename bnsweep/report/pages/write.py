@@ -81,7 +81,7 @@ def files(content: Content, scene: Scene | None) -> dict[str, bytes]:
 def build(frame: Source, metric: Metric) -> tuple[Content, Scene | None]:
     """All numbers and pictures of a report; reads the frame, writes nothing."""
     if len(frame.runs) == 0:
-        raise ConfigError(f"sweep={frame.info.get('sweep', '?')}: must hold at least one run to report on")
+        raise ConfigError(f"sweep={frame.info.sweep}: must hold at least one run to report on")
     if scored(frame.runs, metric).isna().all():
         there = [name for name, other in RANKABLE.items() if scored(frame.runs, other).notna().any()]
         if there:
