@@ -25,7 +25,7 @@ from bnsweep.config.checks import ConfigError, check
 from bnsweep.config.identity import numbers
 from bnsweep.config.run import RunConfig
 from bnsweep.experiments.quantities import Quantity, check_known, parse_quantity
-from bnsweep.experiments.selection import check_one_a_seed, check_selector, matches, words
+from bnsweep.experiments.selection import check_one_a_seed, check_selector, matches, selector_text
 
 KEYS = ("quantity", "runs", "against", "by", "published", "tolerance", "low", "high", "from", "full_only", "note")
 CONTRASTS = ("difference", "ratio", "deviation")
@@ -59,10 +59,10 @@ class Expectation:
     def judged(self) -> bool:
         return math.isfinite(self.low) or math.isfinite(self.high)
 
-    def words(self) -> str:
+    def runs_text(self) -> str:
         """Runs and contrast."""
-        contrast = f"; {self.by} to {words(self.against)}" if self.by else ""
-        return words(self.runs) + contrast
+        contrast = f"; {self.by} to {selector_text(self.against)}" if self.by else ""
+        return selector_text(self.runs) + contrast
 
 
 def parse_expectation(entry: Mapping[str, Any]) -> Expectation:
@@ -100,9 +100,9 @@ def bounds(entry: Mapping[str, Any], published: float | None) -> tuple[float, fl
     if tolerance is None:
         both = low is not None and high is not None
         check(not both or low <= high, "low", low, f"<= high={high}")  # type: ignore[operator]
-        words = f"{low:g} to {high:g}" if both else f">= {low:g}" if low is not None else ""
-        words = words or ("" if high is None else f"<= {high:g}")
-        return -math.inf if low is None else low, math.inf if high is None else high, words
+        text = f"{low:g} to {high:g}" if both else f">= {low:g}" if low is not None else ""
+        text = text or ("" if high is None else f"<= {high:g}")
+        return -math.inf if low is None else low, math.inf if high is None else high, text
     check(low is None and high is None, "tolerance", tolerance, "left out where low or high is given")
     check(published is not None, "tolerance", tolerance, "given with a published number (low and high need none)")
     assert published is not None
@@ -138,7 +138,7 @@ def read_expectations(
 def check_runs(expectation: Expectation, configs: Sequence[RunConfig], factors: Sequence[Mapping[str, Any]]) -> None:
     """Refuses an expectation that these runs cannot answer."""
     changed = {name for name, value in expectation.against.items() if expectation.runs.get(name, ...) != value}
-    check(not expectation.by or bool(changed), "against", words(expectation.against), "different from runs")
+    check(not expectation.by or bool(changed), "against", selector_text(expectation.against), "different from runs")
     seeds = []
     for selector in (expectation.runs, expectation.other) if expectation.by else (expectation.runs,):
         check_selector(factors, selector)
@@ -148,7 +148,12 @@ def check_runs(expectation: Expectation, configs: Sequence[RunConfig], factors: 
         if not expectation.quantity.of_sets:
             check_one_a_seed(distinct([factors[place] for place in places]))
         seeds.append({configs[place].seed for place in places})
-    check(len(set.intersection(*seeds)) > 0, "against", words(expectation.against), "of the same seeds as the runs")
+    check(
+        len(set.intersection(*seeds)) > 0,
+        "against",
+        selector_text(expectation.against),
+        "of the same seeds as the runs",
+    )
 
 
 def distinct(factors: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -49,12 +49,12 @@ def parse_quantity(text: str, whole_curve: bool = False) -> Quantity:
         raise ConfigError(f"quantity={text}: must be {says}")
     name, inner, reading = found[1], found[2], found[3] or ""
     arguments = tuple(inner.split(",")) if inner is not None else ()
-    single = name in SETS or name in WHOLE or is_summary(name)
-    if inner is not None and name not in {**CURVES, **WHOLE}:
-        raise ConfigError(f"quantity={text}: no such function (there are {', '.join([*CURVES, *WHOLE])})")
+    single = name in SETS or name in OVER_READINGS or is_summary(name)
+    if inner is not None and name not in {**CURVES, **OVER_READINGS}:
+        raise ConfigError(f"quantity={text}: no such function (there are {', '.join([*CURVES, *OVER_READINGS])})")
     if name in CURVES and inner is not None and len(arguments) != 2:
         raise ConfigError(f"quantity={text}: {name} takes two arguments")
-    if name in WHOLE and len(arguments) != 1:
+    if name in OVER_READINGS and len(arguments) != 1:
         raise ConfigError(f"quantity={text}: {name} takes one metric")
     if single and (reading or whole_curve):
         raise ConfigError(f"quantity={text}: is one number of a run: it takes no reading, and has no deviation")
@@ -115,8 +115,8 @@ def measure(quantity: Quantity, run: Run) -> float:
     """One number; NaN where the run has none. An accuracy that a diverged run lost is chance level."""
     if is_summary(quantity.name):
         value = run.record.summary.get(quantity.name, math.nan)
-    elif quantity.name in WHOLE:
-        value = WHOLE[quantity.name](run, quantity.arguments[0])
+    elif quantity.name in OVER_READINGS:
+        value = OVER_READINGS[quantity.name](run, quantity.arguments[0])
     else:
         value = at(curve(quantity, run), quantity.reading, run)
     lost = math.isnan(value) and run.record.status == DIVERGED
@@ -201,5 +201,5 @@ def read(run: Run, name: str) -> Sequence[float]:
     return [] if run.record.status == DIVERGED else [value for value in metric(run, name) if not math.isnan(value)]
 
 
-WHOLE: dict[str, Callable[[Run, str], float]] = {"largest": largest, "mean": mean}
+OVER_READINGS: dict[str, Callable[[Run, str], float]] = {"largest": largest, "mean": mean}
 """Functions of one metric over all its readings."""

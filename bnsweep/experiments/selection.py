@@ -54,7 +54,7 @@ def check_selector(factors: Sequence[Mapping[str, Any]], selector: Mapping[str, 
         if not any(equal(known.get(name), value) for known in factors):
             raise ConfigError(f"{name}={value}: matches no run (there are {', '.join(there)})")
     if not any(matches(known, selector) for known in factors):
-        raise ConfigError(f"{words(selector)}: no run has all of these")
+        raise ConfigError(f"{selector_text(selector)}: no run has all of these")
 
 
 def check_one_a_seed(chosen: Sequence[Mapping[str, Any]]) -> None:
@@ -66,5 +66,5 @@ def check_one_a_seed(chosen: Sequence[Mapping[str, Any]]) -> None:
     raise ConfigError(f"matches several runs a seed; they differ in {', '.join(varied) or 'data.seed'}")
 
 
-def words(selector: Mapping[str, Any]) -> str:
+def selector_text(selector: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {'not set' if value is None else value}" for name, value in selector.items())

@@ -15,7 +15,7 @@ Seed = int | None
 
 
 @dataclass(frozen=True)
-class Reading:
+class SeedValues:
     values: dict[Seed, float]
     remark: str = ""
 
@@ -34,30 +34,30 @@ def reached(run: Run) -> bool:
     return run.record.summary.get("tau_reached") == 1
 
 
-def lr_tolerance(runs: Sequence[Run]) -> Reading:
+def lr_tolerance(runs: Sequence[Run]) -> SeedValues:
     """Decades of learning rate over which at least half of the seeds reach tau: the longest unbroken stretch."""
     found: dict[float, list[bool]] = {}
     for some in by_seed(runs).values():
         for run in some:
             found.setdefault(run.config.lr.value, []).append(reached(run))
     width = tolerance(found)
-    return Reading({None: width.decades}, "at least: up to the edge of the grid" if width.at_edge else "")
+    return SeedValues({None: width.decades}, "at least: up to the edge of the grid" if width.at_edge else "")
 
 
-def largest_lr(runs: Sequence[Run]) -> Reading:
+def largest_lr(runs: Sequence[Run]) -> SeedValues:
     """Each seed's largest learning rate of the grid that reaches tau; missing where none does."""
     usable = {s: [run.config.lr.value for run in some if reached(run)] for s, some in by_seed(runs).items()}
     values: dict[Seed, float] = {seed: max(lrs, default=math.nan) for seed, lrs in usable.items()}
-    return Reading(values, edge_remark(values, [run.config.lr.value for run in runs]))
+    return SeedValues(values, edge_remark(values, [run.config.lr.value for run in runs]))
 
 
-def trainable_depth(runs: Sequence[Run]) -> Reading:
+def trainable_depth(runs: Sequence[Run]) -> SeedValues:
     """Each seed's largest number of hidden layers whose final training accuracy is above twice chance level."""
     values: dict[Seed, float] = {}
     for seed, some in by_seed(runs).items():
         depths = [len(run.config.model.units) for run in some if learned(run)]
         values[seed] = float(max(depths)) if depths else math.nan
-    return Reading(values, edge_remark(values, [len(run.config.model.units) for run in runs]))
+    return SeedValues(values, edge_remark(values, [len(run.config.model.units) for run in runs]))
 
 
 def learned(run: Run) -> bool:
@@ -69,7 +69,7 @@ def edge_remark(values: dict[Seed, float], grid: Sequence[float]) -> str:
     return f"at least: {ends} of {len(values)} seeds at the edge of the grid" if ends else ""
 
 
-SETS: dict[str, Callable[[Sequence[Run]], Reading]] = {
+SETS: dict[str, Callable[[Sequence[Run]], SeedValues]] = {
     "lr_tolerance": lr_tolerance,
     "largest_lr": largest_lr,
     "trainable_depth": trainable_depth,

@@ -101,7 +101,7 @@ def show(table: Table) -> None:
 
     console = Console()
     if not console.is_terminal:
-        print(plain(table))
+        print(plain_text(table))
         return
     from rich import box
     from rich.table import Table as Rich
@@ -117,7 +117,7 @@ def show(table: Table) -> None:
     console.print(Text("\n".join(endings(table))))
 
 
-def plain(table: Table) -> str:
+def plain_text(table: Table) -> str:
     lines = [list(COLUMNS), *all_cells(table)]
     wide = [max(len(line[i]) for line in lines) for i in range(len(COLUMNS))]
     texts = ["  ".join(cell.ljust(w) for cell, w in zip(line, wide, strict=True)).rstrip() for line in lines]

@@ -11,7 +11,7 @@ import numpy as np
 from bnsweep.experiments.expect import Expectation
 from bnsweep.experiments.quantities import Curve, curve, difference, measure, ratio
 from bnsweep.experiments.selection import Run, matches
-from bnsweep.experiments.sets import SETS, Reading, Seed
+from bnsweep.experiments.sets import SETS, Seed, SeedValues
 from bnsweep.records import DIVERGED, FAILED
 from bnsweep.report.stats.resample import ENOUGH, RESAMPLES
 
@@ -51,7 +51,7 @@ def answer(expectation: Expectation, runs: Sequence[Run], experiment: str, form:
         return unanswered(e, experiment, form, "only in the full form")
     reading = contrast(e, runs)
     values = [value for value in reading.values.values() if not math.isnan(value)]
-    why = "; ".join(part for part in (reading.remark, missing_words(e, runs, reading)) if part)
+    why = "; ".join(part for part in (reading.remark, missing_text(e, runs, reading)) if part)
     if not values:
         return unanswered(e, experiment, form, f"no number: {why}")
     median = median_of(values)
@@ -66,7 +66,7 @@ def answer(expectation: Expectation, runs: Sequence[Run], experiment: str, form:
 
 def unanswered(e: Expectation, experiment: str, form: str, why: str) -> Row:
     published = math.nan if e.published is None else e.published
-    place = (experiment, form, e.quantity.text, e.words(), published)
+    place = (experiment, form, e.quantity.text, e.runs_text(), published)
     return Row(*place, math.nan, 0, math.nan, math.nan, e.tolerance, NOT_RUN, why, e.source, e.note)
 
 
@@ -74,7 +74,7 @@ def chosen(e: Expectation, runs: Sequence[Run]) -> list[Run]:
     return [run for run in runs if matches(run.factors, e.runs)]
 
 
-def contrast(e: Expectation, runs: Sequence[Run]) -> Reading:
+def contrast(e: Expectation, runs: Sequence[Run]) -> SeedValues:
     """The number of each seed: of the runs, or of the runs and those they stand against, in pairs."""
     ours = chosen(e, runs)
     if not e.by:
@@ -85,23 +85,23 @@ def contrast(e: Expectation, runs: Sequence[Run]) -> Reading:
     a, b = values_of(e, ours), values_of(e, others)
     pairs = {seed: (value, b.values[seed]) for seed, value in a.values.items() if seed in b.values}
     remarks = dict.fromkeys(remark for remark in (a.remark, b.remark) if remark)
-    return Reading({seed: PAIRS[e.by](*pair) for seed, pair in pairs.items()}, "; ".join(remarks))
+    return SeedValues({seed: PAIRS[e.by](*pair) for seed, pair in pairs.items()}, "; ".join(remarks))
 
 
-def values_of(e: Expectation, runs: Sequence[Run]) -> Reading:
+def values_of(e: Expectation, runs: Sequence[Run]) -> SeedValues:
     if e.quantity.of_sets:
         return SETS[e.quantity.name](runs)
-    return Reading({run.config.seed: measure(e.quantity, run) for run in runs})
+    return SeedValues({run.config.seed: measure(e.quantity, run) for run in runs})
 
 
-def deviations(e: Expectation, ours: Sequence[Run], others: Sequence[Run]) -> Reading:
+def deviations(e: Expectation, ours: Sequence[Run], others: Sequence[Run]) -> SeedValues:
     partner = {run.config.seed: run for run in others}
     found: dict[Seed, float] = {}
     for run in ours:
         other = partner.get(run.config.seed)
         if other is not None:
             found[run.config.seed] = deviation(curve(e.quantity, run), curve(e.quantity, other))
-    return Reading(found)
+    return SeedValues(found)
 
 
 def deviation(a: Curve, b: Curve) -> float:
@@ -134,7 +134,7 @@ def interval(values: Sequence[float], seed: int = 0) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def missing_words(e: Expectation, runs: Sequence[Run], reading: Reading) -> str:
+def missing_text(e: Expectation, runs: Sequence[Run], reading: SeedValues) -> str:
     """How many seeds have no number, and what became of their runs."""
     lost = [seed for seed, value in reading.values.items() if math.isnan(value)]
     arms = [run for run in runs if matches(run.factors, e.runs) or (e.by and matches(run.factors, e.other))]

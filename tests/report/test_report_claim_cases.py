@@ -14,9 +14,9 @@ from claim_sweeps import GRID, Sweep, Truth, product, sweep
 from bnsweep.catalogue.metrics import METRICS
 from bnsweep.report.claims.best_rate import at_best
 from bnsweep.report.claims.claims import answer_claims, evidence_of, most
-from bnsweep.report.claims.contrasts import BEST, Comparison, sides
-from bnsweep.report.claims.measure import measure, of_differences, spreads
-from bnsweep.report.claims.quantities import Readings
+from bnsweep.report.claims.contrasts import BEST, Contrast, sides
+from bnsweep.report.claims.measure import deviation_contrast, measure, of_differences
+from bnsweep.report.claims.quantities import RunValues
 from bnsweep.report.claims.verdicts import CONTRADICTED, FOR, INCONCLUSIVE, SUPPORTED, UNASKED, Evidence, Unit, Verdict
 from bnsweep.report.frame.grid import read_grid
 
@@ -27,9 +27,9 @@ def verdicts(made: Sweep) -> dict[str, Verdict]:
     return {v.key: v for v in answer_claims(made, read_grid(made.runs), METRIC)}
 
 
-def measured(comparison: Comparison, made: Sweep) -> Any:
+def measured(comparison: Contrast, made: Sweep) -> Any:
     grid = read_grid(made.runs)
-    return measure(grid, Readings(made, grid), METRIC, comparison, sides(grid, comparison))
+    return measure(grid, RunValues(made, grid), METRIC, comparison, sides(grid, comparison))
 
 
 def with_eps(grid: Mapping[str, Any], truth: Truth, rng: int = 0) -> Sweep:
@@ -46,7 +46,7 @@ def test_what_dropout_adds_is_read_at_each_setting_of_bn() -> None:
         {"bn": ["none", "before"], "model.dropout": [0.0, 0.5]},
         Truth(accuracy=lambda run: 0.05 * (run["model.dropout"] > 0) - 0.2 * (run["bn.eps"] == 1e-3)),
     )
-    found = measured(Comparison("final", -1, "bn", ("before", "none"), across="model.dropout", gain=True), made)
+    found = measured(Contrast("final", -1, "bn", ("before", "none"), across="model.dropout", gain=True), made)
     mean = made.runs.groupby(["bn", "model.dropout"])["final_val_accuracy"].mean()
     assert found.pairs == 2
     assert found.means == pytest.approx([mean[b, 0.5] - mean[b, 0.0] for b in ("before", "none")])
@@ -55,7 +55,7 @@ def test_what_dropout_adds_is_read_at_each_setting_of_bn() -> None:
 def test_dependence_on_the_init_is_none_on_settings_of_bn() -> None:
     truth = Truth(accuracy=lambda run: -0.3 * (run["bn.eps"] == 1e-3))
     made = with_eps({"bn": ["none", "before"], "init": ["normal", "he"]}, truth)
-    found = measured(Comparison("final", -1, "bn", ("before", "none"), across="init"), made)
+    found = measured(Contrast("final", -1, "bn", ("before", "none"), across="init"), made)
     assert found.means[0] < 0.03
     assert found.pairs == 2
 
@@ -67,10 +67,10 @@ def test_equal_seeds_are_ties_whatever_their_means_are_rounded_to() -> None:
     made = sweep(runs, Truth(), np.random.default_rng(0))
     for bn, values in (("none", scores), ("before", scores[::-1])):
         made.runs.loc[made.runs["bn"] == bn, "final_val_accuracy"] = np.repeat(values, 10)
-    comparison = Comparison("final", +1, "bn", ("before", "none"))
+    comparison = Contrast("final", +1, "bn", ("before", "none"))
     grid = read_grid(made.runs)
     found = sides(grid, comparison)
-    item = measure(grid, Readings(made, grid), METRIC, comparison, found)
+    item = measure(grid, RunValues(made, grid), METRIC, comparison, found)
     assert sum(scores) != sum(scores[::-1]), "rounding tells them apart"
     assert evidence_of(comparison, (found, item), lr_swept=True, tau="τ").wins == 0.5
 
@@ -107,8 +107,8 @@ def test_a_rate_that_an_arm_was_not_given_is_never_its_best() -> None:
     made = sweep(runs[(runs["bn"] == "none") | (runs["lr.value"] == 1.0)], Truth(), np.random.default_rng(0))
     made.runs = made.runs.reset_index(drop=True).assign(final_val_loss=1e9)
     grid = read_grid(made.runs)
-    found = sides(grid, Comparison("auc", +1, "bn", ("before", "none"), at=BEST))
-    values = [Readings(made, grid).values("auc", rows) for rows in (found.more, found.less)]
+    found = sides(grid, Contrast("auc", +1, "bn", ("before", "none"), at=BEST))
+    values = [RunValues(made, grid).values("auc", rows) for rows in (found.more, found.less)]
     got = at_best(grid, metric, +1, (values[0], values[1]), found)
     assert got.means[0] == pytest.approx(made.runs["auc"][made.runs["bn"] == "before"].mean())
 
@@ -131,7 +131,7 @@ def test_what_diverged_after_it_learned_counts_nowhere() -> None:
 
 def test_a_pair_without_results_leaves_the_dependence_of_the_others() -> None:
     made = sweep(product(), Truth(), np.random.default_rng(0), lumpy=False)
-    comparison = Comparison("final", -1, "bn", ("before", "none"), across="init")
+    comparison = Contrast("final", -1, "bn", ("before", "none"), across="init")
     whole = measured(comparison, made)
     lost = (made.runs["activation"] == "relu") & (made.runs["lr.value"] == 1.0) & (made.runs["bn"] == "none")
     made.runs.loc[lost, "status"] = "failed"
@@ -218,6 +218,6 @@ def test_the_seeds_differences_of_a_spread_have_the_effect_as_their_mean() -> No
     random = np.random.default_rng(0)
     less = random.standard_normal((2, 3, 6))
     more = random.standard_normal((2, 3, 1)) * np.array([1, -1, 1, -1, 1, -1])
-    found = spreads(-1, more, less + 3 * np.arange(3)[:, None])
+    found = deviation_contrast(-1, more, less + 3 * np.arange(3)[:, None])
     assert found.means[0] == 0.0
     assert np.mean(found.difference_N) == pytest.approx(found.effect)

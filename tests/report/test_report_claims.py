@@ -15,9 +15,9 @@ from bnsweep.catalogue.metrics import METRICS
 from bnsweep.report.claims import best_rate
 from bnsweep.report.claims.best_rate import at_best, studentized
 from bnsweep.report.claims.claims import CLAIMS, answer_claims, most
-from bnsweep.report.claims.contrasts import BEST, Comparison, sides
-from bnsweep.report.claims.measure import measure, spreads
-from bnsweep.report.claims.quantities import QUANTITIES, Readings
+from bnsweep.report.claims.contrasts import BEST, Contrast, sides
+from bnsweep.report.claims.measure import deviation_contrast, measure
+from bnsweep.report.claims.quantities import QUANTITIES, RunValues
 from bnsweep.report.claims.verdicts import (
     CONTRADICTED,
     FOR,
@@ -195,14 +195,14 @@ def test_a_hole_takes_its_seed_and_nothing_else() -> None:
     assert answers_of(made)["bn-faster"].evidence[1].difference_N == tuple(np.delete(whole.difference_N, 4))
 
 
-def equal_lr(comparison: Comparison, made: Sweep) -> Any:
+def equal_lr(comparison: Contrast, made: Sweep) -> Any:
     grid = read_grid(made.runs)
-    return measure(grid, Readings(made, grid), METRIC, comparison, sides(grid, comparison))
+    return measure(grid, RunValues(made, grid), METRIC, comparison, sides(grid, comparison))
 
 
 def test_a_difference_is_that_of_a_plain_loop() -> None:
     made = sweep(RUNS, Truth(accuracy=lambda run: 0.02 * bn(run)), np.random.default_rng(3))
-    found = equal_lr(Comparison("final", +1, "bn", ("before", "none")), made)
+    found = equal_lr(Contrast("final", +1, "bn", ("before", "none")), made)
     runs = made.runs.set_index(["seed", "bn", "activation", "init", "lr.value"])["final_val_accuracy"]
     plain = [
         np.mean(
@@ -231,7 +231,7 @@ def test_sign_flips_of_a_spread_are_swaps_of_its_sides() -> None:
     random = np.random.default_rng(5)
     x, y = random.standard_normal((2, 3, 4, 6)) * np.array([2.0, 1.0])[:, None, None, None]
     x += 3 * np.arange(4)[:, None]
-    found = spreads(+1, x, y)
+    found = deviation_contrast(+1, x, y)
     assert found.difference_N.mean() == pytest.approx(found.effect)
     scale = spread_difference(x, y) / found.effect
     swapped = []
@@ -246,7 +246,7 @@ def test_sign_flips_of_a_spread_are_swaps_of_its_sides() -> None:
 def test_noise_alone_is_no_dependence_on_the_init() -> None:
     """Without BN five times the noise and no more dependence: a plain SD across inits would be five times as large."""
     truth = Truth(noise=lambda run: 0.01 if bn(run) else 0.05)
-    comparison = Comparison("final", -1, "bn", ("before", "none"), across="init")
+    comparison = Contrast("final", -1, "bn", ("before", "none"), across="init")
     found = [equal_lr(comparison, sweep(RUNS, truth, np.random.default_rng(rng), lumpy=False)) for rng in range(40)]
     assert sum(m.p <= 0.05 for m in found) < 6
     assert np.mean([m.means[1] for m in found]) < 0.025
@@ -257,9 +257,9 @@ def test_the_choice_of_a_rate_is_made_anew_in_every_swap() -> None:
     runs = product({"bn": ["none", "before"], "lr.value": [0.01, 0.1, 1.0]}, seeds=6)
     made = sweep(runs, Truth(), np.random.default_rng(2), lumpy=False)
     grid = read_grid(made.runs)
-    comparison = Comparison("auc", +1, "bn", ("before", "none"), at=BEST)
+    comparison = Contrast("auc", +1, "bn", ("before", "none"), at=BEST)
     found = sides(grid, comparison)
-    values = tuple(Readings(made, grid).values("auc", rows)[:, :, :] for rows in (found.more, found.less))
+    values = tuple(RunValues(made, grid).values("auc", rows)[:, :, :] for rows in (found.more, found.less))
     measured = at_best(grid, METRIC, +1, values, found)
     score = [grid.scores(METRIC, rows)[0] for rows in (found.more, found.less)]
     own = [v[0] for v in values]

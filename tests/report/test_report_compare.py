@@ -14,7 +14,7 @@ from scipy import stats
 from bnsweep.catalogue.metrics import METRICS
 from bnsweep.config.checks import ConfigError
 from bnsweep.report.compare.changes import BETTER, FEW, NOISE, SAME, WORSE, compare, kendall, side, table
-from bnsweep.report.compare.differences import circumstances, settings, told
+from bnsweep.report.compare.differences import changed_factors, circumstances, told
 from bnsweep.report.compare.match import match
 from bnsweep.report.stats import resample
 from bnsweep.store.sweep_data import SweepInfo
@@ -153,7 +153,7 @@ def test_what_both_hold_fixed_is_no_part_of_an_arm(sweep):
     a, b = sweep("a"), sweep("b", rng=1).assign(**{"train.epochs": 40, "init": "he", "model.dropout": 0.5})
     a = a.assign(init="xavier")
     assert len(compare(a, b, ACCURACY).table) == 4
-    changes, same = settings(a, b)
+    changes, same = changed_factors(a, b)
     assert {c.name: (c.a, c.b) for c in changes} == {
         "train.epochs": ("20", "40"),
         "init": ("xavier", "he"),
@@ -167,7 +167,7 @@ def test_a_setting_that_does_not_apply_everywhere_does_not_keep_arms_apart(sweep
     a, b = sweep("a", factors), sweep("b", factors, rng=1)
     b.loc[b["init"] == "normal", "init.std"] = 0.05
     assert match(a, b, ACCURACY).arms == ["normal", "xavier"]
-    assert ("init.std", "0.01", "0.05") in settings(a, b)[0]
+    assert ("init.std", "0.01", "0.05") in changed_factors(a, b)[0]
 
 
 def test_sweeps_of_the_learning_rate_alone_match_by_rate(sweep):

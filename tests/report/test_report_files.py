@@ -26,8 +26,8 @@ from rich.console import Console
 from bnsweep.cli.report import parse
 from bnsweep.config.checks import ConfigError
 from bnsweep.report import collector_at_rest, write_report
-from bnsweep.report.frame.grid import spread
-from bnsweep.report.pages import terminal as screen
+from bnsweep.report.frame.grid import evenly_spaced
+from bnsweep.report.pages import terminal
 from bnsweep.report.pages.render import markdown_text
 from bnsweep.report.pages.tables import difference
 from bnsweep.store.sweep_data import SweepInfo
@@ -245,7 +245,7 @@ def test_commands_can_be_copied_and_run_again(simulate, tmp_path):
 def test_a_terminal_gets_colour_and_no_line_beyond_its_width(written, width, wants):
     file = io.StringIO()
     console = Console(file=file, force_terminal=True, width=width, _environ={"TERM": "xterm-256color", **wants})
-    screen.show(written.content, console)
+    terminal.show(written.content, console)
     text = file.getvalue()
     assert ("\x1b[36m" in text) == (not wants), "cyan: supported"
     bare = re.sub(r"\x1b\[[\d;]*m", "", text)
@@ -372,7 +372,7 @@ def test_a_page_shows_the_top_and_the_bottom_of_a_long_table_and_says_where_the_
 
 @pytest.mark.parametrize("count", [1, 11, 12, 13, 23, 500])
 def test_what_is_shown_of_many_is_spread_from_first_to_last(count):
-    places = spread(count, 12)
+    places = evenly_spaced(count, 12)
     assert len(set(places)) == len(places) == min(count, 12)
     assert (places[0], places[-1]) == (0, count - 1)
     assert max(np.diff(places), default=0) - min(np.diff(places), default=0) <= 1

@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
+from bnsweep.catalogue.activations import ACTIVATIONS, Activation
+from bnsweep.catalogue.inits import INITS, Init
 from bnsweep.experiments.selection import Run
 from bnsweep.report.frame.grid import ORDER, level_text, swept_factors, value_text
 
-NAMES = {
-    "relu": "ReLU",
-    "leaky_relu": "leaky ReLU",
-    "elu": "ELU",
-    "gelu": "GELU",
-    "silu": "SiLU",
-    "identity": "linear",
-    "xavier": "Xavier",
-    "he": "He",
-    "lecun": "LeCun",
-}
+NAMED: Mapping[str, Mapping[str, Activation | Init]] = {"activation": ACTIVATIONS, "init": INITS}
+"""Factors whose levels have titles."""
 OFF = {
     "bn": "none",
     "bn.noise": 0,
@@ -59,7 +52,7 @@ def level(run: Run, factor: str) -> Any:
     return run.factors.get(factor)
 
 
-def word(run: Run, factor: str) -> str:
+def level_label(run: Run, factor: str) -> str:
     """A level as it is called in a drawing."""
     value = level(run, factor)
     if factor == "init" and value == "normal":
@@ -68,13 +61,14 @@ def word(run: Run, factor: str) -> str:
         return ""
     if factor in TEXTS:
         return TEXTS[factor].format(value_text(value))
-    return NAMES.get(str(value), level_text(factor, value))
+    row = NAMED.get(factor, {}).get(str(value))
+    return row.title if row else level_text(factor, value)
 
 
 def text(run: Run, factors: Sequence[str]) -> str:
     """What an arm is called: its levels, of which those that are off go without saying beside others."""
     said = [f for f in factors if len(factors) == 1 or f not in OFF or level(run, f) not in (OFF[f], None)]
-    return ", ".join(dict.fromkeys(w for w in (word(run, f) for f in said) if w)) or "plain"
+    return ", ".join(dict.fromkeys(w for w in (level_label(run, f) for f in said) if w)) or "plain"
 
 
 def place(run: Run, factor: str) -> tuple[float, float, str]:

@@ -18,7 +18,7 @@ from bnsweep.experiments.quantities import metric
 from bnsweep.experiments.selection import Run
 from bnsweep.experiments.verdicts import median_of
 from bnsweep.records import DIVERGED
-from bnsweep.report.frame.grid import spread
+from bnsweep.report.frame.grid import evenly_spaced
 
 MOST = 120
 """Readings drawn of a curve."""
@@ -57,7 +57,7 @@ def bundle(runs: Sequence[Run], name: str, x: str = "step") -> Bundle:
         for at, value in readings(run, name, x).items():
             columns.setdefault(at, []).append(value)
     known = sorted(at for at, values in columns.items() if any(map(math.isfinite, values)))
-    known = [known[i] for i in spread(len(known), MOST)]
+    known = [known[i] for i in evenly_spaced(len(known), MOST)]
     finite = [[v for v in columns[at] if math.isfinite(v)] for at in known]
     middle = [median_of(columns[at]) for at in known]
     return Bundle(known, middle, [min(values) for values in finite], [max(values) for values in finite])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,6 +17,7 @@ from bnsweep.experiments.figures.curves import diverged
 from bnsweep.experiments.figures.page import DARK, Page, colour, marker
 from bnsweep.experiments.selection import Run
 from bnsweep.experiments.verdicts import median_of
+from bnsweep.probes.theory import activate, normal_nodes
 from bnsweep.records import DIVERGED
 from bnsweep.report.figures.style import OF_ERROR
 
@@ -101,15 +103,19 @@ def over_rates(runs: Sequence[Run]) -> Figure:
 
 def predicted(activation: str, keep: float) -> float:
     """Variance of a linear output without dropout over that with it, v / ((v + c²) / p - c²), for independent inputs of
-    mean c and variance v kept with probability p (Li et al. 2019, arXiv 1801.05134, section 3). Inputs of mean zero,
-    or a ReLU of normal ones; NaN for others."""
-    if activation in ("identity", "tanh"):
-        return keep
-    if activation != "relu":
-        return math.nan
-    c = 1 / math.sqrt(2 * math.pi)
-    v = 0.5 - c**2
+    mean c and variance v kept with probability p (Li et al. 2019, arXiv 1801.05134, section 3): here the activation's
+    outputs for standard normal inputs."""
+    c, v = output_moments(activation)
     return v / ((v + c**2) / keep - c**2)
+
+
+@cache
+def output_moments(activation: str) -> tuple[float, float]:
+    """Mean and variance of an activation's outputs for standard normal inputs."""
+    z, weight = normal_nodes()
+    h, _ = activate(activation, z)
+    mean = weight @ h
+    return float(mean), float(weight @ (h - mean) ** 2)
 
 
 def dropout_ratios(runs: Sequence[Run]) -> Figure:

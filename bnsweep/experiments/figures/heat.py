@@ -32,7 +32,7 @@ def depth(run: Run) -> int:
 
 
 def limit(activation: str, batch: int) -> float:
-    """Depth 16 / ln(rate) with the rate of `meanfield.bn_before_rate`; NaN where that has none."""
+    """Depth 16 / ln(rate) with the rate of `theory.bn_before_rate`; NaN where that has none."""
     return REACH / math.log(bn_before_rate(activation, batch)) if batch > 3 else math.nan
 
 

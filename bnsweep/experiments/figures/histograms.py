@@ -15,6 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import StepPatch
 from numpy.typing import NDArray
 
+from bnsweep.catalogue.activations import ACTIVATIONS
 from bnsweep.experiments.figures import page
 from bnsweep.experiments.figures.arms import by, swept
 from bnsweep.experiments.figures.page import Page, colour
@@ -24,9 +25,13 @@ from bnsweep.records import HISTOGRAM_EDGES
 MOST_LAYERS = 6
 CUT = 0.3
 """Share of the outputs at which a bar is cut."""
-SPAN = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0), "relu": (0.0, 2.0)}
-ANY_SPAN = (-1.0, 2.0)
-"""Range drawn; the outermost bins hold what lies beyond the histogram's edges, which end at -1 and 2."""
+
+
+def span_of(run: Run) -> tuple[float, float]:
+    """Range drawn: whole numbers around what the activation gives; the outermost bins hold what lies beyond them."""
+    row = ACTIVATIONS[run.config.activation.name]
+    low, high = max(np.floor(row.lowest), HISTOGRAM_EDGES[0]), min(np.ceil(row.highest), HISTOGRAM_EDGES[-1])
+    return float(low), float(high)
 
 
 def shares(runs: Sequence[Run], reading: str = "start") -> list[NDArray[np.float64]]:
@@ -45,7 +50,7 @@ def grid(runs: Sequence[Run]) -> Figure:
     title = "Outputs of each hidden layer, before training"
     around = Page(title, high=0.8, left=0.62, gap=(0.16, 0.42), above=0.2, share_x=False)
     figure, axes = around.lay_out(len(groups), layers)
-    spans = [SPAN.get(some[0].config.activation.name, ANY_SPAN) for some in groups.values()]
+    spans = [span_of(some[0]) for some in groups.values()]
     for k, (row, (name, some)) in enumerate(zip(axes, groups.items(), strict=True)):
         page.title(row[0], name)
         for ax, share in zip(row, shares(some), strict=False):
@@ -86,7 +91,7 @@ def overlaid(runs: Sequence[Run]) -> Figure:
     shades = [to_hex(c) for c in matplotlib.colormaps["viridis"](np.linspace(0, 0.85, layers))]
     key = [Line2D([], [], color=shade, label=f"layer {l}") for l, shade in enumerate(shades, start=1)]
     figure, axes = Page("Activation outputs of each layer, before training", key, 2.0).lay_out(1, len(groups))
-    low, high = SPAN.get(runs[0].config.activation.name, ANY_SPAN)
+    low, high = span_of(runs[0])
     for ax, (name, some) in zip(axes[0], groups.items(), strict=True):
         page.title(ax, name)
         for share, shade in zip(shares(some), shades, strict=False):

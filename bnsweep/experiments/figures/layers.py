@@ -13,8 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from bnsweep.catalogue.inits import INITS
 from bnsweep.experiments.figures import page
-from bnsweep.experiments.figures.arms import by, swept, word
+from bnsweep.experiments.figures.arms import by, level_label, swept
 from bnsweep.experiments.figures.page import DARK, Page, colour, dash, marker
 from bnsweep.experiments.quantities import growth, metric
 from bnsweep.experiments.selection import Run
@@ -109,7 +110,7 @@ class Slopes:
         figure, axes = around.lay_out(math.ceil(len(groups) / columns), columns)
         flat = [ax for row in axes for ax in row]
         for ax, (name, some) in zip(flat, groups.items(), strict=False):
-            page.title(ax, name or word(some[0], "activation"))
+            page.title(ax, name or level_label(some[0], "activation"))
             layer_axis(ax, deepest(some))
         said = [self.draw(ax, some) for ax, some in zip(flat, groups.values(), strict=False)]
         low, high = flat[0].get_ylim()
@@ -144,15 +145,19 @@ class Slopes:
 
 
 THEORY = "#d55e00"
-WEIGHT_VARIANCE = {"xavier": 1.0, "he": 2.0}
-"""fan_in times a weight's variance, at equal widths."""
+
+
+def weight_variance(init: str) -> float | None:
+    """Fan-in times a weight's variance, at equal widths; None where the init's row does not say."""
+    std = INITS[init].std
+    return std(1, 1) ** 2 if std else None
 
 
 def rate_in_theory(run: Run) -> float:
-    """Factor on the squared gradient norm a backward step deep in a wide network, from `meanfield`; NaN where it has
-    none."""
+    """Factor on the squared gradient norm a backward step deep in a wide network, by `probes.theory`; NaN where that
+    has none."""
     name, config = run.config.activation.name, run.config
-    samples, variance = min(config.probes.samples, config.data.train_size), WEIGHT_VARIANCE.get(config.init.name)
+    samples, variance = min(config.probes.samples, config.data.train_size), weight_variance(config.init.name)
     if config.bn.placement == "before" and samples > 3:
         return bn_before_rate(name, samples)
     if config.bn.placement == "none" and variance is not None:

@@ -17,7 +17,7 @@ from bnsweep.experiments.figures.layers import deepest, layer_axis, name_zeros, 
 from bnsweep.experiments.figures.page import DARK, Page, colour, dash
 from bnsweep.experiments.quantities import metric
 from bnsweep.experiments.selection import Run
-from bnsweep.report.frame.grid import spread
+from bnsweep.report.frame.grid import evenly_spaced
 
 
 def invariance(runs: Sequence[Run]) -> Figure:
@@ -190,7 +190,7 @@ def covariate_shift(runs: Sequence[Run]) -> Figure:
     that has others below it."""
     arms = by(runs, *swept(runs))
     known = [l for l in range(1, deepest(runs) + 1) if any(readings(run, f"layer/{l}/ics") for run in runs)]
-    layers = [known[i] for i in spread(len(known), 5)]
+    layers = [known[i] for i in evenly_spaced(len(known), 5)]
     title = "How far a layer's gradient moves when the layers below take their step"
     around = Page(title, curve_key(list(arms), runs), 1.5, share_y="row")
     figure, axes = around.lay_out(2, max(1, len(layers)))

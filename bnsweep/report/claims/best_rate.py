@@ -104,9 +104,9 @@ def swap_p(choose: list[Array], value: list[Array]) -> float:
 def studentized(difference_RN: Array) -> Array:
     """|mean| over standard deviation; 0 where all differences are 0, infinite where they are one other number."""
     mean_R = np.abs(difference_RN.mean(axis=1))
-    spread_R = difference_RN.std(axis=1, ddof=1)
-    still = spread_R <= 1e-9 * mean_R
-    return np.asarray(np.where(still, np.where(mean_R > 0, np.inf, 0), mean_R / np.where(still, 1, spread_R)))
+    deviation_R = difference_RN.std(axis=1, ddof=1)
+    still = deviation_R <= 1e-9 * mean_R
+    return np.asarray(np.where(still, np.where(mean_R > 0, np.inf, 0), mean_R / np.where(still, 1, deviation_R)))
 
 
 def draws_for(numbers: int) -> int:

@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from bnsweep.catalogue.activations import ACTIVATIONS
 from bnsweep.catalogue.metrics import Metric
 from bnsweep.report.claims.contrasts import (
     BEST,
@@ -31,7 +32,7 @@ from bnsweep.report.claims.contrasts import (
     MAX,
     MIN,
     START,
-    Comparison,
+    Contrast,
     Measured,
     Sides,
     Unasked,
@@ -39,7 +40,7 @@ from bnsweep.report.claims.contrasts import (
     sides,
 )
 from bnsweep.report.claims.measure import measure
-from bnsweep.report.claims.quantities import QUANTITIES, Readings
+from bnsweep.report.claims.quantities import QUANTITIES, RunValues
 from bnsweep.report.claims.sentences import comparison_name, sentence
 from bnsweep.report.claims.verdicts import (
     AGAINST,
@@ -63,14 +64,15 @@ CROSSED = "seed and data.seed vary apart, and seeds that share one of them are n
 BARE: dict[str, tuple[Any, ...]] = {"bn": ("none",)}
 BN = (("before", "after"), "none")
 """With BN, before the activation as in the note where that was swept, against without."""
-RELU_LIKE = ("relu", "leaky_relu", "elu", "gelu", "silu")
+RECTIFIERS = tuple(name for name, row in ACTIVATIONS.items() if row.rectifier)
+BOUNDED = tuple(name for name, row in ACTIVATIONS.items() if row.bounded)
 
 
 @dataclass(frozen=True)
 class Claim:
     key: str
     text: str
-    comparisons: tuple[Comparison, ...]
+    contrasts: tuple[Contrast, ...]
     figures: tuple[str, ...] = ()
 
 
@@ -78,16 +80,16 @@ CLAIMS = (
     Claim(
         "sigmoid-vanishes",
         "Sigmoid makes gradients vanish",
-        (Comparison("backward", -1, "activation", ("sigmoid", None), BARE, START),),
+        (Contrast("backward", -1, "activation", ("sigmoid", None), BARE, START),),
         ("gradients",),
     ),
     Claim(
         "relu-helps",
         "ReLU helps",
         (
-            Comparison("change", -1, "activation", ("relu", "sigmoid"), BARE, START),
-            Comparison("final", +1, "activation", ("relu", "sigmoid"), BARE, BEST),
-            Comparison("final", +1, "activation", ("relu", "sigmoid"), BARE, EQUAL),
+            Contrast("change", -1, "activation", ("relu", "sigmoid"), BARE, START),
+            Contrast("final", +1, "activation", ("relu", "sigmoid"), BARE, BEST),
+            Contrast("final", +1, "activation", ("relu", "sigmoid"), BARE, EQUAL),
         ),
         ("gradients", "curves"),
     ),
@@ -95,58 +97,58 @@ CLAIMS = (
         "init-keeps-spread",
         "Xavier's and He's weights keep the spread of activations",
         (
-            Comparison("spread", -1, "init", ("xavier", "normal"), BARE | {"activation": ("sigmoid", "tanh")}, START),
-            Comparison("spread", -1, "init", ("he", "normal"), BARE | {"activation": RELU_LIKE}, START),
+            Contrast("std_change", -1, "init", ("xavier", "normal"), BARE | {"activation": BOUNDED}, START),
+            Contrast("std_change", -1, "init", ("he", "normal"), BARE | {"activation": RECTIFIERS}, START),
         ),
         ("histograms",),
     ),
     Claim(
         "small-lr-prevents-explosion",
         "A small learning rate prevents explosion",
-        (Comparison("blown_up", -1, "lr.value", (MIN, MAX), BARE),),
+        (Contrast("blown_up", -1, "lr.value", (MIN, MAX), BARE),),
         ("heat",),
     ),
     Claim(
         "bn-shifts-less",
         "Distributions shift less with BN",
         (
-            Comparison("drift", -1, "bn", BN, learned=True),
-            Comparison("ics", -1, "bn", BN, learned=True),
+            Contrast("drift", -1, "bn", BN, learned=True),
+            Contrast("ics", -1, "bn", BN, learned=True),
         ),
     ),
     Claim(
         "bn-faster",
         "BN trains faster",
         (
-            Comparison("steps", -1, "bn", BN, at=BEST),
-            Comparison("steps", -1, "bn", BN),
-            Comparison("auc", +1, "bn", BN, at=BEST),
-            Comparison("auc", +1, "bn", BN),
+            Contrast("steps", -1, "bn", BN, at=BEST),
+            Contrast("steps", -1, "bn", BN),
+            Contrast("auc", +1, "bn", BN, at=BEST),
+            Contrast("auc", +1, "bn", BN),
         ),
         ("curves",),
     ),
     Claim(
         "bn-less-init",
         "BN depends less on the initial weights",
-        (Comparison("final", -1, "bn", BN, across="init"),),
+        (Contrast("final", -1, "bn", BN, across="init"),),
         ("heat",),
     ),
     Claim(
         "bn-less-overfitting",
         "BN suppresses overfitting",
-        (Comparison("gap", -1, "bn", BN, learned=True, least=0.005, beside="test"),),
+        (Contrast("gap", -1, "bn", BN, learned=True, least=0.005, beside="test"),),
     ),
     Claim(
         "bn-less-dropout",
         "With BN dropout is needed less",
-        (Comparison("final", -1, "bn", BN, across="model.dropout", gain=True),),
+        (Contrast("final", -1, "bn", BN, across="model.dropout", gain=True),),
     ),
     Claim(
         "bn-before",
         "BN belongs before the activation",
         (
-            Comparison("final", +1, "bn", ("before", "after"), at=BEST),
-            Comparison("final", +1, "bn", ("before", "after")),
+            Contrast("final", +1, "bn", ("before", "after"), at=BEST),
+            Contrast("final", +1, "bn", ("before", "after")),
         ),
         ("curves",),
     ),
@@ -155,10 +157,10 @@ CLAIMS = (
 
 def answer_claims(frame: Source, grid: Grid, metric: Metric) -> list[Verdict]:
     """One verdict a claim, in the note's order."""
-    readings, reached = Readings(frame, grid), tau(grid.fixed)
-    found = [[compare(grid, readings, metric, item) for item in claim.comparisons] for claim in CLAIMS]
+    readings, reached = RunValues(frame, grid), tau(grid.fixed)
+    found = [[compare(grid, readings, metric, item) for item in claim.contrasts] for claim in CLAIMS]
     made = [
-        tuple(evidence_of(*pair, len(grid.lrs) > 1, reached) for pair in zip(claim.comparisons, items, strict=True))
+        tuple(evidence_of(*pair, len(grid.lrs) > 1, reached) for pair in zip(claim.contrasts, items, strict=True))
         for claim, items in zip(CLAIMS, found, strict=True)
     ]
     raw = np.array([most(items)[0] for items in made])
@@ -197,12 +199,12 @@ class Missing:
     """Whether the sweep has both sides, and only their numbers are missing."""
 
 
-def compare(grid: Grid, readings: Readings, metric: Metric, comparison: Comparison) -> tuple[Sides, Measured] | Missing:
-    if comparison.at != START and untrained(grid.runs):
+def compare(grid: Grid, readings: RunValues, metric: Metric, contrast: Contrast) -> tuple[Sides, Measured] | Missing:
+    if contrast.at != START and untrained(grid.runs):
         return Missing("this sweep lacks training (train.epochs=0)", asked=False)
     try:
-        found = sides(grid, comparison)
-        measured = measure(grid, readings, metric, comparison, found)
+        found = sides(grid, contrast)
+        measured = measure(grid, readings, metric, contrast, found)
     except Unasked as lacks:
         return Missing(f"this sweep lacks {lacks}", asked=False)
     except Unmeasured as why:
@@ -210,11 +212,11 @@ def compare(grid: Grid, readings: Readings, metric: Metric, comparison: Comparis
     return found, replace(measured, note=CROSSED) if grid.crossed else measured
 
 
-def evidence_of(comparison: Comparison, item: tuple[Sides, Measured] | Missing, lr_swept: bool, tau: str) -> Evidence:
+def evidence_of(contrast: Contrast, item: tuple[Sides, Measured] | Missing, lr_swept: bool, tau: str) -> Evidence:
     """What a comparison found. `tau`: how the accuracy that training is timed to is called."""
-    quantity = QUANTITIES[comparison.quantity]
-    unit = quantity.unit if comparison.across is None else replace(quantity.unit, level=None)
-    name, meaning = comparison_name(comparison, lr_swept, tau), quantity.meaning.replace("τ", tau)
+    quantity = QUANTITIES[contrast.quantity]
+    unit = quantity.unit if contrast.across is None else replace(quantity.unit, level=None)
+    name, meaning = comparison_name(contrast, lr_swept, tau), quantity.meaning.replace("τ", tau)
     if isinstance(item, Missing):
         return Evidence(name=name, unit=unit, note=item.note, meaning=meaning)
     found, m = item
@@ -234,15 +236,15 @@ def evidence_of(comparison: Comparison, item: tuple[Sides, Measured] | Missing, 
         says=OPEN if not apart else FOR if m.effect > 0 else AGAINST,
         pairs=m.pairs,
         note=m.note,
-        aside=beside_text(comparison, found, m),
+        aside=beside_text(contrast, found, m),
         meaning=meaning,
     )
 
 
-def beside_text(comparison: Comparison, found: Sides, m: Measured) -> str:
+def beside_text(contrast: Contrast, found: Sides, m: Measured) -> str:
     if m.beside is None:
         return ""
-    quantity = QUANTITIES[comparison.beside]
+    quantity = QUANTITIES[contrast.beside]
     texts = [f"{quantity.unit.level_text(mean)} with {name}" for mean, name in zip(m.beside, found.names, strict=True)]
     return f"{quantity.title} there: {', '.join(texts)}"
 

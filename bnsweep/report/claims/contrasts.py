@@ -22,11 +22,11 @@ MIN, MAX = "smallest", "largest"
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Contrast:
     """What a claim compares; declared in `claims`."""
 
     quantity: str
-    """A key of `readings.QUANTITIES`."""
+    """A key of `quantities.QUANTITIES`."""
     sign: int
     """+1 where the claim expects the first side to have more of it, -1 where less."""
     factor: str
@@ -84,7 +84,7 @@ class Unasked(Exception):
     """The sweep lacks what a comparison needs; says what."""
 
 
-def settings(grid: Grid, where: Mapping[str, tuple[Any, ...]], at: str) -> pd.DataFrame:
+def candidates(grid: Grid, where: Mapping[str, tuple[Any, ...]], at: str) -> pd.DataFrame:
     """One row an arm and learning rate (at best and at the start: an arm), with its factors; `a` and `l` number it."""
     arms = grid.arms.drop(columns="arm").assign(a=range(len(grid.arms)))
     lrs = grid.lrs.drop(columns="lr").assign(l=range(len(grid.lrs)))
@@ -116,13 +116,13 @@ def resolve(grid: Grid, factor: str, wanted: Any, table: pd.DataFrame) -> Any:
     raise Unasked(f"{factor}={wanted[0] if isinstance(wanted, tuple) else wanted}")
 
 
-def sides(grid: Grid, comparison: Comparison) -> Sides:
+def sides(grid: Grid, contrast: Contrast) -> Sides:
     """Raises Unasked."""
-    factor, at = comparison.factor, comparison.at
-    table = settings(grid, comparison.where, at)
-    if comparison.sides[1] is None:
-        return one_side(grid, comparison, table)
-    chosen = [resolve(grid, factor, wanted, table) for wanted in comparison.sides]
+    factor, at = contrast.factor, contrast.at
+    table = candidates(grid, contrast.where, at)
+    if contrast.sides[1] is None:
+        return one_side(grid, contrast, table)
+    chosen = [resolve(grid, factor, wanted, table) for wanted in contrast.sides]
     more, less = (table[table[factor] == level] for level in chosen)
     own = [f for f in factors_of(table) if f.startswith(f"{factor}.")]
     nested = [f for f in own if more[f].isna().any() or less[f].isna().any()]
@@ -132,21 +132,21 @@ def sides(grid: Grid, comparison: Comparison) -> Sides:
     names = (name_of(factor, chosen[0]), name_of(factor, chosen[1]))
     if pairs.empty:
         raise Unasked(f"{' and '.join(names)} with all else equal")
-    if comparison.across is not None:
-        return Sides(names, *crossed(grid, comparison, pairs, others, nested))
+    if contrast.across is not None:
+        return Sides(names, *rows_across(grid, contrast, pairs, others, nested))
     return Sides(names, *(rows_of(grid, pairs, end, at) for end in ("", "_less")))
 
 
-def one_side(grid: Grid, comparison: Comparison, table: pd.DataFrame) -> Sides:
+def one_side(grid: Grid, contrast: Contrast, table: pd.DataFrame) -> Sides:
     """Held against 0: the factor may have been swept or fixed."""
-    factor, wanted = comparison.factor, comparison.sides[0]
+    factor, wanted = contrast.factor, contrast.sides[0]
     if factor in table:
         table = table[table[factor] == wanted]
     elif grid.fixed.get(factor) != wanted:
         table = table[:0]
     if table.empty:
         raise Unasked(f"{factor}={wanted}")
-    rows = rows_of(grid, table, "", comparison.at)
+    rows = rows_of(grid, table, "", contrast.at)
     return Sides((name_of(factor, wanted), ""), rows, rows[:0])
 
 
@@ -169,22 +169,22 @@ def rows_of(grid: Grid, pairs: pd.DataFrame, end: str, at: str) -> Rows:
     return np.asarray(grid.run_ALN[arms, pairs[f"l{end}"].to_numpy()])
 
 
-def crossed(
-    grid: Grid, comparison: Comparison, pairs: pd.DataFrame, others: list[str], nested: list[str]
+def rows_across(
+    grid: Grid, contrast: Contrast, pairs: pd.DataFrame, others: list[str], nested: list[str]
 ) -> tuple[Rows, Rows]:
     """[P, K, N]: pairs that differ in `across` alone (`init` stands for init and everything below it) side by side, and
     in nothing that only one side has (`nested`: bn.eps)."""
-    across = [f for f in others if f == comparison.across or f.startswith(f"{comparison.across}.")]
-    if comparison.gain and across:
+    across = [f for f in others if f == contrast.across or f.startswith(f"{contrast.across}.")]
+    if contrast.gain and across:
         ends = [resolve(grid, across[0], which, pairs) for which in (MIN, MAX)]
         pairs = pairs[pairs[across[0]].isin(ends)].sort_values(across[0])
     rest = [f for f in others if f not in across] + [f"{f}{end}" for f in nested for end in ("", "_less")]
     if not across:
-        raise Unasked(f"two values of {comparison.across}")
+        raise Unasked(f"two values of {contrast.across}")
     cell = pairs.groupby(rest, dropna=False).ngroup() if rest else pd.Series(0, index=pairs.index)
     sizes = cell.value_counts()
     full = [number for number in sizes.index if sizes[number] == sizes.max()]
     if sizes.max() < 2:
-        raise Unasked(f"two values of {comparison.across}")
+        raise Unasked(f"two values of {contrast.across}")
     order = [pairs[cell == number] for number in sorted(full)]
     return tuple(np.stack([rows_of(grid, part, end, EQUAL) for part in order]) for end in ("", "_less"))  # type: ignore[return-value]

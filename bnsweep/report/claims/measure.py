@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from bnsweep.catalogue.metrics import Metric
 from bnsweep.report.claims.best_rate import at_best
-from bnsweep.report.claims.contrasts import BEST, Comparison, Measured, Rows, Sides, Unasked, Unmeasured
-from bnsweep.report.claims.quantities import QUANTITIES, Readings
+from bnsweep.report.claims.contrasts import BEST, Contrast, Measured, Rows, Sides, Unasked, Unmeasured
+from bnsweep.report.claims.quantities import QUANTITIES, RunValues
 from bnsweep.report.frame.grid import Grid
 from bnsweep.report.stats import resample
 from bnsweep.report.stats.between_seeds import agreed
@@ -24,42 +24,43 @@ from bnsweep.report.stats.sensitivity import deviation, p_apart, variance_steps
 Array = NDArray[np.float64]
 
 
-def measure(grid: Grid, readings: Readings, metric: Metric, comparison: Comparison, found: Sides) -> Measured:
+def measure(grid: Grid, readings: RunValues, metric: Metric, contrast: Contrast, found: Sides) -> Measured:
     """Effect and differences are positive where the claim expects it. Raises Unasked where nothing was recorded, and
     Unmeasured."""
-    more = readings.values(comparison.quantity, found.more)
-    less = readings.values(comparison.quantity, found.less) if len(found.less) else np.zeros_like(more)
+    more = readings.values(contrast.quantity, found.more)
+    less = readings.values(contrast.quantity, found.less) if len(found.less) else np.zeros_like(more)
     if not np.isfinite(more).any() or not np.isfinite(less).any():
-        raise Unasked(QUANTITIES[comparison.quantity].needs)
-    if comparison.at == BEST and more.shape[1] > 1:
-        return at_best(grid, metric, comparison.sign, (more, less), found)
-    if comparison.at == BEST:
+        raise Unasked(QUANTITIES[contrast.quantity].needs)
+    if contrast.at == BEST and more.shape[1] > 1:
+        return at_best(grid, metric, contrast.sign, (more, less), found)
+    if contrast.at == BEST:
         more, less = more[:, 0], less[:, 0]
-    if comparison.across is not None:
-        return gains(comparison.sign, more, less) if comparison.gain else spreads(comparison.sign, more, less)
-    if comparison.learned:
+    if contrast.across is not None:
+        of_levels = gain_contrast if contrast.gain else deviation_contrast
+        return of_levels(contrast.sign, more, less)
+    if contrast.learned:
         keep = learned(grid, readings, found.more) & learned(grid, readings, found.less)
         more, less = (np.asarray(np.where(keep, x, np.nan), dtype=np.float64) for x in (more, less))
         if not np.isfinite(more - less).any():
             raise Unmeasured("there is no pair of runs that both reached τ")
-        return replace(plain(comparison, more, less), beside=beside(readings, comparison, found, more - less))
-    return plain(comparison, *whole(more, less))
+        return replace(paired(contrast, more, less), beside=beside(readings, contrast, found, more - less))
+    return paired(contrast, *without_holes(more, less))
 
 
-def learned(grid: Grid, readings: Readings, rows: Rows) -> NDArray[np.bool_]:
+def learned(grid: Grid, readings: RunValues, rows: Rows) -> NDArray[np.bool_]:
     """Whether a run reached τ and did not diverge after it."""
     return np.asarray((rows >= 0) & grid.finished[rows] & (readings.summary("tau_reached", rows) == 1))
 
 
-def beside(readings: Readings, comparison: Comparison, found: Sides, counted_PN: Array) -> tuple[float, float] | None:
+def beside(readings: RunValues, contrast: Contrast, found: Sides, counted_PN: Array) -> tuple[float, float] | None:
     """Averaged as what it stands beside is; over the pairs whose `counted_PN` is a number."""
-    if not comparison.beside:
+    if not contrast.beside:
         return None
-    both = (readings.values(comparison.beside, rows) + 0 * counted_PN for rows in (found.more, found.less))
-    return plain(replace(comparison, beside="", least=None), *both).means
+    both = (readings.values(contrast.beside, rows) + 0 * counted_PN for rows in (found.more, found.less))
+    return paired(replace(contrast, beside="", least=None), *both).means
 
 
-def whole(more_PN: Array, less_PN: Array) -> tuple[Array, Array]:
+def without_holes(more_PN: Array, less_PN: Array) -> tuple[Array, Array]:
     """Pairs and bundles without holes; one broken pair must not take the seeds away from the others."""
     pairs, bundles = common_bundles(np.isfinite(more_PN) & np.isfinite(less_PN))
     if not bundles:
@@ -67,16 +68,16 @@ def whole(more_PN: Array, less_PN: Array) -> tuple[Array, Array]:
     return more_PN[np.ix_(pairs, bundles)], less_PN[np.ix_(pairs, bundles)]
 
 
-def plain(comparison: Comparison, more_PN: Array, less_PN: Array) -> Measured:
+def paired(contrast: Contrast, more_PN: Array, less_PN: Array) -> Measured:
     """Differences within pairs, averaged over a seed's pairs (those it has), then over seeds."""
     there = np.isfinite(more_PN) & np.isfinite(less_PN)
     bundles = there.any(axis=0)
     count = there.sum(axis=0)[bundles]
     sums = [np.where(there, x, 0).sum(axis=0)[bundles] / count for x in (more_PN, less_PN)]
     means = (float(sums[0].mean()), float(sums[1].mean()))
-    difference_N = comparison.sign * (sums[0] - sums[1])
+    difference_N = contrast.sign * (sums[0] - sums[1])
     note = ""
-    if comparison.least is not None and sum(means) / 2 < comparison.least:
+    if contrast.least is not None and sum(means) / 2 < contrast.least:
         note = "too little of it on both sides for the question to arise"
     return of_differences(difference_N, means, int(there.any(axis=1).sum()), note)
 
@@ -89,14 +90,14 @@ def of_differences(difference_N: Array, means: tuple[float, float], pairs: int, 
     return Measured(float(difference_N.mean()), float(low[0]), float(high[0]), p, means, difference_N, pairs, note)
 
 
-def gains(sign: int, more_PKN: Array, less_PKN: Array) -> Measured:
+def gain_contrast(sign: int, more_PKN: Array, less_PKN: Array) -> Measured:
     """How much less the further factor's largest level adds to its smallest on the first side."""
-    more, less = whole(more_PKN[:, 1] - more_PKN[:, 0], less_PKN[:, 1] - less_PKN[:, 0])
+    more, less = without_holes(more_PKN[:, 1] - more_PKN[:, 0], less_PKN[:, 1] - less_PKN[:, 0])
     means = (float(more.mean()), float(less.mean()))
     return of_differences(sign * (more - less).mean(axis=0), means, len(more))
 
 
-def spreads(sign: int, more_PKN: Array, less_PKN: Array) -> Measured:
+def deviation_contrast(sign: int, more_PKN: Array, less_PKN: Array) -> Measured:
     """Standard deviation of the scores across K levels that the seeds agree on, first side against second.
 
     A seed's difference is its part of the difference of variances (see `sensitivity`), scaled so that their mean is the

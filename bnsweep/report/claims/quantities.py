@@ -33,7 +33,7 @@ RISE = 2.0
 class Quantity:
     title: str
     unit: Unit
-    read: Callable[[Readings, NDArray[np.int64]], Values]
+    read: Callable[[RunValues, NDArray[np.int64]], Values]
     """Values of the runs at these rows of `grid.runs`; NaN where there is none."""
     needs: str = "results"
     """What a run must have recorded, for the sentence that says it is not there."""
@@ -47,7 +47,7 @@ def hidden_layers(runs: pd.DataFrame) -> int:
     return max((layers_in(str(size)) for size in sizes), default=2)
 
 
-class Readings:
+class RunValues:
     """A sweep's runs, by row of `grid.runs`; histories are read for the runs that are asked for."""
 
     def __init__(self, frame: Source, grid: Grid) -> None:
@@ -83,32 +83,32 @@ class Readings:
         return [f"layer/{l}/{metric}" for l in range(first, (last or self.layers) + 1)]
 
 
-def accuracy(name: str) -> Callable[[Readings, NDArray[np.int64]], Values]:
+def ranked(name: str) -> Callable[[RunValues, NDArray[np.int64]], Values]:
     """A metric that can rank, scored as the ranking does: divergence at chance, or with the whole budget."""
     return lambda of, rows: of.grid.scores(METRICS[name], rows)
 
 
-def test_accuracy(of: Readings, rows: NDArray[np.int64]) -> Values:
+def test_accuracy(of: RunValues, rows: NDArray[np.int64]) -> Values:
     return of.grid.scores(METRICS["final_test_accuracy"], rows)
 
 
-def gap(of: Readings, rows: NDArray[np.int64]) -> Values:
+def gap(of: RunValues, rows: NDArray[np.int64]) -> Values:
     return np.where(of.grid.finished[rows], of.summary("gap_accuracy", rows), np.nan)
 
 
-def backward_decades(of: Readings, rows: NDArray[np.int64]) -> Values:
+def backward_decades(of: RunValues, rows: NDArray[np.int64]) -> Values:
     """log10 of the factor by which the gradient norm changes from a hidden layer to the one below, at the start: half
     the logarithm of `growth`, which is of squared norms."""
     start = of.history(["growth"], rows, "first")[:, 0]
     return np.asarray(np.log10(start, out=np.full(len(rows), np.nan), where=start > 0) / 2)
 
 
-def gradient_change(of: Readings, rows: NDArray[np.int64]) -> Values:
+def gradient_change(of: RunValues, rows: NDArray[np.int64]) -> Values:
     """The same without its sign: a gradient that explodes is as far from being kept as one that vanishes."""
     return np.asarray(np.abs(backward_decades(of, rows)))
 
 
-def spread_change(of: Readings, rows: NDArray[np.int64]) -> Values:
+def std_change(of: RunValues, rows: NDArray[np.int64]) -> Values:
     """|log10(std_L / std_1)| / (L - 1) of the hidden layers' outputs at the start: decades that their spread moves
     from a layer to the next, up or down."""
     std = of.history(of.layer_names("std"), rows, "first")
@@ -119,7 +119,7 @@ def spread_change(of: Readings, rows: NDArray[np.int64]) -> Values:
     return np.asarray(np.abs(np.log10(ratio)) / np.maximum(depth - 1, 1))
 
 
-def blown_up(of: Readings, rows: NDArray[np.int64]) -> Values:
+def blown_up(of: RunValues, rows: NDArray[np.int64]) -> Values:
     """1 where a run diverged, or its validation loss once stood above RISE times its start, or a whole layer of ReLUs
     that lived at the start was dead at the end; else 0."""
     loss = [of.history(["val/loss"], rows, reading)[:, 0] for reading in ("first", "max")]
@@ -137,13 +137,13 @@ def layer_mean(values: Values) -> Values:
     return np.asarray(np.divide(total, there.sum(axis=1), out=np.full(len(values), np.nan), where=there.any(axis=1)))
 
 
-def drift(of: Readings, rows: NDArray[np.int64]) -> Values:
+def drift(of: RunValues, rows: NDArray[np.int64]) -> Values:
     """Ioffe & Szegedy's view: how far the 15/50/85 percentiles of activation inputs move between evaluations, over
     their spread; mean over hidden layers."""
     return layer_mean(np.column_stack([of.summary(f"drift_{l}", rows) for l in range(1, of.layers + 1)]))
 
 
-def covariate_shift(of: Readings, rows: NDArray[np.int64]) -> Values:
+def covariate_shift(of: RunValues, rows: NDArray[np.int64]) -> Values:
     """Santurkar's view: how much a layer's gradient changes when the layers below it take their step, over its size;
     mean over layers and evaluations."""
     return layer_mean(of.history(of.layer_names("ics_ratio", 2, of.layers + 1), rows, "mean"))
@@ -161,7 +161,7 @@ BACKWARD = (
     "What happens to the size of the gradient on its way back: × 0.10 shrinks it to 0.10 of its size in each layer."
 )
 CHANGE = "By what factor the gradient shrinks or grows from a layer to the one below: × 1.0 keeps it."
-SPREAD = (
+STD_CHANGE = (
     "By how much the standard deviation of the activations grows or shrinks from a layer to the next: × 1.0 keeps it."
 )
 BLOWN_UP = "A run blew up where it diverged, its validation loss doubled, or a whole layer of ReLUs died."
@@ -175,15 +175,15 @@ ICS = (
 )
 
 QUANTITIES: dict[str, Quantity] = {
-    "final": Quantity("final validation accuracy", ACCURACY, accuracy("final_val_accuracy")),
+    "final": Quantity(METRICS["final_val_accuracy"].title, ACCURACY, ranked("final_val_accuracy")),
     "test": Quantity("test accuracy", ACCURACY, test_accuracy),
-    "auc": Quantity("time-mean validation accuracy", ACCURACY, accuracy("auc"), meaning=AUC),
-    "steps": Quantity("steps to τ", STEPS, accuracy("steps_to_tau"), meaning=STEPS_MEANING),
-    "gap": Quantity("train − test accuracy", POINTS, gap, meaning=GAP),
+    "auc": Quantity(METRICS["auc"].title, ACCURACY, ranked("auc"), meaning=AUC),
+    "steps": Quantity(METRICS["steps_to_tau"].title, STEPS, ranked("steps_to_tau"), meaning=STEPS_MEANING),
+    "gap": Quantity(METRICS["gap_accuracy"].title, POINTS, gap, meaning=GAP),
     "backward": Quantity("gradient from each layer to the one below", FACTOR, backward_decades, LAYERS, BACKWARD),
     "change": Quantity("change of the gradient from layer to layer", FACTOR, gradient_change, LAYERS, CHANGE),
-    "spread": Quantity("spread of activations from each layer to the next", FACTOR, spread_change, LAYERS, SPREAD),
+    "std_change": Quantity("spread of activations from each layer to the next", FACTOR, std_change, LAYERS, STD_CHANGE),
     "blown_up": Quantity("runs that blow up", SHARE, blown_up, LIGHT, BLOWN_UP),
-    "drift": Quantity("drift of activation inputs", RATIO, drift, FULL, DRIFT),
-    "ics": Quantity("change of gradients by the layers below", RATIO, covariate_shift, FULL, ICS),
+    "drift": Quantity(METRICS["drift_{l}"].title, RATIO, drift, FULL, DRIFT),
+    "ics": Quantity(METRICS["layer/{l}/ics_ratio"].title, RATIO, covariate_shift, FULL, ICS),
 }

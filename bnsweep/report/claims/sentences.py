@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bnsweep.report.claims.contrasts import BEST, EQUAL, START, Comparison
+from bnsweep.report.claims.contrasts import BEST, EQUAL, START, Contrast
 from bnsweep.report.claims.quantities import QUANTITIES
 from bnsweep.report.claims.verdicts import AGAINST, CONTRADICTED, FOR, SUPPORTED, Evidence
 from bnsweep.report.frame.formats import p_text
@@ -14,18 +14,18 @@ DEVIATION = "standard deviation of"
 AT = {BEST: "best lr", EQUAL: "same lr", START: "before training"}
 
 
-def comparison_name(comparison: Comparison, lr_swept: bool, tau: str) -> str:
+def comparison_name(contrast: Contrast, lr_swept: bool, tau: str) -> str:
     """`tau`: how the accuracy that training is timed to is called."""
-    title = QUANTITIES[comparison.quantity].title.replace("τ", tau)
-    across = (comparison.across or "").rpartition(".")[2]
+    title = QUANTITIES[contrast.quantity].title.replace("τ", tau)
+    across = (contrast.across or "").rpartition(".")[2]
     if across:
         title = (
-            f"what the largest {across} adds to {title}" if comparison.gain else f"{DEVIATION} {title} across {across}"
+            f"what the largest {across} adds to {title}" if contrast.gain else f"{DEVIATION} {title} across {across}"
         )
     parts = [title]
-    if comparison.at == START or (lr_swept and not comparison.factor.startswith("lr.")):
-        parts.append(AT[comparison.at])
-    if comparison.learned:
+    if contrast.at == START or (lr_swept and not contrast.factor.startswith("lr.")):
+        parts.append(AT[contrast.at])
+    if contrast.learned:
         parts.append(f"both reach {tau}")
     return ", ".join(parts)
 

@@ -26,7 +26,7 @@ class Change(NamedTuple):
         return f"{self.name} {self.a} → {self.b}"
 
 
-def settings(a: pd.DataFrame, b: pd.DataFrame) -> tuple[list[Change], list[str]]:
+def changed_factors(a: pd.DataFrame, b: pd.DataFrame) -> tuple[list[Change], list[str]]:
     """Settings that have not the same levels in both sweeps, those fixed in both first; and the names of the others."""
     found, same = [], []
     for factor in dict.fromkeys([*factor_columns(a), *factor_columns(b)]):

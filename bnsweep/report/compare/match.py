@@ -128,14 +128,18 @@ def common(halves: list[Half]) -> tuple[list[int], list[Half], bool]:
     paired = 2 * len(shared) >= min(len(h.bundles) for h in halves)
     if paired:
         halves = [cut(h, list(range(len(h.run_SLN))), [h.bundles.index(name) for name in shared]) for h in halves]
-        arms, bundles = common_bundles(whole(halves[0]) & whole(halves[1]))
+        arms, bundles = common_bundles(has_all_rates(halves[0]) & has_all_rates(halves[1]))
         return arms, [cut(h, arms, bundles) for h in halves], True
-    ranked = [set(common_bundles(whole(h))[0]) for h in halves]
+    ranked = [set(common_bundles(has_all_rates(h))[0]) for h in halves]
     arms = sorted(ranked[0] & ranked[1])
-    return arms, [cut(h, arms, [int(i) for i in np.flatnonzero(whole(h)[arms].all(axis=0))]) for h in halves], False
+    return (
+        arms,
+        [cut(h, arms, [int(i) for i in np.flatnonzero(has_all_rates(h)[arms].all(axis=0))]) for h in halves],
+        False,
+    )
 
 
-def whole(half: Half) -> NDArray[np.bool_]:
+def has_all_rates(half: Half) -> NDArray[np.bool_]:
     """Whether an arm has a result at each of its planned learning rates in a bundle, [S, N]."""
     planned_SL = np.any(half.run_SLN >= 0, axis=2)
     return np.asarray(np.all(~np.isnan(half.score_SLN) | ~planned_SL[:, :, None], axis=1))

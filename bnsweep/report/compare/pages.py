@@ -17,7 +17,7 @@ from bnsweep.config.run import TrackingConfig
 from bnsweep.report.claims.claims import answer_claims
 from bnsweep.report.claims.verdicts import UNASKED, Unit, Verdict
 from bnsweep.report.compare import changes as c
-from bnsweep.report.compare.differences import Change, circumstances, settings, told
+from bnsweep.report.compare.differences import Change, changed_factors, circumstances, told
 from bnsweep.report.compare.sentences import changed_text, changed_verdict, notices, pairing, summary
 from bnsweep.report.figures.compare import differences
 from bnsweep.report.figures.types import Drawing
@@ -25,7 +25,7 @@ from bnsweep.report.frame.formats import integer, p_text, span
 from bnsweep.report.frame.grid import read_grid
 from bnsweep.report.frame.metrics import RANKABLE, metric_named, scored
 from bnsweep.report.frame.source import Source
-from bnsweep.report.pages.machine import plain
+from bnsweep.report.pages.machine import jsonable
 from bnsweep.report.pages.render import environment
 from bnsweep.report.pages.tables import TOP, Cell, Line, TableRow, integer_cell, rank_span, row_dicts
 from bnsweep.report.pages.write import write_all
@@ -42,11 +42,11 @@ ASIDE = ("p (Holm)", "Rank in A", "Rank in B", "Changed places with")
 
 
 @dataclass(frozen=True)
-class Content:
+class ComparisonContent:
     names: tuple[str, str]
     metric: Metric
     found: c.Comparison
-    settings: list[Change]
+    factors: list[Change]
     same: list[str]
     circumstances: list[Change]
     claims: list[tuple[Verdict, Verdict]]
@@ -69,7 +69,7 @@ class Content:
     @property
     def changes(self) -> list[Change]:
         """Everything that differs and can move a number."""
-        return [*self.settings, *told(self.circumstances)]
+        return [*self.factors, *told(self.circumstances)]
 
     def first_screen(self, most: int = 8) -> str:
         """Plain text for a terminal."""
@@ -84,7 +84,7 @@ class Content:
         return "\n".join(lines + ([f"… and {more:,} more in compare.csv"] if more > 0 else []))
 
 
-def write_comparison(a: Source, b: Source, out: Path, metric: str) -> tuple[Content, tuple[Path, ...]]:
+def write_comparison(a: Source, b: Source, out: Path, metric: str) -> tuple[ComparisonContent, tuple[Path, ...]]:
     """Write compare.html, compare.md, compare.csv and compare.json into `out`; each appears whole or not at all.
 
     Raises ConfigError for a metric that either sweep did not record, sweeps without a shared arm, or a bad folder.
@@ -100,7 +100,7 @@ def write_comparison(a: Source, b: Source, out: Path, metric: str) -> tuple[Cont
     return content, write_all(out, {name: text.encode() for name, text in texts.items()})
 
 
-def build(a: Source, b: Source, metric: Metric) -> Content:
+def build(a: Source, b: Source, metric: Metric) -> ComparisonContent:
     names = named(a, b)
     for name, frame in zip(names, (a, b), strict=True):
         if scored(frame.runs, metric).isna().all():
@@ -108,12 +108,12 @@ def build(a: Source, b: Source, metric: Metric) -> Content:
             says = f"one that both sweeps recorded ({name} has {', '.join(there) or 'no result at all'})"
             raise ConfigError(f"metric={metric.name}: must be {says}")
     found = c.compare(a.runs, b.runs, metric)
-    changed, same = settings(a.runs, b.runs)
+    changed, same = changed_factors(a.runs, b.runs)
     around = circumstances(a.info, b.info)
     unit = UNITS[metric.kind]
     drawing = differences(found.table, KINDS, unit, metric.title)
     claims, said = both_claims(a, b, metric), notices(found, a.info, b.info, changed)
-    return Content(names, metric, found, changed, same, around, claims, said, drawing)
+    return ComparisonContent(names, metric, found, changed, same, around, claims, said, drawing)
 
 
 def load_two(tracking: TrackingConfig, sweeps: str) -> tuple[Source, Source]:
@@ -184,7 +184,7 @@ def change_lines(changes: Iterable[Change]) -> list[Line]:
     return [Line({"": Cell(x.name), "A": Cell(x.a), "B": Cell(x.b)}) for x in changes]
 
 
-def page(content: Content, template: str) -> str:
+def page(content: ComparisonContent, template: str) -> str:
     env, table, claims = environment(), content.found.table, content.claims
     css, script = (Markup(env.get_template(n).render()) for n in ("style.css", "report.js"))  # noqa: S704 - our own files
     claims = sorted(claims, key=lambda pair: not changed_verdict(*pair))
@@ -209,7 +209,7 @@ def page(content: Content, template: str) -> str:
     )
 
 
-def compare_json(content: Content) -> str:
+def compare_json(content: ComparisonContent) -> str:
     found = content.found
     claims = [{"key": a.key, "claim": a.claim, "a": a.verdict, "b": b.verdict} for a, b in content.claims]
     tree: dict[str, Any] = {
@@ -217,7 +217,7 @@ def compare_json(content: Content) -> str:
         "metric": content.metric.name,
         "a": content.names[0],
         "b": content.names[1],
-        "settings": [x._asdict() for x in content.settings],
+        "settings": [x._asdict() for x in content.factors],
         "circumstances": [x._asdict() for x in content.circumstances],
         "notices": [{"kind": n.kind, "text": n.text} for n in content.said],
         "paired": found.match.paired,
@@ -228,4 +228,4 @@ def compare_json(content: Content) -> str:
         "only_in_b": found.match.only[1],
         "claims": claims,
     }
-    return json.dumps(plain(tree), indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(jsonable(tree), indent=1, ensure_ascii=False) + "\n"

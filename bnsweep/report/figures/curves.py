@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
+from bnsweep.catalogue.metrics import METRICS
 from bnsweep.report.figures.style import DASHES, INK, OF_ERROR, SERIES, WIDE, Sheet, error_ticks, panels, to_svg
 from bnsweep.report.figures.types import Drawing, Scene, legend, more_lines
 from bnsweep.report.frame.metrics import chance, untrained
@@ -26,14 +27,14 @@ def learning_curves(scene: Scene) -> Drawing | None:
     history = scene.frame.history([name], scene.all_run_ids)
     if untrained(scene.grid.runs) or history.empty or not np.isfinite(history["value"]).any():
         return None
-    curves = whole_curves(scene, history, loss=name == "val/loss")
+    curves = run_curves(scene, history, loss=name == "val/loss")
     rows, columns = scene.facets.shape
     figure, axes = panels(rows, columns, Sheet((max(2.1, 5.6 / columns), 1.5), top=0.62 + more_lines(scene)))
     for i, j, title, lines in scene.facets.panels:
         axes[i][j].set_title(title, loc="left")
         for k, _, arm in lines:
             band(axes[i][j], curves[curves.columns.intersection(scene.run_ids[arm])], k)
-    label_edges(axes, "epoch", f"validation {name.partition('/')[2]}")
+    label_edges(axes, "epoch", METRICS[name].title)
     for ax in (ax for row in axes for ax in row):
         ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     text, every = CAPTION, [ax for row in axes for ax in row]
@@ -69,7 +70,7 @@ def goal(scene: Scene, axes: list[Axes]) -> str:
     return f" Thin dotted line: τ = {100 * tau:g} %, to which steps to τ count."
 
 
-def whole_curves(scene: Scene, history: pd.DataFrame, loss: bool) -> pd.DataFrame:
+def run_curves(scene: Scene, history: pd.DataFrame, loss: bool) -> pd.DataFrame:
     """Epoch x run. A diverged run goes on at chance: leaving it out would show the survivors only."""
     history = history.drop_duplicates(["run_id", "epoch"], keep="last")
     wide = history.pivot(index="epoch", columns="run_id", values="value").astype(float)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from bnsweep.report.figures.facets import same
 from bnsweep.report.figures.style import INK, LETTER, Sheet, panels, to_svg
 from bnsweep.report.figures.types import Drawing, Scene
-from bnsweep.report.frame.grid import level_text, levels, spread
+from bnsweep.report.frame.grid import evenly_spaced, level_text, levels
 
 MOST, MOST_RATES = 8, 16
 
@@ -30,7 +30,7 @@ def init_by_lr(scene: Scene) -> Drawing | None:
     if len(grid.lrs) < 2 or not tall:
         return None
     rest = [f for f in ("activation", "bn") if f in factors and f != tall]
-    rates = spread(len(grid.lrs), MOST_RATES)
+    rates = evenly_spaced(len(grid.lrs), MOST_RATES)
     score_AL = cell_means(scene)[:, rates]
     levels_of = {f: levels(grid.runs, f)[:MOST] for f in (tall, *rest)}
     row, column = (rest if len(rest) == 2 else [None, rest[0]]) if rest else [None, None]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bnsweep.report.figures.style import DASHES, LETTER, MARKERS, SERIES, Sheet, panels, to_svg
 from bnsweep.report.figures.types import Drawing, Scene
 from bnsweep.report.frame.design import Design, Factor
-from bnsweep.report.frame.grid import spread
+from bnsweep.report.frame.grid import evenly_spaced
 from bnsweep.report.stats import resample
 from bnsweep.report.stats.factorial import TIMES, Analysis, spoken
 
@@ -69,10 +69,10 @@ def axes_of(design: Design, effect: str) -> tuple[Factor, Factor]:
 def draw_pair(ax: Axes, design: Design, across: Factor, by: Factor) -> None:
     score_JKN = level_means(design, by, across)
     n = design.n
-    ticks = spread(len(across.values), MOST_TICKS)
-    drawn = ticks if across.numbers is None else spread(len(across.values), MOST_NUMBERS)
+    ticks = evenly_spaced(len(across.values), MOST_TICKS)
+    drawn = ticks if across.numbers is None else evenly_spaced(len(across.values), MOST_NUMBERS)
     x_K = places(ax, across)[drawn]
-    lines = spread(len(by.values), MOST_LINES)
+    lines = evenly_spaced(len(by.values), MOST_LINES)
     for i, j in enumerate(lines):
         mean_KN = score_JKN[j][drawn]
         x = aside(x_K, (i - (len(lines) - 1) / 2) * 0.012, ax.get_xscale() == "log")
@@ -110,7 +110,7 @@ def aside(x_K: NDArray[np.float64], share: float, log: bool) -> NDArray[np.float
 
 
 def slanted(factor: Factor) -> bool:
-    texts = [factor.texts[k] for k in spread(len(factor.values), MOST_TICKS)]
+    texts = [factor.texts[k] for k in evenly_spaced(len(factor.values), MOST_TICKS)]
     return factor.numbers is None and sum(map(len, texts)) > WIDE_LABELS
 
 

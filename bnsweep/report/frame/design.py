@@ -79,7 +79,7 @@ class Design:
 
 def read_design(grid: Grid, metric: Metric) -> Design:
     """The largest complete product that leaving out whole levels and seeds leads to; see `complete`."""
-    table = settings(grid)
+    table = swept_values(grid)
     factors, code_SF = coded(table, table[(grid.run_ALN >= 0).any(axis=2).ravel()], grid)
     if not factors:
         return Design((), np.empty((0,)), (), "No factor was swept.")
@@ -93,10 +93,10 @@ def read_design(grid: Grid, metric: Metric) -> Design:
         return Design((), np.empty((0,)), (), f"{text} no product of factors, whose effects could be told apart.")
     full = np.full(sizes, math.nan)
     full[(*code_SF[setting].T, bundle)] = score_SN[setting, bundle]
-    return whole(factors, full, kept, grid)
+    return complete_design(factors, full, kept, grid)
 
 
-def settings(grid: Grid) -> pd.DataFrame:
+def swept_values(grid: Grid) -> pd.DataFrame:
     """The swept values of every pair of arm and learning rate, in the order of `run_ALN`."""
     arm, lr = (i.ravel() for i in np.indices(grid.run_ALN.shape[:2]))
     arms = grid.arms[grid.arm_factors].iloc[arm].reset_index(drop=True)
@@ -164,7 +164,7 @@ def complete(present_MF: Codes, sizes: list[int]) -> list[list[int]]:
     return kept
 
 
-def whole(factors: list[Factor], full: Array, kept: list[list[int]], grid: Grid) -> Design:
+def complete_design(factors: list[Factor], full: Array, kept: list[list[int]], grid: Grid) -> Design:
     """The complete part as a design. Factors with one level left are no factors of it, and the note says so."""
     score, bundles = full[np.ix_(*kept)], tuple(kept[-1])
     left_out = []

@@ -60,7 +60,7 @@ def levels(runs: pd.DataFrame, factor: str) -> list[Any]:
     return sorted(values, key=lambda v: (known.get(v, len(known)), str(v)))
 
 
-def spread(count: int, most: int) -> list[int]:
+def evenly_spaced(count: int, most: int) -> list[int]:
     """All of `count` places, or `most` of them at even distances, the first and the last among them."""
     if count <= most:
         return list(range(count))

@@ -21,7 +21,7 @@ from bnsweep.store.sweep_data import SweepInfo
 
 
 @dataclass(frozen=True)
-class Content:
+class ReportContent:
     info: SweepInfo
     grid: Grid
     metric: Metric

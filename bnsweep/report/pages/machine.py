@@ -13,16 +13,16 @@ import pandas as pd
 
 from bnsweep.report.claims.verdicts import Evidence, Verdict
 from bnsweep.report.frame.grid import factor_columns
-from bnsweep.report.pages.content import Content
+from bnsweep.report.pages.content import ReportContent
 from bnsweep.report.pages.tables import row_dicts
 
 
-def plain(value: Any) -> Any:
+def jsonable(value: Any) -> Any:
     """JSON has no NaN and knows no numpy: missing numbers become null."""
     if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
+        return {str(k): jsonable(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(v) for v in value]
+        return [jsonable(v) for v in value]
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):
@@ -30,7 +30,7 @@ def plain(value: Any) -> Any:
     return value if isinstance(value, (str, int, float, bool)) or value is None else str(value)
 
 
-def summary_json(content: Content) -> str:
+def summary_json(content: ReportContent) -> str:
     grid, analysis = content.grid, content.analysis
     summary = {
         "answer": content.answer,
@@ -56,7 +56,7 @@ def summary_json(content: Content) -> str:
         "tolerance_widths": row_dicts(content.widths),
         "main_effects": row_dicts(content.effects),
     }
-    return json.dumps(plain(summary), indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(jsonable(summary), indent=1, ensure_ascii=False) + "\n"
 
 
 def verdict_dict(verdict: Verdict) -> dict[str, Any]:
@@ -90,10 +90,10 @@ def claims_csv(verdicts: list[Verdict]) -> str:
     return pd.DataFrame(found).to_csv(index=False)
 
 
-def runs_csv(content: Content) -> str:
+def runs_csv(content: ReportContent) -> str:
     """One row a run: what became of it, what was swept, its seed, and every number it ended with."""
     grid = content.grid
-    settings = {*factor_columns(grid.runs), "identity", "seed", "data.seed"}
+    factors = {*factor_columns(grid.runs), "identity", "seed", "data.seed"}
     first = ["run_id", "status", "reason", *grid.swept, "seed", "data.seed"]
-    scores = [name for name in grid.runs if name not in settings and name not in first]
+    scores = [name for name in grid.runs if name not in factors and name not in first]
     return grid.runs[[name for name in [*first, *scores] if name in grid.runs]].to_csv(index=False)

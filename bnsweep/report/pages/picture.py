@@ -13,7 +13,7 @@ from bnsweep.report.figures import Scene, forest
 from bnsweep.report.figures.style import PAPER, styled
 from bnsweep.report.frame.formats import together
 from bnsweep.report.pages import sentences
-from bnsweep.report.pages.content import Content
+from bnsweep.report.pages.content import ReportContent
 from bnsweep.report.pages.render import ICONS
 
 WIDE, TALLEST = 14.0, 7.6
@@ -42,7 +42,7 @@ class Sheet:
         self.figure.text(right / WIDE, 1 - down / self.high, text, size=size, va="top", **style)
 
 
-def first_screen(content: Content, scene: Scene | None) -> bytes:
+def first_screen(content: ReportContent, scene: Scene | None) -> bytes:
     """PNG of 1,400 pixels across and at most 760 down."""
     title = textwrap.wrap(together(content.answer), 106)[:3]
     aside = textwrap.wrap(together(content.mattered), 156)[:2]
@@ -74,7 +74,7 @@ def in_few_colours(png: io.BytesIO) -> bytes:
     return small.getvalue()
 
 
-def verdict_rows(content: Content) -> list[tuple[str, str, str, str]]:
+def verdict_rows(content: ReportContent) -> list[tuple[str, str, str, str]]:
     """Word, claim, seeds for it and line of evidence; what was not asked is one row."""
     rows = [(v.verdict, v.claim, sentences.seeds_for(v), sentences.in_a_line(v)) for v in content.asked]
     if content.unasked:

@@ -10,9 +10,9 @@ from markupsafe import Markup
 from bnsweep.report.claims import verdicts
 from bnsweep.report.figures import Drawing
 from bnsweep.report.frame.formats import p_text, tau, together
-from bnsweep.report.frame.grid import spread
+from bnsweep.report.frame.grid import evenly_spaced
 from bnsweep.report.pages import sentences, tables
-from bnsweep.report.pages.content import Content
+from bnsweep.report.pages.content import ReportContent
 from bnsweep.report.pages.links import MOST_RUNS, Links
 from bnsweep.report.pages.provenance import commands, provenance
 from bnsweep.report.pages.tables import Cell, Line
@@ -61,7 +61,7 @@ def sort_key(cell: Cell) -> str:
     return "" if cell.number is None or cell.number != cell.number else f"{cell.number:.10g}"
 
 
-def page(content: Content, template: str) -> str:
+def page(content: ReportContent, template: str) -> str:
     env = environment()
     css, script = (Markup(env.get_template(name).render()) for name in ("style.css", "report.js"))  # noqa: S704 - the package's own files
     return env.get_template(template).render(
@@ -89,13 +89,13 @@ def page(content: Content, template: str) -> str:
     )
 
 
-def first_screen(content: Content) -> dict[str, Any]:
+def first_screen(content: ReportContent) -> dict[str, Any]:
     calm = [n for n in content.notices if n.kind == "ok"]
     loud = sorted((n for n in content.notices if n.kind != "ok"), key=lambda n: n.kind != "warning")
     return {"calm": calm, "loud": loud[:MOST_NOTICES], "folded": loud[MOST_NOTICES:], "top": top_lines(content)}
 
 
-def top_lines(content: Content) -> list[Line]:
+def top_lines(content: ReportContent) -> list[Line]:
     """The first arms, with the columns that matter at a glance."""
     best = content.best
     lines = tables.ranking_lines(best[best["rank"].notna()].head(FIRST), content.metric, [])
@@ -108,7 +108,7 @@ def top_lines(content: Content) -> list[Line]:
     return [Line(cell_of, line.kind) for cell_of, line in zip(found, lines, strict=True)]
 
 
-def claims(content: Content) -> dict[str, Any]:
+def claims(content: ReportContent) -> dict[str, Any]:
     """Each claim with its evidence, its own figure, and the others that show it."""
     found = []
     for verdict in content.asked:
@@ -134,10 +134,10 @@ def claims(content: Content) -> dict[str, Any]:
     }
 
 
-def rankings(content: Content) -> dict[str, Any]:
+def rankings(content: ReportContent) -> dict[str, Any]:
     metric, factors = content.metric, content.grid.arm_factors
     by_view = list(content.ranking.groupby("view", sort=False))
-    shown = [by_view[0], *(by_view[1 + i] for i in spread(len(by_view) - 1, MOST_VIEWS))]
+    shown = [by_view[0], *(by_view[1 + i] for i in evenly_spaced(len(by_view) - 1, MOST_VIEWS))]
     views = [
         (str(view), tables.ranking_lines(table, metric, factors if not i else []))
         for i, (view, table) in enumerate(shown)
@@ -159,7 +159,7 @@ def rankings(content: Content) -> dict[str, Any]:
     }
 
 
-def fixed_rate(content: Content) -> tuple[int, int]:
+def fixed_rate(content: ReportContent) -> tuple[int, int]:
     """Seeds and pairs of arms of the fullest table at a fixed learning rate."""
     table = content.ranking[content.ranking["rank"].notna() & (content.ranking["view"] != BEST)]
     arms = int(table.groupby("view").size().max()) if len(table) else 0
@@ -186,7 +186,7 @@ def listed(links: Links, arms: list[str]) -> list[tuple[str, list[Any]]]:
     return found
 
 
-def factors(content: Content) -> dict[str, Any]:
+def factors(content: ReportContent) -> dict[str, Any]:
     metric, analysis = content.metric, content.analysis
     effects = [(str(f), tables.top_levels(t), t) for f, t in content.effects.groupby("factor", sort=False)]
     return {
@@ -209,7 +209,7 @@ def factors(content: Content) -> dict[str, Any]:
     }
 
 
-def figures(content: Content) -> dict[str, Any]:
+def figures(content: ReportContent) -> dict[str, Any]:
     """The picture of the first screen, and what neither claims nor factors show."""
     forest = content.drawing("forest")
     rest = [

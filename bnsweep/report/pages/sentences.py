@@ -62,8 +62,8 @@ def answer(table: pd.DataFrame, metric: Metric, all_diverged: bool) -> str:
 
 def runs_text(ledger: Mapping[str, int], seeds: int) -> str:
     done = ledger["finished"] + ledger["diverged"]
-    whole_text = f"{done:,} runs" if done == ledger["planned"] else f"{done:,} of {ledger['planned']:,} runs"
-    return f"{whole_text}, {seeds} seed{'s' if seeds != 1 else ''}"
+    runs = f"{done:,} runs" if done == ledger["planned"] else f"{done:,} of {ledger['planned']:,} runs"
+    return f"{runs}, {seeds} seed{'s' if seeds != 1 else ''}"
 
 
 def clearest(verdict: Verdict) -> Evidence | None:

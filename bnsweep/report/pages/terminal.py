@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from bnsweep.report.claims.verdicts import CONTRADICTED, INCONCLUSIVE, SUPPORTED, UNASKED, Verdict
 from bnsweep.report.frame.formats import together
 from bnsweep.report.pages import sentences, tables
-from bnsweep.report.pages.content import Content
+from bnsweep.report.pages.content import ReportContent
 from bnsweep.report.pages.render import ICONS
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def console() -> Console:
     return found if found.is_terminal else Console(highlight=False, width=WIDTH)
 
 
-def plain(content: Content) -> str:
+def plain_text(content: ReportContent) -> str:
     """The first screen as plain text of at most WIDTH columns."""
     from rich.console import Console
 
@@ -39,12 +39,12 @@ def plain(content: Content) -> str:
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
 
 
-def show(content: Content, to: Console) -> None:
+def show(content: ReportContent, to: Console) -> None:
     for part in parts(content, to.width):
         to.print(part)
 
 
-def parts(content: Content, width: int) -> Iterator[RenderableType]:
+def parts(content: ReportContent, width: int) -> Iterator[RenderableType]:
     """Text objects, not markup: names typed by users stay what they are."""
     from rich.text import Text
 
@@ -71,7 +71,7 @@ def folded(text: str, width: int) -> str:
     return "\n".join(lines).replace("\u00a0", " ")
 
 
-def verdict_table(content: Content, width: int) -> RenderableType:
+def verdict_table(content: ReportContent, width: int) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
@@ -92,7 +92,7 @@ def evidence(verdict: Verdict) -> str:
     return "; ".join(filter(None, (sentences.in_a_line(verdict), sentences.seeds_for(verdict))))
 
 
-def arm_table(content: Content) -> RenderableType:
+def arm_table(content: ReportContent) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 

@@ -15,10 +15,8 @@ from bnsweep.report.frame.design import read_design
 from bnsweep.report.frame.grid import read_grid
 from bnsweep.report.frame.metrics import DEFAULT_METRIC, RANKABLE, metric_named, scored
 from bnsweep.report.frame.source import Source
-from bnsweep.report.pages import machine as summary
-from bnsweep.report.pages import picture, render
-from bnsweep.report.pages import terminal as screen
-from bnsweep.report.pages.content import Content
+from bnsweep.report.pages import machine, picture, render, terminal
+from bnsweep.report.pages.content import ReportContent
 from bnsweep.report.stats.completeness import ledger, notices
 from bnsweep.report.stats.factorial import analyse
 from bnsweep.report.stats.main_effects import main_effects
@@ -32,7 +30,7 @@ from bnsweep.report.stats.widths import widths
 class Report:
     """What was written, and its first screen."""
 
-    content: Content = field(repr=False)
+    content: ReportContent = field(repr=False)
     files: tuple[Path, ...]
     note: str = ""
     """What went wrong after the report was written."""
@@ -50,11 +48,11 @@ class Report:
 
     def first_screen(self) -> str:
         """Plain text for a terminal: the answer, the verdicts, the completeness notices and the top of the ranking."""
-        return screen.plain(self.content)
+        return terminal.plain_text(self.content)
 
     def show(self) -> None:
         """Print the first screen and where the report is: with colours on a terminal, plain text otherwise."""
-        screen.show(self.content, screen.console())
+        terminal.show(self.content, terminal.console())
         print(f"\nReport: {self.html.resolve()}" + f"\n{self.note}" * bool(self.note), flush=True)
 
 
@@ -64,21 +62,21 @@ def write(frame: Source, out: Path, metric: str = DEFAULT_METRIC) -> Report:
     return Report(content, write_all(out, files(content, scene)))
 
 
-def files(content: Content, scene: Scene | None) -> dict[str, bytes]:
+def files(content: ReportContent, scene: Scene | None) -> dict[str, bytes]:
     """Everything a report consists of, by file name."""
     texts = {
         "ranking.csv": content.ranking.to_csv(index=False),
-        "claims.csv": summary.claims_csv(content.verdicts),
+        "claims.csv": machine.claims_csv(content.verdicts),
         "factors.csv": content.analysis.table.to_csv(index=False),
-        "runs.csv": summary.runs_csv(content),
+        "runs.csv": machine.runs_csv(content),
         "report.md": render.page(content, "report.md.j2"),
-        "summary.json": summary.summary_json(content),
+        "summary.json": machine.summary_json(content),
         "report.html": render.page(content, "report.html.j2"),
     }
     return {"report.png": picture.first_screen(content, scene)} | {k: v.encode() for k, v in texts.items()}
 
 
-def build(frame: Source, metric: Metric) -> tuple[Content, Scene | None]:
+def build(frame: Source, metric: Metric) -> tuple[ReportContent, Scene | None]:
     """All numbers and pictures of a report; reads the frame, writes nothing."""
     if len(frame.runs) == 0:
         raise ConfigError(f"sweep={frame.info.sweep}: must hold at least one run to report on")
@@ -93,7 +91,7 @@ def build(frame: Source, metric: Metric) -> tuple[Content, Scene | None]:
     analysis = analyse(design)
     scene = scene_of(frame, grid, view, table[table["view"] == BEST], metric, design, analysis)
     verdicts = answer_claims(frame, grid, metric)
-    content = Content(
+    content = ReportContent(
         info=frame.info,
         grid=grid,
         metric=metric,

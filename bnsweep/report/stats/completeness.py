@@ -50,8 +50,8 @@ def complete(grid: Grid, metric: Metric) -> Notice:
     unscored = int((scored(grid.runs, metric).isna() & grid.runs["status"].isin([FINISHED, DIVERGED])).sum())
     if unscored:
         text += f" {unscored} of them lack {metric.name} and count as holes."
-    whole = done == count["planned"] and not unscored
-    return Notice("ok", f"Complete. {text}") if whole else Notice("warning", f"Incomplete grid. {text}")
+    all_there = done == count["planned"] and not unscored
+    return Notice("ok", f"Complete. {text}") if all_there else Notice("warning", f"Incomplete grid. {text}")
 
 
 def holes(grid: Grid, view: View) -> list[Notice]:

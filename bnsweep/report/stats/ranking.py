@@ -50,36 +50,36 @@ class View:
         return not self.lr_share
 
 
-def common_bundles(whole_AN: NDArray[np.bool_]) -> tuple[list[int], list[int]]:
+def common_bundles(complete_AN: NDArray[np.bool_]) -> tuple[list[int], list[int]]:
     """The arms to rank and the bundles they have in common.
 
     While the arms share less than half of the bundles of the arm that has most (or none), the arm with the fewest is
     left out: one broken arm must not take the seeds away from the others. In a sweep cut short all keep what is there.
     """
-    seeds_A = whole_AN.sum(axis=1)
-    order = np.lexsort((-np.arange(len(whole_AN)), seeds_A))  # who is left out first; of equals the last
+    seeds_A = complete_AN.sum(axis=1)
+    order = np.lexsort((-np.arange(len(complete_AN)), seeds_A))  # who is left out first; of equals the last
     order = order[seeds_A[order] > 0]
     if not len(order):
         return [], []
-    common_AN = np.logical_and.accumulate(whole_AN[order][::-1])[::-1]  # what an arm shares with all after it
+    common_AN = np.logical_and.accumulate(complete_AN[order][::-1])[::-1]  # what an arm shares with all after it
     shared_A = common_AN.sum(axis=1)
     enough = (shared_A > 0) & (2 * shared_A >= seeds_A.max())
     first = int(np.argmax(enough)) if enough.any() else len(order) - 1
     return sorted(int(a) for a in order[first:]), [int(i) for i in np.flatnonzero(common_AN[first])]
 
 
-def dropped_notes(whole_AN: NDArray[np.bool_], arms: list[int], why: str) -> dict[int, str]:
-    n, ranked = whole_AN.shape[1], set(arms)
-    counts = whole_AN.sum(axis=1)
-    return {a: f"not ranked: {counts[a]} of {n} seeds {why}" for a in range(len(whole_AN)) if a not in ranked}
+def dropped_notes(complete_AN: NDArray[np.bool_], arms: list[int], why: str) -> dict[int, str]:
+    n, ranked = complete_AN.shape[1], set(arms)
+    counts = complete_AN.sum(axis=1)
+    return {a: f"not ranked: {counts[a]} of {n} seeds {why}" for a in range(len(complete_AN)) if a not in ranked}
 
 
 def best_lr_view(grid: Grid, metric: Metric) -> View:
     """Each arm in each bundle at the learning rate that the other bundles choose on the same validation metric."""
     score_ALN = grid.scores(metric, grid.run_ALN)
     planned_AL = np.any(grid.run_ALN >= 0, axis=2)
-    whole_AN = np.all(~np.isnan(score_ALN) | ~planned_AL[:, :, None], axis=1)
-    arms, bundles = common_bundles(whole_AN)
+    complete_AN = np.all(~np.isnan(score_ALN) | ~planned_AL[:, :, None], axis=1)
+    arms, bundles = common_bundles(complete_AN)
     score_ALN = score_ALN[arms][:, :, bundles]
     run_AN = np.full((len(arms), len(bundles)), -1, dtype=np.int64)
     lr, share = {}, {}
@@ -89,7 +89,7 @@ def best_lr_view(grid: Grid, metric: Metric) -> View:
             share[a] = float(np.mean(chosen == lr[a]))
         run_AN[i] = grid.run_ALN[a, chosen, bundles]
     draw_RA = resample.bootstrap_cross_fit(score_ALN, metric.sign, resample.bundle_counts(len(bundles)))
-    notes = dropped_notes(whole_AN, arms, "have a result at every planned learning rate")
+    notes = dropped_notes(complete_AN, arms, "have a result at every planned learning rate")
     return View(BEST, arms, bundles, run_AN, draw_RA, notes, lr, share)
 
 
@@ -97,9 +97,9 @@ def fixed_lr_views(grid: Grid, metric: Metric) -> Iterator[View]:
     """Every arm at one learning rate, for each; none where only one was swept."""
     score_ALN = grid.scores(metric, grid.run_ALN)
     for l in range(len(grid.lrs) if len(grid.lrs) > 1 else 0):
-        whole_AN = ~np.isnan(score_ALN[:, l])
-        arms, bundles = common_bundles(whole_AN)
-        notes = dropped_notes(whole_AN, arms, "have a result")
+        complete_AN = ~np.isnan(score_ALN[:, l])
+        arms, bundles = common_bundles(complete_AN)
+        notes = dropped_notes(complete_AN, arms, "have a result")
         run_AN = grid.run_ALN[np.ix_(arms, [l], bundles)][:, 0]
         draw_RA = resample.bootstrap_means(score_ALN[arms, l][:, bundles], resample.bundle_counts(len(bundles)))
         yield View(grid.lrs["lr"][l], arms, bundles, run_AN, draw_RA, notes, dict.fromkeys(arms, l), {})

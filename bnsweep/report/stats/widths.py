@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bnsweep.report.frame.design import settings
+from bnsweep.report.frame.design import swept_values
 from bnsweep.report.frame.grid import Grid, level_text
 from bnsweep.report.frame.metrics import column
 from bnsweep.report.stats import resample
@@ -50,7 +50,7 @@ def widths(grid: Grid) -> pd.DataFrame:
 def lines(grid: Grid, factor: str, kind: str) -> Iterator[Line]:
     """Every combination of the other factors that has two values above 0 and a seed with a result at all of them."""
     reached_SN = reached(grid)
-    table = settings(grid)
+    table = swept_values(grid)
     others = [f for f in grid.swept if f != factor]
     group = table.groupby(others, dropna=False, sort=False).ngroup() if others else pd.Series(0, index=table.index)
     for _, members in group.groupby(group):
@@ -59,11 +59,11 @@ def lines(grid: Grid, factor: str, kind: str) -> Iterator[Line]:
         planned = (grid.run_ALN.reshape(len(table), -1)[rows] >= 0).any(axis=1) & (value_S > 0)
         order = np.argsort(value_S[planned])
         reached_GN = reached_SN[rows[planned][order]]
-        whole_N = ~np.isnan(reached_GN).any(axis=0)
-        if planned.sum() > 1 and whole_N.any():
+        complete_N = ~np.isnan(reached_GN).any(axis=0)
+        if planned.sum() > 1 and complete_N.any():
             first = table.iloc[rows[0]]
             name = " · ".join(filter(None, (level_text(f, first[f]) for f in others))) or "all runs"
-            yield Line(kind, name, tuple(value_S[planned][order]), reached_GN[:, whole_N] == 1)
+            yield Line(kind, name, tuple(value_S[planned][order]), reached_GN[:, complete_N] == 1)
 
 
 def reached(grid: Grid) -> Array:
