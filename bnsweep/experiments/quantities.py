@@ -132,6 +132,7 @@ def curve(quantity: Quantity, run: Run) -> Curve:
 
 
 def metric(run: Run, name: str) -> Curve:
+    """One number an evaluation; NaN throughout where the run has no such metric."""
     return run.record.history.get(name, [math.nan] * len(run.record.history.get("step", ())))
 
 
@@ -162,6 +163,7 @@ def pointwise(of_two: Callable[[float, float], float]) -> Callable[[Run, str, st
 
 
 def ratio(a: float, b: float) -> float:
+    """NaN where b is 0."""
     return a / b if b else math.nan
 
 
@@ -170,6 +172,7 @@ def log10ratio(a: float, b: float) -> float:
 
 
 def difference(a: float, b: float) -> float:
+    """a less b."""
     return a - b
 
 

@@ -28,6 +28,7 @@ class Run:
 
 
 def matches(factors: Mapping[str, Any], selector: Mapping[str, Any]) -> bool:
+    """Whether a run has every value that a selector wants."""
     return all(equal(factors.get(name), value) for name, value in selector.items())
 
 
@@ -67,4 +68,5 @@ def check_one_a_seed(chosen: Sequence[Mapping[str, Any]]) -> None:
 
 
 def selector_text(selector: Mapping[str, Any]) -> str:
+    """A selector as text: `bn none, init.std 0.01`."""
     return ", ".join(f"{name} {'not set' if value is None else value}" for name, value in selector.items())

@@ -46,6 +46,7 @@ class Row:
 
 
 def answer(expectation: Expectation, runs: Sequence[Run], experiment: str, form: str, quick: bool) -> Row:
+    """The row of one expectation. `quick`: whether the experiment ran in its quick form."""
     e = expectation
     if quick and e.full_only:
         return unanswered(e, experiment, form, "only in the full form")
@@ -65,6 +66,7 @@ def answer(expectation: Expectation, runs: Sequence[Run], experiment: str, form:
 
 
 def unanswered(e: Expectation, experiment: str, form: str, why: str) -> Row:
+    """The row of an expectation without a number, and why it has none."""
     published = math.nan if e.published is None else e.published
     place = (experiment, form, e.quantity.text, e.runs_text(), published)
     return Row(*place, math.nan, 0, math.nan, math.nan, e.tolerance, NOT_RUN, why, e.source, e.note)

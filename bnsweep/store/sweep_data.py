@@ -206,7 +206,7 @@ def best_runs(runs: list[KeptRun], identities: set[str]) -> dict[str, KeptRun]:
 
 
 def describe(manifest: dict[str, Any], own: KeptRun | None, runs: list[KeptRun]) -> SweepInfo:
-    """What is known of a sweep without its experiment and its store; ledger and seconds are empty until it is closed."""
+    """All but where it is kept; ledger and seconds are empty until the sweep is closed."""
     tags, environment = own.tags if own else {}, manifest["environment"]
     datasets = {(data["name"], data["digest"]): data for run in runs for data in run.datasets}
     return SweepInfo(

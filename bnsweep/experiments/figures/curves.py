@@ -93,10 +93,12 @@ def divergence(run: Run, name: str, x: str) -> tuple[float, float] | None:
 
 
 def diverged(runs: Sequence[Run]) -> bool:
+    """Whether any of the runs did."""
     return any(run.record.status == DIVERGED for run in runs)
 
 
 def key(names: Sequence[str], runs: Sequence[Run]) -> list[Line2D]:
+    """Handles of the legend: the arms, and the mark of a seed that diverged."""
     marks = [page.sign("x", "a seed diverged")] if diverged(runs) else []
     return page.key_of(names) + marks
 
@@ -134,6 +136,7 @@ class Multiples:
 
 
 def accuracy_axis(ax: Axes, name: str) -> None:
+    """Ticks of training time, and of an accuracy from 0 to 1."""
     ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     if name.endswith("accuracy"):
         page.percent(ax, 0, 1.02)

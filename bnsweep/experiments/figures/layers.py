@@ -35,6 +35,7 @@ def depth(run: Run) -> int:
 
 
 def deepest(runs: Sequence[Run]) -> int:
+    """Hidden layers of the deepest of the networks."""
     return max(map(depth, runs))
 
 
@@ -62,11 +63,13 @@ def profile(ax: Axes, runs: Sequence[Run], k: int) -> bool:
 
 
 def name_zeros(ax: Axes, there: bool) -> None:
+    """Says what the marks at the foot are, where there are any."""
     if there:
         ax.annotate("▽ zero", (0.98, 0.02), xycoords="axes fraction", ha="right")
 
 
 def layer_axis(ax: Axes, layers: int) -> None:
+    """An x axis of the layers 1 to `layers`."""
     ax.set_xlim(0.6, layers + 0.4)
     ax.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
 

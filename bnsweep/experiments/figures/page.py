@@ -100,6 +100,7 @@ def hide_rest(axes: Grid, used: int, x: str = "") -> None:
 
 
 def title(ax: Axes, text: str) -> None:
+    """The title of a panel, in as many lines as it needs."""
     ax.set_title(wrapped(text, ax.get_position().width * WIDTH), loc="left")
 
 
@@ -111,14 +112,17 @@ def wrapped(text: str, width: float) -> str:
 
 
 def colour(k: int) -> str:
+    """Of the arm at place k; colours, dashes and markers begin anew after the last one."""
     return FALLBACK[k % len(FALLBACK)]
 
 
 def dash(k: int) -> Any:
+    """Of the line of the arm at place k."""
     return DASHES[k % len(DASHES)]
 
 
 def marker(k: int) -> str:
+    """Of the points of the arm at place k."""
     return MARKERS[k % len(MARKERS)]
 
 
@@ -154,6 +158,7 @@ def power(value: float) -> str:
 
 
 def logarithmic(ax: Axes, which: str = "y") -> None:
+    """A log axis, x or y, with ticks at powers of ten."""
     axis = ax.yaxis if which == "y" else ax.xaxis
     (ax.set_yscale if which == "y" else ax.set_xscale)("log")
     axis.set_major_locator(PowerLocator(numticks=6))

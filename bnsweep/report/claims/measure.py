@@ -17,7 +17,7 @@ from bnsweep.report.claims.contrasts import BEST, Contrast, Measured, Rows, Side
 from bnsweep.report.claims.quantities import QUANTITIES, RunValues
 from bnsweep.report.frame.grid import Grid
 from bnsweep.report.stats import resample
-from bnsweep.report.stats.between_seeds import agreed
+from bnsweep.report.stats.between_seeds import shared_variance
 from bnsweep.report.stats.ranking import common_bundles
 from bnsweep.report.stats.sensitivity import deviation, p_apart, variance_steps
 
@@ -98,7 +98,7 @@ def gain_contrast(sign: int, more_PKN: Array, less_PKN: Array) -> Measured:
 
 
 def deviation_contrast(sign: int, more_PKN: Array, less_PKN: Array) -> Measured:
-    """Standard deviation of the scores across K levels that the seeds agree on, first side against second.
+    """Standard deviation of the scores across K levels, without seed noise: first side against second.
 
     A seed's difference is its part of the difference of variances (see `sensitivity`), scaled so that their mean is the
     difference of the deviations; swapping the sides in a seed turns the sign of that one alone.
@@ -109,11 +109,11 @@ def deviation_contrast(sign: int, more_PKN: Array, less_PKN: Array) -> Measured:
         raise Unmeasured("fewer than two seeds have every level")
     both = (x[pairs][..., bundles] for x in (more_PKN, less_PKN))
     tables = [(x - x.mean(axis=1, keepdims=True)).reshape(-1, n) for x in both]
-    means = [float(deviation(agreed(x_CN))[0]) for x_CN in tables]
+    means = [float(deviation(shared_variance(x_CN))[0]) for x_CN in tables]
     step_N = sign * variance_steps(tables[1], tables[0])
     effect = sign * (means[0] - means[1])
     difference_N = step_N * (effect / step_N.mean()) if effect else np.zeros(n)
-    draws = [agreed(x_CN, resample.bundle_counts(n)) for x_CN in tables]
+    draws = [shared_variance(x_CN, resample.bundle_counts(n)) for x_CN in tables]
     low, high = resample.interval_of(sign * (deviation(draws[0]) - deviation(draws[1])), n)
     p = p_apart(step_N, sign * (draws[0] - draws[1])) if n >= resample.ENOUGH else np.nan
     return Measured(effect, low, high, p, (means[0], means[1]), difference_N, len(pairs))

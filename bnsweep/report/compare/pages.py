@@ -16,9 +16,9 @@ from bnsweep.config.checks import ConfigError, check_folder
 from bnsweep.config.run import TrackingConfig
 from bnsweep.report.claims.claims import answer_claims
 from bnsweep.report.claims.verdicts import UNASKED, Unit, Verdict
-from bnsweep.report.compare import changes as c
-from bnsweep.report.compare.differences import Change, changed_factors, circumstances, told
-from bnsweep.report.compare.sentences import changed_text, changed_verdict, notices, pairing, summary
+from bnsweep.report.compare import moves
+from bnsweep.report.compare.changes import Change, changed_factors, circumstances, told
+from bnsweep.report.compare.sentences import answer, changed_text, changed_verdict, notices, pairing
 from bnsweep.report.figures.compare import differences
 from bnsweep.report.figures.types import Drawing
 from bnsweep.report.frame.formats import integer, p_text, span
@@ -33,7 +33,7 @@ from bnsweep.report.stats.completeness import Notice
 from bnsweep.report.stats.resample import ENOUGH, RESAMPLES
 from bnsweep.store.store import Store
 
-KINDS = {c.WORSE: 0, c.BETTER: 1, c.SAME: 4, c.NOISE: 6, c.FEW: 6}
+KINDS = {moves.WORSE: 0, moves.BETTER: 1, moves.SAME: 4, moves.NOISE: 6, moves.FEW: 6}
 """The figure's colour and marker of each verdict."""
 UNITS = {"accuracy": Unit("points", 100, 2), "loss": Unit("nats", 1, 4), "steps": Unit("steps", 1, 0)}
 
@@ -45,7 +45,7 @@ ASIDE = ("p (Holm)", "Rank in A", "Rank in B", "Changed places with")
 class ComparisonContent:
     names: tuple[str, str]
     metric: Metric
-    found: c.Comparison
+    found: moves.Comparison
     factors: list[Change]
     same: list[str]
     circumstances: list[Change]
@@ -60,7 +60,7 @@ class ComparisonContent:
 
     @cached_property
     def answer(self) -> str:
-        return summary(self.found, self.claims)
+        return answer(self.found, self.claims)
 
     @property
     def changed(self) -> str:
@@ -107,7 +107,7 @@ def build(a: Source, b: Source, metric: Metric) -> ComparisonContent:
             there = [n for n, other in RANKABLE.items() if scored(frame.runs, other).notna().any()]
             says = f"one that both sweeps recorded ({name} has {', '.join(there) or 'no result at all'})"
             raise ConfigError(f"metric={metric.name}: must be {says}")
-    found = c.compare(a.runs, b.runs, metric)
+    found = moves.compare(a.runs, b.runs, metric)
     changed, same = changed_factors(a.runs, b.runs)
     around = circumstances(a.info, b.info)
     unit = UNITS[metric.kind]
@@ -161,11 +161,11 @@ def arm_line(row: TableRow, metric: Metric) -> Line:
         "Rank in B": Cell(rank_text(ranks[1]), row["rank_b"]),
         "Changed places with": integer_cell(row["swaps"]),
     }
-    return Line(cells, "lead" if row["verdict"] in (c.BETTER, c.WORSE) or row["swaps"] > 0 else "")
+    return Line(cells, "lead" if row["verdict"] in (moves.BETTER, moves.WORSE) or row["swaps"] > 0 else "")
 
 
 def verdict_text(row: TableRow) -> str:
-    part = 0 < row["same_runs"] and row["verdict"] != c.SAME
+    part = 0 < row["same_runs"] and row["verdict"] != moves.SAME
     return str(row["verdict"]) + (f" ({row['same_runs']} seeds are the same runs)" if part else "")
 
 

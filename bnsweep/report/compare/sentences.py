@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 
 from bnsweep.report.claims.verdicts import Verdict
-from bnsweep.report.compare import changes as c
-from bnsweep.report.compare.differences import Change
+from bnsweep.report.compare import moves
+from bnsweep.report.compare.changes import Change
 from bnsweep.report.compare.match import Match
 from bnsweep.report.frame.formats import few
 from bnsweep.report.stats.completeness import Notice
@@ -15,24 +15,25 @@ from bnsweep.report.stats.resample import ENOUGH
 from bnsweep.store.sweep_data import SweepInfo
 
 
-def summary(found: c.Comparison, claims: Sequence[tuple[Verdict, Verdict]]) -> str:
+def answer(found: moves.Comparison, claims: Sequence[tuple[Verdict, Verdict]]) -> str:
+    """What moved, in one or two sentences, and no more than the seeds carry."""
     table = found.table
     arms, count = len(table), table["verdict"].value_counts()
     shared = f"{arms:,} shared arm{'s' * (arms != 1)}"
     order = f" Kendall's τ of the two orders is {found.tau:.2f}.".replace("-", "−") if math.isfinite(found.tau) else ""
-    if count.get(c.SAME, 0) == arms:
+    if count.get(moves.SAME, 0) == arms:
         return f"Both sweeps show the very same runs in their {shared}: nothing can differ."
     if found.n < ENOUGH:
         return f"{found.n} seed{'s' * (found.n != 1)}: too few to say which of {shared} moved.{order}"
     parts = []
-    for verdict in (c.BETTER, c.WORSE):
+    for verdict in (moves.BETTER, moves.WORSE):
         names = list(table["arm"][table["verdict"] == verdict])
         if names:
             more = f" and {len(names) - 2} more" * (len(names) > 2)
             parts.append(f"{len(names):,} {verdict} ({', '.join(names[:2])}{more})")
-    rest = int(count.get(c.NOISE, 0))
+    rest = int(count.get(moves.NOISE, 0))
     parts += [f"{rest:,} not beyond noise"] if rest else []
-    parts += [f"{count[c.SAME]:,} the same runs"] if c.SAME in count else []
+    parts += [f"{count[moves.SAME]:,} the same runs"] if moves.SAME in count else []
     text = f"Of {shared}: {', '.join(parts)}."
     swapped = int((table["swaps"] > 0).sum())
     text += f" {swapped or 'No'} arm{'s' * (swapped > 1)} changed places beyond noise." if arms > 1 else ""
@@ -50,20 +51,23 @@ def measured(verdict: Verdict) -> bool:
 
 
 def changed_text(changes: Sequence[Change], most: int = 4) -> str:
+    """What is not the same in both sweeps, the first `most` of it."""
     if not changes:
         return "What changed: nothing that was recorded."
     more = f"; and {len(changes) - most} more" if len(changes) > most else ""
     return f"What changed: {'; '.join(change.text for change in changes[:most])}{more}."
 
 
-def pairing(found: c.Comparison) -> str:
+def pairing(found: moves.Comparison) -> str:
+    """Whether seeds are compared one by one."""
     a, b = (len(half.bundles) for half in (found.match.a, found.match.b))
     if found.match.paired:
         return f"Paired by seed: both sweeps ran {a} seed{'s' * (a != 1)} that count here."
     return f"Not paired, as the sweeps share less than half of their seeds: {a} seeds of A against {b} of B."
 
 
-def notices(found: c.Comparison, a: SweepInfo, b: SweepInfo, changed: Sequence[Change]) -> list[Notice]:
+def notices(found: moves.Comparison, a: SweepInfo, b: SweepInfo, changed: Sequence[Change]) -> list[Notice]:
+    """What has to be known before the numbers are read."""
     match = found.match
     said = [Notice("ok" if found.n >= ENOUGH else "warning", pairing(found))]
     said += [Notice("note", text) for text in listing(match)]

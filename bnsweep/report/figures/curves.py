@@ -91,6 +91,7 @@ def band(ax: Axes, curves: pd.DataFrame, k: int) -> None:
 
 
 def label_edges(axes: list[list[Axes]], x: str, y: str) -> None:
+    """Names the axes at the left and at the foot of the panels."""
     for ax in axes[-1]:
         ax.set_xlabel(x)
     for row in axes:

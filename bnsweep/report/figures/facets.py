@@ -69,6 +69,7 @@ class Facets:
 
 
 def same(values: pd.Series[Any], level: Any) -> pd.Series[bool]:
+    """Where a column has a level; a missing level is the same as another missing one."""
     return values.isna() if pd.isna(level) else values == level
 
 

@@ -40,6 +40,7 @@ def top_arms(scene: Scene) -> Drawing | None:
 
 
 def shown(scene: Scene, most: int) -> pd.DataFrame:
+    """The rows of the ranking that are drawn."""
     return scene.table[scene.table["rank"].notna()].head(most)
 
 
@@ -73,6 +74,7 @@ def key_of_test(scene: Scene) -> list[Line2D]:
 
 
 def key(scene: Scene) -> list[Line2D]:
+    """Handles of the legend: the levels that have colours, and the test accuracy."""
     return [*level_key(scene, markers=True), *key_of_test(scene)]
 
 

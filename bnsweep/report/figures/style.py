@@ -115,6 +115,7 @@ OF_ERROR = (log_error, from_log_error)
 
 
 def error_ticks(low: float, high: float) -> list[float]:
+    """Ticks of a stretched axis between two accuracies."""
     return [t for t in (0.2, 0.5, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 1) if low <= t <= high]
 
 
@@ -125,6 +126,7 @@ LETTER = 0.076
 
 
 def panels(rows: int, columns: int, sheet: Sheet) -> tuple[Figure, list[list[Axes]]]:
+    """A figure of rows x columns axes, laid out as the sheet says."""
     (wide, high), (across, down) = sheet.panel, sheet.gap
     width = sheet.left + columns * wide + (columns - 1) * across + sheet.right
     height = sheet.top + rows * high + (rows - 1) * down + sheet.bottom

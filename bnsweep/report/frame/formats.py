@@ -20,14 +20,17 @@ def letters(group: int) -> str:
 
 
 def percent(value: float, digits: int = 1) -> str:
+    """A share: 97.2 %."""
     return f"{100 * value:.{digits}f} %".replace("-", "−") if math.isfinite(value) else "–"
 
 
 def fixed(value: float, digits: int) -> str:
+    """With so many decimals, and a comma between thousands."""
     return f"{value:,.{digits}f}".replace("-", "−") if math.isfinite(value) else "–"
 
 
 def integer(value: float) -> str:
+    """Rounded, with a comma between thousands."""
     return fixed(value, 0)
 
 
@@ -37,16 +40,19 @@ def shortest(value: float) -> str:
 
 
 def p_text(value: float) -> str:
+    """A p-value by its first three decimals: .032, or < .001."""
     if not math.isfinite(value):
         return "–"
     return "< .001" if value < 0.001 else f"{value:.3f}".lstrip("0") if value < 1 else "1"
 
 
 def span(low: str, high: str) -> str:
+    """Two ends as one text; a dash where either is missing."""
     return "–" if "–" in (low, high) else f"{low} to {high}"
 
 
 def interval(metric: Metric, low: float, high: float) -> str:
+    """Two values of a metric; the percent sign stands once."""
     return span(metric.text(low).removesuffix(" %"), metric.text(high))
 
 
@@ -61,6 +67,7 @@ def together(text: str) -> str:
 
 
 def level_name(factor: str, level: Any) -> str:
+    """A level as it is written in an arm's name; a dash where the factor does not apply."""
     return level_text(factor, level) or "–"
 
 
@@ -71,4 +78,5 @@ def tau(fixed: Mapping[str, Any]) -> str:
 
 
 def few(names: list[str], most: int = 12) -> str:
+    """Names in a row, of many the first ones and the last."""
     return ", ".join(names) if len(names) <= most else f"{', '.join(names[: most - 1])} … {names[-1]}"

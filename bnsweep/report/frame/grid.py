@@ -83,6 +83,7 @@ def swept_factors(runs: pd.DataFrame) -> list[str]:
 
 
 def value_text(value: Any) -> str:
+    """A setting as it is typed."""
     if isinstance(value, float):
         return "none" if math.isnan(value) else f"{value:g}"
     return str(value)

@@ -31,6 +31,7 @@ def jsonable(value: Any) -> Any:
 
 
 def summary_json(content: ReportContent) -> str:
+    """summary.json: everything the report says, by name."""
     grid, analysis = content.grid, content.analysis
     summary = {
         "answer": content.answer,

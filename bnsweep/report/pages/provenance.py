@@ -15,6 +15,7 @@ from bnsweep.store.sweep_data import SweepInfo
 
 
 def dataset_text(data: Mapping[str, Any]) -> str:
+    """A dataset's name and what is known of it."""
     return ", ".join([str(data["name"]), *(f"{k} {v}" for k, v in data.items() if k != "name")])
 
 

@@ -35,6 +35,7 @@ FACTOR_FIGURES = ("factors", "interaction")
 
 
 def environment() -> Environment:
+    """jinja2 with the package's templates; what HTML templates insert is escaped."""
     env = Environment(
         loader=PackageLoader("bnsweep.report.pages"),
         autoescape=select_autoescape(["html.j2"]),
@@ -62,6 +63,7 @@ def sort_key(cell: Cell) -> str:
 
 
 def page(content: ReportContent, template: str) -> str:
+    """The report in the form of one of the templates."""
     env = environment()
     css, script = (Markup(env.get_template(name).render()) for name in ("style.css", "report.js"))  # noqa: S704 - the package's own files
     return env.get_template(template).render(

@@ -61,6 +61,7 @@ def answer(table: pd.DataFrame, metric: Metric, all_diverged: bool) -> str:
 
 
 def runs_text(ledger: Mapping[str, int], seeds: int) -> str:
+    """How many of the planned runs have a result, over how many seeds."""
     done = ledger["finished"] + ledger["diverged"]
     runs = f"{done:,} runs" if done == ledger["planned"] else f"{done:,} of {ledger['planned']:,} runs"
     return f"{runs}, {seeds} seed{'s' if seeds != 1 else ''}"

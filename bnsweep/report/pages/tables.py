@@ -41,14 +41,17 @@ class Line:
 
 
 def row_dicts(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a table, each by its columns."""
     return [{str(k): v for k, v in row.items()} for row in table.to_dict("records")]
 
 
 def integer_cell(value: float) -> Cell:
+    """A number without decimals, which also sorts the cell."""
     return Cell(integer(value), value)
 
 
 def rank_span(row: TableRow) -> str:
+    """The interval of a rank: 3–7."""
     low, high = integer(row["rank_low"]), integer(row["rank_high"])
     return low if low == high else f"{low}–{high}"
 
@@ -147,6 +150,7 @@ def top_levels(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def effect_line(row: TableRow, metric: Metric) -> Line:
+    """One level of a factor, averaged over all else."""
     points = metric.kind == "accuracy"
     behind = [row[k] * (100 if points else 1) for k in ("behind", "behind_low", "behind_high")]
     text = [fixed(b, 1) if points else metric.text(b) for b in behind]
@@ -179,6 +183,7 @@ def factor_line(row: TableRow) -> Line:
 
 
 def sensitivity_line(row: TableRow, metric: Metric) -> Line:
+    """How much the score depends on one factor, at a level of another."""
     points = metric.kind == "accuracy"
     sd, low, high, less, less_low, less_high = (
         row[k] * (100 if points else 1) for k in ("sd", "low", "high", "less", "less_low", "less_high")
@@ -199,6 +204,7 @@ def sensitivity_line(row: TableRow, metric: Metric) -> Line:
 
 
 def width_line(row: TableRow) -> Line:
+    """How wide a range of rates or weights an arm tolerates."""
     decades, ends = row["decades"], span(shortest(row["low"]), shortest(row["high"]))
     between = span(fixed(row["decades_low"], 1), fixed(row["decades_high"], 1))
     return Line(
@@ -213,6 +219,7 @@ def width_line(row: TableRow) -> Line:
 
 
 def evidence_line(one: Evidence) -> Line:
+    """One comparison of a claim."""
     low, high = (one.unit.text(v, signed=True) for v in (one.low, one.high))
     return Line(
         {

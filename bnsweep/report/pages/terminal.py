@@ -40,6 +40,7 @@ def plain_text(content: ReportContent) -> str:
 
 
 def show(content: ReportContent, to: Console) -> None:
+    """Print the first screen."""
     for part in parts(content, to.width):
         to.print(part)
 

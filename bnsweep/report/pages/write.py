@@ -57,6 +57,7 @@ class Report:
 
 
 def write(frame: Source, out: Path, metric: str = DEFAULT_METRIC) -> Report:
+    """Raises ConfigError; see `write_report`."""
     check_folder("out", out)
     content, scene = build(frame, metric_named(metric))
     return Report(content, write_all(out, files(content, scene)))
@@ -110,6 +111,7 @@ def build(frame: Source, metric: Metric) -> tuple[ReportContent, Scene | None]:
 
 
 def write_all(out: Path, contents: dict[str, bytes]) -> tuple[Path, ...]:
+    """Writes files by name: under temporary names, then renamed. Raises ConfigError for a bad folder."""
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

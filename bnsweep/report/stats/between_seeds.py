@@ -1,6 +1,6 @@
-"""What different seeds agree on in a table of numbers, of which each seed has its own: free of the seeds' noise.
+"""Variance without seed noise: each seed has its own table of numbers, and products are of different seeds' tables.
 
-C entries of a table, N seeds, R draws of seeds.
+Noise that seeds do not share has a mean product of 0. C entries of a table, N seeds, R draws of seeds.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from bnsweep.report.stats import resample
 Array = NDArray[np.float64]
 
 
-def agreed(table_CN: Array, count_RN: NDArray[Any] | None = None) -> Array:
-    """Mean square of what the seeds' tables share, [R]: the mean over pairs of different seeds of <r_m, r_n> / C.
+def shared_variance(table_CN: Array, count_RN: NDArray[Any] | None = None) -> Array:
+    """Variance without seed noise, [R]: the mean over pairs of different seeds of <r_m, r_n> / C.
 
-    Noise that seeds do not share adds nothing on average, so the result may be below 0. `count_RN`: how often each
-    seed is drawn; copies of one seed share their noise and are no pair. NaN where a draw holds one seed only.
+    It may be below 0, where there is no variance but noise. `count_RN`: how often each seed is drawn; copies of one
+    seed share their noise and are no pair. NaN where a draw holds one seed only.
     """
     entries, n = table_CN.shape
     count_RN = np.ones((1, n)) if count_RN is None else count_RN

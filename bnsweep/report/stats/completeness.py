@@ -29,6 +29,7 @@ def ledger(grid: Grid) -> dict[str, int]:
 
 
 def notices(grid: Grid, view: View, metric: Metric) -> list[Notice]:
+    """Whether runs are missing comes first; then what else has to be known before the ranking is read."""
     found = [
         complete(grid, metric),
         *holes(grid, view),

@@ -38,7 +38,7 @@ from bnsweep.catalogue.metrics import Metric
 from bnsweep.report.frame.design import Design
 from bnsweep.report.frame.formats import shortened
 from bnsweep.report.stats import resample
-from bnsweep.report.stats.between_seeds import agreed, flip_p
+from bnsweep.report.stats.between_seeds import flip_p, shared_variance
 
 COLUMNS = ["effect", "order", "df", "omega2", "low", "high", "p", "p_holm"]
 HIGHER, CHANCE = "three or more together", "seeds and chance"
@@ -126,13 +126,13 @@ def effect_of(design: Design, axes: tuple[int, ...]) -> Effect:
     name = TIMES.join(design.factors[i].name for i in axes)
     df = math.prod(len(design.factors[i].values) - 1 for i in axes)
     p = flip_p(table_CN) if design.n >= resample.ENOUGH else math.nan
-    return Effect(name, len(axes), df, agreed(table_CN)[0], agreed(table_CN, draws(design.n)), p)
+    return Effect(name, len(axes), df, shared_variance(table_CN)[0], shared_variance(table_CN, draws(design.n)), p)
 
 
 def leftover(design: Design, table_CN: Array, effects: list[Effect]) -> list[Effect]:
     """Interactions of three or more factors, and what varies from seed to seed."""
     count_RN, square_N = draws(design.n), (table_CN**2).mean(axis=0)
-    all_value, all_R = agreed(table_CN)[0], agreed(table_CN, count_RN)
+    all_value, all_R = shared_variance(table_CN)[0], shared_variance(table_CN, count_RN)
     noise = Effect(
         *(CHANCE, 0, (design.cells - 1) * (design.n - 1)),
         *(square_N.mean() - all_value, count_RN @ square_N / design.n - all_R, math.nan),

@@ -49,6 +49,7 @@ def bundle_counts(n: int, resamples: int = RESAMPLES, seed: int = 0) -> NDArray[
 
 
 def rounded(x: Array) -> Array:
+    """To DECIMALS."""
     return np.round(x, DECIMALS)
 
 

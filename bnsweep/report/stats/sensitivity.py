@@ -2,7 +2,7 @@
 
 At one level of `by`, in seed n, x_n is the table of scores by levels of `across` and cells of all other factors (the
 learning rate too), centred over `across`. The mean over pairs of different seeds of <x_m, x_n> / entries is the
-variance across the levels that seeds agree on: the plain variance of mean scores less what noise adds to it.
+variance across the levels without seed noise: that of the mean scores, less what noise adds to it.
 
 p, two levels x and y: with u = (x + y) / 2 and v = (y - x) / 2 of a seed
 
@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from bnsweep.report.frame.design import Design
 from bnsweep.report.stats import resample
-from bnsweep.report.stats.between_seeds import agreed
+from bnsweep.report.stats.between_seeds import shared_variance
 
 COLUMNS = ["across", "by", "level", "sd", "low", "high", "less", "less_low", "less_high", "p", "n_seeds", "cells"]
 Array = NDArray[np.float64]
@@ -40,7 +40,7 @@ Array = NDArray[np.float64]
 
 def sensitivity(design: Design) -> pd.DataFrame:
     """One row a level of `by`. sd: standard deviation across the levels of `across`, which divides by their number and
-    is averaged, as a variance, over the `cells` of the other factors; 0 where seeds agree on nothing. `less`: sd of the
+    is averaged, as a variance, over the `cells` of the other factors; 0 where only noise is left. `less`: sd of the
     first level minus this one's. Across the inits and the learning rates, by BN; without BN across the factor of most
     levels. Empty below two factors; without intervals and p below 5 seeds."""
     parts = [by_level(design, across, by) for across, by in asked(design)]
@@ -65,8 +65,8 @@ def by_level(design: Design, across: str, by: str) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     first_R = np.empty(0)
     for k, (level, table_CN) in enumerate(zip(design.factors[design.axis(by)].texts, table_KCN, strict=True)):
-        sd = float(deviation(agreed(table_CN))[0])
-        draw_R = agreed(table_CN, count_RN) if enough else np.empty(0)
+        sd = float(deviation(shared_variance(table_CN))[0])
+        draw_R = shared_variance(table_CN, count_RN) if enough else np.empty(0)
         row = {"across": across, "by": by, "level": level, "sd": sd, "n_seeds": design.n}
         row["low"], row["high"] = resample.interval_of(deviation(draw_R), design.n)
         row["cells"] = design.cells // (len(table_KCN) * len(design.factors[design.axis(across)].values))
@@ -104,4 +104,5 @@ def variance_steps(x_CN: Array, y_CN: Array) -> Array:
 
 
 def deviation(variance: Array) -> Array:
+    """The root of a variance, which noise can put below 0: 0 then."""
     return np.sqrt(np.maximum(variance, 0))

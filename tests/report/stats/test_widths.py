@@ -1,4 +1,4 @@
-"""Tolerance widths of the arms of a sweep, and the stability of their order."""
+"""Tolerance widths of the arms of a sweep."""
 
 from __future__ import annotations
 
@@ -6,13 +6,10 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from bnsweep.catalogue.metrics import METRICS
 from bnsweep.report.frame.grid import read_grid
 from bnsweep.report.stats import resample
-from bnsweep.report.stats.ranking import best_lr_view, fixed_lr_views
-from bnsweep.report.stats.stability import halves, kendall, stability
 from bnsweep.report.stats.tolerance import tolerance
 from bnsweep.report.stats.widths import Line, drawn_widths, widths
 
@@ -76,51 +73,3 @@ def test_every_draw_has_the_width_of_its_seeds():
         for times in count
     ]
     assert drawn_widths(line, count) == pytest.approx(plain)
-
-
-@pytest.mark.parametrize("digits", [0, 1, 12])
-@pytest.mark.parametrize("arms", [2, 3, 18, 101])
-def test_kendalls_tau_is_scipys(arms, digits):
-    random = np.random.default_rng(2)
-    x = random.random(arms).round(digits)
-    y = (x + random.random(arms)).round(digits)
-    assert kendall(x, y) == pytest.approx(stats.kendalltau(x, y).statistic, nan_ok=True)
-
-
-def test_all_halvings_of_ten_seeds_and_two_hundred_of_thirty():
-    assert halves(10).shape == (126, 10)
-    assert len({tuple(half) for half in halves(10)} | {tuple(~half) for half in halves(10)}) == 252
-    assert halves(30).shape == (200, 30)
-    assert (halves(7).sum(axis=1) == 3).all()
-
-
-def test_stability_at_a_fixed_rate_compares_the_means_of_the_halves(lecture):
-    grid = read_grid(lecture.runs)
-    view = next(fixed_lr_views(grid, ACCURACY))
-    score = grid.scores(ACCURACY, view.run_AN)
-    taus = [stats.kendalltau(score[:, h].mean(axis=1), score[:, ~h].mean(axis=1)).statistic for h in halves(10)]
-    found = stability(grid, view, ACCURACY)
-    assert found.tau == pytest.approx(np.median(taus))
-    assert found.low == pytest.approx(np.quantile(taus, 0.05))
-    assert (found.splits, found.n) == (126, 10)
-
-
-def test_at_the_best_rate_each_half_chooses_alone(simulate):
-    """The half with seed 0, in which the other rate wins by far, chooses as it does without the other half."""
-    frame = simulate(lambda run: 0.7 + run["model.dropout"], {"model.dropout": [0.0, 0.1], "lr.value": [0.1, 1.0]}, 6)
-    grid = read_grid(frame.runs)
-    half = [0, 1, 2]
-    score = grid.scores(ACCURACY, grid.run_ALN)[:, :, half]
-    alone = [arm[resample.cross_fit(arm, 1)[0], range(3)].mean() for arm in score]
-    weights = np.array([[2.0, 2, 2, 0, 0, 0]])
-    drawn = resample.bootstrap_cross_fit(grid.scores(ACCURACY, grid.run_ALN), 1, weights)
-    assert list(drawn[0]) == pytest.approx(alone)
-    assert stability(grid, best_lr_view(grid, ACCURACY), ACCURACY).tau == pytest.approx(1)
-
-
-def test_an_order_of_noise_is_not_stable_and_three_seeds_cannot_say(simulate):
-    factors = {"model.dropout": [k / 100 for k in range(40)]}
-    grid = read_grid(simulate(factors=factors).runs)
-    assert abs(stability(grid, best_lr_view(grid, ACCURACY), ACCURACY).tau) < 0.25
-    few = read_grid(simulate(factors=factors, seeds=3).runs)
-    assert np.isnan(stability(few, best_lr_view(few, ACCURACY), ACCURACY).tau)

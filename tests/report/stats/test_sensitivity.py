@@ -11,7 +11,7 @@ from bnsweep.catalogue.metrics import METRICS
 from bnsweep.report.frame.design import Design, Factor, read_design
 from bnsweep.report.frame.grid import read_grid
 from bnsweep.report.stats import resample
-from bnsweep.report.stats.between_seeds import agreed
+from bnsweep.report.stats.between_seeds import shared_variance
 from bnsweep.report.stats.sensitivity import by_level, sensitivity, variance_steps
 
 ACCURACY = METRICS["final_val_accuracy"]
@@ -40,7 +40,7 @@ def test_the_spread_is_the_planted_one(simulate):
 def test_noise_adds_nothing_to_the_spread(simulate):
     """The plain spread of four noisy means would be .03, with no init better than another."""
     random = np.random.default_rng(1)
-    variances = [agreed(table - table.mean(axis=0))[0] for table in random.normal(0, 0.1, (2000, 4, 10))]
+    variances = [shared_variance(table - table.mean(axis=0))[0] for table in random.normal(0, 0.1, (2000, 4, 10))]
     assert np.mean(variances) == pytest.approx(0, abs=1e-4)
     table = sensitivity(read_design(read_grid(simulate(factors=GRID, noise=0.1).runs), ACCURACY))
     assert table["sd"].max() < 0.03
@@ -50,11 +50,11 @@ def test_the_p_is_that_of_all_swaps_of_labels_within_seeds():
     """Every seed's two tables change places, in all 2^7 ways, and the two variances are computed anew each time."""
     random = np.random.default_rng(2)
     x, y = (tables - tables.mean(axis=0) for tables in random.standard_normal((2, 5, 7)) + random.random((2, 5, 1)))
-    assert variance_steps(x, y).mean() == pytest.approx((agreed(y) - agreed(x))[0])
+    assert variance_steps(x, y).mean() == pytest.approx((shared_variance(y) - shared_variance(x))[0])
     apart = []
     for swaps in itertools.product([False, True], repeat=7):
         one, other = np.where(swaps, y, x), np.where(swaps, x, y)
-        apart.append(abs((agreed(other) - agreed(one))[0]))
+        apart.append(abs((shared_variance(other) - shared_variance(one))[0]))
     assert resample.sign_flip_p(variance_steps(x, y)[None])[0] == np.mean(np.array(apart) >= apart[0] - 1e-12)
 
 

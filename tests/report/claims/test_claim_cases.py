@@ -12,13 +12,14 @@ import pytest
 from claim_sweeps import GRID, Sweep, Truth, product, sweep
 
 from bnsweep.catalogue.metrics import METRICS
-from bnsweep.report.claims.best_rate import at_best
+from bnsweep.report.claims.best_rate import at_best, value_of_choice
 from bnsweep.report.claims.claims import answer_claims, evidence_of, most
 from bnsweep.report.claims.contrasts import BEST, Contrast, sides
 from bnsweep.report.claims.measure import deviation_contrast, measure, of_differences
 from bnsweep.report.claims.quantities import RunValues
 from bnsweep.report.claims.verdicts import CONTRADICTED, FOR, INCONCLUSIVE, SUPPORTED, UNASKED, Evidence, Unit, Verdict
 from bnsweep.report.frame.grid import read_grid
+from bnsweep.report.stats import resample
 
 METRIC = METRICS["final_val_accuracy"]
 
@@ -221,3 +222,12 @@ def test_the_seeds_differences_of_a_spread_have_the_effect_as_their_mean() -> No
     found = deviation_contrast(-1, more, less + 3 * np.arange(3)[:, None])
     assert found.means[0] == 0.0
     assert np.mean(found.difference_N) == pytest.approx(found.effect)
+
+
+@pytest.mark.parametrize("apart", [1e-13, 1e-11, 1e-9, 1e-3])
+def test_p_is_of_the_rates_that_the_effect_was_measured_at(apart: float) -> None:
+    """The first rate is `apart` worse than the second one: equal to it by rounding, or not, and for both alike."""
+    choose = 0.9 + np.array([[0.0] * 8, [apart] * 8, [-apart] * 8])
+    value = np.arange(24.0).reshape(3, 8)
+    effect = resample.goodness_of_choice(choose, np.ones((1, 8)), value)[0]
+    assert list(value_of_choice(choose[None], value[None])[0]) == list(effect) == list(value[int(apart > 1e-12)])

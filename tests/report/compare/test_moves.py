@@ -13,9 +13,9 @@ from scipy import stats
 
 from bnsweep.catalogue.metrics import METRICS
 from bnsweep.config.checks import ConfigError
-from bnsweep.report.compare.changes import BETTER, FEW, NOISE, SAME, WORSE, compare, kendall, side, table
-from bnsweep.report.compare.differences import changed_factors, circumstances, told
+from bnsweep.report.compare.changes import changed_factors, circumstances, told
 from bnsweep.report.compare.match import match
+from bnsweep.report.compare.moves import BETTER, FEW, NOISE, SAME, WORSE, compare, side, table
 from bnsweep.report.stats import resample
 from bnsweep.store.sweep_data import SweepInfo
 
@@ -123,15 +123,6 @@ def test_arms_that_changed_places_are_those_of_the_plain_pairs(sweep):
     assert set(moved["rank_b"][moved.index.str.startswith("normal")]) == {1, 2}
     assert set(moved["verdict"][moved.index.str.startswith("normal")]) == {BETTER}
     assert found.tau == pytest.approx(stats.kendalltau(moved["score_a"], moved["score_b"]).statistic)
-
-
-def test_tau_is_scipys_with_ties_and_missing_where_there_is_no_order():
-    random = np.random.default_rng(0)
-    for size in (2, 5, 40):
-        x, y = random.integers(0, 6, (2, size)).astype(float)
-        assert kendall(x, y) == pytest.approx(stats.kendalltau(x, y).statistic, nan_ok=True)
-    assert math.isnan(kendall(np.ones(4), np.arange(4.0)))
-    assert math.isnan(kendall(np.ones(1), np.ones(1)))
 
 
 def test_for_a_loss_less_is_better(sweep):

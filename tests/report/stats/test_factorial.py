@@ -12,7 +12,7 @@ from bnsweep.catalogue.metrics import METRICS
 from bnsweep.report.frame.design import Design, Factor, read_design
 from bnsweep.report.frame.grid import read_grid
 from bnsweep.report.stats import factorial
-from bnsweep.report.stats.between_seeds import agreed, flip_p
+from bnsweep.report.stats.between_seeds import flip_p, shared_variance
 from bnsweep.report.stats.factorial import CHANCE, HIGHER, analyse, strongest
 
 ACCURACY = METRICS["final_val_accuracy"]
@@ -116,9 +116,9 @@ def test_what_seeds_agree_on_is_the_mean_over_pairs(entries):
     random = np.random.default_rng(2)
     table = random.standard_normal((entries, 6))
     count = random.multinomial(6, np.full(6, 1 / 6), size=20)
-    assert agreed(table, count) == pytest.approx([plain_agreed(table, c) for c in count])
-    assert agreed(table)[0] == pytest.approx(plain_agreed(table, [1] * 6))
-    assert np.isnan(agreed(table, np.array([[6, 0, 0, 0, 0, 0]]))).all()
+    assert shared_variance(table, count) == pytest.approx([plain_agreed(table, c) for c in count])
+    assert shared_variance(table)[0] == pytest.approx(plain_agreed(table, [1] * 6))
+    assert np.isnan(shared_variance(table, np.array([[6, 0, 0, 0, 0, 0]]))).all()
 
 
 def test_p_is_that_of_all_sign_flips_of_the_seeds_tables():
