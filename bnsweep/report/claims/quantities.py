@@ -10,9 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bnsweep.catalogue.metrics import METRICS
-from bnsweep.config.identity import layers_in
 from bnsweep.report.claims.verdicts import Unit
-from bnsweep.report.frame.grid import Grid
+from bnsweep.report.frame.grid import Grid, most_hidden_layers
 from bnsweep.report.frame.metrics import column
 from bnsweep.report.frame.source import Source
 
@@ -41,20 +40,13 @@ class Quantity:
     """What it is, in a sentence for a reader who has never heard of it; none where the title says it."""
 
 
-def hidden_layers(runs: pd.DataFrame) -> int:
-    """Of the deepest network swept."""
-    sizes = runs["model.hidden"].dropna().astype(str).unique() if "model.hidden" in runs else ()
-    return max((layers_in(str(size)) for size in sizes), default=2)
-
-
 class RunValues:
     """A sweep's runs, by row of `grid.runs`; histories are read for the runs that are asked for."""
 
     def __init__(self, frame: Source, grid: Grid) -> None:
         self.frame, self.grid = frame, grid
         self.run_ids = grid.runs["run_id"].to_numpy(str)
-        self.layers = hidden_layers(grid.runs)
-        """Hidden layers of the deepest network swept."""
+        self.layers = most_hidden_layers(grid.runs)
 
     def values(self, quantity: str, rows: NDArray[np.int64]) -> Values:
         """In the shape of `rows`; NaN at -1."""

@@ -12,11 +12,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import StepPatch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from bnsweep.config.identity import layers_in
 from bnsweep.records import HISTOGRAM_EDGES
 from bnsweep.report.figures.curves import label_edges
 from bnsweep.report.figures.style import DASHES, INK, MARKERS, SERIES, Sheet, panels, to_svg
 from bnsweep.report.figures.types import Drawing, Scene, legend, more_lines
+from bnsweep.report.frame.grid import most_hidden_layers
 
 MOST_LAYERS, MOST_ROWS = 6, 8
 CUT = 0.25
@@ -35,15 +35,8 @@ HISTOGRAMS = (
 )
 
 
-def depth(scene: Scene) -> int:
-    """Hidden layers of the deepest network swept."""
-    runs = scene.grid.runs
-    sizes = runs["model.hidden"].dropna().astype(str) if "model.hidden" in runs else pd.Series(dtype=str)
-    return max((layers_in(size) for size in sizes), default=2)
-
-
 def gradient_flow(scene: Scene) -> Drawing | None:
-    layers = depth(scene) + 1
+    layers = most_hidden_layers(scene.grid.runs) + 1
     names = [f"layer/{l}/grad_activation" for l in range(1, layers + 1)]
     history = scene.frame.history(names, scene.all_run_ids)
     history = history[np.isfinite(history["value"]) & (history["value"] > 0)]

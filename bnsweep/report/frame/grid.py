@@ -23,7 +23,7 @@ from bnsweep.catalogue.optimizers import OPTIMIZERS
 from bnsweep.catalogue.schedules import SCHEDULES
 from bnsweep.config import datasets
 from bnsweep.config import run as config
-from bnsweep.config.identity import NAME_FIELDS
+from bnsweep.config.identity import NAME_FIELDS, layers_in
 from bnsweep.config.tree import known_keys
 from bnsweep.records import DIVERGED, FINISHED
 from bnsweep.report.frame.metrics import scored
@@ -80,6 +80,11 @@ def swept_factors(runs: pd.DataFrame) -> list[str]:
         if sometimes and not any(runs.groupby(f, dropna=False)[name].nunique(dropna=False).max() == 1 for f in swept):
             swept.append(name)
     return [name for name in columns if name in swept]
+
+
+def most_hidden_layers(runs: pd.DataFrame) -> int:
+    """Of the deepest network swept."""
+    return max((layers_in(size) for size in runs["model.hidden"].dropna().astype(str).unique()), default=0)
 
 
 def value_text(value: Any) -> str:

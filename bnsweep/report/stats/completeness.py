@@ -87,7 +87,7 @@ def holes(grid: Grid, view: View) -> list[Notice]:
 
 def failures(grid: Grid) -> list[Notice]:
     failed = grid.runs[grid.runs["status"] == FAILED]
-    if failed.empty or "reason" not in failed:
+    if failed.empty:
         return []
     reasons = failed["reason"].fillna("").replace("", "no reason recorded").value_counts()
     text = "; ".join(f"{reason} ({count})" for reason, count in reasons.head(5).items())
