@@ -13,7 +13,6 @@ from bnsweep.experiments.quantities import Curve, curve, difference, measure, ra
 from bnsweep.experiments.selection import Run, matches
 from bnsweep.experiments.sets import SETS, Seed, SeedValues
 from bnsweep.records import DIVERGED, FAILED
-from bnsweep.report.stats.resample import ENOUGH, RESAMPLES
 
 YES, NO, NOT_RUN, REPORTED = "yes", "no", "not run", "reported"
 PAIRS = {"difference": difference, "ratio": ratio}
@@ -125,6 +124,8 @@ def median_of(values: Sequence[float]) -> float:
 def interval(values: Sequence[float], seed: int = 0) -> tuple[float, float]:
     """95 % percentile bootstrap interval of the median over seeds (Efron & Tibshirani 1993, section 13.3); NaN for
     fewer than ENOUGH of them, whose smallest and largest are no 95 % interval."""
+    from bnsweep.report.stats.resample import ENOUGH, RESAMPLES
+
     if len(values) < ENOUGH:
         return math.nan, math.nan
     ordered, n = np.sort(np.asarray(values, dtype=np.float64)), len(values)

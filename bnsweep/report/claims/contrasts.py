@@ -46,7 +46,7 @@ class Contrast:
     """Only pairs of runs that both reached τ and did not diverge later, as what does not learn has no overfitting and
     does not shift."""
     least: float | None = None
-    """Mean of both sides under which the question does not arise."""
+    """Below this mean of both sides there is too little of the quantity to ask about."""
     beside: str = ""
     """A quantity to quote over the same pairs; it decides nothing."""
 

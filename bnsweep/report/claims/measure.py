@@ -1,5 +1,5 @@
 """A comparison's effect, interval and p, over seeds. Every p is of one null hypothesis: within a seed, the two sides
-could change places. Differences are flipped or sides swapped by whole seeds, whatever the pairs in them share.
+could change places. Whole seeds are flipped or swapped, so that it does not matter what the pairs of a seed share.
 
 Shapes: P pairs, L learning-rate settings, N bundles, R resamples or swaps, K levels of a further factor.
 """
@@ -53,7 +53,7 @@ def learned(grid: Grid, readings: RunValues, rows: Rows) -> NDArray[np.bool_]:
 
 
 def beside(readings: RunValues, contrast: Contrast, found: Sides, counted_PN: Array) -> tuple[float, float] | None:
-    """Averaged as what it stands beside is; over the pairs whose `counted_PN` is a number."""
+    """Means of the quantity `beside` on the two sides, over the pairs whose `counted_PN` is a number."""
     if not contrast.beside:
         return None
     both = (readings.values(contrast.beside, rows) + 0 * counted_PN for rows in (found.more, found.less))
@@ -91,7 +91,7 @@ def of_differences(difference_N: Array, means: tuple[float, float], pairs: int, 
 
 
 def gain_contrast(sign: int, more_PKN: Array, less_PKN: Array) -> Measured:
-    """How much less the further factor's largest level adds to its smallest on the first side."""
+    """What the further factor's largest level adds to its smallest one: the first side against the second."""
     more, less = without_holes(more_PKN[:, 1] - more_PKN[:, 0], less_PKN[:, 1] - less_PKN[:, 0])
     means = (float(more.mean()), float(less.mean()))
     return of_differences(sign * (more - less).mean(axis=0), means, len(more))

@@ -107,5 +107,8 @@ def caption(scene: Scene, shown: int) -> str:
     text = f"{which}, {scene.metric.title}: mean over seeds and its 95 % bootstrap interval."
     if len(scene.view.bundles) >= ENOUGH:
         text += " An arm cannot be told apart from the first of its letter, on the right: look at the letters first."
-        text += " They compare within seeds, so they can differ where intervals, which hold the seeds' luck, overlap."
+        text += (
+            " They compare arms within seeds. An interval also holds the luck of the seeds: where two of them overlap,"
+        )
+        text += " the letters can still differ."
     return text

@@ -145,8 +145,8 @@ def decides(by: pd.Series[Any], what: pd.Series[Any]) -> bool:
 def complete(present_MF: Codes, sizes: list[int]) -> list[list[int]]:
     """Levels of each axis (the last: seeds) that form a product without a hole.
 
-    Leaves out the level or seed with the largest share of its cells missing, of equals the one with the fewest
-    results, and so on: a level that always failed goes before it takes seeds, one lost run takes its seed.
+    As long as there are holes, the level or seed with the largest share of missing cells is left out; of equals the one
+    with the fewest results. So a level that always failed goes first and costs no seed; one lost run costs its seed.
     """
     kept = [list(range(size)) for size in sizes]
     while len(present_MF) < math.prod(map(len, kept)):
