@@ -59,7 +59,8 @@ class SweepFrame:
     info: SweepInfo
     runs: pd.DataFrame
     """One row a planned run, in the order planned: run_id, identity, status (finished, diverged, failed, missing),
-    reason, one column a factor, seconds, one float column a summary metric. Where the run is missing, run_id is ""."""
+    reason, one column a factor, classes (of the run's data), seconds, one float column a summary metric, total_steps
+    always among them. Where the run is missing, run_id is ""; what is not known is NaN."""
     backend: Backend = field(repr=False)
     kept: dict[str, KeptRun] = field(repr=False)
     """run_id -> what MLflow holds of it."""
@@ -229,7 +230,8 @@ def table(planned: list[dict[str, Any]], chosen: dict[str, KeptRun]) -> pd.DataF
     """`SweepFrame.runs`."""
     import pandas as pd
 
-    metrics = ["seconds", *sorted({key for run in chosen.values() for key in run.summary} - {"seconds"})]
+    found = {"total_steps", *(key for run in chosen.values() for key in run.summary)}
+    metrics = ["classes", "seconds", *sorted(found - {"seconds"})]
     factors = dict.fromkeys(key for row in planned for key in row if key != "identity")
     rows = []
     for plan in planned:
@@ -237,10 +239,15 @@ def table(planned: list[dict[str, Any]], chosen: dict[str, KeptRun]) -> pd.DataF
         reason = run.tags["bnsweep.reason"] if run else ""
         head = {"run_id": run.run_id if run else "", "identity": plan["identity"]}
         head |= {"status": status_of(run) if run else MISSING, "reason": reason}
-        numbers = run.summary if run else {}
+        numbers = {"classes": classes_of(run), **run.summary} if run else {}
         rows.append(head | {key: plan.get(key) for key in factors} | {m: numbers.get(m, math.nan) for m in metrics})
     texts = ("run_id", "identity", "status", "reason")
     frame = pd.DataFrame(rows, columns=[*texts, *factors, *metrics])
     # A flag that only some runs have (bn.affine) would become an object column.
     flags = [key for key in factors if factor_types().get(key) is bool and frame[key].isna().any()]
     return frame.astype(dict.fromkeys(texts, "str") | dict.fromkeys(flags, "boolean"))
+
+
+def classes_of(run: KeptRun) -> float:
+    """Classes of the data that a run was trained on."""
+    return float(next((data["classes"] for data in run.datasets if "classes" in data), math.nan))
