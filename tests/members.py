@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 
-from bnsweep.config.run import (
+from bnsweep.config.groups import (
     ActivationConfig,
     BnConfig,
     DataConfig,
@@ -16,9 +18,9 @@ from bnsweep.config.run import (
     LrConfig,
     ModelConfig,
     OptimizerConfig,
-    RunConfig,
     TrainConfig,
 )
+from bnsweep.config.run import RunConfig
 
 CPU = torch.device("cpu")
 MIX = [
@@ -47,9 +49,7 @@ def mix(
 ) -> list[RunConfig]:
     arms = ADAM_MIX if optimizer == "adam" else MIX
     configs = [make(arm, i, optimizer, dtype) for i, arm in enumerate(arms)]
-    for config in configs:
-        config.model.hidden, config.data.subset = list(hidden), subset
-    return configs
+    return [changed(config, {"model.hidden": hidden, "data.subset": subset}) for config in configs]
 
 
 def make(arm: tuple[str, str, str, str], i: int = 0, optimizer: str = "sgd", dtype: str = "float64") -> RunConfig:
@@ -62,11 +62,19 @@ def make(arm: tuple[str, str, str, str], i: int = 0, optimizer: str = "sgd", dty
         lr=LrConfig(lr * (1 + i / 4), schedule),
         bn=BnConfig(placement, momentum=0.1 + 0.02 * i, eps=(1e-5, 1e-3)[i % 2], affine=i != 6),
         data=DataConfig(subset=300),
-        model=ModelConfig([32, 16], dropout=(0.0, 0.2, 0.5)[i % 3]),
+        model=ModelConfig((32, 16), dropout=(0.0, 0.2, 0.5)[i % 3]),
         optimizer=OptimizerConfig(optimizer, weight_decay=(0.0, 0.01)[i % 2]),
         train=TrainConfig(epochs=4, batch_size=20, dtype=dtype),
         seed=i % 3,
     )
+
+
+def changed(config: RunConfig, values: dict[str, Any]) -> RunConfig:
+    """The same run but for these values, by the dotted keys of their settings."""
+    for key, value in values.items():
+        group, _, name = key.partition(".")
+        config = replace(config, **{group: replace(getattr(config, group), **{name: value}) if name else value})
+    return config
 
 
 def relative(ours: torch.Tensor, theirs: torch.Tensor) -> float:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from bnsweep.config.run import RunConfig
 from bnsweep.data import dataset as data
+from bnsweep.data import splits
 from bnsweep.nets.chance import bn_noise, dropout_uniforms
 from bnsweep.nets.plain import build
 
@@ -75,9 +76,9 @@ def rows_of(config: RunConfig, train: Tensor) -> Iterator[Tensor]:
     n, size = len(train), config.train.batch_size
     for epoch in count():
         if config.train.replacement:
-            order = data.batch_draws(config.data_seed, epoch, n, size * config.steps_per_epoch)
+            order = splits.batch_draws(config.data_seed, epoch, n, size * config.steps_per_epoch)
         else:
-            order = data.batch_order(config.data_seed, epoch, n)
+            order = splits.batch_order(config.data_seed, epoch, n)
         yield from train[order].split(size)
 
 
@@ -110,7 +111,7 @@ def train_plain(config: RunConfig, dataset: data.Dataset, nudged: int = 0) -> Pl
     x, y = dataset.x_ND.to(getattr(torch, config.train.dtype)), dataset.y_N
     if config.data.binary:
         x = (x > 0.5).to(x.dtype)
-    split = data.split(dataset, config.data, config.data_seed)
+    split = splits.split(dataset, config.data, config.data_seed)
     run, batches = PlainRun(model), rows_of(config, split.train)
     for step in range(config.total_steps + 1):
         if step:

@@ -42,7 +42,8 @@ FLOORS: list[dict[str, Room]] = [
     {"runs": room("hydra")},
     {"hydra_plugins": room("torch mlflow training runs")},
     {"report": room("torch hydra.core training nets data runs hydra_plugins")},
-    {"cli": room("torch mlflow"), "experiments": room("mlflow")},
+    {"experiments": room("mlflow")},
+    {"cli": room("torch mlflow")},
 ]
 REPORT = ("frame", "stats", "claims", "figures", "pages", "compare")
 """The folders of the report, from the top down: the same rule."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bnsweep.config.run import PROBES, LrConfig
+from bnsweep.config.groups import PROBES, LrConfig
 from tests.benchmarks import probes, roofline
 from tests.benchmarks.arm import Arm
 from tests.benchmarks.arm_single import Single, Tuning

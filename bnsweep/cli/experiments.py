@@ -78,7 +78,8 @@ def run(request: Request) -> Table:
     from bnsweep.experiments.training import Laboratory
 
     table = Table([])
-    with Laboratory([config for experiment in experiments for config in experiment.configs]) as laboratory:
+    configs = [config for experiment in experiments for config in experiment.configs]
+    with Laboratory(configs, datasets=library.datasets) as laboratory:
         for place, experiment in enumerate(experiments, start=1):
             label = f"{experiment.name}{f' ({experiment.form})' if experiment.form else ''}"
             print(f"{place} of {len(experiments)}: {label}, {len(experiment.configs)} runs", flush=True)

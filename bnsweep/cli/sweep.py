@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from bnsweep.cli.messages import GROUP_VALUE, group_given_a_value, one_line
 from bnsweep.config.checks import ConfigError
 from bnsweep.config.run import RunConfig
-from bnsweep.config.tree import from_tree, register_schema
+from bnsweep.config.tree import conf_folder, parse, register_schema
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -28,24 +28,6 @@ SLOW_TO_COMPOSE = 1000
 
 class RunFailed(RuntimeError):
     """A job that failed; its traceback is in the log already."""
-
-
-def conf_folder() -> Path:
-    """conf/ inside the installed package, else beside it in a checkout."""
-    here = Path(__file__).resolve().parents[1]
-    return here / "conf" if (here / "conf").is_dir() else here.parent / "conf"
-
-
-def parse(config: DictConfig) -> RunConfig:
-    """A composed config as a RunConfig; ConfigError for what Hydra lets pass."""
-    from omegaconf import OmegaConf
-
-    # Node by node, within the whole config: a copy would lose the one moment that `now` stands for.
-    keys = [str(key) for key in config if key != "hydra"]
-    nodes = {key: config[key] for key in keys}
-    return from_tree(
-        {key: OmegaConf.to_container(n, resolve=True) if OmegaConf.is_config(n) else n for key, n in nodes.items()}
-    )
 
 
 def command() -> str:

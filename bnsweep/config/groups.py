@@ -1,148 +1,204 @@
-"""The groups that say what network is trained on what, and how it is updated; `config.py` holds the rest of a run."""
+"""The groups that say what network is trained on what, how it is updated and what is read off it."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 from bnsweep.catalogue.activations import ACTIVATIONS
+from bnsweep.catalogue.datasets import DATASETS, DatasetFacts
 from bnsweep.catalogue.inits import INITS
 from bnsweep.catalogue.optimizers import OPTIMIZERS
 from bnsweep.catalogue.schedules import SCHEDULES
-from bnsweep.config.checks import check, check_choice
-from bnsweep.config.datasets import DATASETS, DatasetFacts
+from bnsweep.config.checks import (
+    LESS_THAN_ALL,
+    NOT_NEGATIVE,
+    POSITIVE,
+    SEED,
+    SHARE,
+    OneOf,
+    Rule,
+    at_least,
+    check,
+    or_null,
+)
+from bnsweep.config.fields import Checked, Role, setting
+
+if TYPE_CHECKING:
+    from bnsweep.config.run import RunConfig
 
 DISTRIBUTIONS = ("normal", "uniform")
 PLACEMENTS = ("none", "before", "after")
 DRAWS = ("stratified", "first")
 SCALINGS = ("train", "test")
+DEVICES = ("auto", "cpu", "cuda")
+DTYPES = ("float32", "float64")
+PROBES = ("off", "light", "full")
 
 
-@dataclass
-class ActivationConfig:
-    name: str = "relu"
+def said_elsewhere(run: RunConfig) -> bool:
+    """Of a setting whose meaning is in the identity under another name or value; see `identity.numbers`."""
+    return False
+
+
+@dataclass(frozen=True)
+class ActivationConfig(Checked, group="activation"):
+    name: str = setting("relu", OneOf(ACTIVATIONS), role=Role.FREE, names=True)
     """One of ACTIVATIONS; applied after each hidden layer."""
 
-    def __post_init__(self) -> None:
-        check_choice("activation.name", self.name, tuple(ACTIVATIONS))
 
-
-@dataclass
-class InitConfig:
-    name: str = "xavier"
+@dataclass(frozen=True)
+class InitConfig(Checked, group="init"):
+    name: str = setting("xavier", OneOf(INITS), role=Role.FREE, names=True)
     """One of INITS; how wide the weights start. Biases start at zero."""
-    distribution: str = "normal"
+    distribution: str = setting(
+        "normal", OneOf(DISTRIBUTIONS), role=Role.FREE, matters=lambda run: not INITS[run.init.name].orthogonal
+    )
     """normal or uniform, of the same standard deviation; orthogonal takes normal."""
-    std: float | None = None
+    std: float | None = setting(None, role=Role.FREE)
     """Standard deviation of init=normal; the other inits derive theirs from the layer's size and take none."""
-    gain: float = 1.0
+    gain: float = setting(1.0, POSITIVE, role=Role.FREE)
     """Factor on the weights of the hidden layers, the output layer's apart."""
 
-    def __post_init__(self) -> None:
-        check_choice("init.name", self.name, tuple(INITS))
-        check_choice("init.distribution", self.distribution, DISTRIBUTIONS)
+    def check_together(self) -> None:
         if INITS[self.name].orthogonal:
             check(self.distribution == "normal", "init.distribution", self.distribution, "normal with init=orthogonal")
         if INITS[self.name].takes_std:
-            ok = self.std is not None and math.isfinite(self.std) and self.std >= 0
-            check(ok, "init.std", self.std, "a finite number >= 0 with init=normal")
+            ok = self.std is not None and NOT_NEGATIVE.holds(self.std)
+            check(ok, "init.std", self.std, f"{NOT_NEGATIVE.says} with init=normal")
         else:
             says = f"left out with init={self.name}, which derives it from the layer's size (init=normal takes one)"
             check(self.std is None, "init.std", self.std, says)
-        check(math.isfinite(self.gain) and self.gain > 0, "init.gain", self.gain, "a finite number > 0")
 
 
-@dataclass
-class LrConfig:
-    value: float = 0.1
+@dataclass(frozen=True)
+class LrConfig(Checked, group="lr"):
+    value: float = setting(0.1, POSITIVE, role=Role.FREE)
     """Peak learning rate."""
-    schedule: str = "constant"
+    schedule: str = setting("constant", OneOf(SCHEDULES), role=Role.FREE)
     """constant; cosine (to 0 over the training); warmup (linear over the first part, then constant)."""
-    warmup: float = 0.1
+    warmup: float = setting(0.1, SHARE, role=Role.FREE, matters=lambda run: run.lr.schedule == "warmup")
     """Share of all steps spent warming up (schedule=warmup)."""
-    per_sample: bool = False
+    per_sample: bool = setting(False, role=Role.FREE)
     """Whether `value` is the rate for each sample of a batch: the rate is then `value` times train.batch_size."""
-    hidden: float = 1.0
+    hidden: float = setting(1.0, POSITIVE, role=Role.FREE)
     """Factor on the rate of the hidden layers' weights; biases, BN and the output layer keep `value`."""
-
-    def __post_init__(self) -> None:
-        check(math.isfinite(self.value) and self.value > 0, "lr.value", self.value, "a finite number > 0")
-        check_choice("lr.schedule", self.schedule, tuple(SCHEDULES))
-        check(0 < self.warmup <= 1, "lr.warmup", self.warmup, "in (0, 1]")
-        check(math.isfinite(self.hidden) and self.hidden > 0, "lr.hidden", self.hidden, "a finite number > 0")
 
     def scale(self, step: int, total: int) -> float:
         """Factor on `value` at 0-based `step` of `total`."""
         return SCHEDULES[self.schedule](step, total, self.warmup)
 
 
-@dataclass
-class BnConfig:
-    placement: str = "none"
+def with_bn(run: RunConfig) -> bool:
+    return run.bn.placement != "none"
+
+
+@dataclass(frozen=True)
+class BnConfig(Checked, group="bn"):
+    placement: str = setting("none", OneOf(PLACEMENTS), role=Role.FREE, names=True)
     """none, before or after the activation, in every hidden layer."""
-    momentum: float = 0.1
+    momentum: float = setting(0.1, SHARE, role=Role.FREE, matters=with_bn)
     """Weight of the newest batch in the running statistics, as in torch."""
-    eps: float = 1e-5
+    eps: float = setting(1e-5, NOT_NEGATIVE, role=Role.FREE, matters=with_bn)
     """Added to the variance under the root; 0 is computed as the smallest normal number, so that a unit that never
     varies gives 0 and not NaN."""
-    affine: bool = True
+    affine: bool = setting(True, role=Role.FREE, matters=with_bn)
     """Whether scale and shift are trained; they stay 1 and 0 otherwise."""
-    initial_variance: float = 1.0
+    initial_variance: float = setting(1.0, NOT_NEGATIVE, role=Role.FREE, matters=with_bn)
     """Running variance before the first step: 1 in torch and Keras, 0 in some textbooks."""
-    unbiased: bool = True
+    unbiased: bool = setting(True, role=Role.FREE, matters=with_bn)
     """Whether batches count in the running variance with B - 1 (torch) or with B (Keras, textbooks)."""
-    noise: float = 0.0
+    noise: float = setting(0.0, NOT_NEGATIVE, role=Role.FREE, matters=with_bn)
     """Noise after BN in training: each output is scaled and shifted at random, with moments of their own for every unit
     and step; 0.5 is Santurkar et al. 2018 (see `nets.chance.bn_noise`)."""
 
-    def __post_init__(self) -> None:
-        check_choice("bn.placement", self.placement, PLACEMENTS)
-        check(0 < self.momentum <= 1, "bn.momentum", self.momentum, "in (0, 1]")
-        for name in ("eps", "initial_variance", "noise"):
-            value = getattr(self, name)
-            check(math.isfinite(value) and value >= 0, f"bn.{name}", value, "a finite number >= 0")
 
-
-@dataclass
-class DataConfig:
-    name: str = "digits"
+@dataclass(frozen=True)
+class DataConfig(Checked, group="data"):
+    name: str = setting("digits", OneOf(DATASETS), names=True)
     """One of DATASETS."""
-    root: str = "data"
+    root: str = setting("data", role=Role.PLACE)
     """Folder of the IDX files (`<root>/MNIST/raw`, `<root>/FashionMNIST/raw`); digits needs none."""
-    subset: int | None = None
+    subset: int | None = setting(None, matters=lambda run: not run.data.takes_all)
     """Training samples kept after validation is held out; all when null."""
-    validation: int = 287
+    validation: int = setting(287)
     """Samples held out of the pool, stratified; they rank, the test split only reports."""
-    seed: int | None = None
+    seed: int | None = setting(
+        None, Rule(lambda seed: seed is None or SEED.holds(seed), SEED.says), role=Role.FREE, matters=said_elsewhere
+    )
     """Seed of split, subset and batch order; the run's seed when null."""
-    draw: str = "stratified"
+    draw: str = setting("stratified", OneOf(DRAWS))
     """How the subset is drawn: stratified; first takes the first samples of the files in their order, whatever the
     seed, and validation from what follows."""
-    test: int | None = None
+    test: int | None = setting(None, matters=lambda run: run.data.test != run.data.facts.test)
     """Test samples kept, drawn stratified; all when null."""
-    binary: bool = False
+    binary: bool = setting(False)
     """Whether pixels above one half become 1 and all others 0."""
+    call: str | None = setting(None)
+    """`module:function` of data=callable, found from where the command was started. It takes nothing and gives (x, y)
+    or (x_train, y_train, x_test, y_test), arrays or tensors: a row a sample, labels 0, 1, … Inputs are taken as they
+    are, flattened, as float32. Of (x, y), each seed draws a fifth to test on."""
 
-    def __post_init__(self) -> None:
-        check_choice("data.name", self.name, tuple(DATASETS))
-        pool = DATASETS[self.name].pool
-        says = f"at least 10 and less than the {pool} samples of the {self.name} training pool"
+    _read: ClassVar[DatasetFacts | None] = None
+    """Facts of data whose facts were not known before it was read; no setting (see `with_facts`)."""
+
+    def check_together(self) -> None:
+        check(self.draw != "first" or self.subset is not None, "data.draw", self.draw, "given with a data.subset")
+        if self.name == "callable":
+            ok = self.call is not None and all(self.call.partition(":"))
+            check(ok, "data.call", self.call, "a function that gives the data, as module:function")
+        else:
+            check(self.call is None, "data.call", self.call, f"left out with data={self.name} (data=callable takes it)")
+        if self.known:
+            self._check_sizes()
+
+    def _check_sizes(self) -> None:
+        pool, test = self.facts.pool, self.facts.test
+        says = f"at least 10 and less than the {pool} samples of the {self.call or self.name} training pool"
         check(10 <= self.validation < pool, "data.validation", self.validation, says)
         left = pool - self.validation
         if self.subset is not None:
             says = f"between 10 and the {left} samples that data.validation={self.validation} leaves"
             check(10 <= self.subset <= left, "data.subset", self.subset, says)
         if self.test is not None:
-            most = self.facts.test
-            check(10 <= self.test <= most, "data.test", self.test, f"between 10 and the {most} samples there are")
-        check_choice("data.draw", self.draw, DRAWS)
-        check(self.draw != "first" or self.subset is not None, "data.draw", self.draw, "given with a data.subset")
-        if self.seed is not None:
-            check(0 <= self.seed < 2**31, "data.seed", self.seed, "between 0 and 2147483647")
+            says = f"between 10 and the {test} samples there are"
+            check(10 <= self.test <= test, "data.test", self.test, says)
+
+    @property
+    def known_by_reading(self) -> bool:
+        """Whether the data must be read before their facts are known."""
+        return DATASETS[self.name].facts is None
+
+    @property
+    def known(self) -> bool:
+        """Whether the facts are there."""
+        return self._read is not None or not self.known_by_reading
 
     @property
     def facts(self) -> DatasetFacts:
-        return DATASETS[self.name]
+        """Sizes and classes of the data, once they are `known`."""
+        found = self._read or DATASETS[self.name].facts
+        assert found is not None, f"data={self.name} has no facts before it is read (RunConfig.with_facts)"
+        return found
+
+    def with_facts(self, facts: DatasetFacts) -> DataConfig:
+        """The same settings with the facts of what was read; ConfigError where they do not fit. `replace` drops them,
+        as other settings may be of other data."""
+        bound = copy(self)
+        object.__setattr__(bound, "_read", facts)
+        bound.check_together()
+        return bound
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Equal for data that is read once: name, and where it comes from."""
+        return self.name, self.call or self.root
+
+    @property
+    def takes_all(self) -> bool:
+        """Whether the subset is all that validation leaves."""
+        return self.subset == self.facts.pool - self.validation and self.draw == "stratified"
 
     @property
     def train_size(self) -> int:
@@ -153,26 +209,24 @@ class DataConfig:
         return self.test or self.facts.test
 
 
-@dataclass
-class ModelConfig:
-    hidden: list[int] = field(default_factory=lambda: [32, 32])
+SIZES = Rule(
+    lambda hidden: len(hidden) > 0 and all(h >= 1 for h in hidden), "a non-empty list of sizes >= 1, such as [32,32]"
+)
+
+
+@dataclass(frozen=True)
+class ModelConfig(Checked, group="model"):
+    hidden: tuple[int, ...] = setting((32, 32), SIZES)
     """Units of each hidden layer, from the input on."""
-    dropout: float = 0.0
+    dropout: float = setting(0.0, LESS_THAN_ALL, role=Role.FREE)
     """Probability of dropping a unit of a hidden layer's output while training."""
-    dropout_scaling: str = "train"
+    dropout_scaling: str = setting("train", OneOf(SCALINGS), role=Role.FREE, matters=lambda run: run.model.dropout != 0)
     """Where dropout is made up for: in training (kept outputs divided by 1 - dropout), or at test (all outputs
     multiplied by it, as in Srivastava et al. 2014)."""
-    depth: int | None = None
+    depth: int | None = setting(None, or_null(at_least(1)), matters=said_elsewhere)
     """Times `hidden` is repeated: [100] with depth 50 is 50 layers of 100 units; once when null."""
-    bias: bool = True
+    bias: bool = setting(True, role=Role.FREE)
     """Whether the linear layers have biases."""
-
-    def __post_init__(self) -> None:
-        ok = len(self.hidden) > 0 and all(h >= 1 for h in self.hidden)
-        check(ok, "model.hidden", list(self.hidden), "a non-empty list of sizes >= 1, such as [32,32]")
-        check(self.depth is None or self.depth >= 1, "model.depth", self.depth, ">= 1 or null")
-        check(0 <= self.dropout < 1, "model.dropout", self.dropout, "in [0, 1)")
-        check_choice("model.dropout_scaling", self.dropout_scaling, SCALINGS)
 
     @property
     def units(self) -> list[int]:
@@ -180,17 +234,48 @@ class ModelConfig:
         return list(self.hidden) * (self.depth or 1)
 
 
-@dataclass
-class OptimizerConfig:
-    name: str = "sgd"
+@dataclass(frozen=True)
+class OptimizerConfig(Checked, group="optimizer"):
+    name: str = setting("sgd", OneOf(OPTIMIZERS), names=True)
     """sgd, momentum, or adam (betas .9, .999, eps 1e-8)."""
-    momentum: float = 0.9
+    momentum: float = setting(0.9, LESS_THAN_ALL, role=Role.FREE, matters=lambda run: run.optimizer.name == "momentum")
     """Used by optimizer=momentum only."""
-    weight_decay: float = 0.0
+    weight_decay: float = setting(0.0, NOT_NEGATIVE, role=Role.FREE)
     """L2 added to the gradient of every parameter, as torch.optim does."""
 
-    def __post_init__(self) -> None:
-        check_choice("optimizer.name", self.name, tuple(OPTIMIZERS))
-        check(0 <= self.momentum < 1, "optimizer.momentum", self.momentum, "in [0, 1)")
-        ok = math.isfinite(self.weight_decay) and self.weight_decay >= 0
-        check(ok, "optimizer.weight_decay", self.weight_decay, "a finite number >= 0")
+
+@dataclass(frozen=True)
+class TrainConfig(Checked, group="train"):
+    epochs: int = setting(20, at_least(0), matters=lambda run: run.train.steps is None)
+    """Passes over the training samples; 0 looks at the network as it starts and trains nothing."""
+    steps: int | None = setting(None, or_null(at_least(1)))
+    """Training steps in place of epochs."""
+    batch_size: int = setting(64, at_least(1))
+    """Samples a step; the last batch of an epoch may be smaller."""
+    evaluate_every: int = setting(1, at_least(1), matters=lambda run: run.train.evaluate_steps is None)
+    """Epochs between evaluations; the start and the end are always evaluated."""
+    evaluate_steps: int | None = setting(None, or_null(at_least(1)))
+    """Steps between evaluations, counted back from the end, in place of evaluate_every."""
+    replacement: bool = setting(False)
+    """Whether each batch is drawn from all training samples anew, with replacement; an epoch is as many steps."""
+    tau: float = setting(0.9, SHARE, role=Role.FREE)
+    """Validation accuracy that counts as learned, for steps-to-tau."""
+    device: str = setting("auto", OneOf(DEVICES), role=Role.PLACE)
+    """auto (cuda where there is one), cpu or cuda."""
+    dtype: str = setting("float32", OneOf(DTYPES))
+    """float32 or float64, for parameters and arithmetic."""
+
+
+def with_probes(run: RunConfig) -> bool:
+    return run.probes.name != "off"
+
+
+@dataclass(frozen=True)
+class ProbesConfig(Checked, group="probes"):
+    name: str = setting("light", OneOf(PROBES), names=True)
+    """off; light: one pass forward and back over the probe batch; full: everything, at many times that cost."""
+    samples: int = setting(1000, at_least(2), matters=with_probes)
+    """Size of the probe batch, training samples that stay the same (all where there are fewer)."""
+    every: int | None = setting(None, or_null(at_least(1)), matters=with_probes)
+    """Evaluations between probes, the start and the end always among them; null: full at every evaluation, light only
+    where `run.SPARSE` times as many samples have been trained since the last."""

@@ -4,48 +4,87 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import fields, is_dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import Field, dataclass, fields, replace
 from functools import cache
 from itertools import groupby
-from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, get_args, get_type_hints
 
+from bnsweep.config.fields import Checked, Role
 from bnsweep.config.run import RunConfig
 
 NUMERICS = 3
 """Raised when a change of the code changes the numbers of a run, so that old results are not taken for new ones."""
 
-NAME_FIELDS = {
-    "activation": "name",
-    "init": "name",
-    "bn": "placement",
-    "data": "name",
-    "optimizer": "name",
-    "probes": "name",
-}
-"""Groups whose choice has a field of its own; their factor carries the group's name."""
 
+@dataclass(frozen=True)
+class Factor:
+    """A setting, as one of the things that runs differ in."""
 
-def typed(config: RunConfig) -> dict[str, Any]:
-    """The config as plain values; a float that was given as an int is the float it stands for."""
-    tree: dict[str, Any] = {}
-    for group in fields(config):
-        node = getattr(config, group.name)
-        if not is_dataclass(node):
-            tree[group.name] = node
-            continue
-        values = vars(node).copy()
-        for name in float_fields(node.__class__):
-            if values[name] is not None:
-                values[name] = float(values[name]) + 0.0  # -0.0 is 0.0
-        tree[group.name] = values
-    return tree
+    key: str
+    """Its dotted key, or the group's name where it is the group's choice."""
+    group: str
+    """Empty for `seed`."""
+    field: str
+    type: type
+    """int, float, bool, or str for all else."""
+    role: Role
+    matters: Callable[[RunConfig], bool] | None
+
+    def of(self, config: RunConfig) -> Any:
+        """Its value; a float that was given as an int is the float it stands for. None where it is not set or has no
+        effect in the run."""
+        node = getattr(config, self.group) if self.group else config
+        value = getattr(node, self.field)
+        if value is None or (self.matters is not None and not self.matters(config)):
+            return None
+        return float(value) + 0.0 if self.type is float else value  # -0.0 is 0.0
 
 
 @cache
-def float_fields(node: type) -> list[str]:
-    return [f.name for f in fields(node) if str(f.type).startswith("float")]
+def factors(run: type[RunConfig] = RunConfig) -> tuple[Factor, ...]:
+    """All settings of a run, in the order of the schema."""
+    found = []
+    hints = get_type_hints(run)
+    for f in fields(run):
+        node = hints[f.name]
+        if not (isinstance(node, type) and issubclass(node, Checked)):
+            found.append(factor("", f, node))
+            continue
+        inner = get_type_hints(node)
+        its = [factor(f.name, setting, inner[setting.name]) for setting in fields(node)]
+        outside = f.metadata["role"] is Role.OUTSIDE
+        found += [replace(one, role=Role.OUTSIDE) for one in its] if outside else its
+    return tuple(found)
+
+
+def factor(group: str, f: Field[Any], hint: Any) -> Factor:
+    """Of one field, as it is marked; a field without a mark belongs to the identity and splits stacks."""
+    mark = f.metadata
+    key = f"{group}.{f.name}" if group and not mark.get("names") else group or f.name
+    return Factor(key, group, f.name, kind_of(hint), mark.get("role", Role.NUMBERS), mark.get("matters"))
+
+
+def factors_of(config: RunConfig) -> tuple[Factor, ...]:
+    """Those of its class."""
+    return factors(type(config))  # type: ignore[arg-type]  # a class has a hash whatever its instances have
+
+
+def kind_of(hint: Any) -> type:
+    """The type of a factor, from that of its field."""
+    kinds = [kind for kind in get_args(hint) if kind is not NoneType] if isinstance(hint, UnionType) else [hint]
+    return kinds[0] if len(kinds) == 1 and kinds[0] in (int, float, bool) else str
+
+
+NAME_FIELDS = {factor.group: factor.field for factor in factors() if factor.key == factor.group}
+"""Groups whose choice has a field of its own; their factor carries the group's name."""
+
+
+@cache
+def factor_types() -> dict[str, type]:
+    """Factor -> type."""
+    return {factor.key: factor.type for factor in factors()}
 
 
 def numbers(config: RunConfig) -> dict[str, Any]:
@@ -54,40 +93,12 @@ def numbers(config: RunConfig) -> dict[str, Any]:
     Settings without effect are left out (BN settings without BN, the distribution of an orthogonal init, ...), so
     that two ways of writing one run are one run.
     """
-    tree = typed(config)
-    for group in ("tracking", "sweep", "experiment"):
-        del tree[group]
-    for key in without_effect(config):
-        group, _, name = key.partition(".")
-        del tree[group][name]
-    if config.bn.placement == "none":
-        tree["bn"] = {"placement": "none"}
-    if config.probes.name == "off":
-        tree["probes"] = {"name": "off"}
-    tree["model"]["hidden"] = sizes_text(config.model.units)
-    return {**flatten(tree), "data.seed": config.data_seed}
-
-
-def without_effect(config: RunConfig) -> Iterator[str]:
-    """Settings of a run that do nothing there, or say what others say."""
-    yield from ("data.root", "data.seed", "train.device", "model.depth")
-    data, train = config.data, config.train
-    if data.subset == data.facts.pool - data.validation and data.draw == "stratified":
-        yield "data.subset"
-    if data.test == data.facts.test:
-        yield "data.test"
-    if train.steps is not None:
-        yield "train.epochs"
-    if train.evaluate_steps is not None:
-        yield "train.evaluate_every"
-    if config.lr.schedule != "warmup":
-        yield "lr.warmup"
-    if config.optimizer.name != "momentum":
-        yield "optimizer.momentum"
-    if config.init.name == "orthogonal":
-        yield "init.distribution"
-    if config.model.dropout == 0:
-        yield "model.dropout_scaling"
+    inside = [f for f in factors_of(config) if f.role in (Role.NUMBERS, Role.FREE)]
+    flat = {f.key: value for f in inside if (value := f.of(config)) is not None}
+    flat |= {"model.hidden": sizes_text(config.model.units), "data.seed": config.data_seed}
+    if config.data.known_by_reading:
+        flat["data.digest"] = config.data.facts.digest
+    return flat
 
 
 def sizes_text(sizes: Sequence[int]) -> str:
@@ -101,31 +112,16 @@ def layers_in(text: str) -> int:
     return sum(int(part.partition("x")[2] or 1) for part in text.split("-"))
 
 
-def flatten(tree: dict[str, Any]) -> dict[str, Any]:
-    """Factor name -> value; what is not set is left out."""
-    flat: dict[str, Any] = {}
-    for group, value in tree.items():
-        for name, item in value.items() if isinstance(value, dict) else [("", value)]:
-            key = group if name in ("", NAME_FIELDS.get(group)) else f"{group}.{name}"
-            if item is not None:
-                flat[key] = item
-    return flat
-
-
 def identity(config: RunConfig) -> str:
     """16 hex digits: runs of equal identity must give the same numbers on the same machine."""
     text = json.dumps({"numerics": NUMERICS, **numbers(config)}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-STACK_KEYS = (
-    *("data", "data.subset", "data.validation", "data.draw", "data.test", "data.binary", "model.hidden", "optimizer"),
-    *("train.epochs", "train.steps", "train.batch_size", "train.replacement", "train.dtype"),
-    *("train.evaluate_every", "train.evaluate_steps", "probes", "probes.samples", "probes.every"),
-)
-
-
 def stack_key(config: RunConfig) -> tuple[Any, ...]:
-    """Runs of equal key can be trained as one stack: same shapes, same steps."""
-    flat = numbers(config)
-    return (*(flat.get(key) for key in STACK_KEYS), str(Path(config.data.root)), config.train.device)
+    """Runs of equal key can be trained as one stack. What makes another run makes another stack, unless it is marked as
+    FREE."""
+    known = factors_of(config)
+    free = {f.key for f in known if f.role is Role.FREE}
+    shared = {key: value for key, value in numbers(config).items() if key not in free}
+    return (*shared.items(), *(f.of(config) for f in known if f.role is Role.PLACE))

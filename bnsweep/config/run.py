@@ -1,18 +1,16 @@
-"""What a run is: typed plain dataclasses with range checks, in nothing but the standard library."""
+"""What a run is: all of its groups, and what follows from them, in nothing but the standard library."""
 
 from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
-from bnsweep.config.checks import check, check_choice
+from bnsweep.catalogue.datasets import DatasetFacts
+from bnsweep.config.checks import SEED, Rule, at_least, check, or_null
+from bnsweep.config.fields import Checked, Role, setting
 from bnsweep.config.groups import (
-    DISTRIBUTIONS,
-    DRAWS,
-    PLACEMENTS,
-    SCALINGS,
     ActivationConfig,
     BnConfig,
     DataConfig,
@@ -20,161 +18,93 @@ from bnsweep.config.groups import (
     LrConfig,
     ModelConfig,
     OptimizerConfig,
+    ProbesConfig,
+    TrainConfig,
 )
-
-__all__ = [
-    "DISTRIBUTIONS",
-    "DRAWS",
-    "PLACEMENTS",
-    "SCALINGS",
-    "ActivationConfig",
-    "BnConfig",
-    "DataConfig",
-    "ExperimentConfig",
-    "InitConfig",
-    "LrConfig",
-    "ModelConfig",
-    "OptimizerConfig",
-    "ProbesConfig",
-    "RunConfig",
-    "SweepConfig",
-    "TrackingConfig",
-    "TrainConfig",
-]
-
-DEVICES = ("auto", "cpu", "cuda")
-DTYPES = ("float32", "float64")
-PROBES = ("off", "light", "full")
 
 SPARSE = 20
 """Samples trained for each that light probes look at: what keeps their cost to a few per cent of a longer training."""
 
-
-@dataclass
-class TrainConfig:
-    epochs: int = 20
-    """Passes over the training samples; 0 looks at the network as it starts and trains nothing."""
-    steps: int | None = None
-    """Training steps in place of epochs."""
-    batch_size: int = 64
-    """Samples a step; the last batch of an epoch may be smaller."""
-    evaluate_every: int = 1
-    """Epochs between evaluations; the start and the end are always evaluated."""
-    evaluate_steps: int | None = None
-    """Steps between evaluations, counted back from the end, in place of evaluate_every."""
-    replacement: bool = False
-    """Whether each batch is drawn from all training samples anew, with replacement; an epoch is as many steps."""
-    tau: float = 0.9
-    """Validation accuracy that counts as learned, for steps-to-tau."""
-    device: str = "auto"
-    """auto (cuda where there is one), cpu or cuda."""
-    dtype: str = "float32"
-    """float32 or float64, for parameters and arithmetic."""
-
-    def __post_init__(self) -> None:
-        check(self.epochs >= 0, "train.epochs", self.epochs, ">= 0")
-        for name in ("steps", "evaluate_steps"):
-            value = getattr(self, name)
-            check(value is None or value >= 1, f"train.{name}", value, ">= 1 or null")
-        check(self.batch_size >= 1, "train.batch_size", self.batch_size, ">= 1")
-        check(self.evaluate_every >= 1, "train.evaluate_every", self.evaluate_every, ">= 1")
-        check(0 < self.tau <= 1, "train.tau", self.tau, "in (0, 1]")
-        check_choice("train.device", self.device, DEVICES)
-        check_choice("train.dtype", self.dtype, DTYPES)
+SWEEP_ID = Rule(
+    lambda text: re.fullmatch(r"(?!latest$)[A-Za-z0-9][\w.-]*", text) is not None,
+    "letters, digits, '_', '-' and '.', a letter or digit first, and not latest",
+)
 
 
-@dataclass
-class ProbesConfig:
-    name: str = "light"
-    """off; light: one pass forward and back over the probe batch; full: everything, at many times that cost."""
-    samples: int = 1000
-    """Size of the probe batch, training samples that stay the same (all where there are fewer)."""
-    every: int | None = None
-    """Evaluations between probes, the start and the end always among them; null: full at every evaluation, light only
-    where SPARSE times as many samples have been trained since the last."""
-
-    def __post_init__(self) -> None:
-        check_choice("probes.name", self.name, PROBES)
-        check(self.samples >= 2, "probes.samples", self.samples, ">= 2")
-        check(self.every is None or self.every >= 1, "probes.every", self.every, ">= 1 or null")
-
-
-@dataclass
-class ExperimentConfig:
+@dataclass(frozen=True)
+class ExperimentConfig(Checked, group="experiment"):
     """What a named experiment is for and what it should show; nothing here changes a run."""
 
-    name: str = ""
-    purpose: str = ""
-    source: str = ""
+    name: str = setting("")
+    purpose: str = setting("")
+    source: str = setting("")
     """Paper or book, with page or section, and how its numbers are known."""
-    heavy: bool = False
+    heavy: bool = setting(False)
     """Whether the full form wants a GPU."""
-    quick: list[str] = field(default_factory=list)
+    quick: tuple[str, ...] = setting(())
     """Overrides that make its quick form."""
-    notes: str = ""
+    notes: str = setting("")
     """What differs from the source, and why a number is outside."""
-    expect: list[Any] = field(default_factory=list)
+    expect: tuple[Any, ...] = setting(())
     """Expectations, in the language of `bnsweep.experiments.expect`."""
 
 
-@dataclass
-class TrackingConfig:
-    uri: str | None = None
+@dataclass(frozen=True)
+class TrackingConfig(Checked, group="tracking"):
+    uri: str | None = setting(None)
     """MLflow tracking URI; null: `mlflow.db` (sqlite) in the working directory, by absolute path."""
-    experiment: str = "bnsweep"
+    experiment: str = setting("bnsweep")
     """MLflow experiment; runs are resumed within one."""
 
-    def __post_init__(self) -> None:
+    def check_together(self) -> None:
         check(self.experiment.strip() != "", "tracking.experiment", repr(self.experiment), "a name")
 
 
-@dataclass
-class SweepConfig:
-    id: str = "single"
+@dataclass(frozen=True)
+class SweepConfig(Checked, group="sweep"):
+    id: str = setting("single", SWEEP_ID)
     """Names the sweep in MLflow and the report; the default is its start time."""
-    rerun: bool = False
+    rerun: bool = setting(False)
     """Train again what stands finished or diverged."""
-    dry_run: bool = False
+    dry_run: bool = setting(False)
     """Print the plan and train nothing."""
-    max_stack: int | None = None
+    max_stack: int | None = setting(None, or_null(at_least(1)))
     """Most runs trained as one; null: what memory and cache suggest."""
-    report: str | None = "report"
+    report: str | None = setting("report")
     """Folder the report is written to when a multirun ends; null: none."""
-    save_models: bool = False
+    save_models: bool = setting(False)
     """Keep each trained network as `model.safetensors` beside its run's artifacts."""
 
-    def __post_init__(self) -> None:
-        ok = re.fullmatch(r"(?!latest$)[A-Za-z0-9][\w.-]*", self.id) is not None
-        check(ok, "sweep.id", self.id, "letters, digits, '_', '-' and '.', a letter or digit first, and not latest")
-        check(self.max_stack is None or self.max_stack >= 1, "sweep.max_stack", self.max_stack, ">= 1 or null")
 
+@dataclass(frozen=True)
+class RunConfig(Checked):
+    """One run. Every group is a folder of `conf/`; the role of a group that is marked is that of all its settings."""
 
-@dataclass
-class RunConfig:
-    """One run. Every group is a folder of `conf/`."""
-
-    activation: ActivationConfig = field(default_factory=ActivationConfig)
-    init: InitConfig = field(default_factory=InitConfig)
-    lr: LrConfig = field(default_factory=LrConfig)
-    bn: BnConfig = field(default_factory=BnConfig)
-    data: DataConfig = field(default_factory=DataConfig)
-    model: ModelConfig = field(default_factory=ModelConfig)
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    train: TrainConfig = field(default_factory=TrainConfig)
-    tracking: TrackingConfig = field(default_factory=TrackingConfig)
-    sweep: SweepConfig = field(default_factory=SweepConfig)
-    probes: ProbesConfig = field(default_factory=ProbesConfig)
-    experiment: ExperimentConfig = field(default_factory=ExperimentConfig)
-    seed: int = 0
+    activation: ActivationConfig = setting(ActivationConfig)
+    init: InitConfig = setting(InitConfig)
+    lr: LrConfig = setting(LrConfig)
+    bn: BnConfig = setting(BnConfig)
+    data: DataConfig = setting(DataConfig)
+    model: ModelConfig = setting(ModelConfig)
+    optimizer: OptimizerConfig = setting(OptimizerConfig)
+    train: TrainConfig = setting(TrainConfig)
+    tracking: TrackingConfig = setting(TrackingConfig, role=Role.OUTSIDE)
+    sweep: SweepConfig = setting(SweepConfig, role=Role.OUTSIDE)
+    probes: ProbesConfig = setting(ProbesConfig)
+    experiment: ExperimentConfig = setting(ExperimentConfig, role=Role.OUTSIDE)
+    seed: int = setting(0, SEED, role=Role.FREE)
     """The bundle all arms of a replicate share: init's normals, dropout; unless data.seed is set, split and order."""
 
-    def __post_init__(self) -> None:
-        check(0 <= self.seed < 2**31, "seed", self.seed, "between 0 and 2147483647")
-        if self.bn.placement != "none":
+    def check_together(self) -> None:
+        if self.bn.placement != "none" and self.data.known:
             last = 0 if self.train.replacement else self.data.train_size % self.train.batch_size
             says = "such that no batch holds a single sample: BatchNorm in training needs two"
             says += f" ({self.data.train_size} training samples leave a last batch of {last})" if last == 1 else ""
             check(self.train.batch_size > 1 and last != 1, "train.batch_size", self.train.batch_size, says)
+
+    def with_facts(self, facts: DatasetFacts) -> RunConfig:
+        """The same run, which knows what was read; ConfigError where a setting does not fit the data."""
+        return replace(self, data=self.data.with_facts(facts))
 
     @property
     def data_seed(self) -> int:

@@ -5,39 +5,19 @@ from __future__ import annotations
 import difflib
 from dataclasses import fields
 from functools import cache
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from bnsweep.config.checks import ConfigError
-from bnsweep.config.run import (
-    ActivationConfig,
-    BnConfig,
-    DataConfig,
-    ExperimentConfig,
-    InitConfig,
-    LrConfig,
-    ModelConfig,
-    OptimizerConfig,
-    ProbesConfig,
-    RunConfig,
-    SweepConfig,
-    TrackingConfig,
-    TrainConfig,
-)
+from bnsweep.config.fields import Checked
+from bnsweep.config.run import RunConfig
 
-GROUPS: dict[str, type] = {
-    "activation": ActivationConfig,
-    "init": InitConfig,
-    "lr": LrConfig,
-    "bn": BnConfig,
-    "data": DataConfig,
-    "model": ModelConfig,
-    "optimizer": OptimizerConfig,
-    "train": TrainConfig,
-    "tracking": TrackingConfig,
-    "sweep": SweepConfig,
-    "probes": ProbesConfig,
-    "experiment": ExperimentConfig,
-}
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+TYPES = get_type_hints(RunConfig)
+GROUPS: dict[str, type] = {f.name: TYPES[f.name] for f in fields(RunConfig) if issubclass(TYPES[f.name], Checked)}
+"""Name -> dataclass."""
 
 
 @cache
@@ -60,8 +40,30 @@ def from_tree(tree: dict[str, Any]) -> RunConfig:
     return RunConfig(**parts)
 
 
+def parse(config: DictConfig) -> RunConfig:
+    """A composed config as a RunConfig; ConfigError for what Hydra lets pass."""
+    from omegaconf import OmegaConf
+
+    # Node by node, within the whole config: a copy would lose the one moment that `now` stands for.
+    keys = [str(key) for key in config if key != "hydra"]
+    nodes = {key: config[key] for key in keys}
+    return from_tree(
+        {key: OmegaConf.to_container(n, resolve=True) if OmegaConf.is_config(n) else n for key, n in nodes.items()}
+    )
+
+
+def conf_folder() -> Path:
+    """conf/ inside the installed package, else beside it in a checkout."""
+    here = Path(__file__).resolve().parents[1]
+    return here / "conf" if (here / "conf").is_dir() else here.parent / "conf"
+
+
 def register_schema() -> None:
     """Tell Hydra the types of a run; a group of its own keeps the base node out of every list of choices."""
     from hydra.core.config_store import ConfigStore
+    from omegaconf import OmegaConf
 
-    ConfigStore.instance().store(group="schema", name="run", node=RunConfig, package="_global_")
+    schema = OmegaConf.structured(RunConfig)
+    for node in (schema, *(schema[group] for group in GROUPS)):
+        OmegaConf.set_readonly(node, None)  # as of frozen dataclasses, which nothing could override
+    ConfigStore.instance().store(group="schema", name="run", node=schema, package="_global_")

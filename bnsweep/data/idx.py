@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import hashlib
-import io
 import math
 import shutil
-import socket
 import tempfile
+import urllib.request
 import zlib
+from http.client import HTTPException
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from bnsweep.config.checks import ConfigError
-from bnsweep.config.run import DataConfig
-
-Bytes = npt.NDArray[np.uint8]
+from bnsweep.config.groups import DataConfig
+from bnsweep.data.dataset import Bytes, Samples
 
 FOLDERS = {"mnist": "MNIST/raw", "fashion_mnist": "FashionMNIST/raw"}
 """Where below `data.root` the IDX files lie; torchvision's layout."""
+
+URLS = {
+    "mnist": "https://ossci-datasets.s3.amazonaws.com/mnist/",
+    "fashion_mnist": "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+}
+"""Where the .gz files are published: those addresses that torchvision takes."""
 
 IMAGES, LABELS = "images-idx3-ubyte", "labels-idx1-ubyte"
 PARTS = ("train", "t10k")
@@ -48,11 +51,15 @@ MD5_GZ = {
 """Of the .gz files as published; used where no digest of the uncompressed file is known."""
 
 TIMEOUT_S = 30.0
-"""Seconds a download may stand still; torchvision itself sets no limit."""
+"""Seconds a download may stand still."""
 
 
-def read_idx(config: DataConfig) -> tuple[Bytes, Bytes, str]:
-    """Pixels [N, D] and labels [N], the training file's and then the test file's, and where they come from."""
+class Spoiled(Exception):
+    """How a file differs from what was published."""
+
+
+def read(config: DataConfig) -> Samples:
+    """The training file's samples and then the test file's. Raises ConfigError for files that are not as published."""
     folder = Path(config.root).expanduser() / FOLDERS[config.name]
     wanted = [f"{part}-{kind}" for part in PARTS for kind in (IMAGES, LABELS)]
     missing = [name for name in wanted if not any(path.exists() for path in _forms(folder, config.name, name))]
@@ -61,7 +68,7 @@ def read_idx(config: DataConfig) -> tuple[Bytes, Bytes, str]:
     arrays = {name: _idx_file(config, folder, name) for name in wanted}
     pixels = np.concatenate([arrays[f"{part}-{IMAGES}"].reshape(-1, config.facts.features) for part in PARTS])
     labels = np.concatenate([arrays[f"{part}-{LABELS}"] for part in PARTS])
-    return pixels, labels, str(folder)
+    return Samples(pixels, labels, str(folder), white=255.0)
 
 
 def _forms(folder: Path, dataset: str, name: str) -> list[Path]:
@@ -71,55 +78,59 @@ def _forms(folder: Path, dataset: str, name: str) -> list[Path]:
 
 
 def _idx_file(config: DataConfig, folder: Path, name: str) -> Bytes:
-    """One IDX file, verified: by checksum, and by header, size and labels.
+    """One IDX file, verified."""
+    path = next(path for path in _forms(folder, config.name, name) if path.exists())
+    try:
+        return _array(config, name, path.read_bytes(), path.suffix == ".gz")
+    except OSError as error:
+        raise ConfigError(f"{path}: must be a readable file ({error.strerror})") from None
+    except Spoiled as error:
+        raise ConfigError(f"{path}: {error}; delete it to have it downloaded again") from None
+
+
+def _array(config: DataConfig, name: str, content: bytes, packed: bool) -> Bytes:
+    """What a file holds, verified: by checksum, and by header, size and labels. Raises Spoiled.
 
     Of a plain Fashion-MNIST file no checksum is known: header, size and labels are all that is verified.
     """
-    path = next(path for path in _forms(folder, config.name, name) if path.exists())
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{path}: must be a readable file ({error.strerror})") from None
-    if path.suffix == ".gz":
-        _verify(path, "md5", hashlib.md5(content, usedforsecurity=False).hexdigest(), MD5_GZ, config.name, name)
+    if packed:
+        found = hashlib.md5(content, usedforsecurity=False).hexdigest()
+        _verify("md5", found, MD5_GZ.get(config.name, {}).get(name, found))
         try:
             content = gzip.decompress(content)
         except (EOFError, OSError, zlib.error) as error:
-            raise ConfigError(f"{path}: must be a whole gzip file ({error}); {_REMEDY}") from None
+            raise Spoiled(f"must be a whole gzip file ({error})") from None
     side = math.isqrt(config.facts.features)
     samples = config.facts.pool if name.startswith("train") else config.facts.test
-    array = _parse(path, content, (samples, side, side) if name.endswith(IMAGES) else (samples,))
-    _verify(path, "sha256", hashlib.sha256(content).hexdigest(), SHA256, config.name, name)
+    array = _parse(content, (samples, side, side) if name.endswith(IMAGES) else (samples,))
+    found = hashlib.sha256(content).hexdigest()
+    _verify("sha256", found, SHA256.get(config.name, {}).get(name, found))
     if name.endswith(LABELS) and array.max() >= config.facts.classes:
-        raise ConfigError(f"{path}: labels must be below {config.facts.classes}, found {array.max()}; {_REMEDY}")
+        raise Spoiled(f"labels must be below {config.facts.classes}, found {array.max()}")
     return array
 
 
-_REMEDY = "delete it to have it downloaded again"
-
-
-def _parse(path: Path, content: bytes, shape: tuple[int, ...]) -> Bytes:
+def _parse(content: bytes, shape: tuple[int, ...]) -> Bytes:
     """The bytes behind an IDX header: 0, 0, the element type (8: unsigned byte), the number of axes, then their sizes
     as big-endian 32-bit integers."""
     start = 4 + 4 * len(shape)
     if len(content) < start:
-        raise ConfigError(f"{path}: must hold an IDX header of {start} bytes, holds {len(content)}; {_REMEDY}")
+        raise Spoiled(f"must hold an IDX header of {start} bytes, holds {len(content)}")
     magic = 0x800 | len(shape)
     if (marked := int.from_bytes(content[:4])) != magic:
-        raise ConfigError(f"{path}: must start with the IDX magic number {magic}, found {marked}; {_REMEDY}")
+        raise Spoiled(f"must start with the IDX magic number {magic}, found {marked}")
     found = tuple(np.frombuffer(content, ">u4", len(shape), 4).tolist())
     if found != shape:
-        raise ConfigError(f"{path}: must hold an array of shape {shape}, found {found}; {_REMEDY}")
+        raise Spoiled(f"must hold an array of shape {shape}, found {found}")
     size = start + math.prod(shape)
     if len(content) != size:
-        raise ConfigError(f"{path}: must hold {size} bytes, holds {len(content)}; {_REMEDY}")
+        raise Spoiled(f"must hold {size} bytes, holds {len(content)}")
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 
 
-def _verify(path: Path, kind: str, found: str, table: dict[str, dict[str, str]], dataset: str, name: str) -> None:
-    published = table.get(dataset, {}).get(name, found)
+def _verify(kind: str, found: str, published: str) -> None:
     if found != published:
-        raise ConfigError(f"{path}: must have the {kind} {published}, has {found}; {_REMEDY}")
+        raise Spoiled(f"must have the {kind} {published}, has {found}")
 
 
 def _download(config: DataConfig, folder: Path, missing: list[str]) -> None:
@@ -131,11 +142,14 @@ def _download(config: DataConfig, folder: Path, missing: list[str]) -> None:
         says = f"{nearest}: must be a writable folder to download {config.name} into ({error.strerror})"
         raise ConfigError(f"{says}; choose another with data.root") from None
     try:
-        _fetch(config.name, scratch)
+        for name in missing:
+            content = _fetch(f"{URLS[config.name]}{name}.gz")
+            _array(config, name, content, packed=True)
+            (scratch / f"{name}.gz").write_bytes(content)
         folder.mkdir(parents=True, exist_ok=True)
         for name in missing:
-            (scratch / FOLDERS[config.name] / f"{name}.gz").replace(folder / f"{name}.gz")
-    except (ImportError, OSError, RuntimeError) as error:
+            (scratch / f"{name}.gz").replace(folder / f"{name}.gz")
+    except (OSError, HTTPException, Spoiled) as error:
         why = (str(error).splitlines() or [type(error).__name__])[0]
         needed = ", ".join(f"{name}.gz" for name in missing)
         says = f"data.name={config.name}: could not be downloaded ({why}); put {needed} into {folder}"
@@ -144,14 +158,8 @@ def _download(config: DataConfig, folder: Path, missing: list[str]) -> None:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _fetch(dataset: str, root: Path) -> None:
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(TIMEOUT_S)
-    try:
-        with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
-            # Beside a CPU-only torch this import fails: "operator torchvision::nms does not exist".
-            from torchvision import datasets
-
-            {"mnist": datasets.MNIST, "fashion_mnist": datasets.FashionMNIST}[dataset](str(root), download=True)
-    finally:
-        socket.setdefaulttimeout(before)
+def _fetch(url: str) -> bytes:
+    """Raises OSError and HTTPException; TimeoutError, which is an OSError, when nothing comes for TIMEOUT_S."""
+    with urllib.request.urlopen(url, timeout=TIMEOUT_S) as response:  # noqa: S310 - one of URLS
+        content: bytes = response.read()
+    return content

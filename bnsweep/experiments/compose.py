@@ -7,15 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
-from bnsweep.cli.sweep import conf_folder, parse
 from bnsweep.config.checks import ConfigError
 from bnsweep.config.identity import numbers
 from bnsweep.config.run import RunConfig
-from bnsweep.config.tree import register_schema
+from bnsweep.config.tree import conf_folder, parse, register_schema
 from bnsweep.experiments.expect import Expectation, read_expectations
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
+    from bnsweep.data.dataset import Dataset
 
 FORMS = ("auto", "quick", "full")
 
@@ -67,6 +68,8 @@ class Library:
         check_duplicates(self.overrides)
         self._files = sorted(self._loader.get_group_options("experiment", ObjectType.CONFIG, "config", self._hydra))
         self._masters: dict[str, DictConfig] = {}
+        self.datasets: dict[tuple[str, str], Dataset] = {}
+        """Those that had to be read to know what the runs are."""
 
     @property
     def names(self) -> list[str]:
@@ -137,13 +140,21 @@ class Library:
         configs: dict[int, RunConfig] = {}
         for places in cells.values():
             first, last = places[0], places[-1]
-            configs |= {place: run_of(composer.compose(jobs[place])) for place in {first, last}}
+            configs |= {place: self._run(composer.compose(jobs[place])) for place in {first, last}}
             alike = numbers(replace(configs[first], seed=configs[last].seed)) == numbers(configs[last])
             for place in places[1:-1]:
                 (seed,) = (int(text.removeprefix(REPLICATE)) for text in jobs[place] if text.startswith(REPLICATE))
                 copied = replace(configs[first], seed=seed)
-                configs[place] = copied if alike else run_of(composer.compose(jobs[place]))
+                configs[place] = copied if alike else self._run(composer.compose(jobs[place]))
         return [configs[place] for place in range(len(jobs))]
+
+    def _run(self, config: DictConfig) -> RunConfig:
+        run = run_of(config)
+        if run.data.known:
+            return run
+        from bnsweep.data.dataset import with_facts
+
+        return with_facts([run], self.datasets)[0]
 
 
 def run_of(config: DictConfig) -> RunConfig:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -12,9 +12,10 @@ import torch
 from bnsweep.config.checks import ConfigError
 from bnsweep.config.run import RunConfig
 from bnsweep.data import dataset as data
+from bnsweep.data.dataset import DataKey
 from bnsweep.records import RunRecord
 from bnsweep.runs.dispatch import Dispatch
-from bnsweep.runs.executors.base import DataKey, Executor, Trained, data_key
+from bnsweep.runs.executors.base import Executor, Trained
 from bnsweep.runs.executors.local import local_executor, prepare
 from bnsweep.runs.interrupt import Interrupts
 from bnsweep.runs.machine import worker_count
@@ -29,20 +30,26 @@ class NotRun(Exception):
 class Laboratory:
     """The datasets, read once, and the workers, started once, of all experiments of a command."""
 
-    def __init__(self, configs: Sequence[RunConfig], workers: int | None = None) -> None:
-        """`workers`: stacks trained at a time at most, by default what the machine has cores for."""
+    def __init__(
+        self,
+        configs: Sequence[RunConfig],
+        workers: int | None = None,
+        datasets: Mapping[DataKey, data.Dataset] | None = None,
+    ) -> None:
+        """`workers`: stacks trained at a time at most, by default what the machine has cores for. `datasets` are those
+        that were read already."""
         self._workers = workers
         if self._workers_on(resolve_device(configs[0].train.device)) > 1:
             prepare()
-        self.datasets: dict[DataKey, data.Dataset] = {}
+        self.datasets = dict(datasets or {})
         self.missing: dict[DataKey, str] = {}
         """Dataset that cannot be had -> why."""
         for config in configs:
-            if data_key(config) not in {**self.datasets, **self.missing}:
+            if config.data.key not in {**self.datasets, **self.missing}:
                 try:
-                    self.datasets[data_key(config)] = data.load(config.data)
+                    self.datasets[config.data.key] = data.load(config.data)
                 except ConfigError as error:
-                    self.missing[data_key(config)] = str(error)
+                    self.missing[config.data.key] = str(error)
         self.interrupts = Interrupts()
         self._executors: dict[torch.device, Executor] = {}
 
@@ -60,7 +67,8 @@ class Laboratory:
     def train(self, configs: Sequence[RunConfig]) -> list[RunRecord]:
         """A record each; a run that failed has one that says why. Raises NotRun, after which other experiments can be
         trained."""
-        reasons = [self.missing[key] for key in dict.fromkeys(map(data_key, configs)) if key in self.missing]
+        keys = dict.fromkeys(config.data.key for config in configs)
+        reasons = [self.missing[key] for key in keys if key in self.missing]
         if reasons:
             raise NotRun(reasons[0])
         device = resolve_device(configs[0].train.device)

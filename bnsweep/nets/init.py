@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bnsweep.catalogue.inits import INITS
-from bnsweep.config.run import InitConfig
+from bnsweep.config.groups import InitConfig
 
 
 def draw_normals(seed: int, shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:

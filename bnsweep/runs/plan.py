@@ -14,7 +14,7 @@ import torch
 from bnsweep.config.checks import check
 from bnsweep.config.identity import identity, numbers, stack_key
 from bnsweep.config.run import RunConfig
-from bnsweep.data.dataset import Dataset
+from bnsweep.data.dataset import DataKey, Dataset
 from bnsweep.nets.families import layers_of
 from bnsweep.runs.machine import free_bytes, worker_count
 from bnsweep.runs.memory import (
@@ -99,7 +99,7 @@ def stack_limit(config: RunConfig, runs: int, device: torch.device, workers: int
     one = stack_bytes([config])
     says = f"smaller: a run takes about {one / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free"
     sizes = "model.hidden" if config.model.depth is None else f"model.depth={config.model.depth} with model.hidden"
-    check(one <= free, sizes, config.model.hidden, says)
+    check(one <= free, sizes, list(config.model.hidden), says)
     each = member_bytes(config) + input_bytes(config)
     fits = max(1, int((MEMORY_SHARE * free / workers - fixed_bytes(config, device)) // each))
     limits = [fits, config.sweep.max_stack or fits]
@@ -178,7 +178,7 @@ def joined(pieces: Sequence[list[int]], n: int) -> list[list[int]]:
     return [stack for stack in stacks if stack]
 
 
-def predicted_seconds(plan: Plan, datasets: Mapping[tuple[str, str], Dataset]) -> float:
+def predicted_seconds(plan: Plan, datasets: Mapping[DataKey, Dataset]) -> float:
     """Training time by a trial: a few steps and an evaluation of one stack of each shape, scaled up. Logging runs
     beside the training and can make it longer."""
     per_run: dict[tuple[object, ...], float] = {}
@@ -187,7 +187,7 @@ def predicted_seconds(plan: Plan, datasets: Mapping[tuple[str, str], Dataset]) -
         config = plan.configs[stack[0]]
         key = stack_key(config)
         if key not in per_run:
-            dataset = datasets[config.data.name, config.data.root]
+            dataset = datasets[config.data.key]
             per_run[key] = trial([plan.configs[job] for job in stack], dataset, plan.device) / len(stack)
         total += per_run[key] * len(stack)
     return total / plan.workers

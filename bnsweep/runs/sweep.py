@@ -14,11 +14,13 @@ from pathlib import Path
 import torch
 
 from bnsweep.config.checks import ConfigError, check_folder
-from bnsweep.config.run import DataConfig, RunConfig, SweepConfig, TrackingConfig
+from bnsweep.config.groups import DataConfig
+from bnsweep.config.run import RunConfig, SweepConfig, TrackingConfig
 from bnsweep.data import dataset as data
+from bnsweep.data.dataset import DataKey
 from bnsweep.records import FINISHED, RunRecord
 from bnsweep.runs.dispatch import Dispatch
-from bnsweep.runs.executors.base import DataKey, Trained, data_key
+from bnsweep.runs.executors.base import Trained
 from bnsweep.runs.executors.local import local_executor, prepare
 from bnsweep.runs.interrupt import Interrupts
 from bnsweep.runs.ledger import RunResult, SweepResult, count_statuses, describe_ledger
@@ -44,7 +46,7 @@ def shared_config(configs: Sequence[RunConfig]) -> tuple[TrackingConfig, SweepCo
 
 def load_datasets(configs: Sequence[RunConfig]) -> dict[DataKey, data.Dataset]:
     """Every dataset of the sweep, read and verified once."""
-    wanted: dict[DataKey, DataConfig] = {data_key(config): config.data for config in configs}
+    wanted: dict[DataKey, DataConfig] = {config.data.key: config.data for config in configs}
     return {key: data.load(config) for key, config in wanted.items()}
 
 
@@ -146,6 +148,15 @@ def predict(
     print(f"predicted training time: about {seconds:.0f} s, from a trial of one stack a shape")
 
 
+def make_room(configs: Sequence[RunConfig], device: torch.device, workers: int) -> None:
+    """Refuses runs that no memory holds; where several stacks will train at a time, gets their processes ready."""
+    free = free_bytes(device)
+    check_memory(configs, device, free)
+    several = stack_limit(configs[0], len(configs), device, workers, free) < len(configs)
+    if several and workers > 1 and not configs[0].sweep.dry_run:
+        prepare()
+
+
 def run_sweep(
     configs: Sequence[RunConfig],
     command: str,
@@ -165,12 +176,10 @@ def run_sweep(
     workers = worker_count(device) if workers is None else workers
     if sweep.report is not None:
         check_folder("sweep.report", Path(sweep.report))
-    free = free_bytes(device)
-    check_memory(configs, device, free)
-    several = stack_limit(configs[0], len(configs), device, workers, free) < len(configs)
-    if several and workers > 1 and not sweep.dry_run:
-        prepare()
-    datasets = load_datasets(configs)
+    datasets: dict[DataKey, data.Dataset] = {}
+    configs, earlier = data.with_facts(configs, datasets), data.with_facts(earlier, datasets)
+    make_room(configs, device, workers)
+    datasets |= load_datasets([config for config in configs if config.data.key not in datasets])
     if sweep.dry_run:
         predict(configs, datasets, device, workers)
         return None

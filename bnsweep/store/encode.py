@@ -8,14 +8,12 @@ import shutil
 import tempfile
 import time
 from collections.abc import Collection, Iterator
-from dataclasses import asdict, fields
-from functools import cache
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bnsweep.config.identity import NAME_FIELDS, identity, numbers
+from bnsweep.config.identity import factor_types, identity, numbers
 from bnsweep.config.run import RunConfig
-from bnsweep.config.tree import GROUPS
 from bnsweep.records import DIVERGED, FAILED, FINISHED, DatasetInfo, RunRecord
 from bnsweep.store.backend import KeptRun, NewRun
 from bnsweep.store.environment import environment
@@ -161,18 +159,6 @@ def status_of(run: KeptRun) -> str:
     status = run.tags["bnsweep.status"]
     complete = {"FINISHED": (FINISHED, DIVERGED), "FAILED": (FAILED,)}
     return status if status in complete.get(run.status, ()) else MISSING
-
-
-@cache
-def factor_types() -> dict[str, type]:
-    """Factor -> type, as config.py declares it."""
-    plain: dict[str, type] = {"int": int, "float": float, "bool": bool}
-    types: dict[str, type] = {"seed": int}
-    for group, node in GROUPS.items():
-        for f in fields(node):
-            key = group if NAME_FIELDS.get(group) == f.name else f"{group}.{f.name}"
-            types[key] = plain.get(str(f.type).removesuffix(" | None"), str)
-    return types
 
 
 def typed(key: str, value: object) -> Any:

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from bnsweep.config.checks import ConfigError, check
+from bnsweep.config.identity import factor_types
 from bnsweep.records import DIVERGED, FAILED, FINISHED
 from bnsweep.store.backend import Backend, KeptRun
-from bnsweep.store.encode import MISSING, factor_types, status_of, typed
+from bnsweep.store.encode import MISSING, status_of, typed
 
 if TYPE_CHECKING:
     import numpy as np

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from bnsweep.data import dataset as data
+from bnsweep.data import splits
 from bnsweep.nets.stack import Stack
 
 
@@ -35,9 +36,9 @@ class Batches:
 
 def place_data(stack: Stack, dataset: data.Dataset) -> Batches:
     """Split the dataset for every data seed of the stack."""
-    splits = [data.split(dataset, stack.configs[0].data, seed) for seed in stack.data_seeds]
+    by_seed = [splits.split(dataset, stack.configs[0].data, seed) for seed in stack.data_seeds]
     rows = {
-        name: torch.stack([getattr(s, name) for s in splits]).to(stack.device)
+        name: torch.stack([getattr(s, name) for s in by_seed]).to(stack.device)
         for name in ("train", "validation", "test")
     }
     rows["probe"] = rows["train"][:, : stack.configs[0].probes.samples]

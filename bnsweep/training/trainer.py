@@ -15,6 +15,7 @@ from torch import Tensor
 
 from bnsweep.config.run import RunConfig
 from bnsweep.data import dataset as data
+from bnsweep.data import splits
 from bnsweep.nets.engine import Engine
 from bnsweep.nets.loss import is_right, log_probabilities, logit_gradients
 from bnsweep.nets.norm import RunningStatistics
@@ -100,9 +101,9 @@ class Trainer:
         n = rows.shape[1]
         if self.settings.replacement:
             count = size * math.ceil(n / size)
-            orders = [data.batch_draws(seed, epoch, n, count) for seed in seeds]
+            orders = [splits.batch_draws(seed, epoch, n, count) for seed in seeds]
         else:
-            orders = [data.batch_order(seed, epoch, n) for seed in seeds]
+            orders = [splits.batch_order(seed, epoch, n) for seed in seeds]
         yield from rows.gather(1, torch.stack(orders).to(rows.device)).split(size, dim=1)
 
     def epoch(self, number: int) -> None:

@@ -11,11 +11,12 @@ import os
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
-from bnsweep.config.run import PROBES, DataConfig, ProbesConfig, RunConfig, TrainConfig
+from bnsweep.config.groups import PROBES, DataConfig, ProbesConfig, TrainConfig
+from bnsweep.config.run import RunConfig
 from bnsweep.data import dataset as data
 from bnsweep.store.environment import environment
 from bnsweep.training.device import resolve_device
@@ -41,9 +42,7 @@ class Case:
         configs = [
             make_config(Spec(len(LECTURE), device=device), cell, [32, 32], seed=0, data_seed=0) for cell in LECTURE
         ]
-        for config in configs:
-            config.data, config.train, config.probes = self.data, self.train, ProbesConfig(probes)
-        return configs
+        return [replace(c, data=self.data, train=self.train, probes=ProbesConfig(probes)) for c in configs]
 
     def run(self, probes: str, device: torch.device, dataset: data.Dataset) -> tuple[float, float]:
         configs = self.configs(probes, device.type)

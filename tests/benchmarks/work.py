@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bnsweep.config.run import (
+from bnsweep.config.groups import (
     ActivationConfig,
     BnConfig,
     DataConfig,
@@ -23,11 +23,11 @@ from bnsweep.config.run import (
     LrConfig,
     ModelConfig,
     OptimizerConfig,
-    RunConfig,
     TrainConfig,
 )
+from bnsweep.config.run import RunConfig
 from bnsweep.data import dataset as data
-from bnsweep.data import idx
+from bnsweep.data import idx, splits
 from bnsweep.records import DatasetInfo
 
 BATCH = 128
@@ -134,13 +134,13 @@ class Work:
         """The training rows of a member, before an epoch's order."""
         seed = config.data_seed
         if seed not in self._rows:
-            self._rows[seed] = data.split(self.dataset, config.data, seed).train
+            self._rows[seed] = splits.split(self.dataset, config.data, seed).train
         return self._rows[seed]
 
     def order(self, config: RunConfig, epoch: int) -> Tensor:
         """Rows of the dataset in the order in which a member visits them in an epoch; batches are consecutive."""
         rows = self.train_rows(config)
-        return rows[data.batch_order(config.data_seed, epoch, len(rows))]
+        return rows[splits.batch_order(config.data_seed, epoch, len(rows))]
 
     def groups(self) -> list[list[int]]:
         """Members of equal architecture (activation and BN placement) and equal data order."""

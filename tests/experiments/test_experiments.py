@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from members import changed
 
 from bnsweep.config.checks import ConfigError
-from bnsweep.config.run import BnConfig, InitConfig, LrConfig, ModelConfig, RunConfig
+from bnsweep.config.groups import BnConfig, InitConfig, LrConfig, ModelConfig
+from bnsweep.config.run import RunConfig
 from bnsweep.experiments.expect import Expectation, parse_expectation, read_expectations
 from bnsweep.experiments.quantities import check_known, measure, parse_quantity
 from bnsweep.experiments.selection import Run, check_selector, matches
@@ -301,7 +303,7 @@ def test_every_metric_that_a_run_records_can_be_expected(probes: str) -> None:
     from bnsweep.training.trainer import train
 
     one = config(bn="before")
-    one.train.epochs, one.model.dropout, one.probes.name = 2, 0.1, probes
+    one = changed(one, {"train.epochs": 2, "model.dropout": 0.1, "probes.name": probes})
     (record,), _ = train([one], data.load(one.data), resolve_device("cpu"))
     for name in record.history:
         check_known(parse_quantity(f"{name}@end"), one)

@@ -18,6 +18,7 @@ import pytest
 from bnsweep.cli import experiments as command
 from bnsweep.cli import sweep as entry
 from bnsweep.config.identity import identity
+from bnsweep.data.dataset import DataKey
 from bnsweep.experiments.compose import Library
 from bnsweep.experiments.figures.catalogue import FIGURES, Drawing
 from bnsweep.experiments.selection import Run
@@ -25,7 +26,6 @@ from bnsweep.experiments.table import Result, Table, earlier, show, write
 from bnsweep.experiments.training import Laboratory, NotRun
 from bnsweep.experiments.verdicts import Row
 from bnsweep.records import FAILED, FINISHED
-from bnsweep.runs.executors.base import DataKey
 
 HERE = Path(__file__).parent
 SEARCH = f"hydra.searchpath=[file://{HERE}]"

@@ -9,7 +9,7 @@ import torch
 from members import CPU, make
 
 from bnsweep.catalogue.activations import ACTIVATIONS, Activation, Functions
-from bnsweep.config.run import DataConfig
+from bnsweep.config.groups import DataConfig
 from bnsweep.data import dataset as data
 from bnsweep.nets import activation
 from bnsweep.nets.activation import by_autograd, functions, has_kernels, kernels

@@ -10,7 +10,7 @@ import pytest
 import torch
 from members import CPU, make, mix
 
-from bnsweep.config.run import DataConfig
+from bnsweep.config.groups import DataConfig
 from bnsweep.data import dataset as data
 from bnsweep.nets import plain as model
 from bnsweep.nets.engine import Engine

@@ -10,8 +10,18 @@ import pytest
 import torch
 from torch import nn
 
-from bnsweep.config.run import ActivationConfig, BnConfig, DataConfig, InitConfig, ProbesConfig, RunConfig
+from bnsweep.config.groups import (
+    ActivationConfig,
+    BnConfig,
+    DataConfig,
+    InitConfig,
+    ModelConfig,
+    ProbesConfig,
+    TrainConfig,
+)
+from bnsweep.config.run import RunConfig
 from bnsweep.data import dataset as data
+from bnsweep.data import splits
 from bnsweep.nets.plain import build
 from bnsweep.probes import activations as probes
 from bnsweep.training.trainer import train
@@ -26,19 +36,16 @@ def digits() -> data.Dataset:
 
 def runs() -> list[RunConfig]:
     arms = [("sigmoid", "none"), ("relu", "before"), ("tanh", "after"), ("relu", "none")]
-    configs = [RunConfig(ActivationConfig(a), InitConfig("he"), bn=BnConfig(b)) for a, b in arms]
-    for config in configs:
-        config.train.dtype = "float64"
-        config.train.epochs = 2
-        config.model.dropout = 0.5  # which diagnostics leave out
-    return configs
+    train = TrainConfig(epochs=2, dtype="float64")
+    model = ModelConfig(dropout=0.5)  # which diagnostics leave out
+    return [RunConfig(ActivationConfig(a), InitConfig("he"), bn=BnConfig(b), model=model, train=train) for a, b in arms]
 
 
 def test_light_probes_are_the_default_and_read_what_the_plain_network_reads(digits: data.Dataset) -> None:
     """On the first 1000 training samples, as the network is built."""
     records, _ = train(runs(), digits, CPU)
     for config, record in zip(runs(), records, strict=True):
-        rows = data.split(digits, config.data, config.seed).train[:1000]
+        rows = splits.split(digits, config.data, config.seed).train[:1000]
         config = replace(config, model=replace(config.model, dropout=0.0))
         model = build(config)
         assert isinstance(model, nn.Sequential)
@@ -61,8 +68,7 @@ def test_histograms_count_every_output_once(digits: data.Dataset) -> None:
 
 
 def test_a_probe_batch_larger_than_the_training_set_is_all_of_it(digits: data.Dataset) -> None:
-    config = runs()[1]
-    config.data.subset, config.probes = 150, ProbesConfig("full", samples=5000)
+    config = replace(runs()[1], data=DataConfig(subset=150), probes=ProbesConfig("full", samples=5000))
     (record,), _ = train([config], digits, CPU)
     assert sum(record.histograms["end"][0]) == 150 * 32
     assert 0 <= record.history["batch/accuracy"][-1] <= 1
@@ -108,8 +114,8 @@ def test_pieces_are_the_members_in_order(shape: tuple[int, ...]) -> None:
 
 
 def test_a_sigmoid_of_small_normal_weights_lets_the_gradient_vanish(digits: data.Dataset) -> None:
-    deep = RunConfig(ActivationConfig("sigmoid"), InitConfig("normal", std=0.01))
-    deep.model.hidden, deep.train.epochs = [100] * 5, 0
+    deep = RunConfig(ActivationConfig("sigmoid"), InitConfig("normal", std=0.01), model=ModelConfig((100,) * 5))
+    deep = replace(deep, train=TrainConfig(epochs=0))
     (record,), _ = train([deep], digits, CPU)
     assert record.history["flow"][0] < -5
 
@@ -118,8 +124,10 @@ def test_thirty_such_layers_leave_a_gradient_that_float32_still_measures(digits:
     """Its squares, below 1e-45, would be 0."""
     read = {}
     for dtype in ("float32", "float64"):
-        deep = RunConfig(ActivationConfig("sigmoid"), InitConfig("normal", std=0.02))
-        deep.model.hidden, deep.model.depth, deep.train.epochs, deep.train.dtype = [100], 24, 0, dtype
+        deep = RunConfig(
+            ActivationConfig("sigmoid"), InitConfig("normal", std=0.02), model=ModelConfig((100,), depth=24)
+        )
+        deep = replace(deep, train=TrainConfig(epochs=0, dtype=dtype))
         (record,), _ = train([deep], digits, CPU)
         read[dtype] = record.history["flow"][0], record.history["growth"][0]
     assert read["float64"][0] < -25

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import plain_diagnostics as plain
 import pytest
 import torch
-from members import mix
+from members import changed, mix
 from torch import Tensor, nn
 
 from bnsweep.catalogue.metrics import FULL, LIGHT, measured
-from bnsweep.config.run import (
+from bnsweep.config.groups import (
     ActivationConfig,
     BnConfig,
     DataConfig,
@@ -20,9 +21,9 @@ from bnsweep.config.run import (
     ModelConfig,
     OptimizerConfig,
     ProbesConfig,
-    RunConfig,
     TrainConfig,
 )
+from bnsweep.config.run import RunConfig
 from bnsweep.data import dataset as data
 from bnsweep.probes import diagnostics
 from bnsweep.records import DIVERGED
@@ -79,10 +80,8 @@ def probe_batch(trainer: Trainer, k: int) -> tuple[Tensor, Tensor]:
 def smooth(configs: list[RunConfig]) -> list[RunConfig]:
     """Without BN after what is linear for a unit that is always on: such a unit's bias has gradient 0, and Adam turns
     its rounding noise into full steps."""
-    for config in configs:
-        if config.activation.name in ("elu", "leaky_relu"):
-            config.activation.name = "gelu"
-    return configs
+    gelu = ActivationConfig("gelu")
+    return [replace(c, activation=gelu) if c.activation.name in ("elu", "leaky_relu") else c for c in configs]
 
 
 def optimizer_of(config: RunConfig, model: nn.Module) -> torch.optim.Optimizer:
@@ -157,9 +156,7 @@ def test_covariate_shift_is_by_the_step_that_the_optimizer_would_take(
 ) -> None:
     """With what it remembers of earlier steps, and how many they were, after the last step, too; the plain network
     trains beside the stack."""
-    configs = smooth(runs(optimizer))
-    for config in configs:
-        config.train.steps = budget
+    configs = [changed(config, {"train.steps": budget}) for config in smooth(runs(optimizer))]
     trainer = Trainer(configs, digits, CPU)
     rows, configs = list(trainer.batches_of(0))[:4], trainer.stack.configs
     models = [trainer.stack.export(k).train() for k in range(len(configs))]
@@ -183,7 +180,7 @@ def test_covariate_shift_is_by_the_step_that_the_optimizer_would_take(
 
 def test_dropout_changes_the_variance_of_the_same_units_in_the_plain_network(digits: data.Dataset) -> None:
     configs = runs(dropout=True)
-    configs[1].bn = BnConfig(noise=0.5)  # without BN there is none
+    configs[1] = replace(configs[1], bn=BnConfig(noise=0.5))  # without BN there is none
     trainer = Trainer(configs, digits, CPU)
     for rows_GB in trainer.batches_of(0):
         trainer.step(rows_GB)
@@ -251,10 +248,9 @@ def test_probing_leaves_every_bit_of_the_training_as_it_is(optimizer: str, dtype
     finals, curves = [], []
     for name in ("off", "light", "full"):
         configs = mix(optimizer, dtype)
-        configs[3].lr.value = 1e200  # beyond the range checks
-        configs[4].bn.noise = 0.5
-        for config in configs:
-            config.probes = ProbesConfig(name, samples=70, every=1)
+        configs[3] = changed(configs[3], {"lr.value": 1e200})
+        configs[4] = changed(configs[4], {"bn.noise": 0.5})
+        configs = [replace(config, probes=ProbesConfig(name, samples=70, every=1)) for config in configs]
         records, stack = train(configs, digits, CPU)
         assert records[3].status == DIVERGED
         finals.append(bits([*stack.parameters.values(), *stack.running.values(), stack.t]))
@@ -285,9 +281,8 @@ def test_a_reading_puts_everything_back_where_it_was(optimizer: str, digits: dat
 
 @pytest.mark.parametrize("name", ["light", "full"])
 def test_a_stack_whose_members_all_diverged_still_has_its_start(name: str, digits: data.Dataset) -> None:
-    configs = runs()[3:4] + runs()[7:8]
-    for config in configs:
-        config.lr.value, config.probes = 1e200, ProbesConfig(name, every=1)
+    diverging = {"lr.value": 1e200, "probes": ProbesConfig(name, every=1)}
+    configs = [changed(config, diverging) for config in runs()[3:4] + runs()[7:8]]
     for record in train(configs, digits, CPU)[0]:
         assert record.status == DIVERGED
         assert math.isfinite(record.history["flow"][0])
@@ -296,9 +291,7 @@ def test_a_stack_whose_members_all_diverged_still_has_its_start(name: str, digit
 
 def test_a_neighbour_that_diverged_changes_no_reading_of_a_member(digits: data.Dataset) -> None:
     def read(*lrs: float) -> dict[str, list[float]]:
-        configs = runs()[:4]
-        for config, lr in zip(configs, lrs, strict=True):
-            config.lr.value = lr
+        configs = [changed(config, {"lr.value": lr}) for config, lr in zip(runs()[:4], lrs, strict=True)]
         return train(configs, digits, CPU)[0][3].history
 
     calm, beside = read(0.1, 0.1, 0.1, 0.1), read(0.1, 1e200, 1e200, 0.1)

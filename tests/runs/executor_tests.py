@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 from quick_runs import CPU, grid
 
-from bnsweep.config.run import TrainConfig
+from bnsweep.config.groups import TrainConfig
 from bnsweep.data import dataset as data
+from bnsweep.data.dataset import DataKey
 from bnsweep.records import FINISHED
-from bnsweep.runs.executors.base import DataKey, Evaluated, Executor, WorkerLost, data_key
+from bnsweep.runs.executors.base import Evaluated, Executor, WorkerLost
 from bnsweep.training.device import one_thread
 from bnsweep.training.trainer import train
 
@@ -54,7 +55,7 @@ class ExecutorTests(ABC):
 
     @pytest.fixture
     def executor(self, tmp_path: Path) -> Iterator[Executor]:
-        executor = self.make({data_key(CONFIGS[0]): data.load(CONFIGS[0].data)}, tmp_path)
+        executor = self.make({CONFIGS[0].data.key: data.load(CONFIGS[0].data)}, tmp_path)
         yield executor
         executor.stop()
 

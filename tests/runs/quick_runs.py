@@ -6,16 +6,8 @@ from dataclasses import replace
 
 import torch
 
-from bnsweep.config.run import (
-    ActivationConfig,
-    BnConfig,
-    DataConfig,
-    LrConfig,
-    RunConfig,
-    SweepConfig,
-    TrackingConfig,
-    TrainConfig,
-)
+from bnsweep.config.groups import ActivationConfig, BnConfig, DataConfig, LrConfig, TrainConfig
+from bnsweep.config.run import RunConfig, SweepConfig, TrackingConfig
 from bnsweep.runs.ledger import SweepResult
 from bnsweep.runs.sweep import run_sweep
 

@@ -14,7 +14,7 @@ from bnsweep.config.run import RunConfig
 from bnsweep.data import dataset as data
 from bnsweep.records import FAILED, FINISHED, RunRecord
 from bnsweep.runs.dispatch import Dispatch
-from bnsweep.runs.executors.base import Evaluated, Executor, NoWorker, Trained, data_key
+from bnsweep.runs.executors.base import Evaluated, Executor, NoWorker, Trained
 from bnsweep.runs.executors.local import local_executor, prepare
 from bnsweep.runs.interrupt import Interrupts
 from bnsweep.runs.plan import Plan, make_plan
@@ -49,7 +49,7 @@ class Caller(Executor):
 def two_processes(tmp_path: Path) -> Iterator[Executor]:
     configs = grid()
     prepare()
-    executor = local_executor(2, {data_key(configs[0]): data.load(configs[0].data)}, CPU, tmp_path, save_models=False)
+    executor = local_executor(2, {configs[0].data.key: data.load(configs[0].data)}, CPU, tmp_path, save_models=False)
     yield executor
     executor.stop()
 

@@ -14,7 +14,8 @@ from executor_tests import CONFIGS, LONG, ExecutorTests, begun
 from quick_runs import CPU
 
 from bnsweep.data import dataset as data
-from bnsweep.runs.executors.base import DataKey, Executor, WorkerLost, data_key
+from bnsweep.data.dataset import DataKey
+from bnsweep.runs.executors.base import Executor, WorkerLost
 from bnsweep.runs.executors.local import (
     LocalProcesses,
     LocalThread,
@@ -107,4 +108,4 @@ def test_a_worker_reads_the_dataset_that_was_kept(name: str, tmp_path: Path) -> 
 
 
 def test_a_dataset_is_told_by_its_name_and_its_folder() -> None:
-    assert data_key(CONFIGS[0]) == ("digits", "data")
+    assert CONFIGS[0].data.key == ("digits", "data")

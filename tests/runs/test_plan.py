@@ -9,10 +9,10 @@ import torch
 from quick_runs import CPU, grid
 
 from bnsweep.config.checks import ConfigError
+from bnsweep.config.groups import DataConfig, ModelConfig, TrainConfig
 from bnsweep.config.identity import identity
-from bnsweep.config.run import DataConfig, ModelConfig, RunConfig, TrainConfig
+from bnsweep.config.run import RunConfig
 from bnsweep.data import dataset as data
-from bnsweep.runs.executors.base import data_key
 from bnsweep.runs.memory import member_bytes
 from bnsweep.runs.plan import check_memory, describe, make_plan, pack, predicted_seconds, stack_limit, step_flops
 
@@ -99,7 +99,7 @@ def test_a_run_too_large_for_the_memory_is_refused() -> None:
 def test_a_trial_predicts_longer_for_more_epochs() -> None:
     def seconds(epochs: int) -> float:
         plan = make_plan(grid(epochs=epochs), (), CPU, workers=1)
-        return predicted_seconds(plan, {data_key(plan.configs[0]): data.load(plan.configs[0].data)})
+        return predicted_seconds(plan, {plan.configs[0].data.key: data.load(plan.configs[0].data)})
 
     threads = torch.get_num_threads()
     assert 0 < seconds(2) < seconds(1000)

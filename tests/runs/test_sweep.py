@@ -13,9 +13,11 @@ import pytest
 from quick_runs import CPU, broken, grid, in_sweep, swept
 
 from bnsweep.config.checks import ConfigError
+from bnsweep.config.groups import LrConfig, ModelConfig, TrainConfig
 from bnsweep.config.identity import identity
-from bnsweep.config.run import LrConfig, ModelConfig, SweepConfig, TrackingConfig, TrainConfig
-from bnsweep.data.dataset import load, split
+from bnsweep.config.run import SweepConfig, TrackingConfig
+from bnsweep.data.dataset import load
+from bnsweep.data.splits import split
 from bnsweep.nets.plain import build
 from bnsweep.runs.sweep import run_sweep
 from bnsweep.store.client import ClientBackend

@@ -14,8 +14,9 @@ import pytest
 from store_runs import log_run
 
 from bnsweep.config.checks import ConfigError
+from bnsweep.config.groups import BnConfig
 from bnsweep.config.identity import identity, numbers
-from bnsweep.config.run import BnConfig, RunConfig, TrackingConfig
+from bnsweep.config.run import RunConfig, TrackingConfig
 from bnsweep.records import DatasetInfo, RunRecord
 from bnsweep.report import report_sweep
 from bnsweep.store import view as mlflow_view

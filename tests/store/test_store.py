@@ -19,8 +19,9 @@ import yaml
 from store_runs import log_run
 
 from bnsweep.config.checks import ConfigError
+from bnsweep.config.groups import ActivationConfig, BnConfig, LrConfig
 from bnsweep.config.identity import identity, numbers
-from bnsweep.config.run import ActivationConfig, BnConfig, LrConfig, RunConfig, TrackingConfig
+from bnsweep.config.run import RunConfig, TrackingConfig
 from bnsweep.config.tree import from_tree
 from bnsweep.records import DatasetInfo, RunRecord
 from bnsweep.store.backend import NewRun
@@ -152,7 +153,7 @@ def test_the_resolved_config_is_an_artifact_that_makes_the_same_run(store: Store
     run_id = log_run(store, config, record(), "s", model)
     assert {f.path for f in store.client.list_artifacts(run_id)} == {"config.yaml", "record.json", model.name}
     tree = yaml.safe_load(Path(store.client.download_artifacts(run_id, "config.yaml")).read_text(encoding="utf-8"))
-    assert tree == asdict(config)
+    assert tree == json.loads(json.dumps(asdict(config)))
     assert identity(from_tree(tree)) == identity(config)
 
 

@@ -20,8 +20,9 @@ from urllib.parse import parse_qs
 import pytest
 from store_runs import log_run
 
+from bnsweep.config.groups import ActivationConfig, BnConfig, LrConfig
 from bnsweep.config.identity import identity, numbers
-from bnsweep.config.run import ActivationConfig, BnConfig, LrConfig, RunConfig, TrackingConfig
+from bnsweep.config.run import RunConfig, TrackingConfig
 from bnsweep.records import DatasetInfo, RunRecord
 from bnsweep.store import view as mlflow_view
 from bnsweep.store.store import Manifest, Store, without_login

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
-from members import assert_same_numbers, mix
+from members import assert_same_numbers, changed, mix
 from plain_loop import nudged_distance
 
-from bnsweep.config.run import DataConfig, ProbesConfig
+from bnsweep.config.groups import DataConfig, ProbesConfig
 from bnsweep.data import dataset as data
 from bnsweep.training import cuda_graph as graph
 from bnsweep.training.device import ieee_products, resolve_device
@@ -42,7 +44,7 @@ def test_a_captured_step_gives_the_numbers_of_the_ordinary_one(optimizer: str, m
     """Dropout, schedules, several data seeds, a diverging member and evaluations between the epochs included."""
     digits, device = data.load(DataConfig()), resolve_device("cuda")
     configs = mix(optimizer, subset=310)  # so that the last batch is a smaller one
-    configs[3].lr.value = 1e30  # beyond the range checks
+    configs[3] = changed(configs[3], {"lr.value": 1e30})
     captured, _ = train(configs, digits, device)
     monkeypatch.setattr(graph, "WARM_UP", 10**9)
     ordinary, _ = train(configs, digits, device)
@@ -59,8 +61,7 @@ def test_full_probes_leave_every_bit_of_captured_training_as_it_is(optimizer: st
     finals = []
     for name in ("off", "full"):
         configs = mix(optimizer, "float32", subset=310)
-        for config in configs:
-            config.probes = ProbesConfig(name, samples=100, every=1)
+        configs = [replace(config, probes=ProbesConfig(name, samples=100, every=1)) for config in configs]
         _, stack = train(configs, data.load(DataConfig()), resolve_device("cuda"))
         finals.append([t.view(torch.int32) for t in (*stack.parameters.values(), *stack.running.values())])
     assert all(torch.equal(a, b) for a, b in zip(*finals, strict=True))
@@ -70,8 +71,7 @@ def test_full_probes_leave_every_bit_of_captured_training_as_it_is(optimizer: st
 def test_full_probes_on_cuda_and_cpu_agree(optimizer: str) -> None:
     """At the start, before rounding has had time to grow."""
     configs = mix(optimizer, subset=310)
-    for config in configs:
-        config.probes = ProbesConfig("full", samples=100)
+    configs = [replace(config, probes=ProbesConfig("full", samples=100)) for config in configs]
     found = []
     for device in (torch.device("cpu"), resolve_device("cuda")):
         trainer = Trainer(configs, data.load(DataConfig()), device)

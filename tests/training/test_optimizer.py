@@ -10,7 +10,8 @@ from members import CPU, make
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
-from bnsweep.config.run import OptimizerConfig, RunConfig
+from bnsweep.config.groups import OptimizerConfig
+from bnsweep.config.run import RunConfig
 from bnsweep.nets.linear import Product
 from bnsweep.nets.stack import Stack
 from bnsweep.training.optimizer import Optimizer

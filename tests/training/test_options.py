@@ -9,7 +9,8 @@ import torch
 from members import make, relative
 from plain_loop import train_plain
 
-from bnsweep.config.run import BnConfig, DataConfig, RunConfig
+from bnsweep.config.groups import BnConfig, DataConfig
+from bnsweep.config.run import RunConfig
 from bnsweep.data import dataset as data
 from bnsweep.nets.chance import bn_noise
 from bnsweep.nets.plain import build

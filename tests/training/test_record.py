@@ -7,7 +7,8 @@ import math
 import pytest
 from members import CPU, assert_same_numbers, make
 
-from bnsweep.config.run import DataConfig, RunConfig
+from bnsweep.config.groups import DataConfig
+from bnsweep.config.run import RunConfig
 from bnsweep.data import dataset as data
 from bnsweep.records import DIVERGED, FINISHED
 from bnsweep.training.record import Evaluation, record_of, steps_to, summarise, time_mean

@@ -17,12 +17,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bnsweep.catalogue.activations import ACTIVATIONS
+from bnsweep.catalogue.datasets import DATASETS
 from bnsweep.catalogue.inits import INITS
 from bnsweep.catalogue.metrics import Metric
 from bnsweep.catalogue.optimizers import OPTIMIZERS
 from bnsweep.catalogue.schedules import SCHEDULES
-from bnsweep.config import datasets
-from bnsweep.config import run as config
+from bnsweep.config.groups import DISTRIBUTIONS, PLACEMENTS
 from bnsweep.config.identity import NAME_FIELDS, layers_in
 from bnsweep.config.tree import known_keys
 from bnsweep.records import DIVERGED, FINISHED
@@ -31,11 +31,11 @@ from bnsweep.report.frame.metrics import scored
 ORDER: dict[str, tuple[str, ...]] = {
     "activation": tuple(ACTIVATIONS),
     "init": tuple(INITS),
-    "init.distribution": config.DISTRIBUTIONS,
+    "init.distribution": DISTRIBUTIONS,
     "lr.schedule": tuple(SCHEDULES),
-    "bn": config.PLACEMENTS,
+    "bn": PLACEMENTS,
     "optimizer": tuple(OPTIMIZERS),
-    "data": tuple(datasets.DATASETS),
+    "data": tuple(DATASETS),
 }
 BUNDLE = ("seed", "data.seed")
 SHORT = {"lr.value": "lr", "lr.hidden": "hidden lr ×", "init.distribution": ""}

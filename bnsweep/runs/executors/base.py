@@ -15,18 +15,11 @@ from pathlib import Path
 import torch
 
 from bnsweep.config.run import RunConfig
-from bnsweep.data.dataset import Dataset
+from bnsweep.data.dataset import DataKey, Dataset
 from bnsweep.nets.stack import Stack
 from bnsweep.records import FINISHED, RunRecord
 from bnsweep.training.record import Evaluation
 from bnsweep.training.trainer import train
-
-DataKey = tuple[str, str]
-"""Of a dataset: name and root."""
-
-
-def data_key(config: RunConfig) -> DataKey:
-    return config.data.name, config.data.root
 
 
 @dataclass
@@ -102,7 +95,7 @@ class StackTrainer:
             tell(Evaluated(name, evaluation.step, sum(step >= 0 for step in evaluation.diverged)))
 
         started = time.perf_counter()
-        records, stack = train(configs, self.datasets[data_key(configs[0])], self.device, watch, tick)
+        records, stack = train(configs, self.datasets[configs[0].data.key], self.device, watch, tick)
         models: list[Path | None] = [None] * len(records)
         if self.models is not None:
             models = save_models(stack, records, self.models / f"{name}-{len(configs)}")

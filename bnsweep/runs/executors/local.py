@@ -25,9 +25,9 @@ from typing import Any
 import torch
 
 from bnsweep.config.run import RunConfig
-from bnsweep.data.dataset import Dataset
+from bnsweep.data.dataset import DataKey, Dataset
 from bnsweep.records import DatasetInfo
-from bnsweep.runs.executors.base import DataKey, Evaluated, Executor, NoWorker, StackTrainer, Trained, WorkerLost
+from bnsweep.runs.executors.base import Evaluated, Executor, NoWorker, StackTrainer, Trained, WorkerLost
 from bnsweep.runs.interrupt import SIGNALS
 from bnsweep.training.device import one_thread
 

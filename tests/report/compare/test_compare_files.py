@@ -14,8 +14,9 @@ import pytest
 
 from bnsweep.cli.report import main
 from bnsweep.config.checks import ConfigError
+from bnsweep.config.groups import BnConfig, TrainConfig
 from bnsweep.config.identity import identity, numbers
-from bnsweep.config.run import BnConfig, RunConfig, TrackingConfig, TrainConfig
+from bnsweep.config.run import RunConfig, TrackingConfig
 from bnsweep.records import DatasetInfo, RunRecord
 from bnsweep.report import compare_sweeps
 from bnsweep.report.compare.pages import write_comparison

@@ -1,26 +1,30 @@
-"""What is read is what was published, and what is split is split exactly."""
+"""IDX files are read as they were published; what is missing is downloaded, or the error says where to put it."""
 
 from __future__ import annotations
 
+import functools
 import gzip
 import hashlib
 import re
 import socket
-import sys
-import types
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
 
-from bnsweep.config import datasets
+from bnsweep.catalogue import datasets
+from bnsweep.catalogue.datasets import DatasetFacts
 from bnsweep.config.checks import ConfigError
-from bnsweep.config.datasets import DatasetFacts
-from bnsweep.config.run import DataConfig
+from bnsweep.config.groups import DataConfig
 from bnsweep.data import dataset as data
 from bnsweep.data import idx
+from bnsweep.data.splits import split
 
 MNIST = Path(__file__).parents[3] / "shared/data"
 POOL, TEST, SIDE = 200, 40, 4
@@ -42,7 +46,7 @@ def files(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
         made[f"{part}-labels-idx1-ubyte"] = idx_bytes(np.arange(n) % 10)
     facts = DatasetFacts(pool=POOL, test=TEST, features=SIDE * SIDE)
     for name in ("mnist", "fashion_mnist"):
-        monkeypatch.setitem(datasets.DATASETS, name, facts)
+        monkeypatch.setitem(datasets.DATASETS, name, replace(datasets.DATASETS[name], facts=facts))
     monkeypatch.setitem(idx.SHA256, "mnist", {name: hashlib.sha256(made[name]).hexdigest() for name in made})
     return made
 
@@ -54,11 +58,6 @@ def raw(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def digits() -> data.Dataset:
-    return data.load(DataConfig())
-
-
 def tiny(root: Path, name: str = "mnist") -> DataConfig:
     return DataConfig(name=name, root=str(root), validation=50)
 
@@ -67,13 +66,6 @@ def write(folder: Path, files: dict[str, bytes], packed: bool = True) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         (folder / f"{name}.gz").write_bytes(gzip.compress(content)) if packed else (folder / name).write_bytes(content)
-
-
-def test_digits_are_1797_images_of_64_pixels_in_0_to_1(digits: data.Dataset) -> None:
-    assert digits.x_ND.shape == (1797, 64) and digits.x_ND.dtype == torch.float32
-    assert digits.x_ND.min() == 0 and digits.x_ND.max() == 1
-    assert digits.y_N.dtype == torch.int64 and digits.y_N.unique().tolist() == list(range(10))
-    assert digits.info.source.startswith("scikit-learn ") and re.fullmatch("[0-9a-f]{16}", digits.info.digest)
 
 
 @pytest.mark.skipif(not MNIST.exists(), reason="no MNIST files in ../shared/data")
@@ -168,56 +160,85 @@ def test_plain_fashion_mnist_is_held_to_its_header_and_labels(tmp_path: Path, fi
         data.load(tiny(tmp_path, "fashion_mnist"))
 
 
-def fake_torchvision(monkeypatch: pytest.MonkeyPatch, fetch: Callable[[Path], None]) -> None:
-    def dataset(root: str, download: bool) -> None:
-        assert download
-        print("progress", file=sys.stderr)
-        fetch(Path(root))
+class Quiet(SimpleHTTPRequestHandler):
+    default_timeouts: ClassVar[list[float | None]] = []
+    """Of this process, whenever a file was asked for."""
 
-    datasets = types.SimpleNamespace(MNIST=dataset, FashionMNIST=dataset)
-    monkeypatch.setitem(sys.modules, "torchvision", types.SimpleNamespace(datasets=datasets))
+    def do_GET(self) -> None:
+        self.default_timeouts.append(socket.getdefaulttimeout())
+        super().do_GET()
+
+    def log_message(self, *_: object) -> None:
+        pass
 
 
-def test_only_missing_files_are_downloaded_with_a_timeout_and_without_noise(
-    raw: Path, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+@pytest.fixture
+def published(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder that a server on this machine publishes in place of the two addresses."""
+    folder = tmp_path_factory.mktemp("published")
+    with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        for name in idx.URLS:
+            monkeypatch.setitem(idx.URLS, name, f"http://127.0.0.1:{server.server_port}/")
+        yield folder
+        server.shutdown()
+
+
+def test_only_missing_files_are_downloaded_and_without_noise(
+    raw: Path, files: dict[str, bytes], published: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    timeouts = []
-
-    def fetch(root: Path) -> None:
-        timeouts.append(socket.getdefaulttimeout())
-        write(root / "MNIST/raw", files)
-
-    fake_torchvision(monkeypatch, fetch)
+    write(published, {TRAIN_IMAGES: files[TRAIN_IMAGES]})
     write(raw, {name: files[name] for name in files if name != TRAIN_IMAGES}, packed=False)
-    before = socket.getdefaulttimeout()
-    data.load(tiny(raw.parents[1]))
-    assert timeouts == [idx.TIMEOUT_S] and socket.getdefaulttimeout() == before
+    loaded = data.load(tiny(raw.parents[1]))
+    assert len(loaded.y_N) == POOL + TEST
     assert sorted(p.name for p in raw.iterdir()) == sorted({*files, f"{TRAIN_IMAGES}.gz"} - {TRAIN_IMAGES})
+    assert sorted(p.name for p in raw.parents[1].iterdir()) == ["MNIST"]
     assert capfd.readouterr() == ("", "")
 
 
-FAILURES = [
-    OSError("network is unreachable\nTried: one, two"),
-    TimeoutError("timed out"),
-    RuntimeError("operator torchvision::nms does not exist"),
-    ImportError("no torchvision"),
-]
-
-
-@pytest.mark.parametrize("failure", FAILURES, ids=[type(failure).__name__ for failure in FAILURES])
-def test_a_failed_download_says_which_files_to_put_where_and_leaves_nothing(
-    tmp_path: Path, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, failure: Exception
+def test_a_download_asks_nothing_of_the_rest_of_the_process(
+    tmp_path: Path, files: dict[str, bytes], published: Path
 ) -> None:
-    def fetch(root: Path) -> None:
-        (root / "half-written").write_bytes(b"...")
-        raise failure
+    write(published, files)
+    Quiet.default_timeouts.clear()
+    data.load(tiny(tmp_path))
+    assert Quiet.default_timeouts == [socket.getdefaulttimeout()] * 4
 
-    fake_torchvision(monkeypatch, fetch)
-    why = str(failure).splitlines()[0]
+
+REFUSED = {
+    "missing": (None, r"HTTP Error 404: File not found"),
+    "spoiled": (cut, r"must hold 3216 bytes, holds 3116"),
+    "another": (flip, r"must have the sha256 \w{64}, has \w{64}"),
+}
+
+
+@pytest.mark.parametrize(("spoil", "why"), REFUSED.values(), ids=list(REFUSED))
+def test_a_failed_download_says_which_files_to_put_where_and_leaves_nothing(
+    tmp_path: Path,
+    files: dict[str, bytes],
+    published: Path,
+    spoil: Callable[[bytes], bytes] | None,
+    why: str,
+) -> None:
+    write(published, files)
+    if spoil is None:
+        (published / f"{TRAIN_LABELS}.gz").unlink()
+    else:
+        write(published, {TRAIN_IMAGES: spoil(files[TRAIN_IMAGES])})
     says = rf"^data.name=mnist: could not .* \({why}\); put {TRAIN_IMAGES}.gz, .* into .*raw, or .* data.root$"
     with pytest.raises(ConfigError, match=says):
         data.load(tiny(tmp_path / "data"))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_download_that_stands_still_is_given_up(
+    tmp_path: Path, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes the call and never answers
+        monkeypatch.setitem(idx.URLS, "mnist", f"http://127.0.0.1:{silent.getsockname()[1]}/")
+        monkeypatch.setattr(idx, "TIMEOUT_S", 0.2)
+        with pytest.raises(ConfigError, match=r"could not be downloaded \(timed out\); put "):
+            data.load(tiny(tmp_path))
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, files: dict[str, bytes]) -> None:
@@ -226,94 +247,9 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, files: dict[st
         data.load(tiny(tmp_path / "file"))
 
 
-@pytest.mark.parametrize(("validation", "subset"), [(287, None), (10, None), (500, 10), (101, 333)])
-@pytest.mark.parametrize("seed", range(5))
-def test_splits_are_disjoint_stratified_and_of_exact_size(
-    digits: data.Dataset, seed: int, validation: int, subset: int | None
-) -> None:
-    wanted = DataConfig(validation=validation, subset=subset)
-    parts = data.split(digits, wanted, seed)
-    sizes = (len(parts.train), len(parts.validation), len(parts.test))
-    assert sizes == (wanted.train_size, validation, 360)
-    assert len(torch.cat([parts.train, parts.validation, parts.test]).unique()) == sum(sizes)
-    share = torch.bincount(digits.y_N) / len(digits.y_N)
-    for rows in (parts.train, parts.validation, parts.test):
-        # One sample from rounding here, and one or two more inherited from the draws before.
-        assert (torch.bincount(digits.y_N[rows], minlength=10) - share * len(rows)).abs().max() < 2
-
-
-def test_an_unbalanced_pool_is_shared_out_by_largest_remainder() -> None:
-    y_N = torch.tensor([0] * 7 + [1] * 2 + [2] * 1)
-    taken, left = data._draw(torch.arange(10), y_N, 4, torch.Generator())
-    assert torch.bincount(y_N[taken]).tolist() == [3, 1]  # 2.8, 0.8 and 0.4 samples
-    assert sorted(taken.tolist() + left.tolist()) == list(range(10))
-
-
 def test_the_official_test_set_is_the_test_split_of_every_seed(raw: Path, files: dict[str, bytes]) -> None:
     write(raw, files)
     wanted = tiny(raw.parents[1])
     loaded = data.load(wanted)
     for seed in range(3):
-        assert data.split(loaded, wanted, seed).test.tolist() == list(range(POOL, POOL + TEST))
-
-
-def test_one_setting_of_the_split_moves_only_what_it_names(digits: data.Dataset) -> None:
-    whole, part = (data.split(digits, DataConfig(subset=subset), 3) for subset in (None, 100))
-    assert torch.equal(whole.test, part.test) and torch.equal(whole.validation, part.validation)
-    assert torch.isin(part.train, whole.train).all()
-    assert torch.equal(whole.test, data.split(digits, DataConfig(validation=50), 3).test)
-
-
-def test_seeds_and_epochs_and_nothing_else_decide(digits: data.Dataset) -> None:
-    torch.manual_seed(1)
-    state = torch.get_rng_state()
-    first, order = data.split(digits, DataConfig(), 0), data.batch_order(0, 0, 1150)
-    assert torch.equal(torch.get_rng_state(), state)
-    torch.manual_seed(2)
-    again = data.split(digits, DataConfig(), 0)
-    assert torch.equal(first.train, again.train) and torch.equal(first.test, again.test)
-    assert torch.equal(order, data.batch_order(0, 0, 1150))
-    assert not torch.equal(first.test, data.split(digits, DataConfig(), 1).test)
-
-
-def test_batch_orders_are_permutations_unlike_each_other() -> None:
-    orders = [data.batch_order(seed, epoch, 1000) for seed in range(4) for epoch in range(4)]
-    assert all(order.sort().values.tolist() == list(range(1000)) for order in orders)
-    agreement = [(a == b).sum().item() for i, a in enumerate(orders) for b in orders[:i]]
-    assert max(agreement) < 10  # about one position in a thousand agrees by chance
-
-
-def test_every_purpose_has_a_stream_of_its_own() -> None:
-    seeds = {data._generator(purpose, 3).initial_seed() for purpose in ("test", "validation", "subset", "order")}
-    assert len(seeds) == 4
-
-
-def test_the_first_samples_of_the_files_are_the_same_for_every_seed(digits: data.Dataset) -> None:
-    wanted = DataConfig("gaussian", subset=300, draw="first", validation=100, test=50)
-    made = data.load(wanted)
-    for seed in range(3):
-        parts = data.split(made, wanted, seed)
-        assert parts.train.tolist() == list(range(300))
-        assert parts.validation.min() >= 300 and parts.validation.max() < 2000 and len(parts.validation) == 100
-        assert parts.test.min() >= 2000 and len(parts.test) == 50
-    assert not torch.equal(data.split(made, wanted, 0).test, data.split(made, wanted, 1).test)
-
-
-def test_generated_data_are_what_they_say_and_the_same_every_time() -> None:
-    normal, pixels = (data.load(DataConfig(name, validation=500)) for name in ("gaussian", "pixels"))
-    assert normal.x_ND.shape == (2500, 100) and pixels.x_ND.shape == (2500, 784)
-    assert normal.x_ND.mean().item() == pytest.approx(0, abs=0.01) and normal.x_ND.std().item() == pytest.approx(
-        1, abs=0.01
-    )
-    assert pixels.x_ND.min() == 0 and pixels.x_ND.max() <= 1
-    assert pixels.x_ND.square().mean().item() == pytest.approx(0.1, abs=0.001)
-    assert normal.y_N.unique().tolist() == list(range(10))
-    assert torch.equal(normal.x_ND, data.load(DataConfig("gaussian", validation=500)).x_ND)
-
-
-def test_draws_with_replacement_repeat_samples_and_cover_all() -> None:
-    draws = data.batch_draws(0, 0, 1000, 10_000)
-    assert len(draws) == 10_000 and draws.unique().numel() > 990
-    assert len(draws[:1000].unique()) == pytest.approx(1000 * (1 - 1 / 2.718281828), abs=40)
-    assert not torch.equal(draws, data.batch_draws(0, 1, 1000, 10_000))
-    assert torch.equal(draws, data.batch_draws(0, 0, 1000, 10_000))
+        assert split(loaded, wanted, seed).test.tolist() == list(range(POOL, POOL + TEST))

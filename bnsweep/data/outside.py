@@ -1,0 +1,113 @@
+"""Data from a function of the user's: `data=callable data.call=module:function`.
+
+Axes: N samples, D numbers a sample.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from bnsweep.catalogue.datasets import DatasetFacts
+from bnsweep.config.checks import ConfigError
+from bnsweep.config.groups import DataConfig
+from bnsweep.data.dataset import Samples, function_named
+
+TEST_SHARE = 0.2
+"""Of the samples, where there is no test set."""
+
+X = npt.NDArray[np.float32]
+Y = npt.NDArray[np.int64]
+
+
+class Refused(Exception):
+    """What is wrong with the samples."""
+
+
+def read(config: DataConfig) -> Samples:
+    """What the function gives, verified. Raises ConfigError."""
+    assert config.call is not None
+    given, source = call(config.call)
+    try:
+        pairs = pairs_of(given)
+        classes = count_classes([y_N for _, y_N in pairs])
+    except Refused as error:
+        raise ConfigError(f"data.call={config.call}: {error}") from None
+    x_ND, y_N = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
+    official = len(pairs) == 2
+    test = len(pairs[1][1]) if official else round(TEST_SHARE * len(y_N))
+    facts = DatasetFacts(len(y_N) - test, test, x_ND.shape[1], classes, official)
+    return Samples(x_ND, y_N, source, facts=facts)
+
+
+def call(dotted: str) -> tuple[Any, str]:
+    """What the function gives, and its file. Errors of its own become one line too, since nothing is trained yet."""
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        function = function_named(dotted)
+        source = getattr(sys.modules[dotted.partition(":")[0]], "__file__", None)
+        return function(), source or dotted
+    except Exception as error:
+        why = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise ConfigError(f"data.call={dotted}: must be a function that can be called from {here} ({why})") from error
+    finally:
+        sys.path.remove(here)
+
+
+def pairs_of(given: Any) -> list[tuple[X, Y]]:
+    """Samples [N, D] with labels [N]: those of the pool, and of the test set where there is one."""
+    if not isinstance(given, tuple | list) or len(given) not in (2, 4):
+        found = f"{len(given)} of them" if isinstance(given, tuple | list) else type(given).__name__
+        raise Refused(f"must give (x, y) or (x_train, y_train, x_test, y_test), gives {found}")
+    names = ("x", "y") if len(given) == 2 else ("x_train", "y_train", "x_test", "y_test")
+    arrays = [array(name, part) for name, part in zip(names, given, strict=True)]
+    pairs = []
+    for i in range(0, len(names), 2):
+        (x_name, y_name), (x, y) = names[i : i + 2], arrays[i : i + 2]
+        if y.ndim != 1 or x.ndim < 1 or len(x) != len(y) or x.size == 0:
+            shapes = f"have the shapes {x.shape} and {y.shape}"
+            raise Refused(f"{x_name} and {y_name} must hold a row and a label of each sample, {shapes}")
+        pairs.append((inputs(x_name, x), labels(y_name, y)))
+    features = [x_ND.shape[1] for x_ND, _ in pairs]
+    if len(set(features)) > 1:
+        raise Refused(f"x_train and x_test must have as many numbers a sample, have {features[0]} and {features[1]}")
+    return pairs
+
+
+def array(name: str, given: Any) -> npt.NDArray[Any]:
+    found = np.asarray(given.detach().cpu() if isinstance(given, Tensor) else given)
+    if found.dtype.kind not in "buif":
+        raise Refused(f"{name} must hold numbers, holds {found.dtype}")
+    return found
+
+
+def inputs(name: str, x: npt.NDArray[Any]) -> X:
+    with np.errstate(over="ignore"):
+        x_ND = x.reshape(len(x), -1).astype(np.float32)
+    if not np.isfinite(x_ND).all():
+        raise Refused(f"{name} must be finite as float32, holds NaN or infinity")
+    return x_ND
+
+
+def labels(name: str, y: npt.NDArray[Any]) -> Y:
+    if y.dtype.kind not in "ui":
+        raise Refused(f"{name} must hold integers, holds {y.dtype}")
+    return y.astype(np.int64)
+
+
+def count_classes(parts: list[Y]) -> int:
+    """Of labels that are 0 to C - 1, each of them at least once in the pool."""
+    found = np.unique(parts[0])
+    if len(found) < 2 or not np.array_equal(found, np.arange(len(found))):
+        some = ", ".join(map(str, found[:5].tolist())) + (", …" if len(found) > 5 else "")
+        raise Refused(f"labels must be 0, 1, … without a gap, at least two of them, are {some}")
+    strange = [label for y_N in parts[1:] for label in np.unique(y_N).tolist() if label not in found]
+    if strange:
+        raise Refused(f"y_test must hold labels of y_train, which has no {strange[0]}")
+    return len(found)

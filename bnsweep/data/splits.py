@@ -1,0 +1,77 @@
+"""Which rows are trained on, validated and tested on, and in which order batches visit them: seeded, stratified, exact.
+
+Axes: N samples.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bnsweep.config.groups import DataConfig
+from bnsweep.data.dataset import Dataset
+
+
+@dataclass(frozen=True)
+class Split:
+    """Row numbers (int64, ascending) into a Dataset; the three share none."""
+
+    train: Tensor
+    validation: Tensor
+    test: Tensor
+
+
+def split(dataset: Dataset, config: DataConfig, seed: int) -> Split:
+    """Stratified split of exact sizes. The test rows depend on the seed alone, the validation rows not on the subset,
+    unless it is the first samples of the files: those are taken before validation is drawn.
+
+    `seed` is the data seed (RunConfig.data_seed).
+    """
+    facts = config.facts
+    rows = torch.arange(len(dataset.y_N))
+    if facts.official_test:
+        pool, test = rows[: facts.pool], rows[facts.pool :]
+    else:
+        test, pool = draw(rows, dataset.y_N, facts.test, stream("test", seed))
+    train = pool[: config.train_size]
+    rest = pool[config.train_size :] if config.draw == "first" else pool
+    validation, rest = draw(rest, dataset.y_N, config.validation, stream("validation", seed))
+    if config.draw == "stratified":
+        train, _ = draw(rest, dataset.y_N, config.train_size, stream("subset", seed))
+    if config.test is not None:
+        test, _ = draw(test, dataset.y_N, config.test, stream("test subset", seed))
+    assert (len(train), len(validation), len(test)) == (config.train_size, config.validation, config.test_size)
+    return Split(train, validation, test)
+
+
+def draw(rows: Tensor, y_N: Tensor, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """n of `rows`, each class by its share (largest remainder), and the rows left over; both ascending."""
+    classes = y_N[rows]
+    counts = torch.bincount(classes)
+    quota = counts * n // len(rows)
+    by_remainder = torch.argsort(counts * n % len(rows), descending=True, stable=True)
+    quota[by_remainder[: n - int(quota.sum())]] += 1
+    taken = torch.zeros(len(rows), dtype=torch.bool)
+    for label, share in enumerate(quota.tolist()):
+        members = (classes == label).nonzero().flatten()
+        taken[members[torch.randperm(len(members), generator=generator)[:share]]] = True
+    return rows[taken], rows[~taken]
+
+
+def batch_order(seed: int, epoch: int, n: int) -> Tensor:
+    """The order in which an epoch visits its n training samples: a permutation of range(n) that nothing else moves."""
+    return torch.randperm(n, generator=stream("order", seed, epoch))
+
+
+def batch_draws(seed: int, epoch: int, n: int, count: int) -> Tensor:
+    """`count` of an epoch's n training samples, each drawn from all of them (with replacement)."""
+    return torch.randint(n, (count,), generator=stream("draws", seed, epoch))
+
+
+def stream(purpose: str, *numbers: int) -> torch.Generator:
+    """Random numbers of their own for every purpose, so that drawing more for one never shifts another."""
+    digest = hashlib.sha256(f"{purpose}{numbers}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8]))

@@ -1,0 +1,108 @@
+"""What is refused, in which words; and what follows from the settings of a run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from bnsweep.catalogue.datasets import DatasetFacts
+from bnsweep.config.checks import ConfigError
+from bnsweep.config.groups import DataConfig, ModelConfig
+from bnsweep.config.run import RunConfig
+from bnsweep.config.tree import from_tree
+
+Tree = dict[str, Any]
+
+REFUSED: list[tuple[Tree, str]] = [
+    ({"activation": {"name": "foo"}}, r"activation.name=foo: must be one of sigmoid, tanh, relu, "),
+    ({"init": {"name": "normal"}}, r"init.std=None: must be a finite number >= 0 with init=normal"),
+    ({"init": {"std": 0.1}}, r"init.std=0.1: must be left out with init=xavier, which derives it "),
+    ({"init": {"name": "orthogonal", "distribution": "uniform"}}, r"init.distribution=uniform: must be normal with "),
+    ({"init": {"gain": 0}}, r"init.gain=0: must be a finite number > 0"),
+    ({"lr": {"value": float("nan")}}, r"lr.value=nan: must be a finite number > 0"),
+    ({"lr": {"schedule": "linear"}}, r"lr.schedule=linear: must be one of constant, cosine, warmup"),
+    ({"lr": {"warmup": 0}}, r"lr.warmup=0: must be in \(0, 1\]"),
+    ({"bn": {"placement": "between"}}, r"bn.placement=between: must be one of none, before, after"),
+    ({"bn": {"eps": -1.0}}, r"bn.eps=-1.0: must be a finite number >= 0"),
+    ({"data": {"name": "cifar"}}, r"data.name=cifar: must be one of digits, mnist, "),
+    ({"data": {"validation": 9}}, r"data.validation=9: must be at least 10 and less than the 1437 samples of the dig"),
+    (
+        {"data": {"subset": 1151}},
+        r"data.subset=1151: must be between 10 and the 1150 samples that data.validation=28",
+    ),
+    ({"data": {"test": 361}}, r"data.test=361: must be between 10 and the 360 samples there are"),
+    ({"data": {"draw": "first"}}, r"data.draw=first: must be given with a data.subset"),
+    ({"data": {"seed": -1}}, r"data.seed=-1: must be between 0 and 2147483647"),
+    ({"data": {"call": "a:b"}}, r"data.call=a:b: must be left out with data=digits \(data=callable takes it\)"),
+    ({"data": {"name": "callable"}}, r"data.call=None: must be a function that gives the data, as module:function"),
+    ({"data": {"name": "callable", "call": "my_data"}}, r"data.call=my_data: must be a function that gives the data"),
+    ({"model": {"hidden": []}}, r"model.hidden=\[\]: must be a non-empty list of sizes >= 1, such as \[32,32\]"),
+    ({"model": {"hidden": [3, 0]}}, r"model.hidden=\[3, 0\]: must be a non-empty list"),
+    ({"model": {"depth": 0}}, r"model.depth=0: must be >= 1 or null"),
+    ({"model": {"dropout": 1.0}}, r"model.dropout=1.0: must be in \[0, 1\)"),
+    ({"optimizer": {"name": "lion"}}, r"optimizer.name=lion: must be one of sgd, momentum, adam"),
+    ({"train": {"epochs": -1}}, r"train.epochs=-1: must be >= 0"),
+    ({"train": {"steps": 0}}, r"train.steps=0: must be >= 1 or null"),
+    ({"train": {"device": "tpu"}}, r"train.device=tpu: must be one of auto, cpu, cuda"),
+    ({"probes": {"samples": 1}}, r"probes.samples=1: must be >= 2"),
+    ({"tracking": {"experiment": " "}}, r"tracking.experiment=' ': must be a name"),
+    ({"sweep": {"max_stack": 0}}, r"sweep.max_stack=0: must be >= 1 or null"),
+    ({"seed": -1}, r"seed=-1: must be between 0 and 2147483647"),
+    ({"bn": {"placement": "before"}, "train": {"batch_size": 1}}, r"train.batch_size=1: must be such that no batch "),
+    ({"bn": {"placement": "before"}, "data": {"subset": 65}}, r"train.batch_size=64: .* leave a last batch of 1\)"),
+]
+
+
+@pytest.mark.parametrize(("tree", "says"), REFUSED, ids=[says.partition(":")[0] for _, says in REFUSED])
+def test_a_setting_that_breaks_a_rule_is_named_with_it(tree: Tree, says: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{says}"):
+        from_tree(tree)
+
+
+@pytest.mark.parametrize("name", ["..", ".hidden", "latest", "a/b", ""])
+def test_a_sweep_id_is_a_plain_name(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"^sweep.id=.*: must be letters, digits"):
+        from_tree({"sweep": {"id": name}})
+
+
+def test_a_list_of_sizes_is_kept_as_a_tuple() -> None:
+    assert ModelConfig([8, 8]).hidden == (8, 8)  # type: ignore[arg-type]
+    assert ModelConfig((8, 4), depth=2).units == [8, 4, 8, 4]
+
+
+FACTS = DatasetFacts(pool=90, test=30, features=5, classes=3, digest="0123456789abcdef")
+OUTSIDE = RunConfig(data=DataConfig("callable", call="my:data", validation=20))
+
+
+def test_data_from_outside_is_known_once_it_is_read() -> None:
+    assert not OUTSIDE.data.known
+    run = OUTSIDE.with_facts(FACTS)
+    assert run.sizes == [5, 32, 32, 3]
+    assert (run.data.train_size, run.data.test_size, run.total_steps) == (70, 30, 20 * 2)
+    assert replace(run, seed=3).sizes == run.sizes
+    assert not replace(run.data, call="other:data").known
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        (
+            {"validation": 90},
+            "data.validation=90: must be at least 10 and less than the 90 samples of the my:data",
+        ),
+        ({"subset": 71}, "data.subset=71: must be between 10 and the 70 samples that data.validation=20 leaves"),
+        ({"test": 31}, "data.test=31: must be between 10 and the 30 samples there are"),
+    ],
+)
+def test_settings_must_fit_the_data_that_was_read(settings: Tree, says: str) -> None:
+    run = replace(OUTSIDE, data=replace(OUTSIDE.data, **settings))
+    with pytest.raises(ConfigError, match=f"^{says}"):
+        run.with_facts(FACTS)
+
+
+def test_no_batch_of_one_sample_under_bn_is_found_once_the_data_is_read() -> None:
+    run = from_tree({"bn": {"placement": "before"}, "data": vars(OUTSIDE.data), "train": {"batch_size": 23}})
+    with pytest.raises(ConfigError, match=r"^train.batch_size=23: .* \(70 training samples leave a last batch of 1\)$"):
+        run.with_facts(FACTS)

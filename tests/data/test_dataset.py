@@ -1,0 +1,42 @@
+"""Built-in data is what its row of the catalogue says."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+
+from bnsweep.catalogue.datasets import DATASETS
+from bnsweep.config.groups import DataConfig
+from bnsweep.data.dataset import Dataset, function_named, load
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return load(DataConfig())
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_every_row_names_a_function(name: str) -> None:
+    assert callable(function_named(DATASETS[name].read))
+
+
+def test_digits_are_1797_images_of_64_pixels_in_0_to_1(digits: Dataset) -> None:
+    assert digits.x_ND.shape == (1797, 64) and digits.x_ND.dtype == torch.float32
+    assert digits.x_ND.min() == 0 and digits.x_ND.max() == 1
+    assert digits.y_N.dtype == torch.int64 and digits.y_N.unique().tolist() == list(range(10))
+    assert digits.facts is not None and digits.facts.digest == digits.info.digest == "87ff0c9e40dc7e2c"
+    assert digits.info.source.startswith("scikit-learn ") and re.fullmatch("[0-9a-f]{16}", digits.info.digest)
+
+
+def test_generated_data_are_what_they_say_and_the_same_every_time() -> None:
+    normal, pixels = (load(DataConfig(name, validation=500)) for name in ("gaussian", "pixels"))
+    assert normal.x_ND.shape == (2500, 100) and pixels.x_ND.shape == (2500, 784)
+    assert normal.x_ND.mean().item() == pytest.approx(0, abs=0.01) and normal.x_ND.std().item() == pytest.approx(
+        1, abs=0.01
+    )
+    assert pixels.x_ND.min() == 0 and pixels.x_ND.max() <= 1
+    assert pixels.x_ND.square().mean().item() == pytest.approx(0.1, abs=0.001)
+    assert normal.y_N.unique().tolist() == list(range(10))
+    assert torch.equal(normal.x_ND, load(DataConfig("gaussian", validation=500)).x_ND)
