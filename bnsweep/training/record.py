@@ -64,6 +64,7 @@ def summarise(history: dict[str, list[float]], config: RunConfig) -> dict[str, f
     reached = steps_to(curve, history["step"], config.train.tau)
     out["steps_to_tau"] = float(config.total_steps) if reached is None else reached
     out["tau_reached"] = float(reached is not None)
+    out["total_steps"] = float(config.total_steps)
     out["auc"] = time_mean(curve, history["step"])
     for name in [name for name in history if name.endswith("/spread")]:
         _, layer, _ = name.split("/")
