@@ -11,7 +11,9 @@ import pytest
 from bnsweep.experiments.compose import Library
 
 ROOT = Path(__file__).parents[1]
-TEXT = "\n".join((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md"))
+TEXT = "\n".join(
+    (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md", "conf/experiment/README.md")
+)
 LINKS = sorted(set(re.findall(r"\]\((?!https?://|#|mailto:)([^)#\s]+)", TEXT)))
 
 

@@ -15,6 +15,7 @@ from bnsweep.config.checks import check
 from bnsweep.config.identity import identity, numbers, stack_key
 from bnsweep.config.run import RunConfig
 from bnsweep.data.dataset import DataKey, Dataset
+from bnsweep.nets.activation import has_kernels
 from bnsweep.nets.families import layers_of
 from bnsweep.runs.machine import free_bytes, worker_count
 from bnsweep.runs.memory import (
@@ -85,6 +86,9 @@ def describe(plan: Plan) -> str:
         f"on {describe_device(plan.device)}, {plan.workers} at a time; stacks: {stacks}"
         + (f"; largest about {plan.bytes / 2**20:.0f} MiB" if plan.stacks else ""),
     ]
+    activations = {plan.configs[job].activation.name for stack in plan.stacks for job in stack}
+    slow = ", ".join(sorted(name for name in activations if not has_kernels(name)))
+    lines += [f"without kernels, so trained by autograd, which is slower: {slow}"] if slow else []
     return "\n".join(lines)
 
 

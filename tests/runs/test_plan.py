@@ -8,8 +8,9 @@ import pytest
 import torch
 from quick_runs import CPU, grid
 
+from bnsweep.catalogue.activations import ACTIVATIONS, Activation, Functions
 from bnsweep.config.checks import ConfigError
-from bnsweep.config.groups import DataConfig, ModelConfig, TrainConfig
+from bnsweep.config.groups import ActivationConfig, DataConfig, ModelConfig, TrainConfig
 from bnsweep.config.identity import identity
 from bnsweep.config.run import RunConfig
 from bnsweep.data import dataset as data
@@ -49,6 +50,15 @@ def test_what_is_done_and_what_is_asked_for_twice_is_not_trained() -> None:
     first, second = describe(plan).splitlines()
     assert first == "plan: 4 combinations, 8 runs, 1 already done, 7 left (1 jobs mean the same run as another)"
     assert second.startswith("on cpu (one thread a stack), 1 at a time; stacks: 1 of 7; largest about ")
+
+
+def test_an_activation_without_kernels_is_named_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "autograd" not in describe(make_plan(grid(), (), CPU))
+    bare = Activation("bare", "bare", lambda torch: Functions(torch.nn.functional.silu))
+    monkeypatch.setitem(ACTIVATIONS, "bare", bare)
+    configs = [replace(config, activation=ActivationConfig("bare")) for config in grid()]
+    *_, last = describe(make_plan([*grid(), *configs], (), CPU)).splitlines()
+    assert last == "without kernels, so trained by autograd, which is slower: bare"
 
 
 def test_max_stack_bounds_the_runs_that_train_together() -> None:
