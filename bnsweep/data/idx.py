@@ -6,10 +6,10 @@ import gzip
 import hashlib
 import math
 import shutil
+import subprocess
+import sys
 import tempfile
-import urllib.request
 import zlib
-from http.client import HTTPException
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +21,8 @@ from bnsweep.data.dataset import Bytes, Samples
 FOLDERS = {"mnist": "MNIST/raw", "fashion_mnist": "FashionMNIST/raw"}
 """Where below `data.root` the IDX files lie; torchvision's layout."""
 
-URLS = {
-    "mnist": "https://ossci-datasets.s3.amazonaws.com/mnist/",
-    "fashion_mnist": "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
-}
-"""Where the .gz files are published: those addresses that torchvision takes."""
+PUBLISHED = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST"}
+"""Their names in torchvision, which knows where they are published."""
 
 IMAGES, LABELS = "images-idx3-ubyte", "labels-idx1-ubyte"
 PARTS = ("train", "t10k")
@@ -51,7 +48,16 @@ MD5_GZ = {
 """Of the .gz files as published; used where no digest of the uncompressed file is known."""
 
 TIMEOUT_S = 30.0
-"""Seconds a download may stand still."""
+"""Seconds a download may stand still; torchvision itself sets no limit."""
+
+FETCH = """
+import socket, sys
+name, root, timeout = sys.argv[1:]
+socket.setdefaulttimeout(float(timeout))
+from torchvision import datasets
+getattr(datasets, name)(root, download=True)
+"""
+"""In a process of its own: the limit is of a whole process, and torchvision fills the terminal."""
 
 
 class Spoiled(Exception):
@@ -142,24 +148,24 @@ def _download(config: DataConfig, folder: Path, missing: list[str]) -> None:
         says = f"{nearest}: must be a writable folder to download {config.name} into ({error.strerror})"
         raise ConfigError(f"{says}; choose another with data.root") from None
     try:
+        _fetch(config.name, scratch)
         for name in missing:
-            content = _fetch(f"{URLS[config.name]}{name}.gz")
-            _array(config, name, content, packed=True)
-            (scratch / f"{name}.gz").write_bytes(content)
+            _array(config, name, (scratch / FOLDERS[config.name] / f"{name}.gz").read_bytes(), packed=True)
         folder.mkdir(parents=True, exist_ok=True)
         for name in missing:
-            (scratch / f"{name}.gz").replace(folder / f"{name}.gz")
-    except (OSError, HTTPException, Spoiled) as error:
-        why = (str(error).splitlines() or [type(error).__name__])[0]
+            (scratch / FOLDERS[config.name] / f"{name}.gz").replace(folder / f"{name}.gz")
+    except (OSError, Spoiled) as error:
         needed = ", ".join(f"{name}.gz" for name in missing)
-        says = f"data.name={config.name}: could not be downloaded ({why}); put {needed} into {folder}"
+        says = f"data.name={config.name}: could not be downloaded ({error}); put {needed} into {folder}"
         raise ConfigError(f"{says}, or name the folder above {FOLDERS[config.name]} with data.root") from None
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _fetch(url: str) -> bytes:
-    """Raises OSError and HTTPException; TimeoutError, which is an OSError, when nothing comes for TIMEOUT_S."""
-    with urllib.request.urlopen(url, timeout=TIMEOUT_S) as response:  # noqa: S310 - one of URLS
-        content: bytes = response.read()
-    return content
+def _fetch(dataset: str, root: Path) -> None:
+    """Raises OSError with the last line of what went wrong. Beside a CPU-only torch torchvision cannot be imported:
+    "operator torchvision::nms does not exist"."""
+    command = [sys.executable, "-c", FETCH, PUBLISHED[dataset], str(root), str(TIMEOUT_S)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise OSError((done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1])

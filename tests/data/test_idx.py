@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import gzip
 import hashlib
+import os
 import re
 import socket
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -160,85 +157,91 @@ def test_plain_fashion_mnist_is_held_to_its_header_and_labels(tmp_path: Path, fi
         data.load(tiny(tmp_path, "fashion_mnist"))
 
 
-class Quiet(SimpleHTTPRequestHandler):
-    default_timeouts: ClassVar[list[float | None]] = []
-    """Of this process, whenever a file was asked for."""
+TORCHVISION = """
+import os, pathlib, socket, sys
 
-    def do_GET(self) -> None:
-        self.default_timeouts.append(socket.getdefaulttimeout())
-        super().do_GET()
-
-    def log_message(self, *_: object) -> None:
-        pass
+def MNIST(root, download):
+    print("progress", file=sys.stderr)
+    exec(pathlib.Path(os.environ["DOWNLOAD"]).read_text())
+"""
 
 
 @pytest.fixture
-def published(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder that a server on this machine publishes in place of the two addresses."""
-    folder = tmp_path_factory.mktemp("published")
-    with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder))) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        for name in idx.URLS:
-            monkeypatch.setitem(idx.URLS, name, f"http://127.0.0.1:{server.server_port}/")
-        yield folder
-        server.shutdown()
+def download(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Gives what stands in for torchvision, which does not import beside a CPU-only torch, its code."""
+    folder = tmp_path_factory.mktemp("packages")
+    (folder / "torchvision").mkdir()
+    (folder / "torchvision/__init__.py").touch()
+    (folder / "torchvision/datasets.py").write_text(TORCHVISION)
+    monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
+    monkeypatch.setenv("DOWNLOAD", str(folder / "code.py"))
+    return lambda code: (folder / "code.py").write_text(code) and None
 
 
-def test_only_missing_files_are_downloaded_and_without_noise(
-    raw: Path, files: dict[str, bytes], published: Path, capfd: pytest.CaptureFixture[str]
+def copied(folder: Path) -> str:
+    return f"import shutil; shutil.copytree({str(folder)!r}, pathlib.Path(root, 'MNIST/raw'))"
+
+
+def test_only_missing_files_are_downloaded_with_a_limit_and_without_noise(
+    raw: Path,
+    files: dict[str, bytes],
+    tmp_path_factory: pytest.TempPathFactory,
+    download: Callable[[str], None],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    write(published, {TRAIN_IMAGES: files[TRAIN_IMAGES]})
+    published = tmp_path_factory.mktemp("published")
+    write(published, files)
+    download(f"assert socket.getdefaulttimeout() == {idx.TIMEOUT_S}\n{copied(published)}")
     write(raw, {name: files[name] for name in files if name != TRAIN_IMAGES}, packed=False)
-    loaded = data.load(tiny(raw.parents[1]))
-    assert len(loaded.y_N) == POOL + TEST
+    before = socket.getdefaulttimeout()
+    assert len(data.load(tiny(raw.parents[1])).y_N) == POOL + TEST
+    assert socket.getdefaulttimeout() == before
     assert sorted(p.name for p in raw.iterdir()) == sorted({*files, f"{TRAIN_IMAGES}.gz"} - {TRAIN_IMAGES})
     assert sorted(p.name for p in raw.parents[1].iterdir()) == ["MNIST"]
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_download_asks_nothing_of_the_rest_of_the_process(
-    tmp_path: Path, files: dict[str, bytes], published: Path
-) -> None:
-    write(published, files)
-    Quiet.default_timeouts.clear()
-    data.load(tiny(tmp_path))
-    assert Quiet.default_timeouts == [socket.getdefaulttimeout()] * 4
-
-
-REFUSED = {
-    "missing": (None, r"HTTP Error 404: File not found"),
-    "spoiled": (cut, r"must hold 3216 bytes, holds 3116"),
-    "another": (flip, r"must have the sha256 \w{64}, has \w{64}"),
-}
-
-
-@pytest.mark.parametrize(("spoil", "why"), REFUSED.values(), ids=list(REFUSED))
-def test_a_failed_download_says_which_files_to_put_where_and_leaves_nothing(
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [(cut, r"must hold 3216 bytes, holds 3116"), (flip, r"must have the sha256 \w{64}, has \w{64}")],
+    ids=["spoiled", "another"],
+)
+def test_a_download_that_is_not_what_was_published_is_refused(
     tmp_path: Path,
     files: dict[str, bytes],
-    published: Path,
-    spoil: Callable[[bytes], bytes] | None,
+    tmp_path_factory: pytest.TempPathFactory,
+    download: Callable[[str], None],
+    spoil: Callable[[bytes], bytes],
     why: str,
 ) -> None:
-    write(published, files)
-    if spoil is None:
-        (published / f"{TRAIN_LABELS}.gz").unlink()
-    else:
-        write(published, {TRAIN_IMAGES: spoil(files[TRAIN_IMAGES])})
-    says = rf"^data.name=mnist: could not .* \({why}\); put {TRAIN_IMAGES}.gz, .* into .*raw, or .* data.root$"
-    with pytest.raises(ConfigError, match=says):
+    published = tmp_path_factory.mktemp("published")
+    write(published, files | {TRAIN_IMAGES: spoil(files[TRAIN_IMAGES])})
+    download(copied(published))
+    with pytest.raises(ConfigError, match=rf"^data.name=mnist: could not .* \({why}\); put {TRAIN_IMAGES}.gz, "):
         data.load(tiny(tmp_path / "data"))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_download_that_stands_still_is_given_up(
-    tmp_path: Path, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+FAILURES = {
+    'raise OSError("network is unreachable")': "OSError: network is unreachable",
+    "with socket.create_connection(('127.0.0.1', PORT)) as s: s.recv(1)": "TimeoutError: timed out",
+    'raise ImportError("no torchvision")': "ImportError: no torchvision",
+    "os._exit(3)": "progress",
+}
+
+
+@pytest.mark.parametrize(("code", "why"), FAILURES.items(), ids=["network", "still", "import", "killed"])
+def test_a_failed_download_says_which_files_to_put_where_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, download: Callable[[str], None], code: str, why: str
 ) -> None:
+    monkeypatch.setattr(idx, "TIMEOUT_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:  # takes the call and never answers
-        monkeypatch.setitem(idx.URLS, "mnist", f"http://127.0.0.1:{silent.getsockname()[1]}/")
-        monkeypatch.setattr(idx, "TIMEOUT_S", 0.2)
-        with pytest.raises(ConfigError, match=r"could not be downloaded \(timed out\); put "):
-            data.load(tiny(tmp_path))
+        half = "pathlib.Path(root, 'half-written').write_bytes(b'...')"
+        download(f"{half}\n{code}".replace("PORT", str(silent.getsockname()[1])))
+        says = rf"^data.name=mnist: could not .* \({why}\); put {TRAIN_IMAGES}.gz, .* into .*raw, or .* data.root$"
+        with pytest.raises(ConfigError, match=says):
+            data.load(tiny(tmp_path / "data"))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, files: dict[str, bytes]) -> None:
