@@ -34,10 +34,10 @@ def grid(tracking: TrackingConfig | None = None, seeds: int = 2, epochs: int = 2
 
 
 def broken(config: RunConfig) -> RunConfig:
-    """The same run with an activation that training does not know; set past the checks, which would refuse it."""
-    activation = ActivationConfig()
-    object.__setattr__(activation, "name", "unheard of")
-    return replace(config, activation=activation)
+    """The same run with a schedule that training does not know; set past the checks, which would refuse it."""
+    lr = replace(config.lr)
+    object.__setattr__(lr, "schedule", "unheard of")
+    return replace(config, lr=lr)
 
 
 def in_sweep(configs: list[RunConfig], name: str, **sweep: object) -> list[RunConfig]:
