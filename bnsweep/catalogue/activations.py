@@ -24,7 +24,7 @@ class Functions:
 
 
 @dataclass(frozen=True)
-class Activation:
+class ActivationKind:
     name: str
     title: str
     """As text writes it."""
@@ -50,7 +50,7 @@ class Activation:
 
 
 ROWS = (
-    Activation(
+    ActivationKind(
         "sigmoid",
         "sigmoid",
         lambda torch: Functions(
@@ -62,7 +62,7 @@ ROWS = (
         highest=1.0,
         flat=(0.05, 0.95),
     ),
-    Activation(
+    ActivationKind(
         "tanh",
         "tanh",
         lambda torch: Functions(
@@ -74,7 +74,7 @@ ROWS = (
         highest=1.0,
         flat=(-0.95, 0.95),
     ),
-    Activation(
+    ActivationKind(
         "relu",
         "ReLU",
         lambda torch: Functions(
@@ -86,7 +86,7 @@ ROWS = (
         lowest=0.0,
         dies=True,
     ),
-    Activation(
+    ActivationKind(
         "leaky_relu",
         "leaky ReLU",
         lambda torch: Functions(
@@ -96,7 +96,7 @@ ROWS = (
         ),
         rectifier=True,
     ),
-    Activation(
+    ActivationKind(
         "elu",
         "ELU",
         lambda torch: Functions(
@@ -107,7 +107,7 @@ ROWS = (
         rectifier=True,
         lowest=-1.0,
     ),
-    Activation(
+    ActivationKind(
         "gelu",
         "GELU",
         lambda torch: Functions(
@@ -118,7 +118,7 @@ ROWS = (
         rectifier=True,
         lowest=-0.17,
     ),
-    Activation(
+    ActivationKind(
         "silu",
         "SiLU",
         lambda torch: Functions(
@@ -129,7 +129,7 @@ ROWS = (
         rectifier=True,
         lowest=-0.28,
     ),
-    Activation(
+    ActivationKind(
         "identity",
         "linear",
         lambda torch: Functions(lambda a: a, lambda a, h: h.copy_(a), lambda d, a, h: None),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Init:
+class InitKind:
     name: str
     title: str
     """As text writes it."""
@@ -23,12 +23,14 @@ class Init:
 
 
 ROWS = (
-    Init("normal", "normal"),
-    Init("xavier", "Xavier", lambda fan_in, fan_out: math.sqrt(2 / (fan_in + fan_out))),  # Glorot & Bengio 2010, eq. 16
-    Init("he", "He", lambda fan_in, fan_out: math.sqrt(2 / fan_in)),  # He et al. 2015, eq. 10
-    Init("lecun", "LeCun", lambda fan_in, fan_out: math.sqrt(1 / fan_in)),  # LeCun et al. 1998, section 4.6
+    InitKind("normal", "normal"),
+    InitKind(
+        "xavier", "Xavier", lambda fan_in, fan_out: math.sqrt(2 / (fan_in + fan_out))
+    ),  # Glorot & Bengio 2010, eq. 16
+    InitKind("he", "He", lambda fan_in, fan_out: math.sqrt(2 / fan_in)),  # He et al. 2015, eq. 10
+    InitKind("lecun", "LeCun", lambda fan_in, fan_out: math.sqrt(1 / fan_in)),  # LeCun et al. 1998, section 4.6
     # Glorot & Bengio 2010, eq. 1, as a uniform.
-    Init("heuristic", "heuristic", lambda fan_in, fan_out: math.sqrt(1 / (3 * fan_in))),
-    Init("orthogonal", "orthogonal", orthogonal=True),
+    InitKind("heuristic", "heuristic", lambda fan_in, fan_out: math.sqrt(1 / (3 * fan_in))),
+    InitKind("orthogonal", "orthogonal", orthogonal=True),
 )
 INITS = {row.name: row for row in ROWS}

@@ -44,7 +44,7 @@ class Request:
     listing: bool = False
 
 
-def parse(arguments: Sequence[str]) -> Request:
+def read_request(arguments: Sequence[str]) -> Request:
     """Raises ConfigError for a form that is none, or a flag."""
     request = Request()
     for argument in arguments:
@@ -138,7 +138,7 @@ def main() -> None:
         print(HELP, end="")
         return
     try:
-        request = parse(arguments)
+        request = read_request(arguments)
         if request.listing:
             print(Library(request.overrides).describe())
             return

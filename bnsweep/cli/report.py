@@ -34,7 +34,7 @@ class Request:
     tracking_experiment: str = "bnsweep"
 
 
-def parse(arguments: Sequence[str]) -> Request:
+def read_request(arguments: Sequence[str]) -> Request:
     """Raises ConfigError for anything but KEY=VALUE with a known key and a value in its range."""
     names = {f.name.replace("tracking_", "tracking."): f.name for f in fields(Request)}
     request = Request()
@@ -57,7 +57,7 @@ def main() -> None:
         print(HELP, end="")
         return
     try:
-        request = parse(arguments)
+        request = read_request(arguments)
         tracking = TrackingConfig(request.tracking_uri, request.tracking_experiment)
         if "," in request.sweep:
             print(compare_sweeps(tracking, request.sweep, Path(request.out), request.metric))

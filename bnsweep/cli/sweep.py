@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from bnsweep.cli.messages import GROUP_VALUE, group_given_a_value, one_line
 from bnsweep.config.checks import ConfigError
 from bnsweep.config.run import RunConfig
-from bnsweep.config.tree import conf_folder, parse, register_schema
+from bnsweep.config.tree import conf_folder, from_composed, register_schema
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -38,7 +38,7 @@ def value_of(result: RunResult) -> float | RunFailed:
     return RunFailed(result.reason) if result.status == "failed" else result.objective
 
 
-class Batches:
+class SweepBatches:
     """The sweep of one command, in the batches that Hydra's sweeper hands over: one, or as many as it likes."""
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class Batches:
         """All jobs of a batch as one computation; the stacked launcher calls this."""
         if len(configs) > SLOW_TO_COMPOSE:
             print(f"composing {len(configs)} jobs", flush=True)
-        runs = [parse(config) for config in configs]
+        runs = [from_composed(config) for config in configs]
         if configs[0].hydra.sweeper.get("max_batch_size") is not None:
             rule = "left out: all runs are checked before any is trained (sweep.max_stack bounds how many train as one)"
             raise ConfigError(f"hydra.sweeper.max_batch_size={configs[0].hydra.sweeper.max_batch_size}: must be {rule}")
@@ -103,7 +103,7 @@ def run_job(config: DictConfig) -> float:
     single = hydra.mode == RunMode.RUN
     try:
         check_duplicates(list(hydra.overrides.task))
-        run = parse(config)
+        run = from_composed(config)
         from bnsweep.runs.sweep import run_sweep
 
         result = run_sweep([run], command(), keep_plan=single)
@@ -153,7 +153,7 @@ def main() -> Any:
     from omegaconf.errors import OmegaConfBaseException
 
     register_schema()
-    batches = Batches()
+    batches = SweepBatches()
 
     def task(config: DictConfig) -> float:
         return run_job(config)

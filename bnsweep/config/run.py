@@ -65,7 +65,7 @@ class SweepConfig(Checked, group="sweep"):
     id: str = setting("single", SWEEP_ID)
     """Names the sweep in MLflow and the report; the default is its start time."""
     rerun: bool = setting(False)
-    """Train again what stands finished or diverged."""
+    """Train again the runs that have a result."""
     dry_run: bool = setting(False)
     """Print the plan and train nothing."""
     max_stack: int | None = setting(None, or_null(at_least(1)))

@@ -40,7 +40,7 @@ def from_tree(tree: dict[str, Any]) -> RunConfig:
     return RunConfig(**parts)
 
 
-def parse(config: DictConfig) -> RunConfig:
+def from_composed(config: DictConfig) -> RunConfig:
     """A composed config as a RunConfig; ConfigError for what Hydra lets pass."""
     from omegaconf import OmegaConf
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from bnsweep.config.checks import ConfigError
 from bnsweep.config.identity import numbers
 from bnsweep.config.run import RunConfig
-from bnsweep.config.tree import conf_folder, parse, register_schema
+from bnsweep.config.tree import conf_folder, from_composed, register_schema
 from bnsweep.experiments.expect import Expectation, read_expectations
 
 if TYPE_CHECKING:
@@ -55,8 +55,7 @@ class Library:
         from hydra.core.plugins import Plugins
         from hydra.core.utils import setup_globals
 
-        from hydra_plugins.bnsweep.overrides import check_duplicates
-        from hydra_plugins.bnsweep.overrides import parse as parse_override
+        from hydra_plugins.bnsweep.overrides import check_duplicates, parse_override
 
         register_schema()
         setup_globals()
@@ -163,7 +162,7 @@ def run_of(config: DictConfig) -> RunConfig:
 
     with open_dict(config):
         del config["experiment"]
-    return parse(config)
+    return from_composed(config)
 
 
 def on_gpu(master: DictConfig) -> bool:

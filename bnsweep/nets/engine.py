@@ -104,7 +104,7 @@ class Call:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Route:
     x: Buffer
     y: Buffer
     calls: list[Call]
@@ -117,23 +117,23 @@ class Between(OverAll):
 
     def __init__(self, number: int, layers: Sequence[ByNeighbours], stack: Stack) -> None:
         self._number, self._layers, self._stack = number, layers, stack
-        self._plans: dict[tuple[bool, int], Plan] = {}
+        self._routes: dict[tuple[bool, int], Route] = {}
         """(Training mode, samples) -> what runs."""
-        self._ran: Plan
+        self._ran: Route
         """In the last forward pass."""
         self.watch: Callable[[Tensor], None] | None = None
 
     def evaluate(self, x: Buffer, space: Workspace) -> Buffer:
-        plan = self._plan(x, space, training=False)
-        for call in plan.calls:
+        route = self._route(x, space, training=False)
+        for call in route.calls:
             call.layer.evaluate(call.n, call.buffers)
-        return plan.y
+        return route.y
 
     def forward(self, x: Buffer, space: Workspace, step: Tensor | None) -> Buffer:
-        self._ran = plan = self._plan(x, space, training=True)
-        for call in plan.calls:
+        self._ran = route = self._route(x, space, training=True)
+        for call in route.calls:
             call.layer.forward(call.n, call.buffers, step)
-        return plan.y
+        return route.y
 
     def backward(self, d: Buffer, space: Workspace) -> Buffer:
         free = space("d_spare", *d.full.shape[1:])
@@ -153,14 +153,14 @@ class Between(OverAll):
                     start = here.members.start
                     yield Activated(slice(start + leaf.start, start + leaf.stop), name, a, h)
 
-    def _plan(self, x: Buffer, space: Workspace, training: bool) -> Plan:
+    def _route(self, x: Buffer, space: Workspace, training: bool) -> Route:
         key = training, x.full.shape[2]
-        plan = self._plans.get(key)
-        if plan is None or plan.x is not x:  # the workspace has moved to larger memory
-            plan = self._plans[key] = self._new_plan(x, space, training)
-        return plan
+        route = self._routes.get(key)
+        if route is None or route.x is not x:  # the workspace has moved to larger memory
+            route = self._routes[key] = self._new_route(x, space, training)
+        return route
 
-    def _new_plan(self, x: Buffer, space: Workspace, training: bool) -> Plan:
+    def _new_route(self, x: Buffer, space: Workspace, training: bool) -> Route:
         """Where each layer reads and writes. In eval mode all of a network's layers share their memory."""
         number, shape = str(self._number) if training else "", x.full.shape[1:]
         out, calls = space(f"out{number}", *shape), dict[tuple[int, int], Call]()
@@ -175,7 +175,7 @@ class Between(OverAll):
                 here, free = y, not layer.output_needed
         in_order = [calls[place] for place in sorted(calls)]
         back = [(layer, [call for call in in_order if call.layer is layer]) for layer in reversed(self._layers)]
-        return Plan(x, out, in_order, back)
+        return Route(x, out, in_order, back)
 
     def _kept(self, space: Workspace, number: str, shape: Sequence[int], y: Buffer) -> Buffer:
         """Memory of its own. torch's BN needs none: on a GPU none is taken, and on a CPU it costs nothing untouched."""

@@ -14,7 +14,7 @@ from hydra.core.override_parser.types import Override, OverrideType
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from hydra_plugins.bnsweep.overrides import parse
+from hydra_plugins.bnsweep.overrides import parse_override
 from hydra_plugins.bnsweep.parts import Parts, copy_node, fill, merges_into_references
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class Composer:
         """What `load_sweep_config(master, overrides)` gives, to the byte, or raises."""
         fault: Exception | None = None
         try:
-            config = self._compose_quickly([parse(text) for text in overrides])
+            config = self._compose_quickly([parse_override(text) for text in overrides])
         except Exception as error:
             config, fault = None, error
         if config is not None:
@@ -93,14 +93,14 @@ class Composer:
         """None if the choices of these groups cannot be taken apart, or are one for each group."""
         choices: dict[str, list[str]] = {}
         for text in self._texts:
-            if self._kind(parse(text)) == "choice":
-                choices.setdefault(parse(text).get_key_element(), []).append(text)
+            if self._kind(parse_override(text)) == "choice":
+                choices.setdefault(parse_override(text).get_key_element(), []).append(text)
         options = [choices.get(key, []) for key in keys]
         varied = [texts for texts in options if len(texts) > 1]
         if not varied or not all(options) or len(set(keys)) < len(keys):
             return None
         first = [texts[0] for texts in options]
-        packages = self._packages([parse(text) for texts in varied for text in texts], first)
+        packages = self._packages([parse_override(text) for texts in varied for text in texts], first)
         if packages is None:
             return None
         rows = [[text or default for text, default in zip(row, first, strict=True)] for row in zip_longest(*options)]

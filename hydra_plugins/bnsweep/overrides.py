@@ -11,7 +11,7 @@ from hydra.errors import ConfigCompositionException
 
 
 @lru_cache(maxsize=4096)
-def parse(text: str) -> Override:
+def parse_override(text: str) -> Override:
     """One override, parsed once however many jobs share it; not to be changed."""
     return OverridesParser.create().parse_overrides([text])[0]
 
@@ -25,7 +25,7 @@ def check_duplicates(overrides: Sequence[str]) -> None:
     """
     seen: dict[str, str] = {}
     for text in overrides:
-        override = parse(text)
+        override = parse_override(text)
         if override.is_delete():
             continue
         key = override.get_key_element().lstrip("+")

@@ -10,7 +10,7 @@ from typing import Any, cast
 from hydra.core.override_parser.types import Override
 from omegaconf import Container, DictConfig, ListConfig, Node
 
-from hydra_plugins.bnsweep.overrides import parse
+from hydra_plugins.bnsweep.overrides import parse_override
 
 
 class Parts:
@@ -24,7 +24,7 @@ class Parts:
         self._nodes: dict[str, Node] = {}
         for choices, config in composed:
             for text in choices:
-                group = parse(text).key_or_group
+                group = parse_override(text).key_or_group
                 if group in packages:
                     parent, key = _place(config, packages[group])
                     self._nodes[text] = parent.__dict__["_content"][key]

@@ -15,7 +15,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 
 from hydra_plugins.bnsweep.launcher import StackedLauncher
-from hydra_plugins.bnsweep.overrides import check_duplicates, parse
+from hydra_plugins.bnsweep.overrides import check_duplicates, parse_override
 
 REPLICATE = "seed="
 
@@ -65,14 +65,14 @@ class StackedSweeper(BasicSweeper):
 
 def untyped(params: Mapping[str, Any], arguments: Sequence[str]) -> dict[str, Any]:
     """The sweep that a config names, without the keys that are given by hand."""
-    typed = {parse(text).get_key_element().lstrip("+~") for text in arguments}
+    typed = {parse_override(text).get_key_element().lstrip("+~") for text in arguments}
     return {key: value for key, value in params.items() if key.lstrip("+") not in typed}
 
 
 def sweep_jobs(master: DictConfig, arguments: Sequence[str], changes: Sequence[str] = ()) -> list[list[str]]:
     """The overrides of each job of the sweep whose own config is `master`, as StackedSweeper makes them; `changes` are
     overrides that come before its params and after what is given by hand."""
-    changed = {parse(text).get_key_element(): text.partition("=")[2] for text in changes}
+    changed = {parse_override(text).get_key_element(): text.partition("=")[2] for text in changes}
     params = untyped({**(master.hydra.sweeper.params or {}), **changed}, arguments)
     texts = [*(f"{key}={value}" for key, value in params.items()), *arguments]
     overrides = OverridesParser.create().parse_overrides(texts)

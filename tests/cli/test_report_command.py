@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from bnsweep.cli.report import main, parse
+from bnsweep.cli.report import main, read_request
 from bnsweep.config.checks import ConfigError
 
 
@@ -47,21 +47,21 @@ def refused(monkeypatch, *arguments):
 
 
 def test_settings_are_read_like_the_sweeps():
-    request = parse(
+    request = read_request(
         ["sweep=2026-11-23", "metric=auc", "tracking.uri=sqlite:////x/a=b.db", "tracking.experiment=my lab"]
     )
     assert (request.sweep, request.metric, request.out) == ("2026-11-23", "auc", "report")
     assert (request.tracking_uri, request.tracking_experiment) == ("sqlite:////x/a=b.db", "my lab")
-    assert parse(["tracking.uri=null"]).tracking_uri is None
+    assert read_request(["tracking.uri=null"]).tracking_uri is None
 
 
 def test_the_last_of_two_values_counts():
-    assert parse(["metric=auc", "metric=final_val_loss"]).metric == "final_val_loss"
+    assert read_request(["metric=auc", "metric=final_val_loss"]).metric == "final_val_loss"
 
 
 def test_a_blank_metric_is_no_metric():
     with pytest.raises(ConfigError, match="must have a value"):
-        parse(["metric="])
+        read_request(["metric="])
 
 
 def test_a_reader_who_leaves_early_is_told_nothing(tmp_path):

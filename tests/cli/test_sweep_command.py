@@ -152,7 +152,7 @@ def test_an_unexpected_error_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch
     def broken(*_: object) -> None:
         raise ValueError("a bug")
 
-    monkeypatch.setattr(entry, "parse", broken)
+    monkeypatch.setattr(entry, "from_composed", broken)
     monkeypatch.setattr(sys, "argv", ["bnsweep"])
     with pytest.raises(ValueError, match="a bug"):
         entry.main()

@@ -8,7 +8,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from bnsweep.config.run import RunConfig
-from bnsweep.config.tree import conf_folder, parse, register_schema
+from bnsweep.config.tree import conf_folder, from_composed, register_schema
 
 
 @pytest.fixture(scope="session")
@@ -18,6 +18,6 @@ def composed() -> Callable[..., RunConfig]:
     def run(*overrides: str) -> RunConfig:
         register_schema()
         with initialize_config_dir(config_dir=str(conf_folder()), version_base="1.3"):
-            return parse(compose(config_name="config", overrides=["sweep.id=x", *overrides]))
+            return from_composed(compose(config_name="config", overrides=["sweep.id=x", *overrides]))
 
     return run

@@ -77,7 +77,7 @@ def test_an_experiment_is_composed_as_hydra_composes_its_sweep() -> None:
     jobs = sweep_jobs(master, ["+experiment=small"])
     quickly = library.experiment("small", "full").configs
     for job, config in list(zip(jobs, quickly, strict=True))[::11]:
-        slowly = entry.parse(library._loader.load_sweep_config(master, job))
+        slowly = entry.from_composed(library._loader.load_sweep_config(master, job))
         assert identity(config) == identity(slowly), job
     assert len(set(map(identity, quickly))) == 48
 

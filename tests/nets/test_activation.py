@@ -8,7 +8,7 @@ import pytest
 import torch
 from members import CPU, make
 
-from bnsweep.catalogue.activations import ACTIVATIONS, Activation, Functions
+from bnsweep.catalogue.activations import ACTIVATIONS, ActivationKind, Functions
 from bnsweep.config.groups import DataConfig
 from bnsweep.data import dataset as data
 from bnsweep.nets import activation
@@ -54,7 +54,7 @@ def test_a_row_says_what_its_function_does(name: str) -> None:
 
 def test_an_activation_without_kernels_trains_like_its_twin_with_them(monkeypatch: pytest.MonkeyPatch) -> None:
     """A row of one function alone: a stack runs it by autograd, to the same numbers."""
-    bare = Activation("bare", "bare", lambda torch: Functions(torch.nn.functional.silu))
+    bare = ActivationKind("bare", "bare", lambda torch: Functions(torch.nn.functional.silu))
     monkeypatch.setitem(ACTIVATIONS, "bare", bare)
     assert has_kernels("silu") and not has_kernels("bare")
     digits = data.load(DataConfig())

@@ -8,7 +8,7 @@ import pytest
 import torch
 from quick_runs import CPU, grid
 
-from bnsweep.catalogue.activations import ACTIVATIONS, Activation, Functions
+from bnsweep.catalogue.activations import ACTIVATIONS, ActivationKind, Functions
 from bnsweep.config.checks import ConfigError
 from bnsweep.config.groups import ActivationConfig, DataConfig, ModelConfig, TrainConfig
 from bnsweep.config.identity import identity
@@ -54,7 +54,7 @@ def test_what_is_done_and_what_is_asked_for_twice_is_not_trained() -> None:
 
 def test_an_activation_without_kernels_is_named_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "autograd" not in describe(make_plan(grid(), (), CPU))
-    bare = Activation("bare", "bare", lambda torch: Functions(torch.nn.functional.silu))
+    bare = ActivationKind("bare", "bare", lambda torch: Functions(torch.nn.functional.silu))
     monkeypatch.setitem(ACTIVATIONS, "bare", bare)
     configs = [replace(config, activation=ActivationConfig("bare")) for config in grid()]
     *_, last = describe(make_plan([*grid(), *configs], (), CPU)).splitlines()

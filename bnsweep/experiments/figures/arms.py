@@ -8,12 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from bnsweep.catalogue.activations import ACTIVATIONS, Activation
-from bnsweep.catalogue.inits import INITS, Init
+from bnsweep.catalogue.activations import ACTIVATIONS, ActivationKind
+from bnsweep.catalogue.inits import INITS, InitKind
 from bnsweep.experiments.selection import Run
 from bnsweep.report.frame.grid import ORDER, level_text, swept_factors, value_text
 
-NAMED: Mapping[str, Mapping[str, Activation | Init]] = {"activation": ACTIVATIONS, "init": INITS}
+NAMED: Mapping[str, Mapping[str, ActivationKind | InitKind]] = {"activation": ACTIVATIONS, "init": INITS}
 """Factors whose levels have titles."""
 OFF = {
     "bn": "none",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from bnsweep.catalogue.metrics import ACCURACY, METRICS, STEPS, Metric
+from bnsweep.catalogue.metrics import ACCURACY, LOSS, METRICS, Metric
 from bnsweep.config.checks import ConfigError
 from bnsweep.records import DIVERGED, FINISHED
 
@@ -47,12 +47,14 @@ def column(runs: pd.DataFrame, name: str) -> pd.Series[float]:
 def scored(runs: pd.DataFrame, metric: Metric) -> pd.Series[float]:
     """The score of each run: as recorded when finished; chance level when diverged; missing when failed or missing.
 
-    Divergence scores 1/classes for an accuracy, ln(classes) for a loss. Steps-to-tau is as recorded: what was reached
-    before the divergence, else the whole budget.
+    Divergence scores 1/classes for an accuracy, ln(classes) for a loss. All else is as recorded: steps-to-tau is what
+    was reached before the divergence, else the whole budget.
     """
     value, guess = column(runs, metric.name), chance(runs)
     diverged = value
-    if metric.kind != STEPS:
-        diverged = guess if metric.kind == ACCURACY else guess.map(lambda share: -math.log(share))
+    if metric.kind == ACCURACY:
+        diverged = guess
+    elif metric.kind == LOSS:
+        diverged = guess.map(lambda share: -math.log(share))
     known = runs["status"] == FINISHED
     return value.where(known, diverged.where(runs["status"] == DIVERGED, math.nan))

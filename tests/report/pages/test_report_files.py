@@ -23,7 +23,7 @@ import pytest
 from markupsafe import escape
 from rich.console import Console
 
-from bnsweep.cli.report import parse
+from bnsweep.cli.report import read_request
 from bnsweep.config.checks import ConfigError
 from bnsweep.report import collector_at_rest, write_report
 from bnsweep.report.frame.grid import evenly_spaced
@@ -237,7 +237,7 @@ def test_commands_can_be_copied_and_run_again(simulate, tmp_path):
     assert shlex.split(code[2])[3:] == [
         *("sweep=s 1", "metric=auc", "tracking.uri=http://host:5000", "tracking.experiment=my lecture"),
     ]
-    request = parse(shlex.split(code[2])[3:])
+    request = read_request(shlex.split(code[2])[3:])
     assert (request.sweep, request.metric, request.tracking_experiment) == ("s 1", "auc", "my lecture")
 
 
