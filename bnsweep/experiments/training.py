@@ -11,8 +11,7 @@ import torch
 
 from bnsweep.config.checks import ConfigError
 from bnsweep.config.run import RunConfig
-from bnsweep.data import dataset as data
-from bnsweep.data.dataset import DataKey
+from bnsweep.data.dataset import DataKey, Dataset, load
 from bnsweep.records import RunRecord
 from bnsweep.runs.dispatch import Dispatch
 from bnsweep.runs.executors.base import Executor, Trained
@@ -34,7 +33,7 @@ class Laboratory:
         self,
         configs: Sequence[RunConfig],
         workers: int | None = None,
-        datasets: Mapping[DataKey, data.Dataset] | None = None,
+        datasets: Mapping[DataKey, Dataset] | None = None,
     ) -> None:
         """`workers`: stacks trained at a time at most, by default what the machine has cores for. `datasets` are those
         that were read already."""
@@ -47,7 +46,7 @@ class Laboratory:
         for config in configs:
             if config.data.key not in {**self.datasets, **self.missing}:
                 try:
-                    self.datasets[config.data.key] = data.load(config.data)
+                    self.datasets[config.data.key] = load(config.data)
                 except ConfigError as error:
                     self.missing[config.data.key] = str(error)
         self.interrupts = Interrupts()

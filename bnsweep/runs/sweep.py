@@ -16,8 +16,7 @@ import torch
 from bnsweep.config.checks import ConfigError, check_folder
 from bnsweep.config.groups import DataConfig
 from bnsweep.config.run import RunConfig, SweepConfig, TrackingConfig
-from bnsweep.data import dataset as data
-from bnsweep.data.dataset import DataKey
+from bnsweep.data.dataset import DataKey, Dataset, load, with_facts
 from bnsweep.records import FINISHED, RunRecord
 from bnsweep.runs.dispatch import Dispatch
 from bnsweep.runs.executors.base import Trained
@@ -44,10 +43,10 @@ def shared_config(configs: Sequence[RunConfig]) -> tuple[TrackingConfig, SweepCo
     return first.tracking, first.sweep
 
 
-def load_datasets(configs: Sequence[RunConfig]) -> dict[DataKey, data.Dataset]:
+def load_datasets(configs: Sequence[RunConfig]) -> dict[DataKey, Dataset]:
     """Every dataset of the sweep, read and verified once."""
     wanted: dict[DataKey, DataConfig] = {config.data.key: config.data for config in configs}
-    return {key: data.load(config) for key, config in wanted.items()}
+    return {key: load(config) for key, config in wanted.items()}
 
 
 class Sweep:
@@ -66,7 +65,7 @@ class Sweep:
         self.interrupts = Interrupts()
         self._training = self._logging = 0.0
 
-    def run(self, datasets: dict[DataKey, data.Dataset]) -> None:
+    def run(self, datasets: dict[DataKey, Dataset]) -> None:
         """Stacks train in workers; this thread logs what they leave, takes the interrupts, and prints the ledger."""
         plan = self.plan
         try:
@@ -137,7 +136,7 @@ def done_before(tracking: TrackingConfig) -> dict[str, Done]:
 
 
 def predict(
-    configs: Sequence[RunConfig], datasets: Mapping[DataKey, data.Dataset], device: torch.device, workers: int
+    configs: Sequence[RunConfig], datasets: Mapping[DataKey, Dataset], device: torch.device, workers: int
 ) -> None:
     """Print the plan, and then how long it may take: trials of many shapes of deep networks are long themselves."""
     tracking, sweep = shared_config(configs)
@@ -176,8 +175,8 @@ def run_sweep(
     workers = worker_count(device) if workers is None else workers
     if sweep.report is not None:
         check_folder("sweep.report", Path(sweep.report))
-    datasets: dict[DataKey, data.Dataset] = {}
-    configs, earlier = data.with_facts(configs, datasets), data.with_facts(earlier, datasets)
+    datasets: dict[DataKey, Dataset] = {}
+    configs, earlier = with_facts(configs, datasets), with_facts(earlier, datasets)
     make_room(configs, device, workers)
     datasets |= load_datasets([config for config in configs if config.data.key not in datasets])
     if sweep.dry_run:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from bnsweep.config.checks import ConfigError, check, check_folder
 from bnsweep.config.run import TrackingConfig
-from bnsweep.store import sqlite as mlflow_sqlite
+from bnsweep.store import sqlite
 from bnsweep.store.backend import Backend
 from bnsweep.store.client import ClientBackend
 
@@ -64,7 +64,7 @@ def tables(path: Path, uri: str) -> set[str]:
         check(
             head in (b"", b"SQLite format 3\0"), "tracking.uri", uri, "a sqlite database; this file is something else"
         )
-        with mlflow_sqlite.opened(path) as db:
+        with sqlite.opened(path) as db:
             return {name for (name,) in db.execute("select name from sqlite_master where type = 'table'")}
     except (OSError, sqlite3.Error) as error:
         raise ConfigError(f"tracking.uri={uri}: must be a readable sqlite database ({error})") from error
@@ -113,11 +113,11 @@ def connect(config: TrackingConfig, create: bool) -> tuple[str, Backend]:
     artifacts = artifact_folder(uri)
     if create and artifacts is not None:
         check_folder("artifacts in", artifacts)
-    direct = mlflow_sqlite.find(path, config.experiment) if path is not None else None
+    direct = sqlite.find(path, config.experiment) if path is not None else None
     if direct is not None:
         return uri, direct
     client, experiment_id = open_experiment(uri, config.experiment, create)
-    direct = mlflow_sqlite.find(path, config.experiment) if path is not None else None
+    direct = sqlite.find(path, config.experiment) if path is not None else None
     return uri, direct or ClientBackend(client, experiment_id)
 
 

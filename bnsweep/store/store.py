@@ -19,7 +19,7 @@ from bnsweep.config.checks import ConfigError
 from bnsweep.config.identity import identity, numbers
 from bnsweep.config.run import RunConfig, TrackingConfig
 from bnsweep.records import DIVERGED, FINISHED, RunRecord
-from bnsweep.store import view as mlflow_view
+from bnsweep.store import view
 from bnsweep.store.backend import Backend, NewRun
 from bnsweep.store.connect import PROBE, client_of, connect, environment_variables, reason_of
 from bnsweep.store.encode import milliseconds, new_run, source_tags, status_of
@@ -139,7 +139,7 @@ class Store:
         prefixes = {name.rpartition("/")[0] for name in names}
         plan = read_plan(self.backend, self.experiment, sweep_id)
         shown = f"tags.`bnsweep.view` = '{sweep_id}' and attributes.status != 'KILLED'"
-        self.backend.tag_experiment(mlflow_view.tag_key(), mlflow_view.state(plan.rows, sorted(prefixes), shown))
+        self.backend.tag_experiment(view.tag_key(), view.state(plan.rows, sorted(prefixes), shown))
 
     def _adopt(self, sweep_id: str) -> None:
         """Marks runs that an earlier sweep trained and this one counts as done: MLflow's search knows no `or`."""
@@ -151,11 +151,11 @@ class Store:
     @property
     def ui(self) -> str:
         """Address of MLflow's pages: the tracking server's own, else that of `make ui`."""
-        return without_login(self.uri).rstrip("/") if self.uri.startswith("http") else mlflow_view.LOCAL
+        return without_login(self.uri).rstrip("/") if self.uri.startswith("http") else view.LOCAL
 
     def view_url(self, base: str = "") -> str:
         """Where MLflow's pages, at `base` if given, show the comparison."""
-        return mlflow_view.url(base or self.ui, self.experiment_id)
+        return view.url(base or self.ui, self.experiment_id)
 
     def attach(self, sweep_id: str, files: Sequence[Path]) -> bool:
         """Puts a report's files under `report/` of the sweep's own run, in place of an earlier report's.

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bnsweep.data import dataset as data
 from bnsweep.data import splits
+from bnsweep.data.dataset import Dataset
 from bnsweep.nets.stack import Stack
 
 
@@ -34,7 +34,7 @@ class Batches:
         return self.x_ND.index_select(0, rows).view(g, b, -1), y_KB
 
 
-def place_data(stack: Stack, dataset: data.Dataset) -> Batches:
+def place_data(stack: Stack, dataset: Dataset) -> Batches:
     """Split the dataset for every data seed of the stack."""
     by_seed = [splits.split(dataset, stack.configs[0].data, seed) for seed in stack.data_seeds]
     rows = {

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from bnsweep.config.run import RunConfig
-from bnsweep.data import dataset as data
 from bnsweep.data import splits
+from bnsweep.data.dataset import Dataset
 from bnsweep.nets.engine import Engine
 from bnsweep.nets.loss import is_right, log_probabilities, logit_gradients
 from bnsweep.nets.norm import RunningStatistics
@@ -41,7 +41,7 @@ class Trainer:
     def __init__(
         self,
         configs: Sequence[RunConfig],
-        dataset: data.Dataset,
+        dataset: Dataset,
         device: torch.device,
         native_below: int = NATIVE_BELOW,
     ) -> None:
@@ -162,7 +162,7 @@ class Trainer:
 @ieee_products()
 def train(
     configs: Sequence[RunConfig],
-    dataset: data.Dataset,
+    dataset: Dataset,
     device: torch.device,
     watch: Callable[[Evaluation], None] = lambda evaluation: None,
     tick: Callable[[], None] = lambda: None,
