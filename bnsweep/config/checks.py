@@ -38,10 +38,12 @@ class OneOf:
 
 
 def at_least(least: int) -> Rule:
+    """Numbers that are no smaller."""
     return Rule(lambda value: value >= least, f">= {least}")
 
 
 def or_null(rule: Rule) -> Rule:
+    """The rule, of what is set."""
     return Rule(lambda value: value is None or rule.holds(value), f"{rule.says} or null")
 
 
@@ -53,11 +55,13 @@ SEED = Rule(lambda value: 0 <= value < 2**31, "between 0 and 2147483647")
 
 
 def check(rule: bool, key: str, value: object, says: str) -> None:
+    """Raises ConfigError, in one line that names key, value and what it must be, unless the rule holds."""
     if not rule:
         raise ConfigError(f"{key}={value}: must be {says}")
 
 
 def check_choice(key: str, value: str, choices: Collection[str]) -> None:
+    """Raises ConfigError, with the choices, for a value that is none of them."""
     rule = OneOf(choices)
     check(rule.holds(value), key, value, rule.says)
 

@@ -24,6 +24,7 @@ Backward = Callable[[Tensor, Tensor, Tensor], object]
 
 @cache
 def functions(name: str) -> Functions:
+    """What the catalogue's row of that name computes."""
     return ACTIVATIONS[name].functions(torch)
 
 
@@ -72,6 +73,8 @@ def by_autograd(f: Callable[[Tensor], Tensor]) -> tuple[Forward, Backward]:
 
 @dataclass(frozen=True)
 class ActivationLayer(Layer):
+    """The activation that follows a linear map."""
+
     block: int
     units: int
 

@@ -40,6 +40,8 @@ class UnscaledDropout(nn.Module):
 
 @dataclass(frozen=True)
 class Dropout(Layer):
+    """Dropout of a hidden layer's outputs."""
+
     block: int
     units: int
 

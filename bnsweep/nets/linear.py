@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Linear(Layer):
+    """A linear map with its bias. Weights start by `init`, biases at 0."""
+
     block: int
     inputs: int
     outputs: int

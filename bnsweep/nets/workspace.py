@@ -26,6 +26,8 @@ class Share:
 
 @dataclass
 class Buffer:
+    """A tensor with the views of it that layers work on; none of these where only layers over all members do."""
+
     full: Tensor
     """[K, H, B]"""
     shares: list[Share]
