@@ -14,8 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bnsweep.nets.layer import ByNeighbours, OverAll
-from bnsweep.nets.linear import FirstLinear, Product
+from bnsweep.nets.layer import ByNeighbours, OverAll, Product
 from bnsweep.nets.stack import Stack
 from bnsweep.nets.workspace import Buffer, LayerBuffers, Workspace
 
@@ -36,7 +35,7 @@ class Engine:
     def __init__(self, stack: Stack, memory: dict[str, Tensor] | None = None) -> None:
         """`memory` may be shared by engines of which one at a time is in use."""
         self.stack = stack
-        self.gradients = stack.blank()
+        self.gradients = stack.rest.alike()
         """What `backward` leaves: gradients of all parameters but those that `products` are of."""
         self._space = Workspace(len(stack), stack.neighbours, stack.device, stack.dtype, memory)
         self._layers: list[OverAll] = []
@@ -50,7 +49,6 @@ class Engine:
             alike = []
         assert not alike, "the last layer gives the logits of all members"
         self._betweens = [layer for layer in self._layers if isinstance(layer, Between)]
-        self._first = [layer for layer in self._layers if isinstance(layer, FirstLinear)]
 
     @torch.no_grad()
     def evaluate(self, x_GBD: Tensor) -> Tensor:
@@ -86,7 +84,7 @@ class Engine:
     @property
     def products(self) -> list[Product]:
         """The gradients that are left as two factors."""
-        return [layer.product for layer in self._first]
+        return [layer.product for layer in self._layers if layer.product is not None]
 
     @property
     def activated(self) -> list[list[Activated]]:
@@ -170,13 +168,10 @@ class Between(OverAll):
             for stage, (i, layer) in enumerate(acting, start=1):
                 to = out if stage == len(acting) else space(f"stage{number}.{stage}", *shape)
                 y = to.shares[n]
-                kept = here if free or not training else self._kept(space, number, shape, to).shares[n]
+                own = training and layer.memory_needed and not free
+                kept = space(f"kept{number}", *shape).shares[n] if own else here
                 calls[i, n] = Call(layer, n, LayerBuffers(here, y, kept))
                 here, free = y, not layer.output_needed
         in_order = [calls[place] for place in sorted(calls)]
         back = [(layer, [call for call in in_order if call.layer is layer]) for layer in reversed(self._layers)]
         return Route(x, out, in_order, back)
-
-    def _kept(self, space: Workspace, number: str, shape: Sequence[int], y: Buffer) -> Buffer:
-        """Memory of its own. torch's BN needs none: on a GPU none is taken, and on a CPU it costs nothing untouched."""
-        return y if self._stack.device.type == "cuda" else space(f"kept{number}", *shape)

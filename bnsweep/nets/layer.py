@@ -1,7 +1,7 @@
 """What a layer is: one place in a network, described for a run and run for all members of a stack.
 
 Each kind is one file, which holds its ordinary module and its stacked form side by side. Shapes: K members of a stack,
-H units, B samples.
+g data seeds of a block, D inputs, H units, B samples.
 """
 
 from __future__ import annotations
@@ -77,8 +77,29 @@ class Layer(ABC):
         return 0
 
 
+@dataclass
+class Product:
+    """The gradient of a stack's first weights, as two factors: it is as large as they are, and is only ever added."""
+
+    name: str
+    """Of the weights [K, H, D] in `Stack.parameters`."""
+    d: Tensor
+    """dL/dz [K, H, B]; free to be overwritten."""
+    x: list[tuple[slice, Tensor]]
+    """Members in blocks, and the batches [g, B, D] that they see."""
+
+    def add_to(self, target: Tensor) -> None:
+        """target [K, H, D] += d x, a wide product for every data seed of a block of members."""
+        for members, x in self.x:
+            g, samples, inputs = x.shape
+            target[members].view(g, -1, inputs).baddbmm_(self.d[members].view(g, -1, samples), x)
+
+
 class OverAll(ABC):
     """A layer that runs over all members of a stack in one call."""
+
+    product: Product | None = None
+    """The gradient of its weights from the last way back, where they are kept `as_product`."""
 
     @abstractmethod
     def evaluate(self, x: Buffer, space: Workspace) -> Buffer:
@@ -104,6 +125,8 @@ class ByNeighbours(ABC):
     """Whether probes look at the gradient of its input."""
     output_needed = False
     """Whether its output is read again on the way back, and so must not be overwritten."""
+    memory_needed = False
+    """Whether it writes what it needs on the way back into `LayerBuffers.kept`."""
 
     @abstractmethod
     def acts(self, n: int) -> bool:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,9 +14,9 @@ from torch import Tensor, nn
 
 from bnsweep.config.run import RunConfig
 from bnsweep.nets.init import initial_weight
-from bnsweep.nets.layer import Kept, Layer, OverAll
+from bnsweep.nets.layer import Kept, Layer, OverAll, Product
 from bnsweep.nets.norm import bias_is_removed
-from bnsweep.nets.workspace import Buffer, Workspace
+from bnsweep.nets.workspace import Buffer, Workspace, runs_of
 
 if TYPE_CHECKING:
     from bnsweep.nets.stack import Stack
@@ -104,24 +103,6 @@ class StackedLinear(OverAll):
         return below
 
 
-@dataclass
-class Product:
-    """The gradient of a stack's first weights, as two factors: it is as large as they are, and is only ever added."""
-
-    name: str
-    """Of the weights [K, H, D] in `Stack.parameters`."""
-    d: Tensor
-    """dL/dz [K, H, B]; free to be overwritten."""
-    x: list[tuple[slice, Tensor]]
-    """Members in blocks, and the batches [g, B, D] that they see."""
-
-    def add_to(self, target: Tensor) -> None:
-        """target [K, H, D] += d x, a wide product for every data seed of a block of members."""
-        for members, x in self.x:
-            g, samples, inputs = x.shape
-            target[members].view(g, -1, inputs).baddbmm_(self.d[members].view(g, -1, samples), x)
-
-
 class FirstLinear(OverAll):
     """The map that sees the data [G, B, D]: for neighbours that share their batch one wide product."""
 
@@ -135,8 +116,7 @@ class FirstLinear(OverAll):
             for n in [seeds.stop - seeds.start]
         ]
         """Members, their g data seeds, weights [g, n*H, D], biases [g, n*H, 1]."""
-        self.product = Product(f"{layer.name}.weight", torch.empty(0), [])
-        """Of the last way back."""
+        self._name = f"{layer.name}.weight"
 
     def evaluate(self, x: Buffer, space: Workspace) -> Buffer:
         return self._map(x.full, space("z", self.layer.outputs, x.full.shape[1]))
@@ -153,21 +133,19 @@ class FirstLinear(OverAll):
 
     def backward(self, d: Buffer, space: Workspace) -> Buffer:
         torch.sum(d.full, 2, keepdim=True, out=self._d_bias)
-        self.product.d = d.full
-        self.product.x = [(members, self._x[seeds]) for members, seeds, _, _ in self._blocks]
+        batches = [(members, self._x[seeds]) for members, seeds, _, _ in self._blocks]
+        self.product = Product(self._name, d.full, batches)
         return d
 
 
 def blocks_of(data_seeds: Sequence[int], groups: Sequence[int]) -> list[tuple[slice, slice]]:
     """Slices of members and of `groups` such that, in each, every group has the same number of members, in order."""
     blocks: list[tuple[slice, slice]] = []
-    start = 0
-    for seed, alike in groupby(data_seeds):
-        stop, g = start + len(list(alike)), groups.index(seed)
+    for s in runs_of(data_seeds):
+        g = groups.index(data_seeds[s.start])
         members, seen = blocks[-1] if blocks else (slice(0, 0), slice(0, 0))
-        if g == seen.stop and (stop - start) * (seen.stop - seen.start) == members.stop - members.start > 0:
-            blocks[-1] = slice(members.start, stop), slice(seen.start, g + 1)
+        if g == seen.stop and (s.stop - s.start) * (seen.stop - seen.start) == members.stop - members.start > 0:
+            blocks[-1] = slice(members.start, s.stop), slice(seen.start, g + 1)
         else:
-            blocks.append((slice(start, stop), slice(g, g + 1)))
-        start = stop
+            blocks.append((s, slice(g, g + 1)))
     return blocks

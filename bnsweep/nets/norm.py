@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 aten = torch.ops.aten
 
+NATIVE_BELOW = 30_000
+"""Elements up to which torch's own BN is faster on a CPU: it is one call, but a slow one."""
+
 Saved = tuple[Tensor, ...]
 """What a BN keeps for its backward pass."""
 
@@ -105,6 +108,7 @@ class StackedNorm(ByNeighbours):
         self._norms: dict[int, BatchNorm] = {}
         self._noises: dict[int, Noise] = {}
         self._saved: dict[int, Saved] = {}
+        self.memory_needed = stack.device.type == "cpu"  # torch's BN, which a GPU always takes, needs none
         for n, neighbours in enumerate(stack.neighbours):
             config = stack.configs[neighbours.members.start]
             if config.bn.placement == layer.place:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import groupby
 
 import torch
 from torch import Tensor, nn
@@ -18,11 +17,9 @@ from bnsweep.config.run import RunConfig
 from bnsweep.nets.families import layers_of
 from bnsweep.nets.init import draw_normals
 from bnsweep.nets.layer import Kept, Layer, neighbour_key
+from bnsweep.nets.norm import NATIVE_BELOW
 from bnsweep.nets.plain import build
-from bnsweep.nets.workspace import Neighbours
-
-NATIVE_BELOW = 30_000
-"""Elements up to which torch's own BN is faster on a CPU: it is one call, but a slow one."""
+from bnsweep.nets.workspace import Neighbours, runs_of
 
 
 def order(configs: Sequence[RunConfig]) -> list[int]:
@@ -32,16 +29,6 @@ def order(configs: Sequence[RunConfig]) -> list[int]:
         return (*neighbour_key(configs[i]), configs[i].activation.name, configs[i].data_seed, i)
 
     return sorted(range(len(configs)), key=key)
-
-
-def runs_of(values: Sequence[object]) -> list[slice]:
-    """Slices over which consecutive values are equal."""
-    slices, start = [], 0
-    for _, items in groupby(values):
-        stop = start + len(list(items))
-        slices.append(slice(start, stop))
-        start = stop
-    return slices
 
 
 def neighbours_of(configs: Sequence[RunConfig]) -> list[Neighbours]:
@@ -166,11 +153,6 @@ class Stack:
         for name, kept in self._kept.items():
             for k, config in enumerate(self.configs):
                 tensors[name][k] = kept.initial(config, normals[config.seed].get(name, nothing))
-
-    def blank(self) -> Blocks:
-        """Zeros in the layout of `rest`."""
-        shapes = {name: (len(self), *self._kept[name].shape) for name in self.rest}
-        return Blocks(shapes, self.device, self.dtype)
 
     def rates(self) -> dict[str, Tensor]:
         """For each of `parameters`, [K] factors on the learning rate: 0 where a member keeps it as it is."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -43,7 +44,8 @@ class LayerBuffers:
     y: Share
     """Its output."""
     kept: Share
-    """Memory that stays untouched until the way back: the input's own where nobody needs that again."""
+    """Memory that stays untouched until the way back, for a layer that needs some: the input's own where nobody needs
+    that again."""
 
 
 @dataclass(frozen=True)
@@ -92,3 +94,13 @@ def share(full: Tensor, of: Neighbours) -> Share:
     """Some neighbours' share of `full` [K, H, B]."""
     members = full[of.members]
     return Share(members, members.view(-1, full.shape[2]), [members[s] for s in of.leaves])
+
+
+def runs_of(values: Sequence[object]) -> list[slice]:
+    """Slices over which consecutive values are equal."""
+    slices, start = [], 0
+    for _, items in groupby(values):
+        stop = start + len(list(items))
+        slices.append(slice(start, stop))
+        start = stop
+    return slices

@@ -140,7 +140,8 @@ class Diagnostics:
 
     def _before(self, members: slice) -> bool:
         """Whether these neighbours have BN before the activation."""
-        return bool(self.stack.configs[members.start].bn.placement == "before")
+        placement: str = self.stack.configs[members.start].bn.placement
+        return placement == "before"
 
     def _dropout_ratios(self, without: list[Tensor], x_GBD: Tensor) -> Values:
         """Variance of linear outputs without dropout over that with it (Li et al. 2019, arXiv 1801.05134), for every

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bnsweep.catalogue.optimizers import OPTIMIZERS
-from bnsweep.nets.linear import Product
+from bnsweep.nets.layer import Product
 from bnsweep.nets.stack import Stack
 
 

@@ -18,8 +18,8 @@ from bnsweep.data import splits
 from bnsweep.data.dataset import Dataset
 from bnsweep.nets.engine import Engine
 from bnsweep.nets.loss import is_right, log_probabilities, logit_gradients
-from bnsweep.nets.norm import RunningStatistics
-from bnsweep.nets.stack import NATIVE_BELOW, Stack
+from bnsweep.nets.norm import NATIVE_BELOW, RunningStatistics
+from bnsweep.nets.stack import Stack
 from bnsweep.probes.diagnostics import Diagnostics
 from bnsweep.records import HISTOGRAM_EDGES, RunRecord
 from bnsweep.training.batches import place_data

@@ -49,7 +49,7 @@ def stacked(problem: Problem, native_below: int, eps: float = BN_EPS) -> dict[st
     """What the stack's BN makes of a problem, by name."""
     configs = [make(("relu", "he", "constant", "before"), i, dtype="float32") for i in (0, 2)]
     stack = Stack(configs, CPU, native_below=native_below)
-    norm = BatchNorm(stack, stack.blank(), "bn1", slice(0, 2), eps)
+    norm = BatchNorm(stack, stack.rest.alike(), "bn1", slice(0, 2), eps)
     norm.gamma.copy_(problem.gamma_R1)
     norm.beta.copy_(problem.beta_R1)
     y, dx = torch.empty_like(problem.x_RB), problem.d_RB.clone()

@@ -34,7 +34,7 @@ def test_batch_norm_in_whole_tensor_operations_equals_torchs_kernel(
     seen = []
     for small in (0, 10**9):
         stack = Stack(configs, CPU, native_below=small)
-        norm = BatchNorm(stack, stack.blank(), "bn1", slice(0, 2), 1e-5)
+        norm = BatchNorm(stack, stack.rest.alike(), "bn1", slice(0, 2), 1e-5)
         norm.gamma.copy_(gamma)
         norm.beta.copy_(beta)
         y, dx, spare = torch.empty_like(x), d.clone(), torch.empty_like(x)

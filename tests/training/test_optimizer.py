@@ -70,7 +70,7 @@ def run(stack: Stack, steps: int, alive: list[bool] | None = None) -> list[Alone
             name: (draw(members, units, BATCH), draw(1, BATCH, inputs))
             for name, (_, units, inputs) in ((name, p.shape) for name, p in stack.products.items())
         }
-        rest = stack.blank()
+        rest = stack.rest.alike()
         rest.flat.copy_(draw(len(rest.flat)))
         for k, member in enumerate(alone):
             member.step({name: d[k] @ x[0] for name, (d, x) in products.items()} | {n: v[k] for n, v in rest.items()})

@@ -16,7 +16,8 @@ from bnsweep.config.run import RunConfig
 from bnsweep.data import dataset as data
 from bnsweep.nets.chance import dropout_uniforms
 from bnsweep.nets.engine import Engine
-from bnsweep.nets.stack import NATIVE_BELOW, Stack
+from bnsweep.nets.norm import NATIVE_BELOW
+from bnsweep.nets.stack import Stack
 from bnsweep.records import DIVERGED, FINISHED, RunRecord
 from bnsweep.training.trainer import Trainer, train
 
