@@ -37,9 +37,13 @@ report: $(READY) ## write the report of the latest sweep again; ARGS= adds overr
 experiments: $(READY) ## published numbers beside ours, written to experiments/; ARGS= names some of them or adds settings
 	@$(RUN) -m bnsweep.experiments $(ARGS)
 
-ui: $(READY) ## open MLflow on mlflow.db, this machine only; PORT= chooses the port
-	@test -f mlflow.db || { echo "error: no mlflow.db in this folder yet; 'make sweep' writes it" >&2; exit 1; }
-	@$(QUIET_UI) $(RUN) -m mlflow ui --backend-store-uri "sqlite:///$(CURDIR)/mlflow.db" --host 127.0.0.1 --port $(PORT) --workers 1
+ui: $(READY) ## open MLflow on mlflow.db (or MLFLOW_TRACKING_URI), this machine only; PORT= chooses the port
+	@case "$$MLFLOW_TRACKING_URI" in \
+	  http*) echo "error: MLFLOW_TRACKING_URI names a tracking server, which has pages of its own" >&2; exit 1;; \
+	  '') test -f mlflow.db || { echo "error: no mlflow.db in this folder yet; 'make sweep' writes it" >&2; exit 1; };; \
+	esac; \
+	MLFLOW_BACKEND_STORE_URI="$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" $(QUIET_UI) \
+	  $(RUN) -m mlflow ui --host 127.0.0.1 --port $(PORT) --workers 1
 
 test: lint types ## lint, types and tests
 	$(ONE_THREAD) $(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from bnsweep.config.run import TrackingConfig
 from bnsweep.store.store import Store
+
+for variable in [name for name in os.environ if name.startswith("MLFLOW_")]:
+    del os.environ[variable]  # a developer's own store is no part of any test
 
 
 @pytest.fixture(scope="session")

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from bnsweep.config.checks import ConfigError
 from bnsweep.config.run import TrackingConfig
+from bnsweep.config.secrets import check_no_secret
 from bnsweep.report import DEFAULT_METRIC, compare_sweeps, report_sweep
 from bnsweep.report.frame.metrics import RANKABLE, metric_named
+from bnsweep.store.address import default_experiment, origin
 
 HELP = f"""python -m bnsweep.report [KEY=VALUE ...]: rank a tracked sweep and write its report,
 or set two sweeps side by side
@@ -20,8 +22,8 @@ or set two sweeps side by side
   metric={DEFAULT_METRIC}     one of {", ".join(RANKABLE)}
   out=report                    folder for report.html, .md and .png, summary.json, and claims, ranking, factors and
                                 runs as .csv; for compare.html, .md, .csv and .json of two sweeps
-  tracking.uri=null             MLflow tracking URI; null: mlflow.db in the working directory
-  tracking.experiment=bnsweep   MLflow experiment
+  tracking.uri=null             MLflow tracking URI; null: MLFLOW_TRACKING_URI, else mlflow.db in the working directory
+  tracking.experiment=bnsweep   MLflow experiment; MLFLOW_EXPERIMENT_NAME gives another default
 """
 
 
@@ -31,7 +33,7 @@ class Request:
     metric: str = DEFAULT_METRIC
     out: str = "report"
     tracking_uri: str | None = None
-    tracking_experiment: str = "bnsweep"
+    tracking_experiment: str = field(default_factory=default_experiment)
 
 
 def read_request(arguments: Sequence[str]) -> Request:
@@ -57,8 +59,11 @@ def main() -> None:
         print(HELP, end="")
         return
     try:
+        check_no_secret(arguments)
         request = read_request(arguments)
         tracking = TrackingConfig(request.tracking_uri, request.tracking_experiment)
+        for line in origin(tracking):
+            print(line, flush=True)
         if "," in request.sweep:
             print(compare_sweeps(tracking, request.sweep, Path(request.out), request.metric))
         else:

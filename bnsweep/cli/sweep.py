@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from bnsweep.cli.messages import GROUP_VALUE, group_given_a_value, one_line
 from bnsweep.config.checks import ConfigError
 from bnsweep.config.run import RunConfig
+from bnsweep.config.secrets import check_no_secret
 from bnsweep.config.tree import conf_folder, from_composed, register_schema
 
 if TYPE_CHECKING:
@@ -163,6 +164,7 @@ def main() -> Any:
     # Hydra hands its errors on, so that each becomes one line here; unexpected ones keep their traceback.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
+        check_no_secret(sys.argv[1:])
         hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")(task)()
         batches.conclude()
     except (ConfigError, HydraException, OmegaConfBaseException) as error:

@@ -25,6 +25,8 @@ from bnsweep.config.groups import (
 SPARSE = 20
 """Samples trained for each that light probes look at: what keeps their cost to a few per cent of a longer training."""
 
+NAME_LENGTH = 256
+"""Of an experiment; sqlite takes longer ones, database servers do not."""
 SWEEP_ID = Rule(
     lambda text: re.fullmatch(r"(?!latest$)[A-Za-z0-9][\w.-]*", text) is not None,
     "letters, digits, '_', '-' and '.', a letter or digit first, and not latest",
@@ -52,12 +54,16 @@ class ExperimentConfig(Checked, group="experiment"):
 @dataclass(frozen=True)
 class TrackingConfig(Checked, group="tracking"):
     uri: str | None = setting(None)
-    """MLflow tracking URI; null: `mlflow.db` (sqlite) in the working directory, by absolute path."""
+    """MLflow tracking URI; null: MLFLOW_TRACKING_URI where that is set, else `mlflow.db` (sqlite) in the working
+    directory, by absolute path. A password or token in it has to come from an environment variable."""
     experiment: str = setting("bnsweep")
-    """MLflow experiment; runs are resumed within one."""
+    """MLflow experiment; runs are resumed within one. For a command, MLFLOW_EXPERIMENT_NAME gives the default."""
 
     def check_together(self) -> None:
         check(self.experiment.strip() != "", "tracking.experiment", repr(self.experiment), "a name")
+        shown = f"{self.experiment[:40]}… ({len(self.experiment)} characters)"
+        says = f"a name of at most {NAME_LENGTH} characters, which is what MLflow's tables hold"
+        check(len(self.experiment) <= NAME_LENGTH, "tracking.experiment", shown, says)
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,12 @@ import difflib
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any, cast, get_type_hints
 
 from bnsweep.config.checks import ConfigError
 from bnsweep.config.fields import Checked
 from bnsweep.config.run import RunConfig
+from bnsweep.config.secrets import check_no_secret
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -47,9 +48,20 @@ def from_composed(config: DictConfig) -> RunConfig:
     # Node by node, within the whole config: a copy would lose the one moment that `now` stands for.
     keys = [str(key) for key in config if key != "hydra"]
     nodes = {key: config[key] for key in keys}
+    check_tracking(nodes.get("tracking"))
     return from_tree(
         {key: OmegaConf.to_container(n, resolve=True) if OmegaConf.is_config(n) else n for key, n in nodes.items()}
     )
+
+
+def check_tracking(node: object) -> None:
+    """Raises ConfigError where the URI of a composed config holds a password itself, as a YAML file can; one that an
+    interpolation brings from the environment is none of its text."""
+    from omegaconf import DictConfig, OmegaConf
+
+    if isinstance(node, DictConfig):
+        tree = cast(dict[str, object], OmegaConf.to_container(node))
+        check_no_secret([f"tracking.uri={tree.get('uri')}"])
 
 
 def conf_folder() -> Path:

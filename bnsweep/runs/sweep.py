@@ -16,6 +16,7 @@ import torch
 from bnsweep.config.checks import ConfigError, check_folder
 from bnsweep.config.groups import DataConfig
 from bnsweep.config.run import RunConfig, SweepConfig, TrackingConfig
+from bnsweep.config.secrets import hide_secrets_in_logs
 from bnsweep.data.dataset import DataKey, Dataset, load, with_facts
 from bnsweep.records import FINISHED, RunRecord
 from bnsweep.runs.dispatch import Dispatch
@@ -25,6 +26,7 @@ from bnsweep.runs.interrupt import Interrupts
 from bnsweep.runs.ledger import RunResult, SweepResult, count_statuses, describe_ledger
 from bnsweep.runs.machine import free_bytes, worker_count
 from bnsweep.runs.plan import Plan, check_memory, describe, make_plan, predicted_seconds, stack_limit
+from bnsweep.store.address import origin
 from bnsweep.store.store import Done, Manifest, Store
 from bnsweep.training.device import resolve_device
 
@@ -171,6 +173,8 @@ def run_sweep(
     at a time at most, by default what the machine has cores for.
     """
     tracking, sweep = shared_config(configs)
+    hide_secrets_in_logs()
+    print("".join(f"{line}\n" for line in origin(tracking)), end="", flush=True)
     device = resolve_device(configs[0].train.device)
     workers = worker_count(device) if workers is None else workers
     if sweep.report is not None:

@@ -103,3 +103,10 @@ def local_path(uri: str) -> Path | None:
     """The folder of an artifact URI where it is one of this machine."""
     parts = urlsplit(uri)
     return Path(url2pathname(parts.path)) if parts.scheme in ("", "file") else None
+
+
+def artifact_folder(run: KeptRun, beside: Path | None) -> Path | None:
+    """A run's artifacts where they lie on this machine. Those in `beside`, the folder that lies beside its database,
+    come first: a database that was copied with them may still name the place that they were copied from."""
+    here = beside / run.run_id / "artifacts" if beside else None
+    return here if here and here.is_dir() else local_path(run.artifact_uri)

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bnsweep.store.backend import SERIES, KeptRun, NewRun, local_path
+from bnsweep.store.backend import SERIES, KeptRun, NewRun, artifact_folder, local_path
 from bnsweep.store.encode import TRAINING, dataset_fields, dataset_of, fill, replace_folder
 
 if TYPE_CHECKING:
@@ -26,8 +26,9 @@ class ClientBackend:
 
     batch = 1
 
-    def __init__(self, client: MlflowClient, experiment_id: str):
-        self.client, self.experiment_id = client, experiment_id
+    def __init__(self, client: MlflowClient, experiment_id: str, beside: Path | None = None):
+        """`beside`: where artifacts lie that were moved together with a database file."""
+        self.client, self.experiment_id, self.beside = client, experiment_id, beside
 
     def create(self, runs: Sequence[NewRun]) -> list[str]:
         return [self._create(run) for run in runs]
@@ -120,11 +121,11 @@ class ClientBackend:
         return {name for run_id in run_ids for name in self.client.get_run(run_id).data.metrics}
 
     def artifact(self, run: KeptRun, name: str) -> Path:
-        folder = local_path(run.artifact_uri)
+        folder = artifact_folder(run, self.beside)
         return folder / name if folder else Path(self.client.download_artifacts(run.run_id, name))
 
     def attach(self, run: KeptRun, name: str, files: Sequence[Path]) -> None:
-        target = local_path(run.artifact_uri)
+        target = artifact_folder(run, self.beside)
         if target is not None:
             replace_folder(target / name, files)
             return

@@ -14,6 +14,7 @@ from typing import Any
 
 from bnsweep.config.identity import factor_types, identity, numbers
 from bnsweep.config.run import RunConfig
+from bnsweep.config.secrets import without_secrets
 from bnsweep.records import DIVERGED, FAILED, FINISHED, DatasetInfo, RunRecord
 from bnsweep.store.backend import KeptRun, NewRun
 from bnsweep.store.environment import environment
@@ -67,9 +68,17 @@ def new_run(config: RunConfig, record: RunRecord, sweep_id: str, model: Path | N
         {key: str(typed(key, value)) for key, value in numbers(config).items()},
         list(metrics_of(record)),
         record.dataset,
-        {"config.yaml": yaml_text(asdict(config)), "record.json": record_text(record)},
+        {"config.yaml": yaml_text(config_tree(config)), "record.json": record_text(record)},
         [model] if model else [],
     )
+
+
+def config_tree(config: RunConfig) -> dict[str, Any]:
+    """A run's settings as they are kept; a password that the store's URI got from the environment is not."""
+    tree = asdict(config)
+    if config.tracking.uri is not None:
+        tree["tracking"]["uri"] = without_secrets(config.tracking.uri)
+    return tree
 
 
 def milliseconds() -> int:

@@ -16,7 +16,8 @@ from sys import intern
 from typing import Any, ClassVar
 from urllib.parse import quote
 
-from bnsweep.store.backend import SERIES, KeptRun, NewRun, local_path
+from bnsweep.store.address import ARTIFACTS
+from bnsweep.store.backend import SERIES, KeptRun, NewRun, artifact_folder, local_path
 from bnsweep.store.encode import TRAINING, dataset_fields, dataset_of, fill, milliseconds, replace_folder
 
 COLUMNS = {
@@ -219,7 +220,7 @@ class SqliteBackend:
             return {key for run_id in run_ids for (key,) in db.execute(query, [run_id])}
 
     def artifact(self, run: KeptRun, name: str) -> Path:
-        return (local_path(run.artifact_uri) or Path()) / name
+        return (artifact_folder(run, self.path.parent / ARTIFACTS) or Path()) / name
 
     def attach(self, run: KeptRun, name: str, files: Sequence[Path]) -> None:
         replace_folder(self.artifact(run, name), files)

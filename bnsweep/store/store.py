@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING, Any
 from bnsweep.config.checks import ConfigError
 from bnsweep.config.identity import identity, numbers
 from bnsweep.config.run import RunConfig, TrackingConfig
+from bnsweep.config.secrets import without_secrets
 from bnsweep.records import DIVERGED, FINISHED, RunRecord
 from bnsweep.store import view
+from bnsweep.store.address import reason_of
 from bnsweep.store.backend import Backend, NewRun
-from bnsweep.store.connect import PROBE, client_of, connect, environment_variables, reason_of
+from bnsweep.store.connect import PROBE, client_of, connect, environment_variables
 from bnsweep.store.encode import milliseconds, new_run, source_tags, status_of
 from bnsweep.store.environment import environment
 from bnsweep.store.sweep_data import SweepFrame, read_plan, read_sweep
@@ -50,7 +52,7 @@ class Manifest:
         """Of a sweep that starts now; configs that mean the same run are one."""
         planned = {identity(config): config for config in configs}
         rows = [{"identity": name, **numbers(config)} for name, config in planned.items()]
-        return cls(sweep_id, command, datetime.now(UTC).isoformat(timespec="seconds"), rows)
+        return cls(sweep_id, without_secrets(command), datetime.now(UTC).isoformat(timespec="seconds"), rows)
 
 
 @dataclass(frozen=True)
@@ -181,5 +183,5 @@ class Store:
 
 
 def without_login(uri: str) -> str:
-    """What goes into a report that is handed on: the URI without its user name and password."""
-    return re.sub(r"(?<=://)[^/]*@", "", uri)
+    """What goes into a report that is handed on: the URI without its user name, password and tokens."""
+    return without_secrets(re.sub(r"(?<=://)[^/]*@", "", uri))

@@ -14,6 +14,8 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 
+from bnsweep.config.secrets import check_no_secret
+from bnsweep.config.tree import check_tracking
 from hydra_plugins.bnsweep.launcher import StackedLauncher
 from hydra_plugins.bnsweep.overrides import check_duplicates, parse_override
 
@@ -49,6 +51,8 @@ class StackedSweeper(BasicSweeper):
     def sweep(self, arguments: list[str]) -> Any:
         assert self.config is not None
         check_duplicates(arguments)
+        check_tracking(self.config.get("tracking"))
+        check_no_secret([f"{key}={value}" for key, value in (self.params or {}).items()])
         self.params = untyped(self.params, arguments)
         folder = Path(str(self.config.hydra.sweep.dir))
         new = [path for path in (folder, *folder.parents) if not path.exists()]
