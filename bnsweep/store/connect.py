@@ -104,7 +104,7 @@ def ready(address: Address, name: str, create: bool) -> Iterator[None]:
                 make_database(file, lambda draft: start_database(draft, address, name))
             yield
     else:
-        says = "a database with runs; this one is empty (a sweep makes it anew)"
+        says = "a database with runs; this one has none (a sweep makes it anew)"
         address.check(not is_half_made(path, address), says)
         yield
 
@@ -126,7 +126,7 @@ def tables_of_server(address: Address, create: bool) -> Iterator[None]:
     engine = create_engine(url, poolclass=NullPool, connect_args={"connect_timeout": CONNECT_TIMEOUT} if timed else {})
     with engine.begin() as connection:
         if not create:
-            says = "a database with runs; this one is empty (a sweep makes its tables)"
+            says = "a database with runs; this one has none (a sweep makes its tables)"
             address.check(inspect(connection).has_table("experiments"), says)
         elif engine.dialect.name == "postgresql":
             connection.execute(text(f"set local lock_timeout = '{TURN}'"))

@@ -30,7 +30,7 @@ def check_database(path: Path, address: Address, create: bool) -> None:
             found = tables(path, address)
             known = "alembic_version" in found or found <= INITIAL
             address.check(known, "a database of MLflow; this one holds other tables")
-            address.check(create or "experiments" in found, "a database with runs; this one is empty")
+            address.check(create or "experiments" in found, "a database with runs; this one has none")
             writable = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
             address.check(writable or not create, "a database in a folder that can be written")
             return
