@@ -20,6 +20,7 @@ from urllib.parse import parse_qs
 import pytest
 from store_runs import log_run
 
+from bnsweep.config.checks import ConfigError
 from bnsweep.config.groups import ActivationConfig, BnConfig, LrConfig
 from bnsweep.config.identity import identity, numbers
 from bnsweep.config.run import RunConfig, TrackingConfig
@@ -251,3 +252,27 @@ def test_the_view_of_a_resumed_sweep_finds_the_runs_of_the_earlier_one(server: S
     state = json.loads(store.client.get_experiment(store.experiment_id).tags[mlflow_view.tag_key()])
     found = store.client.search_runs([store.experiment_id], state["searchFilter"])
     assert {run.data.tags["bnsweep.identity"] for run in found} == {identity(config) for config in configs[:2]}
+
+
+def test_a_password_from_the_environment_is_written_nowhere(server: Server, tmp_path: Path) -> None:
+    shown = server.url.replace("//", "//me:***@")
+    here = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+    here |= {"MLFLOW_TRACKING_URI": shown.replace("***", "hunter2"), "MLFLOW_EXPERIMENT_NAME": "secret"}
+    command = [sys.executable, "-m", "bnsweep", "-m", "data=digits", "data.subset=100", "train=smoke", "bn=none,before"]
+    said = subprocess.run(command, cwd=tmp_path, env=here, capture_output=True, text=True, check=True, timeout=300)
+    assert said.stdout.splitlines()[:2] == [
+        f"tracking.uri: from MLFLOW_TRACKING_URI, {shown}",
+        "tracking.experiment: from MLFLOW_EXPERIMENT_NAME, secret",
+    ]
+    written = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    served = {path: path.read_bytes() for path in Path(server.store.uri[10:]).parent.rglob("*") if path.is_file()}
+    assert {"report.html", "report.md", "summary.json", "config.yaml"} <= {path.name for path in written}
+    assert {"sweep.json", "config.yaml", "mlflow.db", "log"} <= {path.name for path in served}
+    assert [path for path, content in (written | served).items() if b"hunter2" in content] == []
+    assert "hunter2" not in said.stdout + said.stderr
+
+
+def test_a_token_in_a_query_is_in_no_error(server: Server) -> None:
+    with pytest.raises(ConfigError, match=r"/\?token=\*\*\*: must be a reachable MLflow server") as caught:
+        Store.open(TrackingConfig(f"{server.url}/?token=hunter2"))
+    assert "hunter2" not in str(caught.value)
