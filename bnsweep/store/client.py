@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import shutil
 import tempfile
+import weakref
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -122,7 +125,18 @@ class ClientBackend:
 
     def artifact(self, run: KeptRun, name: str) -> Path:
         folder = artifact_folder(run, self.beside)
-        return folder / name if folder else Path(self.client.download_artifacts(run.run_id, name))
+        if folder is not None:
+            return folder / name
+        target = self.downloads / run.run_id
+        target.mkdir(exist_ok=True)
+        return Path(self.client.download_artifacts(run.run_id, name, str(target)))
+
+    @cached_property
+    def downloads(self) -> Path:
+        """A folder for files of the server, which goes with this object."""
+        folder = tempfile.mkdtemp()
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        return Path(folder)
 
     def attach(self, run: KeptRun, name: str, files: Sequence[Path]) -> None:
         target = artifact_folder(run, self.beside)

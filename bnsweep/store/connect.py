@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 
 PROBE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 """A server is asked once and briefly; MLflow's own defaults keep a user waiting for minutes before the error."""
+QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
+"""No line for each run with its address, password and all; no bar for each file."""
 NO_POOL = {"MLFLOW_SQLALCHEMYSTORE_POOLCLASS": "NullPool"}
 """MLflow keeps no connection to a file that is about to be renamed."""
 TIMED = ("psycopg", "psycopg2", "pymysql", "mysqldb")
@@ -37,13 +43,13 @@ TURN_KEY = 0x626E7377
 
 
 def import_mlflow() -> None:
-    """Five seconds, so only where a store cannot be used without it. Keeps off the terminal: telemetry, migrations, the
-    tracebacks of errors that are raised as well, and the address of each run, password and all."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    """Five seconds, so only where a store cannot be used without it. Without telemetry, and with a quiet terminal."""
+    for variable, value in QUIET.items():
+        os.environ.setdefault(variable, value)
     import mlflow.store.db.utils
 
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    # It logs the tracebacks of errors that it raises as well.
     logging.getLogger(mlflow.store.db.utils.__name__).setLevel(logging.CRITICAL)
     hide_secrets_in_logs("mlflow")
 

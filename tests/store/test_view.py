@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -276,3 +278,16 @@ def test_a_token_in_a_query_is_in_no_error(server: Server) -> None:
     with pytest.raises(ConfigError, match=r"/\?token=\*\*\*: must be a reachable MLflow server") as caught:
         Store.open(TrackingConfig(f"{server.url}/?token=hunter2"))
     assert "hunter2" not in str(caught.value)
+
+
+def test_files_of_a_server_do_not_stay_on_this_machine(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    store = Store.open(TrackingConfig(uri=server.url, experiment="read"))
+    configs = fill(store, "s")
+    assert len(store.load("s").history(["val/accuracy"])) == 3 * len(configs)
+    assert [path.name for path in tmp_path.rglob("record.json")] == ["record.json"] * len(configs)
+    del store
+    gc.collect()
+    assert list(tmp_path.iterdir()) == []
