@@ -34,7 +34,7 @@ sweep: $(READY) ## train the default sweep (540 runs) on the embedded data and r
 report: $(READY) ## write the report of the latest sweep again; ARGS= adds overrides such as sweep=ID
 	@$(RUN) -m bnsweep.report $(ARGS)
 
-experiments: $(READY) ## published numbers beside ours, written to experiments/; ARGS= names some of them or adds settings
+experiments: $(READY) ## expected numbers beside ours, written to experiments/; ARGS= names some of them or adds settings
 	@$(RUN) -m bnsweep.experiments $(ARGS)
 
 ui: $(READY) ## open MLflow on mlflow.db (or MLFLOW_TRACKING_URI), this machine only; PORT= chooses the port

@@ -1,4 +1,4 @@
-"""`python -m bnsweep.experiments`: the named experiments, their published numbers beside ours."""
+"""`python -m bnsweep.experiments`: the named experiments, expected numbers beside ours."""
 
 from __future__ import annotations
 
@@ -24,13 +24,14 @@ from bnsweep.store.environment import environment
 if TYPE_CHECKING:
     from bnsweep.experiments.training import Laboratory
 
-HELP = """python -m bnsweep.experiments [NAME ...] [KEY=VALUE ...]: published numbers beside ours
+HELP = """python -m bnsweep.experiments [NAME ...] [KEY=VALUE ...]: expected numbers beside ours
 
   NAME              an experiment; all of them where none is named (--list says which)
   out=experiments   folder for experiments.md, .csv, .json and the figures; rows of others stay there
   form=auto         full; quick (the short form of those that have one); auto: full on a GPU, quick without
   KEY=VALUE         a setting of the runs, as for `python -m bnsweep`: data.root=FOLDER, seed=range(0,3)
 
+Each expected number says whether it was published, is second-hand, or was computed for this project.
 A number outside its tolerance is a result: the exit status is 1 only for what was refused or failed.
 """
 

@@ -1,1 +1,1 @@
-"""Named experiments: published numbers beside ours. `python -m bnsweep.experiments --help`."""
+"""Named experiments: expected numbers beside ours. `python -m bnsweep.experiments --help`."""

@@ -1,4 +1,4 @@
-"""`python -m bnsweep.experiments`: published numbers beside ours."""
+"""`python -m bnsweep.experiments`: expected numbers beside ours."""
 
 from bnsweep.cli.experiments import main
 

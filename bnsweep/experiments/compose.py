@@ -36,7 +36,7 @@ class Experiment:
 
     @property
     def form(self) -> str:
-        """What its rows are labelled with; empty for the published set-up."""
+        """What its rows are labelled with; empty for the set-up of its file."""
         changed = [text for text in self.overrides if not text.lstrip("+").startswith(HARMLESS)]
         return ", ".join([*(["quick form"] if self.quick else []), *changed])
 

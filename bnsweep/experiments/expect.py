@@ -4,11 +4,13 @@
       runs: {activation: sigmoid, init.std: 0.01}   # factors as `identity.numbers` names them; null: not set
       against: {bn: before}                         # the other arm, otherwise the same; with `by`
       by: difference                                # difference, ratio; deviation of whole curves; in pairs of a seed
-      published: -6.41
-      tolerance: 0.15                               # or "2%" of published; or low and/or high in its place; or none
-      from: where the number comes from
+      expected: -6.41
+      tolerance: 0.15                               # or "2%" of expected; or low and/or high in its place; or none
+      from: computed                                # one of ORIGINS; of the number, or of the statement in the note
       full_only: false                              # true: not judged in the quick form
-      note: why it is outside, when it is
+      note: what it says, or why ours is outside, when it is
+
+Tolerances and bounds are this project's, whatever the number is from.
 
 A selector must leave one run a seed, but for the quantities of whole sets (`sets.SETS`).
 """
@@ -27,8 +29,14 @@ from bnsweep.config.run import RunConfig
 from bnsweep.experiments.quantities import Quantity, check_known, parse_quantity
 from bnsweep.experiments.selection import check_one_a_seed, check_selector, matches, selector_text
 
-KEYS = ("quantity", "runs", "against", "by", "published", "tolerance", "low", "high", "from", "full_only", "note")
+KEYS = ("quantity", "runs", "against", "by", "expected", "tolerance", "low", "high", "from", "full_only", "note")
 CONTRASTS = ("difference", "ratio", "deviation")
+ORIGINS = {
+    "published": "read in the source or in its recorded run",
+    "second-hand": "said of the source, not read there",
+    "computed": "for this project",
+}
+"""`from:` -> what it means."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +48,14 @@ class Expectation:
     """What sets the runs apart that they are compared with; empty: no contrast."""
     by: str
     """One of CONTRASTS, or empty."""
-    published: float | None
+    expected: float | None
     low: float
     """Inside is low <= median <= high; both infinite: reported, not judged."""
     high: float
     tolerance: str
     """Those bounds as the file gives them."""
-    source: str
+    origin: str
+    """One of ORIGINS."""
     full_only: bool
     note: str
 
@@ -79,12 +88,13 @@ def parse_expectation(entry: Mapping[str, Any]) -> Expectation:
     check(by in ("", *CONTRASTS), "by", by, f"one of {', '.join(CONTRASTS)}")
     full_only = entry.get("full_only", False)
     check(isinstance(full_only, bool), "full_only", full_only, "true or false")
-    texts = {key: str(entry.get(key) or "") for key in ("from", "note")}
-    published = number(entry, "published")
-    low, high, tolerance = bounds(entry, published)
+    check(entry.get("from") in [*ORIGINS], "from", entry.get("from"), f"one of {', '.join(ORIGINS)}")
+    expected = number(entry, "expected")
+    low, high, tolerance = bounds(entry, expected)
     quantity = parse_quantity(entry["quantity"], whole_curve=by == "deviation")
     arms = dict(selectors["runs"]), dict(selectors["against"])
-    return Expectation(quantity, *arms, by, published, low, high, tolerance, texts["from"], full_only, texts["note"])
+    note = str(entry.get("note") or "")
+    return Expectation(quantity, *arms, by, expected, low, high, tolerance, entry["from"], full_only, note)
 
 
 def number(entry: Mapping[str, Any], key: str) -> float | None:
@@ -94,8 +104,8 @@ def number(entry: Mapping[str, Any], key: str) -> float | None:
     return None if value is None else float(value)
 
 
-def bounds(entry: Mapping[str, Any], published: float | None) -> tuple[float, float, str]:
-    """What the median must lie between, and that in words: `tolerance` around `published`, or `low` and `high`."""
+def bounds(entry: Mapping[str, Any], expected: float | None) -> tuple[float, float, str]:
+    """What the median must lie between, and that in words: `tolerance` around `expected`, or `low` and `high`."""
     low, high, tolerance = number(entry, "low"), number(entry, "high"), entry.get("tolerance")
     if tolerance is None:
         both = low is not None and high is not None
@@ -104,17 +114,17 @@ def bounds(entry: Mapping[str, Any], published: float | None) -> tuple[float, fl
         text = text or ("" if high is None else f"<= {high:g}")
         return -math.inf if low is None else low, math.inf if high is None else high, text
     check(low is None and high is None, "tolerance", tolerance, "left out where low or high is given")
-    check(published is not None, "tolerance", tolerance, "given with a published number (low and high need none)")
-    assert published is not None
-    says = 'a number >= 0, or a percentage of the published number such as "2%"'
+    check(expected is not None, "tolerance", tolerance, "given with an expected number (low and high need none)")
+    assert expected is not None
+    says = 'a number >= 0, or a percentage of the expected number such as "2%"'
     text = str(tolerance).strip()
     try:
         width = float(text.removesuffix("%"))
     except ValueError:
         width = math.nan
     check(math.isfinite(width) and width >= 0 and not isinstance(tolerance, bool), "tolerance", tolerance, says)
-    half = abs(published) * width / 100 if text.endswith("%") else width
-    return published - half, published + half, f"±{width:g} %" if text.endswith("%") else f"±{width:g}"
+    half = abs(expected) * width / 100 if text.endswith("%") else width
+    return expected - half, expected + half, f"±{width:g} %" if text.endswith("%") else f"±{width:g}"
 
 
 def read_expectations(

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from bnsweep.config.checks import ConfigError
+from bnsweep.experiments.expect import ORIGINS
 from bnsweep.experiments.verdicts import NO, NOT_RUN, REPORTED, YES, Row
 
-COLUMNS = ("experiment", "quantity", "published", "ours", "tolerance", "inside?")
+COLUMNS = ("experiment", "quantity", "expected", "from", "ours", "tolerance", "inside?")
 MISSING = "–"
 
 
@@ -29,7 +30,7 @@ class Result:
     source: str
     notes: str
     form: str
-    """Empty: the published set-up; else what was changed."""
+    """Empty: the set-up of its file; else what was changed."""
     rows: list[Row]
     runs: int = 0
     statuses: dict[str, int] = field(default_factory=dict)
@@ -92,7 +93,7 @@ def cells(row: Row, brief: bool) -> list[str]:
     name = f"{row.experiment} ({row.form})" if row.form else row.experiment
     inside = f"{row.inside}: {row.why}" if row.why and not brief else row.inside
     quantity = f"{row.quantity} · {row.runs}" if row.runs else row.quantity
-    return [name, quantity, number(row.published), ours(row), row.tolerance or MISSING, inside]
+    return [name, quantity, number(row.expected), row.origin, ours(row), row.tolerance or MISSING, inside]
 
 
 def show(table: Table) -> None:
@@ -107,7 +108,7 @@ def show(table: Table) -> None:
     from rich.table import Table as Rich
     from rich.text import Text
 
-    drawn = Rich(box=box.SIMPLE_HEAD)
+    drawn = Rich(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for column in COLUMNS:
         drawn.add_column(column, overflow="fold")  # a quantity cut short would lose its @STEP
     colours = {YES: "green", NO: "red", NOT_RUN: "yellow"}
@@ -133,6 +134,8 @@ def endings(table: Table) -> list[str]:
 
 def markdown(table: Table) -> str:
     lines = ["# Experiments", "", f"{table.conclusion()}.", ""]
+    origins = "; ".join(f"*{origin}*, {meaning}" for origin, meaning in ORIGINS.items())
+    lines += [f"What is expected is from one of three: {origins}. Tolerances are this project's.", ""]
     lines += ["Ours is the median over n seeds with its 95 % bootstrap interval (from 5 seeds on).", ""]
     lines += [piped(COLUMNS), piped(["---"] * len(COLUMNS)), *map(piped, all_cells(table))]
     for result in table.results:
@@ -148,11 +151,9 @@ def section(result: Result) -> list[str]:
     lines = [escaped(result.purpose), "", f"{source} Runs: {counts}{wall}.{form}"]
     lines += ["", f"Not run: {escaped(result.not_run)}."] if result.not_run else []
     lines += ["", escaped(result.notes)] if result.notes else []
-    notes = [(row, row.source, row.note) for row in result.rows if row.source or row.note]
-    lines += [""] if notes else []
-    for row, source, note in notes:
-        texts = [text.rstrip(".") for text in (source, note) if text]
-        lines.append(f"- {escaped(f'{row.quantity} · {row.runs}')}: {escaped('. '.join(texts))}.")
+    noted = [row for row in result.rows if row.note]
+    lines += [""] if noted else []
+    lines += [f"- {escaped(f'{row.quantity} · {row.runs}')}: {escaped(row.note.rstrip('.'))}." for row in noted]
     for path, caption in result.figures.items():
         lines += ["", f"![{result.name}]({path})", "", escaped(caption)]
     return [*lines, "", provenance(result)]

@@ -28,7 +28,9 @@ class Row:
     """full, quick, or what was changed on the command line."""
     quantity: str
     runs: str
-    published: float
+    expected: float
+    origin: str
+    """Of `expected`, one of `expect.ORIGINS`."""
     median: float
     n: int
     """Seeds that have a number."""
@@ -40,7 +42,6 @@ class Row:
     """YES, NO, NOT_RUN, or REPORTED where the file gives no tolerance."""
     why: str
     """Of NOT_RUN; otherwise what else there is to know of our number."""
-    source: str
     note: str
 
 
@@ -66,9 +67,9 @@ def answer(expectation: Expectation, runs: Sequence[Run], experiment: str, form:
 
 def unanswered(e: Expectation, experiment: str, form: str, why: str) -> Row:
     """The row of an expectation without a number, and why it has none."""
-    published = math.nan if e.published is None else e.published
-    place = (experiment, form, e.quantity.text, e.runs_text(), published)
-    return Row(*place, math.nan, 0, math.nan, math.nan, e.tolerance, NOT_RUN, why, e.source, e.note)
+    expected = math.nan if e.expected is None else e.expected
+    place = (experiment, form, e.quantity.text, e.runs_text(), expected, e.origin)
+    return Row(*place, math.nan, 0, math.nan, math.nan, e.tolerance, NOT_RUN, why, e.note)
 
 
 def chosen(e: Expectation, runs: Sequence[Run]) -> list[Run]:

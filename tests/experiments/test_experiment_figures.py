@@ -323,7 +323,7 @@ def test_rates_are_on_a_log_axis_with_diverged_runs_at_chance() -> None:
 
 
 @pytest.mark.parametrize(("keep", "ratio"), [(0.5, 0.405), (0.8, 0.732)])
-def test_dropout_shifts_the_variance_as_published(keep: float, ratio: float) -> None:
+def test_dropout_shifts_the_variance_as_theory_says(keep: float, ratio: float) -> None:
     assert dots.predicted("relu", keep) == pytest.approx(ratio, abs=5e-4)
     assert dots.predicted("identity", keep) == pytest.approx(keep)
     assert dots.predicted("tanh", keep) == pytest.approx(keep), "its outputs have mean zero, too"

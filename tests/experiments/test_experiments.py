@@ -47,7 +47,8 @@ def value(text: str, of: Run) -> float:
 
 
 def entry(quantity: str = "train/loss@end", **more: Any) -> Expectation:
-    return parse_expectation({"quantity": quantity, **{key.rstrip("_"): item for key, item in more.items()}})
+    more = {key.rstrip("_"): item for key, item in more.items()}
+    return parse_expectation({"quantity": quantity, "from": "computed", **more})
 
 
 def row(expectation: Expectation, runs: Sequence[Run], quick: bool = False) -> Any:
@@ -117,16 +118,16 @@ def test_the_interval_of_the_median_covers_it_about_95_times_in_100() -> None:
 @pytest.mark.parametrize(
     ("bounds", "inside"),
     [
-        ({"published": 2, "tolerance": 0.5}, "yes"),
-        ({"published": 2, "tolerance": 0.4}, "no"),
-        ({"published": -2, "tolerance": 0.5}, "no"),
-        ({"published": 2.4, "tolerance": "5%"}, "yes"),
-        ({"published": 2.4, "tolerance": "4%"}, "no"),
+        ({"expected": 2, "tolerance": 0.5}, "yes"),
+        ({"expected": 2, "tolerance": 0.4}, "no"),
+        ({"expected": -2, "tolerance": 0.5}, "no"),
+        ({"expected": 2.4, "tolerance": "5%"}, "yes"),
+        ({"expected": 2.4, "tolerance": "4%"}, "no"),
         ({"low": 2.5}, "yes"),
         ({"low": 2.6}, "no"),
-        ({"high": 2.5, "published": 9}, "yes"),
+        ({"high": 2.5, "expected": 9}, "yes"),
         ({"low": 1, "high": 2}, "no"),
-        ({"published": 2.5}, "reported"),
+        ({"expected": 2.5}, "reported"),
         ({}, "reported"),
     ],
 )
@@ -232,29 +233,33 @@ def test_a_selector_that_matches_nothing_is_refused(selector: dict[str, Any], sa
             {"quantity": "lr@end", "by": "deviation", "against": {"bn": "none"}},
             "must have no reading: a deviation is of whole curves",
         ),
-        ({"quantity": "lr@end", "published": "high"}, "published=high: must be a finite number or null"),
-        ({"quantity": "lr@end", "tolerance": 1}, "tolerance=1: must be given with a published number"),
-        ({"quantity": "lr@end", "published": 1, "tolerance": "2 apples"}, "tolerance=2 apples: must be a number >= 0"),
-        ({"quantity": "lr@end", "published": 1, "tolerance": -1}, "tolerance=-1: must be a number >= 0"),
+        ({"quantity": "lr@end", "expected": "high"}, "expected=high: must be a finite number or null"),
+        ({"quantity": "lr@end", "tolerance": 1}, "tolerance=1: must be given with an expected number"),
+        ({"quantity": "lr@end", "expected": 1, "tolerance": "2 apples"}, "tolerance=2 apples: must be a number >= 0"),
+        ({"quantity": "lr@end", "expected": 1, "tolerance": -1}, "tolerance=-1: must be a number >= 0"),
         (
-            {"quantity": "lr@end", "published": 1, "tolerance": 1, "low": 0},
+            {"quantity": "lr@end", "expected": 1, "tolerance": 1, "low": 0},
             "tolerance=1: must be left out where low or high is given",
         ),
         ({"quantity": "lr@end", "low": 2, "high": 1}, "low=2.0: must be <= high=1.0"),
         ({"quantity": "lr@end", "full_only": "yes"}, "full_only=yes: must be true or false"),
+        ({"quantity": "lr@end", "from": None}, "from=None: must be one of published, second-hand, computed"),
+        ({"quantity": "lr@end", "from": "the book"}, "from=the book: must be one of published, second-hand, computed"),
+        ({"quantity": "lr@end", "from": ["computed"]}, "from=['computed']: must be one of published, second-hand"),
+        ({"quantity": "lr@end", "published": 1}, "published=1: must be left out or renamed: no such key"),
         ({"quantity": "lr@end", "tolerence": 1}, "no such key (did you mean tolerance?)"),
     ],
 )
 def test_an_entry_that_makes_no_sense_is_refused_by_name(text: dict[str, Any], says: str) -> None:
     configs = [config(seed, bn, std) for seed in (0, 1) for bn in ("none", "before") for std in (0.1, 1)]
     with pytest.raises(ConfigError) as refused:
-        read_expectations("name", [text], configs, quick=False)
+        read_expectations("name", [{"from": "computed", **text}], configs, quick=False)
     assert str(refused.value).startswith("name: expect 1: ")
     assert says in str(refused.value) and "\n" not in str(refused.value)
 
 
 def test_what_is_only_for_the_full_form_need_not_match_the_quick_one() -> None:
-    text = {"quantity": "lr@end", "runs": {"bn": "before"}, "full_only": True}
+    text = {"quantity": "lr@end", "from": "computed", "runs": {"bn": "before"}, "full_only": True}
     assert read_expectations("name", [text], [config()], quick=True)
     with pytest.raises(ConfigError, match="matches no run"):
         read_expectations("name", [text], [config()], quick=False)
@@ -280,7 +285,7 @@ def test_lr_tolerance_is_the_longest_stretch_that_half_of_the_seeds_reach() -> N
 
 def test_a_number_of_all_seeds_stands_in_the_table_without_an_interval() -> None:
     runs = swept({0.01: [True] * 6, 0.1: [True] * 6, 1.0: [False] * 6})
-    found = row(entry("lr_tolerance", published=2, tolerance=0.1), runs)
+    found = row(entry("lr_tolerance", expected=2, tolerance=0.1), runs)
     assert (found.inside, found.n) == ("yes", 6) and math.isnan(found.low)
 
 

@@ -20,9 +20,10 @@ from bnsweep.cli import sweep as entry
 from bnsweep.config.identity import identity
 from bnsweep.data.dataset import DataKey
 from bnsweep.experiments.compose import Library
+from bnsweep.experiments.expect import ORIGINS
 from bnsweep.experiments.figures.catalogue import FIGURES, Drawing
 from bnsweep.experiments.selection import Run
-from bnsweep.experiments.table import Result, Table, earlier, show, write
+from bnsweep.experiments.table import Result, Table, comma_separated, earlier, markdown, plain_text, show, write
 from bnsweep.experiments.training import Laboratory, NotRun
 from bnsweep.experiments.verdicts import Row
 from bnsweep.records import FAILED, FINISHED
@@ -50,7 +51,10 @@ def refused(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> str:
     return str(stop.value)
 
 
-def yaml(folder: Path, name: str, more: str = "", expect: str = "[{quantity: train/loss@end, high: 100}]") -> str:
+LOSS = "{quantity: train/loss@end, high: 100, from: computed}"
+
+
+def yaml(folder: Path, name: str, more: str = "", expect: str = f"[{LOSS}]") -> str:
     """Writes an experiment of two runs on digits; the override that lets it be found."""
     (folder / "extra/experiment").mkdir(parents=True, exist_ok=True)
     text = f"# @package _global_\nhydra:\n  sweeper:\n    params:\n      seed: 0,1\n{more}\n"
@@ -69,6 +73,29 @@ def test_every_experiment_that_ships_can_answer_what_it_expects(name: str) -> No
         assert len({identity(config) for config in experiment.configs}) > 1
 
 
+PUBLISHED = {"bn-vs-init-scale": 33, "overfit": 4, "udacity-grid": 10, "yang-depth": 1}
+"""Entries whose number or statement was read in the source or in its recorded run; all others say otherwise."""
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_nothing_is_called_published_that_was_not_read_in_its_source(name: str) -> None:
+    expectations = Library().experiment(name, "full").expectations
+    assert sum(e.origin == "published" for e in expectations) == PUBLISHED.get(name, 0)
+    told = [e for e in expectations if e.origin == "second-hand"]
+    assert all(e.note and e.expected is None for e in told), "a number that nobody has read cannot be expected"
+
+
+def test_the_table_says_of_each_number_where_it_is_from() -> None:
+    nan = math.nan
+    rows = [Row("a", "", "q", "", 1.5, origin, nan, 0, nan, nan, "", "not run", "", "") for origin in ORIGINS]
+    result = Result("a", "", "", "", "", rows, runs=1)
+    table = Table([result])
+    assert re.findall(r"1\.5 +(\S+)", plain_text(table)) == ["published", "second-hand", "computed"]
+    assert re.findall(r"\| 1\.5 \| (\S+) \|", markdown(table)) == ["published", "second-hand", "computed"]
+    assert "*published*, read in the source or in its recorded run; *second-hand*, said" in markdown(table)
+    assert [row["origin"] for row in csv.DictReader(comma_separated(table).splitlines())] == [*ORIGINS]
+
+
 def test_an_experiment_is_composed_as_hydra_composes_its_sweep() -> None:
     from hydra_plugins.bnsweep.sweeper import sweep_jobs
 
@@ -83,7 +110,7 @@ def test_an_experiment_is_composed_as_hydra_composes_its_sweep() -> None:
 
 
 def test_a_setting_that_refers_to_the_seed_follows_it(elsewhere: Path) -> None:
-    one = "[{quantity: train/loss@end, runs: {lr.value: 0.1}}]"
+    one = "[{quantity: train/loss@end, runs: {lr.value: 0.1}, from: computed}]"
     search = yaml(elsewhere, "linked", "      lr.value: 0.1,0.2\ndata:\n  subset: ${seed}00", one)
     configs = Library([search, "seed=range(1,4)"]).experiment("linked", "auto").configs
     assert sorted((config.seed, config.data.subset) for config in configs) == [(s, 100 * s) for s in (1, 1, 2, 2, 3, 3)]
@@ -128,7 +155,7 @@ def test_a_small_experiment_from_the_command_to_the_files(
     assert Path("there", *result["figures"]).read_text().count("<svg") == 1
     text = Path("there/experiments.md").read_text()
     assert "![small](small/small.svg)" in text
-    assert "| small (quick form) | train/accuracy@end · bn none, init normal, lr.value 0.1 | – | 0." in text
+    assert "| train/accuracy@end · bn none, init normal, lr.value 0.1 | – | second-hand | 0." in text
     assert {path.name for path in elsewhere.iterdir()} == {"there"}, "nothing goes to MLflow"
 
 
@@ -178,7 +205,7 @@ def test_an_experiment_without_its_data_is_a_row_that_says_so(
     raw.mkdir(parents=True)
     for part in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
         (raw / f"{part}-ubyte").write_bytes(b"no image")
-    expect = "[{quantity: train/loss@end, high: 100}, {quantity: test/loss@end, high: 100}]"
+    expect = f"[{LOSS}, {LOSS.replace('train', 'test')}]"
     search = yaml(elsewhere, "missing", "defaults:\n  - override /data: mnist", expect)
     yaml(elsewhere, "there")
     call(monkeypatch, "missing", "there", search)
@@ -190,7 +217,7 @@ def test_an_experiment_without_its_data_is_a_row_that_says_so(
 
 def test_numbers_stay_when_the_experiment_cannot_run_the_next_time(elsewhere: Path) -> None:
     nan = math.nan
-    rows = [Row("a", "", "q", "", nan, 1.0, 2, nan, nan, "", "yes", "", "", "")]
+    rows = [Row("a", "", "q", "", nan, "computed", 1.0, 2, nan, nan, "", "yes", "", "")]
     numbers = Result("a", "", "", "", "", rows, runs=2)
     without = Result("a", "", "", "", "", [replace(rows[0], n=0, median=nan, inside="not run", why="no data")])
     for results, n in (([without], 0), ([numbers], 2), ([without], 2)):
@@ -205,10 +232,10 @@ def test_a_narrow_terminal_shows_the_whole_quantity(
         monkeypatch.setenv(name, value)
     quantity = "difference(layer/1/grad_activation, layer/5/grad_activation)@20"
     nan = math.nan
-    row = Row("a", "", quantity, "", nan, nan, 0, nan, nan, "", "yes", "", "", "")
+    row = Row("a", "", quantity, "", nan, "computed", nan, 0, nan, nan, "", "yes", "", "")
     show(Table([Result("a", "", "", "", "", [row], runs=1)]))
     lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
-    column = slice(lines[1].index("quantity"), lines[1].index("published"))
+    column = slice(lines[1].index("quantity"), lines[1].index("expected"))
     assert quantity.replace(" ", "") in "".join(line[column].strip() for line in lines).replace(" ", "")
 
 
@@ -277,7 +304,7 @@ def test_bad_input_is_one_line_and_nothing_is_trained_or_written(
     arguments: list[str], says: str, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     yaml(elsewhere, "plain", expect="[]")
-    yaml(elsewhere, "wrong", expect="[{quantity: nope@end}]")
+    yaml(elsewhere, "wrong", expect="[{quantity: nope@end, from: computed}]")
     message = refused(monkeypatch, *arguments, f"hydra.searchpath=[file://{HERE},file://{elsewhere}/extra]")
     assert message.startswith("bnsweep.experiments: ") and says in message and "\n" not in message
     assert {path.name for path in elsewhere.iterdir()} == {"extra"}

@@ -1,4 +1,4 @@
-"""Published numbers come out: the experiments that need no download, in full, within the tolerances of their files."""
+"""Expected numbers come out: the experiments that need no download, in full, within the tolerances of their files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SLOW = ("mean-field-bn", "mean-field-chi")
 ON_MNIST = ("bn-vs-init-scale", "overfit", "train-eval")
 
 KNOWN_OUTSIDE = {"overfit": 1}
-"""Rows that come out otherwise than published, which the experiment's file explains."""
+"""Rows that come out otherwise than expected, which the experiment's file explains."""
 
 
 def table(names: tuple[str, ...], out: Path, *overrides: str) -> Table:

@@ -48,12 +48,12 @@ def test_lengths_without_a_fixed_point_vanish_or_explode() -> None:
 
 
 @pytest.mark.parametrize(
-    ("activation", "published"), [("sigmoid", [-6.41, -2.50, -1.97, -0.07]), ("relu", [-4.60, -0.60, 0.01, 3.41])]
+    ("activation", "expected"), [("sigmoid", [-6.41, -2.50, -1.97, -0.07]), ("relu", [-4.60, -0.60, 0.01, 3.41])]
 )
-def test_flow_of_784_to_five_layers_of_100(activation: str, published: list[float]) -> None:
+def test_flow_of_784_to_five_layers_of_100(activation: str, expected: list[float]) -> None:
     stds = [(0.01, 0.01), (math.sqrt(2 / 884), 0.1), (math.sqrt(2 / 784), math.sqrt(2 / 100)), (1.0, 1.0)]
     found = [meanfield.flow(activation, [100 * std**2] * 4, 784 * 0.1 * first**2) for first, std in stds]
-    assert found == pytest.approx(published, abs=0.02)
+    assert found == pytest.approx(expected, abs=0.02)
 
 
 def test_the_rate_with_bn_in_closed_form() -> None:
