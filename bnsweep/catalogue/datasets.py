@@ -34,10 +34,10 @@ class DatasetKind:
 
 ROWS = (
     DatasetKind("digits", "bnsweep.data.digits:read", DatasetFacts(1437, 360, 64, official_test=False)),
-    DatasetKind("mnist", "bnsweep.data.idx:read", DatasetFacts(60_000, 10_000, 784)),
+    DatasetKind("mnist", "bnsweep.data.mnist:read", DatasetFacts(60_000, 10_000, 784)),
     DatasetKind("gaussian", "bnsweep.data.generated:read", DatasetFacts(2000, 500, 100)),
     DatasetKind("pixels", "bnsweep.data.generated:read", DatasetFacts(2000, 500, 784)),
-    DatasetKind("fashion_mnist", "bnsweep.data.idx:read", DatasetFacts(60_000, 10_000, 784)),
+    DatasetKind("fashion_mnist", "bnsweep.data.mnist:read", DatasetFacts(60_000, 10_000, 784)),
     DatasetKind("callable", "bnsweep.data.outside:read"),
 )
 DATASETS = {row.name: row for row in ROWS}

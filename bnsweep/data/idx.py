@@ -1,28 +1,25 @@
-"""MNIST and Fashion-MNIST: IDX files, verified, downloaded where they are missing."""
+"""The IDX files of MNIST and Fashion-MNIST, verified.
+
+What a file must hold is known before it is opened, so that no more than that is ever read of it.
+"""
 
 from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import math
-import shutil
-import subprocess
-import sys
-import tempfile
+import stat
 import zlib
 from pathlib import Path
 
 import numpy as np
 
-from bnsweep.config.checks import ConfigError
 from bnsweep.config.groups import DataConfig
-from bnsweep.data.dataset import Bytes, Samples
+from bnsweep.data.dataset import Bytes
 
 FOLDERS = {"mnist": "MNIST/raw", "fashion_mnist": "FashionMNIST/raw"}
 """Where below `data.root` the IDX files lie; torchvision's layout."""
-
-PUBLISHED = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST"}
-"""Their names in torchvision, which knows where they are published."""
 
 IMAGES, LABELS = "images-idx3-ubyte", "labels-idx1-ubyte"
 PARTS = ("train", "t10k")
@@ -47,79 +44,73 @@ MD5_GZ = {
 }
 """Of the .gz files as published; used where no digest of the uncompressed file is known."""
 
-TIMEOUT_S = 30.0
-"""Seconds a download may stand still; torchvision itself sets no limit."""
+PACKED_MORE = 2**16
+"""Bytes that a .gz may be longer than what it holds: its header and its block marks."""
 
-FETCH = """
-import socket, sys
-name, root, timeout = sys.argv[1:]
-socket.setdefaulttimeout(float(timeout))
-from torchvision import datasets
-getattr(datasets, name)(root, download=True)
-"""
-"""In a process of its own: the limit is of a whole process, and torchvision fills the terminal."""
+KINDS = {stat.S_IFCHR: "device", stat.S_IFBLK: "device", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
 
 
 class Spoiled(Exception):
     """How a file differs from what was published."""
 
 
-def read(config: DataConfig) -> Samples:
-    """The training file's samples and then the test file's. Raises ConfigError for files that are not as published."""
-    folder = Path(config.root).expanduser() / FOLDERS[config.name]
-    wanted = [f"{part}-{kind}" for part in PARTS for kind in (IMAGES, LABELS)]
-    missing = [name for name in wanted if not any(path.exists() for path in _forms(folder, config.name, name))]
-    if missing:
-        _download(config, folder, missing)
-    arrays = {name: _idx_file(config, folder, name) for name in wanted}
-    pixels = np.concatenate([arrays[f"{part}-{IMAGES}"].reshape(-1, config.facts.features) for part in PARTS])
-    labels = np.concatenate([arrays[f"{part}-{LABELS}"] for part in PARTS])
-    return Samples(pixels, labels, str(folder), white=255.0)
-
-
-def _forms(folder: Path, dataset: str, name: str) -> list[Path]:
-    """The two forms of a file, first the one to read where both are there: the one whose checksum is known."""
-    plain, packed = folder / name, folder / f"{name}.gz"
-    return [plain, packed] if dataset in SHA256 else [packed, plain]
-
-
-def _idx_file(config: DataConfig, folder: Path, name: str) -> Bytes:
-    """One IDX file, verified."""
-    path = next(path for path in _forms(folder, config.name, name) if path.exists())
-    try:
-        return _array(config, name, path.read_bytes(), path.suffix == ".gz")
-    except OSError as error:
-        raise ConfigError(f"{path}: must be a readable file ({error.strerror})") from None
-    except Spoiled as error:
-        raise ConfigError(f"{path}: {error}; delete it to have it downloaded again") from None
-
-
-def _array(config: DataConfig, name: str, content: bytes, packed: bool) -> Bytes:
-    """What a file holds, verified: by checksum, and by header, size and labels. Raises Spoiled.
+def array_of(config: DataConfig, name: str, path: Path) -> Bytes:
+    """What the file of this name holds, verified: by checksum, and by header, size and labels. Raises Spoiled, OSError.
 
     Of a plain Fashion-MNIST file no checksum is known: header, size and labels are all that is verified.
     """
-    if packed:
-        found = hashlib.md5(content, usedforsecurity=False).hexdigest()
-        _verify("md5", found, MD5_GZ.get(config.name, {}).get(name, found))
-        try:
-            content = gzip.decompress(content)
-        except (EOFError, OSError, zlib.error) as error:
-            raise Spoiled(f"must be a whole gzip file ({error})") from None
     side = math.isqrt(config.facts.features)
     samples = config.facts.pool if name.startswith("train") else config.facts.test
-    array = _parse(content, (samples, side, side) if name.endswith(IMAGES) else (samples,))
+    shape = (samples, side, side) if name.endswith(IMAGES) else (samples,)
+    size = header_bytes(shape) + math.prod(shape)
+    if path.suffix == ".gz":
+        content = inflated(path, size, MD5_GZ.get(config.name, {}).get(name))
+    else:
+        content = first_bytes(path, size + 1)
+    array = parse(content, shape)
     found = hashlib.sha256(content).hexdigest()
-    _verify("sha256", found, SHA256.get(config.name, {}).get(name, found))
+    verify("sha256", found, SHA256.get(config.name, {}).get(name, found))
     if name.endswith(LABELS) and array.max() >= config.facts.classes:
         raise Spoiled(f"labels must be below {config.facts.classes}, found {array.max()}")
     return array
 
 
-def _parse(content: bytes, shape: tuple[int, ...]) -> Bytes:
+def first_bytes(path: Path, most: int) -> bytes:
+    """What an ordinary file begins with. Raises Spoiled for a device, which may never end, and for a pipe, which may
+    never begin; OSError."""
+    kind = KINDS.get(stat.S_IFMT(path.stat().st_mode))
+    if kind is not None:
+        raise Spoiled(f"must be an ordinary file, is a {kind}")
+    with path.open("rb") as file:
+        return file.read(most)
+
+
+def inflated(path: Path, size: int, md5: str | None) -> bytes:
+    """What a gzip file holds, of which no more than size + 1 bytes are made. Raises Spoiled, OSError.
+
+    `md5`: of the file as it was published, where that is known.
+    """
+    most = size + size // 1000 + PACKED_MORE
+    packed = first_bytes(path, most + 1)
+    if len(packed) > most:
+        raise Spoiled(f"must be a gzip file of {size} bytes, and is longer itself")
+    found = hashlib.md5(packed, usedforsecurity=False).hexdigest()
+    verify("md5", found, md5 or found)
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(packed)) as file:
+            return file.read(size + 1)
+    except (EOFError, OSError, zlib.error) as error:
+        raise Spoiled(f"must be a whole gzip file ({error})") from None
+
+
+def header_bytes(shape: tuple[int, ...]) -> int:
+    return 4 + 4 * len(shape)
+
+
+def parse(content: bytes, shape: tuple[int, ...]) -> Bytes:
     """The bytes behind an IDX header: 0, 0, the element type (8: unsigned byte), the number of axes, then their sizes
-    as big-endian 32-bit integers."""
-    start = 4 + 4 * len(shape)
+    as big-endian 32-bit integers. Raises Spoiled for any other shape."""
+    start = header_bytes(shape)
     if len(content) < start:
         raise Spoiled(f"must hold an IDX header of {start} bytes, holds {len(content)}")
     magic = 0x800 | len(shape)
@@ -130,42 +121,11 @@ def _parse(content: bytes, shape: tuple[int, ...]) -> Bytes:
         raise Spoiled(f"must hold an array of shape {shape}, found {found}")
     size = start + math.prod(shape)
     if len(content) != size:
-        raise Spoiled(f"must hold {size} bytes, holds {len(content)}")
+        raise Spoiled(f"must hold {size} bytes, holds {len(content) if len(content) < size else 'more'}")
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 
 
-def _verify(kind: str, found: str, published: str) -> None:
+def verify(kind: str, found: str, published: str) -> None:
+    """Raises Spoiled."""
     if found != published:
         raise Spoiled(f"must have the {kind} {published}, has {found}")
-
-
-def _download(config: DataConfig, folder: Path, missing: list[str]) -> None:
-    """Fetch into a temporary folder on the same disk, then move whole files: nothing half-written is ever seen."""
-    nearest = next(path for path in (folder.resolve(), *folder.resolve().parents) if path.exists())
-    try:
-        scratch = Path(tempfile.mkdtemp(prefix=".download-", dir=nearest))
-    except OSError as error:
-        says = f"{nearest}: must be a writable folder to download {config.name} into ({error.strerror})"
-        raise ConfigError(f"{says}; choose another with data.root") from None
-    try:
-        _fetch(config.name, scratch)
-        for name in missing:
-            _array(config, name, (scratch / FOLDERS[config.name] / f"{name}.gz").read_bytes(), packed=True)
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in missing:
-            (scratch / FOLDERS[config.name] / f"{name}.gz").replace(folder / f"{name}.gz")
-    except (OSError, Spoiled) as error:
-        needed = ", ".join(f"{name}.gz" for name in missing)
-        says = f"data.name={config.name}: could not be downloaded ({error}); put {needed} into {folder}"
-        raise ConfigError(f"{says}, or name the folder above {FOLDERS[config.name]} with data.root") from None
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _fetch(dataset: str, root: Path) -> None:
-    """Raises OSError with the last line of what went wrong. Beside a CPU-only torch torchvision cannot be imported:
-    "operator torchvision::nms does not exist"."""
-    command = [sys.executable, "-c", FETCH, PUBLISHED[dataset], str(root), str(TIMEOUT_S)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise OSError((done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1])

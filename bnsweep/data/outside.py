@@ -5,12 +5,19 @@ Axes: N samples, D numbers a sample.
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
+import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from bnsweep.catalogue.datasets import DatasetFacts
@@ -20,6 +27,12 @@ from bnsweep.data.dataset import Samples, function_named
 
 TEST_SHARE = 0.2
 """Of the samples, where there is no test set."""
+
+SLOW_S = 10.0
+"""Seconds after which it is said that the function has not returned."""
+
+MOST_SAID = 300
+"""Letters quoted of an error."""
 
 X = npt.NDArray[np.float32]
 Y = npt.NDArray[np.int64]
@@ -36,9 +49,12 @@ def read(config: DataConfig) -> Samples:
     try:
         pairs = pairs_of(given)
         classes = count_classes([y_N for _, y_N in pairs])
+        x_ND = np.concatenate([x_ND for x_ND, _ in pairs])
     except Refused as error:
         raise ConfigError(f"data.call={config.call}: {error}") from None
-    x_ND, y_N = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
+    except MemoryError as error:
+        raise ConfigError(f"data.call={config.call}: must give samples that fit into memory ({what(error)})") from None
+    y_N = np.concatenate([y_N.astype(np.int64) for _, y_N in pairs])
     official = len(pairs) == 2
     test = len(pairs[1][1]) if official else round(TEST_SHARE * len(y_N))
     facts = DatasetFacts(len(y_N) - test, test, x_ND.shape[1], classes, official)
@@ -48,20 +64,62 @@ def read(config: DataConfig) -> Samples:
 def call(dotted: str) -> tuple[Any, str]:
     """What the function gives, and its file. Errors of its own become one line too, since nothing is trained yet."""
     here = str(Path.cwd())
+    waiting = f"data.call={dotted}: has not returned for {SLOW_S:g} s"
+    slow = threading.Timer(SLOW_S, lambda: print(waiting, file=sys.stderr, flush=True))
+    slow.daemon = True
+    slow.start()
+    try:
+        with as_before(here):
+            function = function_named(dotted)
+            source = getattr(sys.modules[dotted.partition(":")[0]], "__file__", None)
+            return function(), source or dotted
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit, too: a function that ends the process has given no data
+        says = f"data.call={dotted}: must be a function that can be called from {here} ({what(error)}){place(error)}"
+        raise ConfigError(says) from error
+    finally:
+        slow.cancel()
+
+
+@contextmanager
+def as_before(here: str) -> Iterator[None]:
+    """Modules are found in the folder `here`. What the user's code sets for the whole process is put back: paths and
+    numbers of the sweep do not depend on it. The global random numbers of torch and numpy serve nothing here."""
+    dtype, device = torch.get_default_dtype(), torch.get_default_device()
     sys.path.insert(0, here)
     try:
-        function = function_named(dotted)
-        source = getattr(sys.modules[dotted.partition(":")[0]], "__file__", None)
-        return function(), source or dotted
-    except Exception as error:
-        why = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise ConfigError(f"data.call={dotted}: must be a function that can be called from {here} ({why})") from error
+        with np.errstate(), warnings.catch_warnings(), torch.set_grad_enabled(torch.is_grad_enabled()):
+            yield
     finally:
-        sys.path.remove(here)
+        os.chdir(here)
+        torch.set_default_dtype(dtype)
+        if torch.get_default_device() != device:
+            torch.set_default_device(None if device.type == "cpu" else device)
+        with suppress(ValueError):
+            sys.path.remove(here)
 
 
-def pairs_of(given: Any) -> list[tuple[X, Y]]:
-    """Samples [N, D] with labels [N]: those of the pool, and of the test set where there is one."""
+def what(error: BaseException) -> str:
+    """The error in one line."""
+    try:
+        text = " ".join(str(error).split())[:MOST_SAID]
+    except Exception:  # one whose __str__ is broken
+        text = ""
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def place(error: BaseException) -> str:
+    """Where the user's code raised it; empty where it did not."""
+    here, ours = Path.cwd(), Path(__file__).parents[1]
+    frames = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    near = [(file, line) for file, line in frames if here in file.parents and ours not in file.parents]
+    own = [(file, line) for file, line in near if "site-packages" not in file.parts]
+    return f"; raised in {own[-1][0].relative_to(here)}, line {own[-1][1]}" if own else ""
+
+
+def pairs_of(given: Any) -> list[tuple[X, npt.NDArray[Any]]]:
+    """Samples [N, D] with labels [N]: those of the pool, and of the test set where there is one. All are copies."""
     if not isinstance(given, tuple | list) or len(given) not in (2, 4):
         found = f"{len(given)} of them" if isinstance(given, tuple | list) else type(given).__name__
         raise Refused(f"must give (x, y) or (x_train, y_train, x_test, y_test), gives {found}")
@@ -81,13 +139,22 @@ def pairs_of(given: Any) -> list[tuple[X, Y]]:
 
 
 def array(name: str, given: Any) -> npt.NDArray[Any]:
-    found = np.asarray(given.detach().cpu() if isinstance(given, Tensor) else given)
+    """What was given as an array of numbers. Raises Refused."""
+    if np.ma.is_masked(given):
+        raise Refused(f"{name} must have a number everywhere, has masked ones")
+    try:
+        found = np.asarray(given.detach().cpu() if isinstance(given, Tensor) else given)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise Refused(f"{name} must be an array or a tensor of numbers ({what(error)})") from None
     if found.dtype.kind not in "buif":
-        raise Refused(f"{name} must hold numbers, holds {found.dtype}")
+        raise Refused(f"{name} must hold numbers, holds {str(found.dtype)[:MOST_SAID]}")
     return found
 
 
 def inputs(name: str, x: npt.NDArray[Any]) -> X:
+    """Raises Refused."""
     with np.errstate(over="ignore"):
         x_ND = x.reshape(len(x), -1).astype(np.float32)
     if not np.isfinite(x_ND).all():
@@ -95,19 +162,20 @@ def inputs(name: str, x: npt.NDArray[Any]) -> X:
     return x_ND
 
 
-def labels(name: str, y: npt.NDArray[Any]) -> Y:
+def labels(name: str, y: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Raises Refused."""
     if y.dtype.kind not in "ui":
         raise Refused(f"{name} must hold integers, holds {y.dtype}")
-    return y.astype(np.int64)
+    return y.copy()
 
 
-def count_classes(parts: list[Y]) -> int:
-    """Of labels that are 0 to C - 1, each of them at least once in the pool."""
+def count_classes(parts: list[npt.NDArray[Any]]) -> int:
+    """Of labels that are 0 to C - 1, each of them at least once in the pool. Raises Refused."""
     found = np.unique(parts[0])
     if len(found) < 2 or not np.array_equal(found, np.arange(len(found))):
         some = ", ".join(map(str, found[:5].tolist())) + (", …" if len(found) > 5 else "")
         raise Refused(f"labels must be 0, 1, … without a gap, at least two of them, are {some}")
-    strange = [label for y_N in parts[1:] for label in np.unique(y_N).tolist() if label not in found]
+    strange = [label for y_N in parts[1:] for label in np.setdiff1d(y_N, found).tolist()]
     if strange:
         raise Refused(f"y_test must hold labels of y_train, which has no {strange[0]}")
     return len(found)

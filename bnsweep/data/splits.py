@@ -55,9 +55,10 @@ def draw(rows: Tensor, y_N: Tensor, n: int, generator: torch.Generator) -> tuple
     by_remainder = torch.argsort(counts * n % len(rows), descending=True, stable=True)
     quota[by_remainder[: n - int(quota.sum())]] += 1
     taken = torch.zeros(len(rows), dtype=torch.bool)
-    for label, share in enumerate(quota.tolist()):
-        members = (classes == label).nonzero().flatten()
-        taken[members[torch.randperm(len(members), generator=generator)[:share]]] = True
+    by_class = torch.argsort(classes, stable=True).split(counts.tolist())
+    for members, share in zip(by_class, quota.tolist(), strict=True):
+        order = torch.randperm(len(members), generator=generator)
+        taken[members[order[:share]]] = True
     return rows[taken], rows[~taken]
 
 

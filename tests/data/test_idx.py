@@ -20,6 +20,7 @@ from bnsweep.catalogue.datasets import DatasetFacts
 from bnsweep.config.checks import ConfigError
 from bnsweep.config.groups import DataConfig
 from bnsweep.data import dataset as data
+from bnsweep.data import download as fetching
 from bnsweep.data import idx
 from bnsweep.data.splits import split
 
@@ -191,7 +192,7 @@ def test_only_missing_files_are_downloaded_with_a_limit_and_without_noise(
 ) -> None:
     published = tmp_path_factory.mktemp("published")
     write(published, files)
-    download(f"assert socket.getdefaulttimeout() == {idx.TIMEOUT_S}\n{copied(published)}")
+    download(f"assert socket.getdefaulttimeout() == {fetching.TIMEOUT_S}\n{copied(published)}")
     write(raw, {name: files[name] for name in files if name != TRAIN_IMAGES}, packed=False)
     before = socket.getdefaulttimeout()
     assert len(data.load(tiny(raw.parents[1])).y_N) == POOL + TEST
@@ -234,7 +235,7 @@ FAILURES = {
 def test_a_failed_download_says_which_files_to_put_where_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, download: Callable[[str], None], code: str, why: str
 ) -> None:
-    monkeypatch.setattr(idx, "TIMEOUT_S", 0.2)
+    monkeypatch.setattr(fetching, "TIMEOUT_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:  # takes the call and never answers
         half = "pathlib.Path(root, 'half-written').write_bytes(b'...')"
         download(f"{half}\n{code}".replace("PORT", str(silent.getsockname()[1])))
