@@ -7,6 +7,7 @@ hang or be killed. What it fetches is verified and then moved into place, whole 
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import signal
 import subprocess
@@ -30,8 +31,8 @@ TIMEOUT_S = 30.0
 STILL_S = 300.0
 """Seconds without a new byte after which the process is ended: several servers may stand still one after the other."""
 
-SAID = "said"
-"""The file that the process's messages go to."""
+MOST_SAID = 300
+"""Letters quoted of an error."""
 
 FETCH = """
 import os, shutil, socket, sys, threading
@@ -77,36 +78,30 @@ def fetch(dataset: str, root: Path) -> None:
     """Raises OSError with the last line of what went wrong. Beside a CPU-only torch torchvision cannot be imported:
     "operator torchvision::nms does not exist"."""
     command = [sys.executable, "-c", FETCH, NAMES[dataset], str(root), str(TIMEOUT_S)]
-    with (root / SAID).open("wb") as said:
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=said)
+    far_end, near_end = os.pipe()  # closes with this process
+    process = subprocess.Popen(command, stdin=far_end, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     try:
-        status = wait(process, root)
+        said = wait(process, root).decode(errors="replace").strip().splitlines()
     finally:
         process.kill()
         process.communicate()
-    if status < 0:
-        raise OSError(f"its process was ended by signal {-status}, {signal.strsignal(-status)}")
-    if status:
-        raise OSError(last_line(root / SAID) or f"exit status {status}")
+        os.close(far_end)
+        os.close(near_end)
+    if process.returncode < 0:
+        raise OSError(f"its process was ended by signal {-process.returncode}, {signal.strsignal(-process.returncode)}")
+    if process.returncode:
+        raise OSError(said[-1].strip()[:MOST_SAID] if said else f"exit status {process.returncode}")
 
 
-def wait(process: subprocess.Popen[bytes], root: Path) -> int:
-    """The exit status. Raises OSError where nothing arrives in `root` any more."""
+def wait(process: subprocess.Popen[bytes], root: Path) -> bytes:
+    """What it said until its end. Raises OSError where nothing arrives in `root` any more."""
     held, since = -1, time.monotonic()
     while True:
         try:
-            return process.wait(min(1.0, STILL_S / 10))
+            return process.communicate(timeout=min(1.0, STILL_S / 10))[1]
         except subprocess.TimeoutExpired:
             now = sum(path.lstat().st_size for path in root.rglob("*"))
             if now != held:
                 held, since = now, time.monotonic()
             elif time.monotonic() - since > STILL_S:
                 raise OSError(f"nothing arrived for {STILL_S:g} s") from None
-
-
-def last_line(file: Path, most: int = 300) -> str:
-    """The end of what was said, empty where that is nothing."""
-    with file.open("rb") as said:
-        said.seek(max(0, file.stat().st_size - 10_000))
-        lines = said.read().decode(errors="replace").strip().splitlines()
-    return lines[-1].strip()[:most] if lines else ""

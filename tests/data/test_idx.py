@@ -1,69 +1,26 @@
-"""IDX files are read as they were published; what is missing is downloaded, or the error says where to put it."""
+"""IDX files are read as they were published, and no further."""
 
 from __future__ import annotations
 
 import gzip
-import hashlib
 import os
 import re
 import socket
+import tracemalloc
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from idx_files import POOL, SIDE, TEST, TRAIN_IMAGES, TRAIN_LABELS, tiny, write
 
-from bnsweep.catalogue import datasets
-from bnsweep.catalogue.datasets import DatasetFacts
 from bnsweep.config.checks import ConfigError
 from bnsweep.config.groups import DataConfig
 from bnsweep.data import dataset as data
-from bnsweep.data import download as fetching
-from bnsweep.data import idx
 from bnsweep.data.splits import split
 
 MNIST = Path(__file__).parents[3] / "shared/data"
-POOL, TEST, SIDE = 200, 40, 4
-TRAIN_IMAGES, TRAIN_LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
-
-
-def idx_bytes(array: np.ndarray) -> bytes:
-    header = bytes([0, 0, 8, array.ndim]) + b"".join(n.to_bytes(4) for n in array.shape)
-    return header + array.astype(np.uint8).tobytes()
-
-
-@pytest.fixture
-def files(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
-    """The four files of an MNIST of 4 x 4 pixels, which the tables of facts and checksums are made to describe."""
-    rng = np.random.default_rng(0)
-    made = {}
-    for part, n in (("train", POOL), ("t10k", TEST)):
-        made[f"{part}-images-idx3-ubyte"] = idx_bytes(rng.integers(0, 256, (n, SIDE, SIDE)))
-        made[f"{part}-labels-idx1-ubyte"] = idx_bytes(np.arange(n) % 10)
-    facts = DatasetFacts(pool=POOL, test=TEST, features=SIDE * SIDE)
-    for name in ("mnist", "fashion_mnist"):
-        monkeypatch.setitem(datasets.DATASETS, name, replace(datasets.DATASETS[name], facts=facts))
-    monkeypatch.setitem(idx.SHA256, "mnist", {name: hashlib.sha256(made[name]).hexdigest() for name in made})
-    return made
-
-
-@pytest.fixture
-def raw(tmp_path: Path) -> Path:
-    folder = tmp_path / "MNIST/raw"
-    folder.mkdir(parents=True)
-    return folder
-
-
-def tiny(root: Path, name: str = "mnist") -> DataConfig:
-    return DataConfig(name=name, root=str(root), validation=50)
-
-
-def write(folder: Path, files: dict[str, bytes], packed: bool = True) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
-        (folder / f"{name}.gz").write_bytes(gzip.compress(content)) if packed else (folder / name).write_bytes(content)
 
 
 @pytest.mark.skipif(not MNIST.exists(), reason="no MNIST files in ../shared/data")
@@ -158,102 +115,145 @@ def test_plain_fashion_mnist_is_held_to_its_header_and_labels(tmp_path: Path, fi
         data.load(tiny(tmp_path, "fashion_mnist"))
 
 
-TORCHVISION = """
-import os, pathlib, socket, sys
-
-def MNIST(root, download):
-    print("progress", file=sys.stderr)
-    exec(pathlib.Path(os.environ["DOWNLOAD"]).read_text())
-"""
-
-
-@pytest.fixture
-def download(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Gives what stands in for torchvision, which does not import beside a CPU-only torch, its code."""
-    folder = tmp_path_factory.mktemp("packages")
-    (folder / "torchvision").mkdir()
-    (folder / "torchvision/__init__.py").touch()
-    (folder / "torchvision/datasets.py").write_text(TORCHVISION)
-    monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
-    monkeypatch.setenv("DOWNLOAD", str(folder / "code.py"))
-    return lambda code: (folder / "code.py").write_text(code) and None
-
-
-def copied(folder: Path) -> str:
-    return f"import shutil; shutil.copytree({str(folder)!r}, pathlib.Path(root, 'MNIST/raw'))"
-
-
-def test_only_missing_files_are_downloaded_with_a_limit_and_without_noise(
-    raw: Path,
-    files: dict[str, bytes],
-    tmp_path_factory: pytest.TempPathFactory,
-    download: Callable[[str], None],
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    published = tmp_path_factory.mktemp("published")
-    write(published, files)
-    download(f"assert socket.getdefaulttimeout() == {fetching.TIMEOUT_S}\n{copied(published)}")
-    write(raw, {name: files[name] for name in files if name != TRAIN_IMAGES}, packed=False)
-    before = socket.getdefaulttimeout()
-    assert len(data.load(tiny(raw.parents[1])).y_N) == POOL + TEST
-    assert socket.getdefaulttimeout() == before
-    assert sorted(p.name for p in raw.iterdir()) == sorted({*files, f"{TRAIN_IMAGES}.gz"} - {TRAIN_IMAGES})
-    assert sorted(p.name for p in raw.parents[1].iterdir()) == ["MNIST"]
-    assert capfd.readouterr() == ("", "")
-
-
-@pytest.mark.parametrize(
-    ("spoil", "why"),
-    [(cut, r"must hold 3216 bytes, holds 3116"), (flip, r"must have the sha256 \w{64}, has \w{64}")],
-    ids=["spoiled", "another"],
-)
-def test_a_download_that_is_not_what_was_published_is_refused(
-    tmp_path: Path,
-    files: dict[str, bytes],
-    tmp_path_factory: pytest.TempPathFactory,
-    download: Callable[[str], None],
-    spoil: Callable[[bytes], bytes],
-    why: str,
-) -> None:
-    published = tmp_path_factory.mktemp("published")
-    write(published, files | {TRAIN_IMAGES: spoil(files[TRAIN_IMAGES])})
-    download(copied(published))
-    with pytest.raises(ConfigError, match=rf"^data.name=mnist: could not .* \({why}\); put {TRAIN_IMAGES}.gz, "):
-        data.load(tiny(tmp_path / "data"))
-    assert list(tmp_path.iterdir()) == []
-
-
-FAILURES = {
-    'raise OSError("network is unreachable")': "OSError: network is unreachable",
-    "with socket.create_connection(('127.0.0.1', PORT)) as s: s.recv(1)": "TimeoutError: timed out",
-    'raise ImportError("no torchvision")': "ImportError: no torchvision",
-    "os._exit(3)": "progress",
-}
-
-
-@pytest.mark.parametrize(("code", "why"), FAILURES.items(), ids=["network", "still", "import", "killed"])
-def test_a_failed_download_says_which_files_to_put_where_and_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, download: Callable[[str], None], code: str, why: str
-) -> None:
-    monkeypatch.setattr(fetching, "TIMEOUT_S", 0.2)
-    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes the call and never answers
-        half = "pathlib.Path(root, 'half-written').write_bytes(b'...')"
-        download(f"{half}\n{code}".replace("PORT", str(silent.getsockname()[1])))
-        says = rf"^data.name=mnist: could not .* \({why}\); put {TRAIN_IMAGES}.gz, .* into .*raw, or .* data.root$"
-        with pytest.raises(ConfigError, match=says):
-            data.load(tiny(tmp_path / "data"))
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, files: dict[str, bytes]) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(ConfigError, match=r"file: must be a writable folder to download .* \(Not a directory\)"):
-        data.load(tiny(tmp_path / "file"))
-
-
 def test_the_official_test_set_is_the_test_split_of_every_seed(raw: Path, files: dict[str, bytes]) -> None:
     write(raw, files)
     wanted = tiny(raw.parents[1])
     loaded = data.load(wanted)
     for seed in range(3):
         assert split(loaded, wanted, seed).test.tolist() == list(range(POOL, POOL + TEST))
+
+
+ZEROS = gzip.compress(bytes(2**24))
+"""16 MiB in 16 KB."""
+
+
+def test_a_gzip_that_promises_much_more_than_was_published_takes_no_memory(raw: Path, files: dict[str, bytes]) -> None:
+    write(raw, files)
+    path = raw / f"{TRAIN_IMAGES}.gz"
+    path.write_bytes(gzip.compress(files[TRAIN_IMAGES]) + 3 * ZEROS)  # gzip files in a row are one
+    tracemalloc.start()
+    try:
+        with pytest.raises(ConfigError, match=rf"{path}: must hold 3216 bytes, holds more; delete it"):
+            data.load(tiny(raw.parents[1]))
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
+
+
+def lying(axes: tuple[int, ...]) -> bytes:
+    return bytes([0, 0, 8, len(axes)]) + b"".join(n.to_bytes(4) for n in axes)
+
+
+BAD: dict[str, tuple[Callable[[Path], object], str]] = {
+    "a device": (lambda path: path.symlink_to("/dev/zero"), r"must be an ordinary file, is a device; delete it"),
+    "a pipe": (os.mkfifo, r"must be an ordinary file, is a pipe; delete it"),
+    "a folder": (lambda path: path.mkdir(), r"must be a readable file \(Is a directory\)"),
+    "a link to nothing": (
+        lambda path: path.symlink_to("gone"),
+        r"must be a readable file \(No such file or directory\)",
+    ),
+    "a link to itself": (
+        lambda path: path.symlink_to(path),
+        r"must be a readable file \(Too many levels of symbolic links\)",
+    ),
+    "a file of 64 GiB": (
+        lambda path: path.touch() or os.truncate(path, 2**36),
+        r"must start with the IDX magic number 2051, found 0; delete it",
+    ),
+    "a header that promises 2^96 bytes": (
+        lambda path: path.write_bytes(lying((2**32 - 1,) * 3)),
+        r"must hold an array of shape \(200, 4, 4\), found \(4294967295, 4294967295, 4294967295\); delete it",
+    ),
+    "nothing behind the header": (
+        lambda path: path.write_bytes(lying((200, 4, 4))),
+        r"must hold 3216 bytes, holds 16; delete it",
+    ),
+}
+
+
+@pytest.mark.parametrize(("make", "says"), BAD.values(), ids=list(BAD))
+def test_what_is_no_file_as_published_is_refused_at_once(
+    raw: Path, files: dict[str, bytes], make: Callable[[Path], object], says: str
+) -> None:
+    write(raw, files, packed=False)
+    path = raw / TRAIN_IMAGES
+    path.unlink()
+    make(path)
+    with pytest.raises(ConfigError, match=rf"^{re.escape(str(path))}: {says}[^\n]*$"):
+        data.load(tiny(raw.parents[1]))
+
+
+def test_a_socket_is_refused_too(files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, raw: Path) -> None:
+    write(raw, files, packed=False)
+    (raw / TRAIN_IMAGES).unlink()
+    monkeypatch.chdir(raw)  # the name of a socket must be short
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(TRAIN_IMAGES)
+        with pytest.raises(ConfigError, match="must be an ordinary file, is a socket; delete it"):
+            data.load(tiny(raw.parents[1]))
+
+
+GZIPS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+    "garbage behind": (lambda packed: packed + b"garbage", r"must be a whole gzip file \(Not a gzipped file"),
+    "more than it may hold": (
+        lambda packed: packed + bytes(2**17),
+        r"must be a gzip file of 3216 bytes, and is longer",
+    ),
+    "cut in its checksum": (lambda packed: packed[:-5], r"must be a whole gzip file \(Compressed file ended before"),
+    "a wrong checksum": (lambda packed: packed[:-6] + b"\0\0" + packed[-4:], r"must be a whole gzip file \(CRC check"),
+    "nothing": (lambda packed: b"", r"must hold an IDX header of 16 bytes, holds 0"),
+}
+
+
+@pytest.mark.parametrize(("spoil", "says"), GZIPS.values(), ids=list(GZIPS))
+def test_a_gzip_with_anything_else_in_it_is_refused(
+    raw: Path, files: dict[str, bytes], spoil: Callable[[bytes], bytes], says: str
+) -> None:
+    write(raw, files)
+    path = raw / f"{TRAIN_IMAGES}.gz"
+    path.write_bytes(spoil(path.read_bytes()))
+    with pytest.raises(ConfigError, match=rf"^{re.escape(str(path))}: {says}[^\n]*; delete it"):
+        data.load(tiny(raw.parents[1]))
+
+
+def test_gzip_files_in_a_row_and_zeros_behind_are_as_gunzip_has_them(raw: Path, files: dict[str, bytes]) -> None:
+    write(raw, files)
+    content = files[TRAIN_IMAGES]
+    row = gzip.compress(content[:1000]) + gzip.compress(b"") + gzip.compress(content[1000:]) + bytes(512)
+    (raw / f"{TRAIN_IMAGES}.gz").write_bytes(row)
+    assert len(data.load(tiny(raw.parents[1])).y_N) == POOL + TEST
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_files_and_folders_that_may_not_be_read_are_named(raw: Path, files: dict[str, bytes]) -> None:
+    write(raw, files)
+    path = raw / f"{TRAIN_IMAGES}.gz"
+    path.chmod(0)
+    with pytest.raises(ConfigError, match=rf"^{path}: must be a readable file \(Permission denied\)$"):
+        data.load(tiny(raw.parents[1]))
+    for folder in (raw, raw.parent):
+        folder.chmod(0)
+        with pytest.raises(
+            ConfigError, match=r"^data.root=.*: must be a folder that can be read \(Permission denied\)$"
+        ):
+            data.load(tiny(raw.parents[1]))
+        folder.chmod(0o700)
+
+
+ROOTS = {
+    "loop": r"Too many levels of symbolic links",
+    "long" * 100: r"File name too long",
+    "zero\0byte": r"embedded null byte",
+    "~nobody_of_this_name": r"Could not determine home directory\.",
+}
+
+
+@pytest.mark.parametrize(("root", "why"), ROOTS.items(), ids=["a loop", "too long", "null", "nobody's home"])
+def test_a_root_that_is_no_folder_is_named(
+    tmp_path: Path, root: str, why: str, monkeypatch: pytest.MonkeyPatch, files: dict[str, bytes]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("loop").symlink_to("loop")
+    with pytest.raises(ConfigError, match=rf"^data.root={root}: must be a folder that can be read \({why}\)$"):
+        data.load(tiny(Path(root)))
+    assert [path.name for path in tmp_path.iterdir()] == ["loop"]
