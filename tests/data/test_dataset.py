@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pytest
 import torch
+from sklearn import datasets
 
 from bnsweep.catalogue.datasets import DATASETS
+from bnsweep.config.checks import ConfigError
 from bnsweep.config.groups import DataConfig
 from bnsweep.data.dataset import Dataset, function_named, load
 
@@ -40,3 +43,26 @@ def test_generated_data_are_what_they_say_and_the_same_every_time() -> None:
     assert pixels.x_ND.square().mean().item() == pytest.approx(0.1, abs=0.001)
     assert normal.y_N.unique().tolist() == list(range(10))
     assert torch.equal(normal.x_ND, load(DataConfig("gaussian", validation=500)).x_ND)
+
+
+@pytest.mark.parametrize(
+    ("pixel", "says"),
+    [
+        (17.0, r"must be the digits that scikit-learn ships, with the sha256 87ff0c\w+, has \w+; install it again$"),
+        (None, r"must be .* ships, which cannot be read \(EOFError: ended\); install it again$"),
+    ],
+)
+def test_digits_that_are_no_longer_those_that_were_shipped_are_refused(
+    pixel: float | None, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = datasets.load_digits(return_X_y=True)
+
+    def load_digits(return_X_y: bool) -> tuple[np.ndarray, np.ndarray]:
+        if pixel is None:
+            raise EOFError("ended")
+        real[0][5, 5] = pixel
+        return real
+
+    monkeypatch.setattr(datasets, "load_digits", load_digits)
+    with pytest.raises(ConfigError, match=f"^data.name=digits: {says}"):
+        load(DataConfig())

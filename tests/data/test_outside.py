@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import sys
+import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,6 +17,7 @@ from bnsweep.catalogue.datasets import DatasetFacts
 from bnsweep.config.checks import ConfigError
 from bnsweep.config.groups import DataConfig
 from bnsweep.config.run import RunConfig
+from bnsweep.data import outside
 from bnsweep.data.dataset import Dataset, load, with_facts
 from bnsweep.data.splits import split
 
@@ -113,7 +118,51 @@ REFUSED = {
     "one class": ("return x, 0 * y", r"labels must be .*, are 0"),
     "strange test": ("return x, y, x, y + 1", r"y_test must hold labels of y_train, which has no 3"),
     "features": ("return x, y, x[:, 0], y", r"x_train and x_test must have as many numbers a sample, have 4 and 2"),
-    "an error": ("raise KeyError('there')", r"must be a function that can be called from .* \(KeyError: 'there'\)"),
+    "an error": (
+        "raise KeyError('there')",
+        r"must be a function that can be called from .* \(KeyError: 'there'\); raised in my_data_\d+.py, line 6",
+    ),
+    "a dictionary": ("return {'x': x, 'y': y}", r"must give \(x, y\) or .*, gives dict"),
+    "a generator": ("return (i for i in (x, y))", r"must give \(x, y\) or .*, gives generator"),
+    "generators": ("return (i for i in x), y", r"x must hold numbers, holds object"),
+    "objects": ("return x.astype(object), y", r"x must hold numbers, holds object"),
+    "long words": ("return np.array(['x' * 10**4] * 300), y", r"x must hold numbers, holds <U10000"),
+    "complex numbers": ("return x * 1j, y", r"x must hold numbers, holds complex128"),
+    "rows of several lengths": (
+        "return [[1.0], [2.0, 3.0]], [0, 1]",
+        r"x must be an array or a tensor of numbers \(Va",
+    ),
+    "a sparse tensor": ("return torch.eye(3).to_sparse(), [0, 1, 2]", r"x must be an array or a tensor of numbers \("),
+    "no tensor's data": ("return torch.ones(3, 2, device='meta'), [0, 1, 2]", r"x must be an array or a tensor of num"),
+    "one number": (
+        "return 1.0, 1",
+        r"x and y must hold a row and a label of each sample, have the shapes \(\) and \(\)",
+    ),
+    "no numbers a sample": ("return x[:, :0], y", r"x and y must hold .*, have the shapes \(300, 0, 2\) and"),
+    "masked": ("return np.ma.masked_less(x, 0.1), y", r"x must have a number everywhere, has masked ones"),
+    "float labels": ("return x, y.astype(float)", r"y must hold integers, holds float64"),
+    "yes and no": ("return x, y == 0", r"y must hold integers, holds bool"),
+    "labels below 0": ("return x, y - 1", r"labels must be 0, 1, … without a gap, at least two of them, are -1, 0, 1"),
+    "labels to 10^9": ("return x, y * 500_000_000", r"labels must be .*, are 0, 500000000, 1000000000"),
+    "labels beyond 2^63": ("return x, y.astype('u8') * 2**63", r"labels must be .*, are 0, 9223372036854775808"),
+    "what no memory holds": (
+        "return np.lib.stride_tricks.as_strided(np.ones(1), (10**7, 10**7), (0, 0)), np.arange(10**7)",
+        r"must give samples that fit into memory: 10{14} numbers take 372529.0 GiB as float32, and [\d.]+ GiB are free",
+    ),
+    "the end of the process": (
+        "raise SystemExit(0)",
+        r"must be a function that can be called .* \(SystemExit: 0\); raised",
+    ),
+    "an exit": ("import sys; sys.exit()", r"must be a function that can be called .* \(SystemExit\); raised in"),
+    "any exception": ("raise BaseException('of its own')", r"must be .* \(BaseException: of its own\); raised in"),
+    "an end without values": ("raise StopIteration", r"must be .* \(StopIteration\); raised in"),
+    "no end": ("return globals()['load']()", r"must be .* \(RecursionError: maximum recursion depth exceeded"),
+    "a novel": ("raise ValueError('line\\n' * 10**6)", r"must be .* \(ValueError: (line ){60}\); raised in"),
+    "an error without words": (
+        "raise type('Mute', (Exception,), {'__str__': lambda self: 1 / 0})",
+        r"must be .* \(Mute\); raised in",
+    ),
+    "a folder that is gone": ("import os, shutil; shutil.rmtree(os.getcwd()); return x, y", r"must be .* \(FileNotFou"),
 }
 
 
@@ -130,6 +179,84 @@ def test_what_cannot_be_trained_on_is_refused_in_one_line(body: str, says: str, 
 def test_a_function_that_is_not_there_is_named(call: str, why: str) -> None:
     with pytest.raises(ConfigError, match=rf"^data.call={call}: must be a function that can be called .* \({why}\)$"):
         load(DataConfig("callable", call=call))
+
+
+WORKS = {
+    "not in a row": "return x[:, ::-1, ::-1][:, ::-1, ::-1], y",
+    "in columns": "return np.asfortranarray(x), y",
+    "in another byte order": "return x.astype('>f4'), y.astype('>i8')",
+    "in a file": "m = np.memmap('m', np.float64, 'w+', shape=x.shape); m[:] = x; return m, y",
+    "lists": "return x.tolist(), y.tolist()",
+    "with gradients": "return torch.tensor(x, requires_grad=True), torch.tensor(y)",
+    "changed afterwards": "import threading; threading.Timer(0.05, lambda: x.fill(9)).start(); return x, y",
+    "with words": "print('here'); return x, y",
+}
+
+
+@pytest.mark.parametrize("body", WORKS.values(), ids=list(WORKS))
+def test_however_the_samples_are_held_they_are_the_same(body: str, give: Give) -> None:
+    found = load(give(body))
+    time.sleep(0.1 if "Timer" in body else 0)
+    assert torch.equal(found.x_ND, (torch.arange(1200.0, dtype=torch.float64).view(300, 4) / 1200).float())
+    assert found.y_N.tolist() == [i % 3 for i in range(300)]
+
+
+SETS = {
+    "folder": "import os; os.mkdir('elsewhere'); os.chdir('elsewhere')",
+    "path": "import sys; sys.path.clear()",
+    "dtype": "torch.set_default_dtype(torch.float64)",
+    "device": "torch.set_default_device('meta')",
+    "gradients": "torch.set_grad_enabled(False)",
+    "errors": "np.seterr(all='raise')",
+    "warnings": "import warnings; warnings.simplefilter('ignore')",
+}
+
+
+@pytest.mark.parametrize("body", SETS.values(), ids=list(SETS))
+def test_what_the_function_sets_for_the_whole_process_is_put_back(
+    body: str, give: Give, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path])
+
+    def state() -> tuple[object, ...]:
+        of_torch = torch.get_default_dtype(), torch.get_default_device(), torch.is_grad_enabled()
+        return Path.cwd(), *of_torch, np.geterr(), [*warnings.filters]
+
+    config, before = give(f"{body}; return x, y"), state()
+    assert load(config).x_ND.device.type == "cpu"
+    assert state() == before
+    assert str(tmp_path) not in sys.path
+
+
+def test_global_random_numbers_serve_nothing(give: Give) -> None:
+    """Neither are they drawn from, nor does setting them change a split."""
+    config = give("torch.manual_seed(3); np.random.seed(3); return x, y")
+    first = load(config)
+    drawn = torch.rand(1).item(), np.random.rand()
+    torch.manual_seed(3)
+    np.random.seed(3)
+    assert (torch.rand(1).item(), np.random.rand()) == drawn
+    known = config.with_facts(facts(first))
+    torch.manual_seed(4)
+    part = split(first, known, 0)
+    torch.manual_seed(5)
+    assert torch.equal(split(first, known, 0).train, part.train)
+
+
+def test_a_function_that_takes_long_is_waited_for_aloud(
+    give: Give, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(outside, "SLOW_S", 0.05)
+    config = give("import time; time.sleep(0.5); return x, y")
+    load(config)
+    assert capfd.readouterr().err == f"data.call={config.call}: has not returned for 0.05 s\n"
+
+
+def test_as_many_classes_as_half_of_the_samples_are_split(give: Give) -> None:
+    config = give("return np.zeros((40_000, 1)), np.arange(40_000) // 2")
+    found = load(config)
+    assert facts(found).classes == 20_000
+    assert len(split(found, config.with_facts(facts(found)), 0).train) == 31_950
 
 
 def test_runs_on_the_same_data_read_it_once(give: Give) -> None:
