@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bnsweep.cli.messages import one_line
-from bnsweep.config.checks import ConfigError, check_choice, check_folder
+from bnsweep.config.checks import ConfigError, check, check_choice
 from bnsweep.experiments.compose import FORMS, Experiment, Library
 from bnsweep.experiments.selection import Run
-from bnsweep.experiments.table import Result, Table, show, write
+from bnsweep.experiments.table import Result, Table, check_table, show, write
 from bnsweep.experiments.verdicts import answer, unanswered
 from bnsweep.records import FAILED
 from bnsweep.store.environment import environment
@@ -46,8 +46,8 @@ class Request:
 
 
 def read_request(arguments: Sequence[str]) -> Request:
-    """Raises ConfigError for a form that is none, or a flag."""
-    request = Request()
+    """Raises ConfigError for a form that is none, a flag, or what is given twice."""
+    request, given = Request(), set[str]()
     for argument in arguments:
         key, equals, value = argument.partition("=")
         if argument == "--list":
@@ -59,6 +59,8 @@ def read_request(arguments: Sequence[str]) -> Request:
         elif not equals and not argument.startswith("~"):
             request.names.append(argument)
         elif key in ("out", "form"):
+            check(key not in given, key, value, "given once")
+            given.add(key)
             setattr(request, key, value)
         else:
             request.overrides.append(argument)
@@ -74,19 +76,28 @@ def run(request: Request) -> Table:
     library = Library(request.overrides)
     names = library.chosen(request.names)
     out = Path(request.out)
-    check_folder("out", out)
+    check_table(out)
     experiments = [library.experiment(name, request.form) for name in names]
     from bnsweep.experiments.training import Laboratory
 
     table = Table([])
     configs = [config for experiment in experiments for config in experiment.configs]
-    with Laboratory(configs, datasets=library.datasets) as laboratory:
-        for place, experiment in enumerate(experiments, start=1):
-            label = f"{experiment.name}{f' ({experiment.form})' if experiment.form else ''}"
-            print(f"{place} of {len(experiments)}: {label}, {len(experiment.configs)} runs", flush=True)
-            table.results.append(conduct(experiment, laboratory, out))
-            write(table.results, out)
-            print(f"{experiment.name}: {Table(table.results[-1:]).conclusion()}", flush=True)
+    try:
+        with Laboratory(configs, datasets=library.datasets) as laboratory:
+            for place, experiment in enumerate(experiments, start=1):
+                label = f"{experiment.name}{f' ({experiment.form})' if experiment.form else ''}"
+                print(f"{place} of {len(experiments)}: {label}, {len(experiment.configs)} runs", flush=True)
+                table.results.append(conduct(experiment, laboratory, out))
+                write(table.results, out)
+                print(f"{experiment.name}: {Table(table.results[-1:]).conclusion()}", flush=True)
+    except ConfigError:
+        if table.results:
+            show(table)  # the numbers that could not be written
+        raise
+    except KeyboardInterrupt:
+        over = f"{len(table.results)} of {len(experiments)} experiments are over"
+        print(f"interrupted: {over}" + (f" and in {out / 'experiments.md'}" if table.results else ""), file=sys.stderr)
+        raise SystemExit(130) from None
     return table
 
 
@@ -147,7 +158,7 @@ def main() -> None:
     except (ConfigError, HydraException, OmegaConfBaseException) as error:
         raise SystemExit(f"bnsweep.experiments: {one_line(error)}") from None
     except KeyboardInterrupt:
-        print("interrupted; the experiments that were over are in the table", file=sys.stderr)
+        print("interrupted", file=sys.stderr)
         raise SystemExit(130) from None
     show(table)
     print(f"Written to {Path(request.out, 'experiments.md')}")

@@ -95,7 +95,9 @@ class Library:
         for name in names:
             if name not in self._files:
                 near = difflib.get_close_matches(name, self._files, n=3) or self.names or self._files
-                raise ConfigError(f"{name}: no such experiment (choices: {', '.join(near)}; --list says more)")
+                raise ConfigError(
+                    f"{name or repr(name)}: no such experiment (choices: {', '.join(near)}; --list says more)"
+                )
             if not self.master(name).experiment.expect:
                 raise ConfigError(f"{name}: expects nothing: its file must have entries under experiment.expect")
         found = list(dict.fromkeys(names)) or self.names
@@ -107,7 +109,8 @@ class Library:
         """One line an experiment."""
         nodes = [(name, self.master(name).experiment) for name in self.names]
         wide = max((len(name) for name, _ in nodes), default=0)
-        return "\n".join(f"  {name:<{wide}}  {node.purpose}{' (heavy)' if node.heavy else ''}" for name, node in nodes)
+        said = [(name, " ".join(node.purpose.split()) + (" (heavy)" if node.heavy else "")) for name, node in nodes]
+        return "\n".join(f"  {name:<{wide}}  {purpose}" for name, purpose in said)
 
     def experiment(self, name: str, form: str) -> Experiment:
         """One of them, in one of FORMS, with its runs; everything that can be refused is refused here."""

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -82,7 +83,8 @@ def parse_expectation(entry: Mapping[str, Any]) -> Expectation:
     check(isinstance(entry.get("quantity"), str), "quantity", entry.get("quantity"), "the name of what is measured")
     selectors = {key: entry.get(key) or {} for key in ("runs", "against")}
     for key, selector in selectors.items():
-        check(isinstance(selector, Mapping), key, selector, "a mapping of factors to values, such as {bn: none}")
+        named = isinstance(selector, Mapping) and all(isinstance(name, str) for name in selector)
+        check(named, key, selector, "a mapping of factors to values, such as {bn: none}")
     by = entry.get("by") or ""
     check(bool(by) == bool(selectors["against"]), "by", by or None, "given with against, and left out without it")
     check(by in ("", *CONTRASTS), "by", by, f"one of {', '.join(CONTRASTS)}")
@@ -98,8 +100,10 @@ def parse_expectation(entry: Mapping[str, Any]) -> Expectation:
 
 
 def number(entry: Mapping[str, Any], key: str) -> float | None:
+    """A number of an entry, None where it is left out. Raises ConfigError."""
     value = entry.get(key)
-    ok = value is None or (isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value))
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    ok = value is None or (is_number and abs(value) <= sys.float_info.max)
     check(ok, key, value, "a finite number or null")
     return None if value is None else float(value)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,7 +40,8 @@ def equal(factor: Any, wanted: Any) -> bool:
     if isinstance(factor, bool) or isinstance(wanted, bool):
         return factor is wanted
     if isinstance(factor, (int, float)) and isinstance(wanted, (int, float)):
-        return math.isclose(factor, wanted, rel_tol=1e-9)
+        # YAML's integers may be too large for a float.
+        return abs(wanted) <= sys.float_info.max and math.isclose(factor, wanted, rel_tol=1e-9)
     return bool(factor == wanted)
 
 

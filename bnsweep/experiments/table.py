@@ -8,12 +8,13 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from bnsweep.config.checks import ConfigError
+from bnsweep.config.checks import ConfigError, check, check_folder
 from bnsweep.experiments.expect import ORIGINS
 from bnsweep.experiments.verdicts import NO, NOT_RUN, REPORTED, YES, Row
 
@@ -193,6 +194,10 @@ def json_text(table: Table) -> str:
     return json.dumps(without_nan({**asdict(table), "conclusion": table.conclusion()}), indent=1) + "\n"
 
 
+KINDS: dict[str, Callable[[Table], str]] = {"md": markdown, "csv": comma_separated, "json": json_text}
+"""Ending of a table's file -> what it holds."""
+
+
 def without_nan(value: Any) -> Any:
     """JSON has neither NaN nor infinity: a missing number is null, an infinite one a word."""
     if isinstance(value, dict):
@@ -211,15 +216,30 @@ def with_nan(kind: type[Any], values: dict[str, Any]) -> dict[str, Any]:
 
 
 def earlier(out: Path) -> list[Result]:
-    """What experiments.json in `out` holds; nothing where there is none of this form."""
+    """What experiments.json in `out` holds; nothing where there is none. Raises ConfigError for one that is no table of
+    this form: it would be written over."""
+    file = out / "experiments.json"
     try:
-        found = json.loads((out / "experiments.json").read_text(encoding="utf-8"))["results"]
+        found = json.loads(file.read_text(encoding="utf-8"))["results"]
         return [
             Result(**{**with_nan(Result, values), "rows": [Row(**with_nan(Row, row)) for row in values["rows"]]})
             for values in found
         ]
-    except (OSError, ValueError, TypeError, KeyError):
+    except (FileNotFoundError, NotADirectoryError):
         return []
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        why = getattr(error, "strerror", None) or f"{type(error).__name__} on reading it"
+        says = f"must be a table that this version has written ({why}); move it away, or choose another folder"
+        raise ConfigError(f"out={out}: {file} {says}") from None
+
+
+def check_table(out: Path) -> None:
+    """Refuses a folder that a table cannot be written into, or not without a loss, before anything is trained."""
+    check_folder("out", out)
+    for kind in KINDS:
+        file = out / f"experiments.{kind}"
+        check(not file.is_dir(), "out", out, f"a folder where {file.name} is a file or missing")
+    earlier(out)
 
 
 def write(results: Sequence[Result], out: Path) -> None:
@@ -228,12 +248,16 @@ def write(results: Sequence[Result], out: Path) -> None:
     latest = {result.name: result for result in earlier(out)}
     latest |= {result.name: result for result in results if result.runs or result.name not in latest}
     table = Table([latest[name] for name in sorted(latest)])
-    texts = {"md": markdown(table), "csv": comma_separated(table), "json": json_text(table)}
+    drafts = {kind: out / f".experiments.{kind}.{os.getpid()}.tmp" for kind in KINDS}
     try:
         out.mkdir(parents=True, exist_ok=True)
-        for kind, text in texts.items():
-            draft = out / f".experiments.{kind}.{os.getpid()}.tmp"
-            draft.write_text(text, encoding="utf-8")
+        for kind, text_of in KINDS.items():
+            drafts[kind].write_text(text_of(table), encoding="utf-8", errors="backslashreplace")
+        for kind, draft in drafts.items():
             draft.replace(out / f"experiments.{kind}")
     except OSError as error:
         raise ConfigError(f"out={out}: must be a folder that can be written ({error.strerror})") from error
+    finally:
+        for draft in drafts.values():
+            with suppress(OSError):
+                draft.unlink()

@@ -186,7 +186,7 @@ def test_results_of_other_experiments_stay_in_the_table(elsewhere: Path, monkeyp
 
 
 def test_what_was_over_is_written_when_the_next_is_interrupted(
-    elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def interrupt(runs: Sequence[Run]) -> Any:
         raise KeyboardInterrupt
@@ -195,7 +195,60 @@ def test_what_was_over_is_written_when_the_next_is_interrupted(
     yaml(elsewhere, "two")
     monkeypatch.setitem(FIGURES, "two", (Drawing(interrupt, ""),))
     assert refused(monkeypatch, "one", "two", search) == "130"
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said == "interrupted: 1 of 2 experiments are over and in experiments/experiments.md"
     assert [result.name for result in earlier(Path("experiments"))] == ["one"]
+
+
+def test_an_interrupt_before_anything_is_over_writes_nothing(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(runs: Sequence[Run]) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(FIGURES, "one", (Drawing(interrupt, ""),))
+    assert refused(monkeypatch, "one", yaml(elsewhere, "one")) == "130"
+    assert capsys.readouterr().err.splitlines()[-1] == "interrupted: 0 of 1 experiments are over"
+    assert {path.name for path in elsewhere.iterdir()} == {"extra"}
+
+
+def test_a_table_that_cannot_be_written_is_shown_and_no_draft_is_left(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def block(runs: Sequence[Run]) -> Any:
+        Path("experiments/experiments.json").mkdir(parents=True)
+        raise ValueError("no figure either")
+
+    monkeypatch.setitem(FIGURES, "one", (Drawing(block, ""),))
+    said = refused(monkeypatch, "one", yaml(elsewhere, "one"))
+    assert said.startswith("bnsweep.experiments: out=experiments: ") and "\n" not in said
+    shown = capsys.readouterr().out
+    assert re.search(r"one +train/loss@end +– +computed +[\d.]+, n = 2 +<= 100 +yes", shown)
+    assert "one: failed: no figure: ValueError: no figure either" in shown
+    assert {path.name for path in Path("experiments").iterdir()} == {"experiments.json"}
+
+
+FOREIGN = {
+    "another form": ('{"results": [{"name": "a"}]}', "KeyError on reading it"),
+    "a list": ("[]", "TypeError on reading it"),
+    "no JSON": ("{", "JSONDecodeError on reading it"),
+    "another encoding": (b"\xff", "UnicodeDecodeError on reading it"),
+}
+
+
+@pytest.mark.parametrize(("content", "why"), FOREIGN.values(), ids=list(FOREIGN))
+def test_a_table_of_another_form_is_not_written_over(
+    content: str | bytes, why: str, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = elsewhere / "there/experiments.json"
+    file.parent.mkdir()
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    before = file.read_bytes()
+    said = refused(monkeypatch, "small", "out=there", SEARCH)
+    rest = "; move it away, or choose another folder"
+    start = "bnsweep.experiments: out=there: there/experiments.json must be a table that this version has written"
+    assert said == f"{start} ({why}){rest}"
+    assert file.read_bytes() == before and list(file.parent.iterdir()) == [file]
 
 
 def test_an_experiment_without_its_data_is_a_row_that_says_so(
@@ -290,6 +343,10 @@ def test_several_datasets_are_read_once_each() -> None:
         (["small", "form=fast"], "form=fast: must be one of auto, quick, full"),
         (["small", "out="], "out=: must be the name of a folder"),
         (["small", "out=/dev/null/x"], "out=/dev/null/x: must be a folder that can be written"),
+        (["small", "out=full"], "out=full: must be a folder where experiments.md is a file or missing"),
+        (["small", "out=a", "out=b"], "out=b: must be given once"),
+        (["small", "form=full", "form=quick"], "form=quick: must be given once"),
+        ([""], "'': no such experiment (choices: "),
         (["+experiment=small"], "+experiment=small: must be the name alone, as in mean-field-chi"),
         (["small", "seed=range(0,0)"], "small: no runs: an override sweeps over an empty range or list"),
         (["small", "--quick"], "--quick: no such flag (--help says what there is)"),
@@ -305,9 +362,10 @@ def test_bad_input_is_one_line_and_nothing_is_trained_or_written(
 ) -> None:
     yaml(elsewhere, "plain", expect="[]")
     yaml(elsewhere, "wrong", expect="[{quantity: nope@end, from: computed}]")
+    (elsewhere / "full/experiments.md").mkdir(parents=True)
     message = refused(monkeypatch, *arguments, f"hydra.searchpath=[file://{HERE},file://{elsewhere}/extra]")
     assert message.startswith("bnsweep.experiments: ") and says in message and "\n" not in message
-    assert {path.name for path in elsewhere.iterdir()} == {"extra"}
+    assert {path.name for path in elsewhere.iterdir()} == {"extra", "full"}
 
 
 def test_help_and_list_say_what_there_is(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

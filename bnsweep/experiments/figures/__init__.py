@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,6 +36,12 @@ def save(figure: Figure, stem: str, folder: Path) -> Path:
     """As an SVG file on white; the same figure is the same file every time. Called inside `styled(WHITE)`."""
     folder.mkdir(parents=True, exist_ok=True)
     figure.patch.set_alpha(1)
+    drawn = io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": stem}):
-        figure.savefig(folder / f"{stem}.svg", metadata={"Date": None})
-    return folder / f"{stem}.svg"
+        figure.savefig(drawn, format="svg", metadata={"Date": None})
+    draft = folder / f".{stem}.{os.getpid()}.tmp"
+    try:
+        draft.write_bytes(drawn.getvalue())
+        return draft.replace(folder / f"{stem}.svg")
+    finally:
+        draft.unlink(missing_ok=True)
