@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -61,6 +62,18 @@ def test_the_same_command_trains_nothing_and_a_changed_byte_trains_again(folder:
     assert "0 already done, 4 left" in command(folder, *other.split(), "sweep.dry_run=true")
     (folder / "my_data.py").write_text(MODULE.replace("= 1.0", "= 1.0000001"), encoding="utf-8")
     assert "0 already done, 4 left" in command(folder, *SWEEP.split(), "sweep.dry_run=true")
+
+
+def test_a_trained_network_comes_back_as_contributing_says(folder: Path) -> None:
+    kept = command(folder, *SWEEP.split(), "sweep.id=kept", "sweep.save_models=true", "sweep.report=null")
+    assert "4 trained now" in kept, kept
+    text = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    network = next(folder.rglob("model.safetensors")).parent
+    code = example.replace("mlartifacts/RUN/artifacts", network.relative_to(folder).as_posix())
+    code += "import torch\nprint(tuple(model(torch.zeros(3, 9)).shape), model.training)"
+    run = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False)
+    assert run.stdout == "(3, 2) False\n", run.stderr
 
 
 def test_settings_that_do_not_fit_the_data_are_refused_before_anything_is_written(folder: Path) -> None:
