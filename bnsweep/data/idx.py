@@ -104,6 +104,7 @@ def inflated(path: Path, size: int, md5: str | None) -> bytes:
 
 
 def header_bytes(shape: tuple[int, ...]) -> int:
+    """Length of the header of an array of this shape."""
     return 4 + 4 * len(shape)
 
 

@@ -23,6 +23,8 @@ FORMS = ("auto", "quick", "full")
 
 @dataclass(frozen=True)
 class Experiment:
+    """A named experiment, ready to be run."""
+
     name: str
     purpose: str
     source: str
@@ -169,6 +171,7 @@ def run_of(config: DictConfig) -> RunConfig:
 
 
 def on_gpu(master: DictConfig) -> bool:
+    """Whether its runs would be trained on a GPU."""
     from bnsweep.training.device import resolve_device
 
     return resolve_device(str(master.train.device)).type == "cuda"

@@ -42,6 +42,8 @@ ORIGINS = {
 
 @dataclass(frozen=True)
 class Expectation:
+    """One entry of `expect:`."""
+
     quantity: Quantity
     runs: dict[str, Any]
     """Factor -> value of the runs that are measured."""

@@ -28,6 +28,8 @@ Curve = list[float]
 
 @dataclass(frozen=True)
 class Quantity:
+    """What an expectation measures, read from its text."""
+
     text: str
     name: str
     """A metric, a summary name, or a function."""
@@ -156,6 +158,8 @@ def growth(run: Run, first: str, last: str) -> Curve:
 
 
 def pointwise(of_two: Callable[[float, float], float]) -> Callable[[Run, str, str], Curve]:
+    """A function of two numbers as one of two metrics, reading by reading."""
+
     def combined(run: Run, a: str, b: str) -> Curve:
         return [of_two(x, y) for x, y in zip(metric(run, a), metric(run, b), strict=True)]
 
@@ -168,6 +172,7 @@ def ratio(a: float, b: float) -> float:
 
 
 def log10ratio(a: float, b: float) -> float:
+    """NaN where b is 0, or the two differ in sign."""
     return math.log10(a / b) if b and a / b > 0 else math.nan
 
 

@@ -19,6 +19,8 @@ SEEDS = ("seed", "data.seed")
 
 @dataclass
 class Run:
+    """A run that is over."""
+
     config: RunConfig
     record: RunRecord
     factors: dict[str, Any] = field(default_factory=dict)

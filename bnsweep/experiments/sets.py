@@ -16,6 +16,8 @@ Seed = int | None
 
 @dataclass(frozen=True)
 class SeedValues:
+    """A number of each seed, missing ones NaN, and what else there is to know of them."""
+
     values: dict[Seed, float]
     remark: str = ""
 
@@ -61,10 +63,12 @@ def trainable_depth(runs: Sequence[Run]) -> SeedValues:
 
 
 def learned(run: Run) -> bool:
+    """Whether final training accuracy is above twice chance level; a run that diverged has none."""
     return run.record.summary.get("final_train_accuracy", math.nan) > 2 / run.config.data.facts.classes
 
 
 def edge_remark(values: dict[Seed, float], grid: Sequence[float]) -> str:
+    """Says how many seeds end at the largest value of the grid, where the true number may lie beyond; empty for none."""
     ends = sum(value == max(grid) for value in values.values())
     return f"at least: {ends} of {len(values)} seeds at the edge of the grid" if ends else ""
 

@@ -74,10 +74,12 @@ class Table:
 
 
 def number(value: float) -> str:
+    """To four digits."""
     return MISSING if math.isnan(value) else f"{value:.4g}"
 
 
 def ours(row: Row) -> str:
+    """Median, interval and n."""
     if row.n == 0:
         return MISSING
     span = "" if math.isnan(row.low) else f" [{number(row.low)}, {number(row.high)}]"
@@ -145,6 +147,7 @@ def markdown(table: Table) -> str:
 
 
 def section(result: Result) -> list[str]:
+    """What experiments.md says of one experiment, below its heading."""
     counts = ", ".join(f"{count} {status}" for status, count in result.statuses.items() if count) or "none"
     wall = "" if math.isnan(result.seconds) else f", {result.seconds:.1f} s"
     form = f" Form: {escaped(result.form)}." if result.form else ""
@@ -161,6 +164,7 @@ def section(result: Result) -> list[str]:
 
 
 def provenance(result: Result) -> str:
+    """Command, time, device, commit and versions."""
     about, versions = result.environment, result.environment.get("versions", {})
     commit = f"{about.get('commit') or 'unknown'}{' with changes' if about.get('dirty') else ''}"
     words = [f"`{result.command}`", result.started, result.device, about.get("hardware", ""), f"commit {commit}"]

@@ -73,6 +73,7 @@ def unanswered(e: Expectation, experiment: str, form: str, why: str) -> Row:
 
 
 def chosen(e: Expectation, runs: Sequence[Run]) -> list[Run]:
+    """The runs that are measured."""
     return [run for run in runs if matches(run.factors, e.runs)]
 
 
@@ -91,12 +92,14 @@ def contrast(e: Expectation, runs: Sequence[Run]) -> SeedValues:
 
 
 def values_of(e: Expectation, runs: Sequence[Run]) -> SeedValues:
+    """The quantity of each seed of one arm."""
     if e.quantity.of_sets:
         return SETS[e.quantity.name](runs)
     return SeedValues({run.config.seed: measure(e.quantity, run) for run in runs})
 
 
 def deviations(e: Expectation, ours: Sequence[Run], others: Sequence[Run]) -> SeedValues:
+    """How far the curves of each seed lie apart, of the seeds that both arms have."""
     partner = {run.config.seed: run for run in others}
     found: dict[Seed, float] = {}
     for run in ours:

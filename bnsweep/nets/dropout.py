@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 
 def scaled_in_training(config: RunConfig) -> bool:
+    """Whether kept outputs are divided by 1 - p in training, as torch does, rather than multiplied by it at test."""
     return config.model.dropout_scaling == "train"
 
 

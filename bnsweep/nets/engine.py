@@ -103,6 +103,8 @@ class Call:
 
 @dataclass(frozen=True)
 class Route:
+    """What runs between two buffers, layer by layer and group by group."""
+
     x: Buffer
     y: Buffer
     calls: list[Call]

@@ -104,6 +104,8 @@ class Norm(Layer):
 
 
 class StackedNorm(ByNeighbours):
+    """BN, and the noise behind it, in those groups of neighbours whose runs have it at this place."""
+
     def __init__(self, layer: Norm, stack: Stack, gradients: Mapping[str, Tensor]) -> None:
         self._norms: dict[int, BatchNorm] = {}
         self._noises: dict[int, Noise] = {}

@@ -49,6 +49,7 @@ def swept(runs: Sequence[Run]) -> list[str]:
 
 
 def level(run: Run, factor: str) -> Any:
+    """The value of a factor; None where it is not set or has no effect."""
     return run.factors.get(factor)
 
 

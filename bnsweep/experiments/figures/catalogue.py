@@ -14,8 +14,11 @@ from bnsweep.experiments.selection import Run
 
 @dataclass(frozen=True)
 class Drawing:
+    """One figure of an experiment."""
+
     draw: Callable[[Sequence[Run]], Figure]
     caption: str
+    """What there is to see, below it."""
     name: str = ""
     """Tells it from the experiment's other drawings."""
 

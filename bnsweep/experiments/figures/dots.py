@@ -75,10 +75,12 @@ def by_rate(ax: Axes, runs: Sequence[Run], k: int, x: dict[float, float], name: 
 
 
 def guess(ax: Axes, runs: Sequence[Run]) -> None:
+    """Draws the accuracy of guessing."""
     ax.axhline(chance(runs[0]), color=DARK, lw=0.8, ls=(0, (1, 3)))
 
 
 def key(arms: Sequence[str], runs: Sequence[Run]) -> list[Line2D]:
+    """Handles of the legend: the arms, the mark of a seed that diverged, chance."""
     marks = [page.sign("x", "diverged, drawn at chance")] if diverged(runs) else []
     chance_line = Line2D([], [], color=DARK, lw=0.8, ls=(0, (1, 3)), label="chance")
     return [*page.key_of(arms, markers=True), *marks, chance_line]
@@ -141,5 +143,6 @@ def dropout_ratios(runs: Sequence[Run]) -> Figure:
 
 
 def first_ratio(run: Run, layer: int) -> float | None:
+    """The first variance ratio that was measured in a layer."""
     values = run.record.history.get(f"layer/{layer}/dropout_ratio", [])
     return next((value for value in values if math.isfinite(value)), None)

@@ -28,6 +28,7 @@ LIMIT = "#d55e00"
 
 
 def depth(run: Run) -> int:
+    """Hidden layers."""
     return len(run.config.model.units)
 
 

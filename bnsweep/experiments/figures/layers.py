@@ -26,6 +26,7 @@ GRADIENT = "‖∂L/∂a‖"
 
 
 def at_start(run: Run, layer: int, name: str = "grad_activation") -> float:
+    """The first reading of a layer's metric; NaN where there is none."""
     return next(iter(metric(run, f"layer/{layer}/{name}")), math.nan)
 
 
@@ -169,5 +170,6 @@ def rate_in_theory(run: Run) -> float:
 
 
 def relative_logs(runs: Sequence[Run], layer: int, last: int) -> list[float]:
+    """ln of a layer's squared gradient norm over the last one's, of the runs where both are finite and above 0."""
     pairs = [(at_start(run, layer), at_start(run, last)) for run in runs]
     return [2 * math.log(a / b) for a, b in pairs if a > 0 and b > 0 and math.isfinite(a / b) and a / b > 0]
