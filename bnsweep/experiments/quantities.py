@@ -172,7 +172,7 @@ def ratio(a: float, b: float) -> float:
 
 
 def log10ratio(a: float, b: float) -> float:
-    """NaN where b is 0, or the two differ in sign."""
+    """NaN unless a / b is above 0."""
     return math.log10(a / b) if b and a / b > 0 else math.nan
 
 

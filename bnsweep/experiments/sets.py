@@ -68,7 +68,7 @@ def learned(run: Run) -> bool:
 
 
 def edge_remark(values: dict[Seed, float], grid: Sequence[float]) -> str:
-    """Says how many seeds end at the largest value of the grid, where the true number may lie beyond; empty for none."""
+    """How many seeds end at the largest value of the grid: the true number may lie beyond. Empty for none."""
     ends = sum(value == max(grid) for value in values.values())
     return f"at least: {ends} of {len(values)} seeds at the edge of the grid" if ends else ""
 
