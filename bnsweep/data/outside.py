@@ -68,23 +68,21 @@ def call(dotted: str) -> tuple[Any, str]:
     slow.daemon = True
     slow.start()
     try:
-        with as_before(here):
+        with process_kept(here):
             function = function_named(dotted)
             source = getattr(sys.modules[dotted.partition(":")[0]], "__file__", None)
             return function(), source or dotted
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # SystemExit, too: a function that ends the process has given no data
-        says = (
-            f"data.call={dotted}: must be a function that can be called from {here} ({what(error)}){place(error, here)}"
-        )
+        says = f"data.call={dotted}: must be a function that can be called from {here} ({error_text(error)}){raised_at(error, here)}"
         raise ConfigError(says) from error
     finally:
         slow.cancel()
 
 
 @contextmanager
-def as_before(here: Path) -> Iterator[None]:
+def process_kept(here: Path) -> Iterator[None]:
     """Modules are found in the folder `here`. What the user's code sets for the whole process is put back: paths and
     numbers of the sweep do not depend on it. The global random numbers of torch and numpy serve nothing here."""
     dtype, device = torch.get_default_dtype(), torch.get_default_device()
@@ -101,7 +99,7 @@ def as_before(here: Path) -> Iterator[None]:
             sys.path.remove(str(here))
 
 
-def what(error: BaseException) -> str:
+def error_text(error: BaseException) -> str:
     """The error in one line."""
     try:
         text = " ".join(str(error).split())[:MOST_SAID]
@@ -110,7 +108,7 @@ def what(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def place(error: BaseException, here: Path) -> str:
+def raised_at(error: BaseException, here: Path) -> str:
     """Where the user's code in the folder `here` raised it; empty where it did not."""
     ours = Path(__file__).parents[1]
     frames = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
@@ -158,7 +156,7 @@ def array(name: str, given: Any) -> npt.NDArray[Any]:
     try:
         found = np.asarray(given.detach().cpu() if isinstance(given, Tensor) else given)
     except Exception as error:
-        raise Refused(f"{name} must be an array or a tensor of numbers ({what(error)})") from None
+        raise Refused(f"{name} must be an array or a tensor of numbers ({error_text(error)})") from None
     if found.dtype.kind not in "buif":
         raise Refused(f"{name} must hold numbers, holds {str(found.dtype)[:MOST_SAID]}")
     return found
