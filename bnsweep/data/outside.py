@@ -75,8 +75,8 @@ def call(dotted: str) -> tuple[Any, str]:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # SystemExit, too: a function that ends the process has given no data
-        says = f"data.call={dotted}: must be a function that can be called from {here} ({error_text(error)}){raised_at(error, here)}"
-        raise ConfigError(says) from error
+        says = f"data.call={dotted}: must be a function that can be called from {here} ({error_text(error)})"
+        raise ConfigError(says + raised_at(error, here)) from error
     finally:
         slow.cancel()
 
