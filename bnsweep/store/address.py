@@ -93,6 +93,7 @@ def address_of(config: TrackingConfig) -> Address:
     path = given.uri.removeprefix(SQLITE)
     given.check(given.uri.startswith(SQLITE) and path not in ("", ":memory:"), f"{SQLITE}PATH with the path of a file")
     given.check("?" not in path, f"{SQLITE}PATH without '?', which would begin options (or start the command in PATH)")
+    given.check(not path.startswith("~"), f"{SQLITE}PATH without '~', which only a shell knows ($HOME stands for it)")
     return checked_file(Path(path).absolute(), given.setting)
 
 

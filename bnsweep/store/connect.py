@@ -14,7 +14,7 @@ from bnsweep.config.run import TrackingConfig
 from bnsweep.config.secrets import hide_secrets_in_logs, without_secrets
 from bnsweep.store import sqlite
 from bnsweep.store.address import ARTIFACTS, SQLITE, Address, address_of
-from bnsweep.store.backend import Backend
+from bnsweep.store.backend import Backend, local_path
 from bnsweep.store.client import ClientBackend
 from bnsweep.store.database import check_database, is_half_made, locked, make_database, settle
 
@@ -168,4 +168,16 @@ def experiment_of(client: MlflowClient, address: Address, name: str, create: boo
     assert experiment is not None
     says = "an experiment that is not deleted (mlflow gc removes it for good, or take another name)"
     check(experiment.lifecycle_stage == "active", "tracking.experiment", name, says)
+    if create and address.path is None:
+        check_artifacts(client, experiment)
     return experiment
+
+
+def check_artifacts(client: MlflowClient, experiment: Experiment) -> None:
+    """Raises ConfigError where a server's experiment keeps its artifacts in a folder of this machine that is gone: it
+    was moved, or is one of another machine, and would be made anew beside the true one."""
+    folder = local_path(experiment.artifact_location)
+    if folder is not None and not folder.is_dir():
+        says = f"an experiment whose artifacts lie on this machine; {folder} is not here (or take another name)"
+        runs = client.search_runs([experiment.experiment_id], max_results=1)
+        check(not runs, "tracking.experiment", experiment.name, says)

@@ -60,6 +60,7 @@ def test_a_variable_that_names_no_store_is_one_line_that_names_it(uri: str, monk
         ("http://host:port", "http://host:port", "must be a URI with a host"),
         ("http://host:99999", "http://host:99999", "must be a URI with a host"),
         ("sqlite:////x/y?z/mlflow.db", "sqlite:////x/y?z/mlflow.db", "without '?'"),
+        ("sqlite:///~/mlflow.db", "sqlite:///~/mlflow.db", "without '~'"),
         ("sqlite:////x/y\0z", "sqlite:////x/y\0z", "a path in UTF-8"),
         ("sqlite:////x/\udcff/mlflow.db", r"sqlite:////x/\udcff/mlflow.db", "a path in UTF-8"),
     ],

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from store_runs import log_run
 
 from bnsweep.config.checks import ConfigError
-from bnsweep.config.run import TrackingConfig
+from bnsweep.config.run import RunConfig, TrackingConfig
+from bnsweep.records import RunRecord
 from bnsweep.store.store import Store
 from tests.postgres import PASSWORD, missing, postgres
 
@@ -73,6 +75,23 @@ def test_what_cannot_be_opened_is_one_line_without_the_password(
     assert str(caught.value).startswith("MLFLOW_TRACKING_URI=postgresql+")
     assert "\n" not in str(caught.value)
     assert PASSWORD not in str(caught.value)
+
+
+def test_a_folder_of_artifacts_that_was_moved_does_not_come_back(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.chdir(home)
+    log_run(Store.open(TrackingConfig(database)), RunConfig(), RunRecord("finished"), "s")
+    home.rename(tmp_path / "elsewhere")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with pytest.raises(
+        ConfigError, match=r"^tracking.experiment=bnsweep: must be an .* artifacts lie on"
+    ):
+        Store.open(TrackingConfig(database))
+    assert not home.exists()
+    Store.open(TrackingConfig(database, "another"))
 
 
 @pytest.mark.slow
