@@ -68,13 +68,16 @@ FILES = {
 }
 
 
-@pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize("mode", [[], ["-m"], ["-m", "hydra/launcher=basic"]], ids=["run", "sweep", "basic launcher"])
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [
+        ("tracking", []),
+        *((name, mode) for name in FILES for mode in (["-m"], ["-m", "hydra/launcher=basic"])),
+    ],
+)
 def test_a_password_in_a_file(
     name: str, mode: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    if name == "swept" and not mode:
-        pytest.skip("a single run sweeps nothing")
     (tmp_path / "conf" / "mine").mkdir(parents=True)
     file = tmp_path / "conf" / "mine" / "server.yaml"
     file.write_text(FILES[name].format("postgresql://me:hunter2@127.0.0.1:9/db"), encoding="utf-8")

@@ -86,9 +86,7 @@ def test_a_folder_of_artifacts_that_was_moved_does_not_come_back(
     log_run(Store.open(TrackingConfig(database)), RunConfig(), RunRecord("finished"), "s")
     home.rename(tmp_path / "elsewhere")
     monkeypatch.chdir(tmp_path / "elsewhere")
-    with pytest.raises(
-        ConfigError, match=r"^tracking.experiment=bnsweep: must be an .* artifacts lie on"
-    ):
+    with pytest.raises(ConfigError, match=r"^tracking.experiment=bnsweep: must be an .* artifacts lie on"):
         Store.open(TrackingConfig(database))
     assert not home.exists()
     Store.open(TrackingConfig(database, "another"))
