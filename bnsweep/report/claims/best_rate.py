@@ -19,7 +19,14 @@ WORK = 10**8
 """Numbers that the swaps of one comparison may touch before they are thinned, to 1,000 at the least."""
 
 
-def at_best(grid: Grid, metric: Metric, sign: int, values: tuple[Array, Array], found: Sides) -> Measured:
+def at_best(
+    grid: Grid,
+    metric: Metric,
+    sign: int,
+    values: tuple[Array, Array],
+    found: Sides,
+    reached: tuple[Array, Array] | None = None,
+) -> Measured:
     """Each arm in each seed at the learning rate that the other seeds choose on the ranking's metric.
 
     Seeds that choose for each other are not independent, so no sign of a finished difference is flipped: the two sides
@@ -28,6 +35,8 @@ def at_best(grid: Grid, metric: Metric, sign: int, values: tuple[Array, Array], 
     the seeds' differences do not show (5 % become 11 %); bootstrap draws that choose anew do show it. So p is the
     larger of the two: at most 2.5 % at a nominal 5 % in nine simulated cases, crossing profiles and unequal noise among
     them.
+
+    `reached`: whether each run got to τ, in the shape of `values`.
     """
     chooser = [metric.sign * grid.scores(metric, rows) for rows in (found.more, found.less)]
     planned = [np.any(rows >= 0, axis=2, keepdims=True) for rows in (found.more, found.less)]
@@ -41,18 +50,24 @@ def at_best(grid: Grid, metric: Metric, sign: int, values: tuple[Array, Array], 
     choose = [np.where(np.isnan(c), never, c) for c in chooser]
     value = [np.where(np.isnan(v[at]), 0, v[at]) for v in values]
     n = len(bundles)
-    once = np.ones((1, n))
-    taken_PN = [
-        np.stack([resample.goodness_of_choice(c, once, v)[0] for c, v in zip(*side, strict=True)])
-        for side in zip(choose, value, strict=True)
-    ]
+    taken_PN = taken(choose, value)
+    got = taken(choose, [r[at] for r in reached]) if reached else [np.array(np.nan)] * 2
     difference_N = sign * (taken_PN[0] - taken_PN[1]).mean(axis=0)
     draw_R = sign * bootstrap_best(choose, value)
     low, high = resample.mean_interval(draw_R[:, None], n)
-    means = (float(taken_PN[0].mean()), float(taken_PN[1].mean()))
+    means, shares = ((float(a.mean()), float(b.mean())) for a, b in (taken_PN, got))
     effect = float(difference_N.mean())
     p = max(swap_p(choose, value), resample.bootstrap_p(effect, draw_R, n)) if n >= resample.ENOUGH else np.nan
-    return Measured(effect, float(low[0]), float(high[0]), p, means, difference_N, len(pairs))
+    return Measured(effect, float(low[0]), float(high[0]), p, means, difference_N, len(pairs), reached=shares)
+
+
+def taken(choose: list[Array], value: list[Array]) -> list[Array]:
+    """Of both sides: what each pair has in each seed at the rate that the other seeds choose, [P, N]."""
+    once = np.ones((1, choose[0].shape[2]))
+    return [
+        np.stack([resample.goodness_of_choice(c, once, v)[0] for c, v in zip(*side, strict=True)])
+        for side in zip(choose, value, strict=True)
+    ]
 
 
 def value_of_choice(choose_RLN: Array, value_RLN: Array) -> Array:

@@ -8,16 +8,16 @@ Every comparison has a first side, of which the claim expects more (sign +1) or 
    point one way: that k of m p-values are at most x has a probability of at most x m / k, however they hang together
    (Rueger 1978). A comparison of fewer than ENOUGH seeds counts among the m and says nothing. These are adjusted by
    Holm over all claims that the sweep asks.
-3. Where that p is at most ALPHA and no comparison says the opposite, the claim is supported, or contradicted when they
-   point the other way; inconclusive otherwise, with fewer than ENOUGH seeds, and where seeds
-   are not independent.
+3. A claim with a comparison for it and one against it is mixed.
+4. Else, where that p is at most ALPHA, the claim is supported, or contradicted when they point the other way.
+5. Else it has too few seeds where that p could not have been ALPHA had every seed been on one side; and it is
+   inconclusive otherwise, and where seeds are not independent.
 
 So over sweeps in which nothing matters, one in twenty at most has any claim supported or contradicted.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -37,18 +37,22 @@ from bnsweep.report.claims.contrasts import (
     Sides,
     Unasked,
     Unmeasured,
+    Unreached,
     sides,
 )
 from bnsweep.report.claims.measure import measure
 from bnsweep.report.claims.quantities import QUANTITIES, RunValues
+from bnsweep.report.claims.seeds import deciding, least_p_holm, most, seeds_needed
 from bnsweep.report.claims.sentences import comparison_name, sentence
 from bnsweep.report.claims.verdicts import (
     AGAINST,
     CONTRADICTED,
     FOR,
     INCONCLUSIVE,
+    MIXED,
     OPEN,
     SUPPORTED,
+    TOO_FEW,
     UNASKED,
     Evidence,
     Verdict,
@@ -163,31 +167,16 @@ def answer_claims(frame: Source, grid: Grid, metric: Metric) -> list[Verdict]:
         tuple(evidence_of(*pair, len(grid.lrs) > 1, reached) for pair in zip(claim.contrasts, items, strict=True))
         for claim, items in zip(CLAIMS, found, strict=True)
     ]
-    raw = np.array([most(items)[0] for items in made])
-    family = int(np.isfinite(raw).sum())
+    p_holm = resample.holm(np.array([most(items)[0] for items in made]))
     asked = [any(not isinstance(item, Missing) or item.asked for item in items) for items in found]
-    parts = zip(CLAIMS, made, resample.holm(raw), asked, strict=True)
-    return [judge(claim, items, float(p), is_asked, family) for claim, items, p, is_asked in parts]
-
-
-def deciding(found: Sequence[Evidence]) -> list[Evidence]:
-    return [e for e in found if e.measured and not e.note]
-
-
-def most(found: Sequence[Evidence]) -> tuple[float, int]:
-    """A claim's p by rule 2, and the direction that it is of; NaN where nothing decides. A comparison of too few seeds
-    counts as one and says nothing."""
-    items = deciding(found)
-    if all(math.isnan(e.p) for e in items):
-        return math.nan, 0
-    k = len(items) // 2 + 1
-    found_p = {1: 1.0, -1: 1.0}
-    for way in found_p:
-        p = sorted(e.p for e in items if way * e.effect > 0 and not math.isnan(e.p))
-        if len(p) >= k:
-            found_p[way] = min(1.0, p[k - 1] * len(items) / k)
-    way = min(found_p, key=lambda way: found_p[way])
-    return found_p[way], way
+    family = int(np.isfinite(p_holm).sum()) or sum(bool(deciding(items)) for items in made)
+    parts = zip(CLAIMS, made, map(float, p_holm), asked, least_p_holm(made), seeds_needed(made), strict=True)
+    verdicts = []
+    for claim, items, p, is_asked, least, needed in parts:
+        verdict = judge(items, p, is_asked, least)
+        text = sentence(verdict, items, p, family, needed)
+        verdicts.append(Verdict(claim.key, claim.text, verdict, text, items, p, claim.figures, needed))
+    return verdicts
 
 
 @dataclass(frozen=True)
@@ -207,6 +196,8 @@ def compare(grid: Grid, readings: RunValues, metric: Metric, contrast: Contrast)
         measured = measure(grid, readings, metric, contrast, found)
     except Unasked as lacks:
         return Missing(f"this sweep lacks {lacks}", asked=False)
+    except Unreached as why:
+        return Missing(str(why), asked=False)
     except Unmeasured as why:
         return Missing(str(why), asked=True)
     return found, replace(measured, note=CROSSED) if grid.crossed else measured
@@ -227,6 +218,7 @@ def evidence_of(contrast: Contrast, item: tuple[Sides, Measured] | Missing, lr_s
         unit=unit,
         sides=found.names,
         means=m.means,
+        reached=m.reached,
         effect=m.effect,
         low=m.low,
         high=m.high,
@@ -236,25 +228,24 @@ def evidence_of(contrast: Contrast, item: tuple[Sides, Measured] | Missing, lr_s
         says=OPEN if not apart else FOR if m.effect > 0 else AGAINST,
         pairs=m.pairs,
         note=m.note,
-        aside=beside_text(contrast, found, m),
+        aside=beside_text(contrast, m),
         meaning=meaning,
     )
 
 
-def beside_text(contrast: Contrast, found: Sides, m: Measured) -> str:
+def beside_text(contrast: Contrast, m: Measured) -> str:
     if m.beside is None:
         return ""
     quantity = QUANTITIES[contrast.beside]
-    texts = [f"{quantity.unit.level_text(mean)} with {name}" for mean, name in zip(m.beside, found.names, strict=True)]
-    return f"{quantity.title} there: {', '.join(texts)}"
+    return f"{quantity.title} there: {' against '.join(map(quantity.unit.level_text, m.beside))}"
 
 
-def judge(claim: Claim, found: Sequence[Evidence], p_holm: float, asked: bool, family: int) -> Verdict:
-    """The rule above."""
-    way = most(found)[1]
-    opposite = AGAINST if way > 0 else FOR
-    verdict = INCONCLUSIVE if asked else UNASKED
-    if p_holm <= resample.ALPHA and not any(e.says == opposite for e in found):
-        verdict = SUPPORTED if way > 0 else CONTRADICTED
-    text = sentence(verdict, found, p_holm, family)
-    return Verdict(claim.key, claim.text, verdict, text, tuple(found), p_holm, claim.figures)
+def judge(found: Sequence[Evidence], p_holm: float, asked: bool, least: float) -> str:
+    """The verdict by the rule above. `least`: what `p_holm` could have been at the least."""
+    if not asked:
+        return UNASKED
+    if {FOR, AGAINST} <= {e.says for e in found}:
+        return MIXED
+    if p_holm <= resample.ALPHA:
+        return SUPPORTED if most(found)[1] > 0 else CONTRADICTED
+    return TOO_FEW if deciding(found) and not least <= resample.ALPHA else INCONCLUSIVE

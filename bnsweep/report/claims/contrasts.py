@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import nan
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,8 @@ class Measured:
     difference_N: NDArray[np.float64]
     pairs: int
     note: str = ""
+    reached: tuple[float, float] = (nan, nan)
+    """Of steps to τ: the share of each side's runs that got there."""
     beside: tuple[float, float] | None = None
     """Means of the comparison's `beside` over the same pairs."""
 
@@ -82,6 +85,10 @@ class Unmeasured(Exception):
 
 class Unasked(Exception):
     """The sweep lacks what a comparison needs; says what."""
+
+
+class Unreached(Exception):
+    """Too few runs of a side got to τ for their steps to be compared; says how many did."""
 
 
 def candidates(grid: Grid, where: Mapping[str, tuple[Any, ...]], at: str) -> pd.DataFrame:

@@ -13,8 +13,18 @@ from numpy.typing import NDArray
 
 from bnsweep.catalogue.metrics import Metric
 from bnsweep.report.claims.best_rate import at_best
-from bnsweep.report.claims.contrasts import BEST, Contrast, Measured, Rows, Sides, Unasked, Unmeasured
+from bnsweep.report.claims.contrasts import (
+    BEST,
+    Contrast,
+    Measured,
+    Rows,
+    Sides,
+    Unasked,
+    Unmeasured,
+    Unreached,
+)
 from bnsweep.report.claims.quantities import QUANTITIES, RunValues
+from bnsweep.report.frame.formats import tau
 from bnsweep.report.frame.grid import Grid
 from bnsweep.report.stats import resample
 from bnsweep.report.stats.between_seeds import shared_variance
@@ -22,15 +32,19 @@ from bnsweep.report.stats.ranking import common_bundles
 from bnsweep.report.stats.sensitivity import deviation, p_apart, variance_steps
 
 Array = NDArray[np.float64]
+HALF = 0.5
+"""Share of a side's runs that must get to τ for their steps to be compared."""
 
 
 def measure(grid: Grid, readings: RunValues, metric: Metric, contrast: Contrast, found: Sides) -> Measured:
-    """Effect and differences are positive where the claim expects it. Raises Unasked where nothing was recorded, and
-    Unmeasured."""
+    """Effect and differences are positive where the claim expects it. Raises Unasked where nothing was recorded,
+    Unreached, and Unmeasured."""
     more = readings.values(contrast.quantity, found.more)
     less = readings.values(contrast.quantity, found.less) if len(found.less) else np.zeros_like(more)
     if not np.isfinite(more).any() or not np.isfinite(less).any():
         raise Unasked(QUANTITIES[contrast.quantity].needs)
+    if QUANTITIES[contrast.quantity].censored:
+        return steps(grid, readings, metric, contrast, found, (more, less))
     if contrast.at == BEST and more.shape[1] > 1:
         return at_best(grid, metric, contrast.sign, (more, less), found)
     if contrast.at == BEST:
@@ -44,7 +58,34 @@ def measure(grid: Grid, readings: RunValues, metric: Metric, contrast: Contrast,
         if not np.isfinite(more - less).any():
             raise Unmeasured("there is no pair of runs that both reached τ")
         return replace(paired(contrast, more, less), beside=beside(readings, contrast, found, more - less))
-    return paired(contrast, *without_holes(more, less))
+    at = without_holes(more, less)
+    return paired(contrast, more[at], less[at])
+
+
+def steps(
+    grid: Grid, readings: RunValues, metric: Metric, contrast: Contrast, found: Sides, values: tuple[Array, Array]
+) -> Measured:
+    """Of steps to τ: a run that never gets there counts with its whole budget (a restricted mean). Raises Unreached
+    where fewer than half of a side's runs get there, as the budget is then most of what the mean tells."""
+    got = (readings.reached(found.more), readings.reached(found.less))
+    if contrast.at == BEST and values[0].shape[1] > 1:
+        measured = at_best(grid, metric, contrast.sign, values, found, got)
+    else:
+        if contrast.at == BEST:
+            values, got = ((x[:, 0], y[:, 0]) for x, y in (values, got))
+        at = without_holes(*values)
+        shares = (float(got[0][at].mean()), float(got[1][at].mean()))
+        measured = replace(paired(contrast, values[0][at], values[1][at]), reached=shares)
+    runs = measured.pairs * len(measured.difference_N)
+    what = "seeds" if measured.pairs == 1 else "runs"
+    few = [
+        f"{name} reached {tau(grid.fixed)} in {round(share * runs)} of {runs} {what}"
+        for name, share in zip(found.names, measured.reached, strict=True)
+        if share < HALF
+    ]
+    if few:
+        raise Unreached(f"{' and '.join(few)}, fewer than half: their steps are not compared")
+    return measured
 
 
 def learned(grid: Grid, readings: RunValues, rows: Rows) -> NDArray[np.bool_]:
@@ -60,12 +101,12 @@ def beside(readings: RunValues, contrast: Contrast, found: Sides, counted_PN: Ar
     return paired(replace(contrast, beside="", least=None), *both).means
 
 
-def without_holes(more_PN: Array, less_PN: Array) -> tuple[Array, Array]:
-    """Pairs and bundles without holes; one broken pair must not take the seeds away from the others."""
+def without_holes(more_PN: Array, less_PN: Array) -> tuple[NDArray[np.intp], ...]:
+    """The place of pairs and bundles without holes; one broken pair must not take the seeds away from the others."""
     pairs, bundles = common_bundles(np.isfinite(more_PN) & np.isfinite(less_PN))
     if not bundles:
         raise Unmeasured("no seed has both sides")
-    return more_PN[np.ix_(pairs, bundles)], less_PN[np.ix_(pairs, bundles)]
+    return np.ix_(pairs, bundles)
 
 
 def paired(contrast: Contrast, more_PN: Array, less_PN: Array) -> Measured:
@@ -92,7 +133,9 @@ def of_differences(difference_N: Array, means: tuple[float, float], pairs: int, 
 
 def gain_contrast(sign: int, more_PKN: Array, less_PKN: Array) -> Measured:
     """What the further factor's largest level adds to its smallest one: the first side against the second."""
-    more, less = without_holes(more_PKN[:, 1] - more_PKN[:, 0], less_PKN[:, 1] - less_PKN[:, 0])
+    more, less = more_PKN[:, 1] - more_PKN[:, 0], less_PKN[:, 1] - less_PKN[:, 0]
+    at = without_holes(more, less)
+    more, less = more[at], less[at]
     means = (float(more.mean()), float(less.mean()))
     return of_differences(sign * (more - less).mean(axis=0), means, len(more))
 

@@ -38,6 +38,8 @@ class Quantity:
     """What a run must have recorded, for the sentence that says it is not there."""
     meaning: str = ""
     """What it is, in a sentence for a reader who has never heard of it; none where the title says it."""
+    censored: bool = False
+    """Whether a run that never gets to τ counts with its whole budget."""
 
 
 class RunValues:
@@ -58,6 +60,10 @@ class RunValues:
 
     def summary(self, name: str, rows: NDArray[np.int64]) -> Values:
         return np.asarray(column(self.grid.runs, name).to_numpy(float)[rows])
+
+    def reached(self, rows: NDArray[np.int64]) -> Values:
+        """Whether each run got to τ, 1 or 0, in the shape of `rows`; NaN at -1 and where it is not known."""
+        return np.append(self.grid.reached, np.nan)[rows]
 
     def history(self, names: list[str], rows: NDArray[np.int64], reading: str) -> Values:
         """[runs, names]: the last, max or mean finite value of each metric, or the first, which is that of step 0; NaN
@@ -146,7 +152,9 @@ LAYERS = f"{LIGHT}, or a second hidden layer"
 
 AUC = "The mean of validation accuracy over training: high where a network learns early."
 STEPS_MEANING = (
-    "Training steps until validation accuracy stays at τ; a run that never gets there counts all of its steps."
+    "Training steps until validation accuracy stays at τ. A run that never gets there counts with all of its steps: its"
+    " side then stands with “≥” and the share of runs that got there. Where fewer than half of a side's runs do, steps"
+    " are not compared."
 )
 GAP = "Accuracy on the training data less that on the test data: how much a network fits what does not carry over."
 BACKWARD = (
@@ -170,7 +178,9 @@ QUANTITIES: dict[str, Quantity] = {
     "final": Quantity(METRICS["final_val_accuracy"].title, ACCURACY, ranked("final_val_accuracy")),
     "test": Quantity("test accuracy", ACCURACY, test_accuracy),
     "auc": Quantity(METRICS["auc"].title, ACCURACY, ranked("auc"), meaning=AUC),
-    "steps": Quantity(METRICS["steps_to_tau"].title, STEPS, ranked("steps_to_tau"), meaning=STEPS_MEANING),
+    "steps": Quantity(
+        METRICS["steps_to_tau"].title, STEPS, ranked("steps_to_tau"), meaning=STEPS_MEANING, censored=True
+    ),
     "gap": Quantity(METRICS["gap_accuracy"].title, POINTS, gap, meaning=GAP),
     "backward": Quantity("gradient from each layer to the one below", FACTOR, backward_decades, LAYERS, BACKWARD),
     "change": Quantity("change of the gradient from layer to layer", FACTOR, gradient_change, LAYERS, CHANGE),

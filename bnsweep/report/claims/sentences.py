@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 from bnsweep.report.claims.contrasts import BEST, EQUAL, START, Contrast
 from bnsweep.report.claims.quantities import QUANTITIES
-from bnsweep.report.claims.verdicts import AGAINST, CONTRADICTED, FOR, SUPPORTED, Evidence
+from bnsweep.report.claims.verdicts import AGAINST, CONTRADICTED, FOR, MIXED, SUPPORTED, TOO_FEW, Evidence
 from bnsweep.report.frame.formats import p_text
-from bnsweep.report.stats.resample import ALPHA, ENOUGH, least_p
 
 DEVIATION = "standard deviation of"
 AT = {BEST: "best lr", EQUAL: "same lr", START: "before training"}
@@ -32,20 +31,23 @@ def comparison_name(contrast: Contrast, lr_swept: bool, tau: str) -> str:
 
 def finding(item: Evidence) -> str:
     """One comparison in a sentence's words."""
-    unit, (mean, other) = item.unit, item.means
-    text = f"{item.name}: {unit.level_text(mean)} with {item.sides[0]}"
+    unit, mean = item.unit, item.means[0]
+    text = f"{item.name}: {side_text(item, 0)}"
     low, high = (item.low, item.high) if item.effect >= 0 else (-item.high, -item.low)
     if item.sides[1]:
         way = "in favour of" if item.effect >= 0 else "against"
-        text += (
-            f", {unit.level_text(other)} with {item.sides[1]}; {unit.difference_text(abs(item.effect))} {way} the claim"
-        )
+        text += f", {side_text(item, 1)}; {unit.difference_text(abs(item.effect))} {way} the claim"
         between = f"{unit.text(low)} to {unit.text(high)}"
     else:
         low, high = (low, high) if mean >= 0 else (-high, -low)
         between = f"{unit.number(low)} to {unit.number(high)}"
     aside = f". {capital(item.aside)}" if item.aside else ""
     return f"{text} (95 % interval {between}){aside}"
+
+
+def side_text(item: Evidence, which: int, unit: bool = True) -> str:
+    """A side with its mean: `≥ 259 steps with no BN (88 % got there)`."""
+    return f"{item.mean_text(which, unit)} with {item.sides[which]}{item.reached_text(which)}"
 
 
 def p_equals(p: float) -> str:
@@ -56,8 +58,9 @@ def capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def sentence(verdict: str, evidence: Sequence[Evidence], p_holm: float, family: int) -> str:
-    """Why the verdict is what it is, with the numbers of the comparison that shows it best."""
+def sentence(verdict: str, evidence: Sequence[Evidence], p_holm: float, family: int, needed: int | None) -> str:
+    """Why the verdict is what it is, with the numbers of the comparison that shows it best. `needed`: the least number
+    of seeds that could decide it."""
     measured = [e for e in evidence if e.measured]
     if verdict in (SUPPORTED, CONTRADICTED):
         says = FOR if verdict == SUPPORTED else AGAINST
@@ -67,22 +70,28 @@ def sentence(verdict: str, evidence: Sequence[Evidence], p_holm: float, family: 
         return f"{capital(finding(agree[0]))}. {count} ({p_equals(p_holm)} after Holm)."
     if not measured:
         return f"{capital(next(e.note for e in evidence if e.note))}."
-    return f"{inconclusive(measured, family)} {capital(finding(measured[0]))}."
+    shown = capital(finding(measured[0]))
+    if verdict == MIXED:
+        one, other = (next(e for e in measured if e.says == says) for says in (FOR, AGAINST))
+        return f"The comparisons disagree. For it: {finding(one)}. Against it: {finding(other)}."
+    if verdict == TOO_FEW:
+        return f"{too_few(measured, family, needed)} {shown}."
+    return f"{inconclusive(measured, family)} {shown}."
+
+
+def too_few(measured: Sequence[Evidence], family: int, needed: int | None) -> str:
+    """How many seeds there are, and how many it takes."""
+    n = max(e.n for e in measured)
+    text = f"{n} seed{'s are' if n > 1 else ' is'} too few to decide it"
+    asked = f" among {family} claims" if family > 1 else ""
+    return f"{text}{asked}: it takes {needed} at the least, all on one side." if needed else f"{text}."
 
 
 def inconclusive(measured: Sequence[Evidence], family: int) -> str:
-    n = max(e.n for e in measured)
     said = [[e for e in measured if e.says == says] for says in (FOR, AGAINST)]
-    if n < ENOUGH:
-        return f"{n} seed{'s' * (n > 1)}: a smoke test, no inference."
-    if all(said):
-        return f"The comparisons disagree: {said[0][0].name} speaks for it, {said[1][0].name} against it."
     notes = [e.note for e in measured if e.note]
     if len(notes) == len(measured):
         return f"{capital(notes[0])}."
-    if least_p(n, family) > ALPHA:
-        least = p_text(least_p(n, family))
-        return f"{n} seeds are too few to say: no p can fall below {least} after Holm over {family} claims."
     if any(said):
         which, count = "for" if said[0] else "against", len(said[0] or said[1])
         if count == len(measured):

@@ -5,7 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-SUPPORTED, CONTRADICTED, INCONCLUSIVE, UNASKED = "supported", "contradicted", "inconclusive", "not asked"
+from bnsweep.report.frame.formats import share_text
+
+SUPPORTED, CONTRADICTED, MIXED = "supported", "contradicted", "mixed"
+INCONCLUSIVE, TOO_FEW, UNASKED = "inconclusive", "too few seeds", "not asked"
+VERDICTS = (SUPPORTED, CONTRADICTED, MIXED, INCONCLUSIVE, TOO_FEW, UNASKED)
 FOR, AGAINST, OPEN = "for", "against", "open"
 
 
@@ -57,6 +61,9 @@ class Evidence:
     """The side that the claim favours, and the one it is held against: `BN before`, `no BN`."""
     means: tuple[float, float] = (math.nan, math.nan)
     """The quantity itself on the two sides, averaged over seeds."""
+    reached: tuple[float, float] = (math.nan, math.nan)
+    """Of steps to τ: the share of each side's runs that got there; the others count with their whole budget. NaN of
+    everything else."""
     effect: float = math.nan
     """Mean difference over seeds; NaN where it could not be measured, and `note` says why."""
     low: float = math.nan
@@ -97,6 +104,16 @@ class Evidence:
     def measured(self) -> bool:
         return math.isfinite(self.effect)
 
+    def mean_text(self, which: int, unit: bool = True) -> str:
+        """The mean of a side, with "≥" where some of its runs never got to τ."""
+        text = self.unit.level_text(self.means[which]) if unit else self.unit.number(self.means[which])
+        return f"≥ {text}" if self.reached[which] < 1 else text
+
+    def reached_text(self, which: int) -> str:
+        """How many of a side's runs got to τ; empty where all did, or where there is no τ in it."""
+        share = self.reached[which]
+        return f" ({share_text(share)} got there)" if share < 1 else ""
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -105,7 +122,8 @@ class Verdict:
     claim: str
     """The claim as a sentence."""
     verdict: str
-    """supported, contradicted, inconclusive, or not asked where the sweep lacks what it compares."""
+    """supported, contradicted, mixed where comparisons disagree, inconclusive, too few seeds where that many cannot
+    decide it, or not asked where the sweep lacks what it compares."""
     sentence: str
     """What the evidence says, with its numbers; for `not asked`, what to add to the sweep."""
     evidence: tuple[Evidence, ...]
@@ -113,3 +131,6 @@ class Verdict:
     """Of the claim as a whole, adjusted over all claims that this sweep asks; NaN where there is none."""
     figures: tuple[str, ...] = ()
     """Names of the report's drawings that show it."""
+    seeds_needed: int | None = None
+    """The least number of seeds that could decide it among the claims that this sweep asks, were all of them on one
+    side; None where no number of seeds could."""

@@ -9,7 +9,7 @@ Shapes: S shared arms, L learning-rate settings of a sweep, N bundles of a sweep
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,7 @@ from bnsweep.report.frame.grid import (
     swept_factors,
     value_text,
 )
-from bnsweep.report.frame.metrics import scored
+from bnsweep.report.frame.metrics import reached, scored
 from bnsweep.report.stats.ranking import common_bundles
 
 Rows = NDArray[np.int64]
@@ -44,6 +44,8 @@ class Half:
     """NaN where there is no result."""
     run_ids: NDArray[np.str_]
     """Of its frame's rows."""
+    reached: NDArray[np.float64]
+    """Of its frame's rows: whether the run got to τ."""
     lrs: list[str]
     bundles: list[str]
 
@@ -119,7 +121,8 @@ def half(
     score = np.asarray(scored(runs, metric), dtype=np.float64)
     score_SLN = np.where(run_SLN >= 0, score[run_SLN], np.nan)
     names = runs["run_id"].to_numpy(str)
-    return Half(run_SLN, score_SLN, names, [lrs[i] for i in used[0]], [bundles[i] for i in used[1]])
+    got = np.asarray(reached(runs), dtype=np.float64)
+    return Half(run_SLN, score_SLN, names, got, [lrs[i] for i in used[0]], [bundles[i] for i in used[1]])
 
 
 def common(halves: list[Half]) -> tuple[list[int], list[Half], bool]:
@@ -147,4 +150,5 @@ def has_all_rates(half: Half) -> NDArray[np.bool_]:
 
 def cut(half: Half, arms: list[int], bundles: list[int]) -> Half:
     at = np.ix_(arms, range(len(half.lrs)), bundles)
-    return Half(half.run_SLN[at], half.score_SLN[at], half.run_ids, half.lrs, [half.bundles[i] for i in bundles])
+    kept = [half.bundles[i] for i in bundles]
+    return replace(half, run_SLN=half.run_SLN[at], score_SLN=half.score_SLN[at], bundles=kept)

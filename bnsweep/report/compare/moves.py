@@ -28,7 +28,8 @@ class Comparison:
     table: pd.DataFrame
     """One row a shared arm, what moved first, then by the size of the difference: arm, score_a, score_b, difference
     (B minus A, in the metric's unit), low, high, p, p_holm, verdict, rank_a, rank_a_low, rank_a_high, the same for b,
-    swaps (arms with which it changed places beyond noise), lr_a, lr_b, same_runs, n_a, n_b."""
+    swaps (arms with which it changed places beyond noise), lr_a, lr_b, same_runs, n_a, n_b, reached_a, reached_b
+    (the share of the arm's runs that got to τ)."""
     tau: float
     """Kendall's tau-b between the two orders; NaN where either has no order."""
 
@@ -46,6 +47,8 @@ class Side:
     """Mean score in every bootstrap draw of the bundles; the choice of the rate is made anew in each."""
     run_ids_SN: NDArray[np.str_]
     lr_S: list[str]
+    reached_S: Array
+    """The share of each arm's runs that got to τ."""
 
     @property
     def score_S(self) -> Array:
@@ -70,7 +73,8 @@ def side(half: Half, metric: Metric, seed: int) -> Side:
     count_RN = resample.bundle_counts(n, seed=seed)
     draw_RS = resample.bootstrap_cross_fit(half.score_SLN, metric.sign, count_RN)
     take = (np.arange(arms)[:, None], at_SN, np.arange(n))
-    return Side(half.score_SLN[take], draw_RS, half.run_ids[half.run_SLN[take]], lr_S)
+    rows = half.run_SLN[take]
+    return Side(half.score_SLN[take], draw_RS, half.run_ids[rows], lr_S, half.reached[rows].mean(axis=1))
 
 
 def table(found: Match, one: Side, two: Side, metric: Metric) -> pd.DataFrame:
@@ -86,6 +90,7 @@ def table(found: Match, one: Side, two: Side, metric: Metric) -> pd.DataFrame:
         columns[f"rank_{name}_low"], columns[f"rank_{name}_high"] = low, high
     columns["swaps"] = swaps(one, two, metric)
     columns |= {"lr_a": one.lr_S, "lr_b": two.lr_S, "same_runs": same_S, "n_a": n_a, "n_b": n_b}
+    columns |= {"reached_a": one.reached_S, "reached_b": two.reached_S}
     frame = pd.DataFrame(columns)
     frame.insert(8, "verdict", verdicts(frame, metric))
     still = ~frame["verdict"].isin([BETTER, WORSE])

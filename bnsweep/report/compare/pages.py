@@ -15,13 +15,13 @@ from bnsweep.catalogue.metrics import Metric
 from bnsweep.config.checks import ConfigError, check_folder
 from bnsweep.config.run import TrackingConfig
 from bnsweep.report.claims.claims import answer_claims
-from bnsweep.report.claims.verdicts import UNASKED, Unit, Verdict
+from bnsweep.report.claims.verdicts import TOO_FEW, UNASKED, Unit, Verdict
 from bnsweep.report.compare import moves
 from bnsweep.report.compare.changes import Change, changed_factors, circumstances, told
 from bnsweep.report.compare.sentences import answer, changed_text, changed_verdict, notices, pairing
 from bnsweep.report.figures.compare import differences
 from bnsweep.report.figures.types import Drawing
-from bnsweep.report.frame.formats import integer, p_text, span
+from bnsweep.report.frame.formats import at_least, censored, integer, p_text, span
 from bnsweep.report.frame.grid import read_grid
 from bnsweep.report.frame.metrics import RANKABLE, metric_named, scored
 from bnsweep.report.frame.source import Source
@@ -111,7 +111,7 @@ def build(a: Source, b: Source, metric: Metric) -> ComparisonContent:
     changed, same = changed_factors(a.runs, b.runs)
     around = circumstances(a.info, b.info)
     unit = UNITS[metric.kind]
-    drawing = differences(found.table, KINDS, unit, metric.title)
+    drawing = differences(found.table, KINDS, unit, metric.title, censored(metric))
     claims, said = both_claims(a, b, metric), notices(found, a.info, b.info, changed)
     return ComparisonContent(names, metric, found, changed, same, around, claims, said, drawing)
 
@@ -152,8 +152,8 @@ def arm_line(row: TableRow, metric: Metric) -> Line:
     cells = {
         "Arm": Cell(str(row["arm"])),
         "Verdict": Cell(verdict_text(row)),
-        "A": Cell(metric.text(row["score_a"]), row["score_a"]),
-        "B": Cell(metric.text(row["score_b"]), row["score_b"]),
+        "A": Cell(at_least(metric, row["score_a"], row["reached_a"]), row["score_a"]),
+        "B": Cell(at_least(metric, row["score_b"], row["reached_b"]), row["score_b"]),
         f"B − A, {unit.name}": Cell(unit.text(row["difference"], signed=True), row["difference"]),
         "95 % interval": Cell(span(*ends), row["low"]),
         "p (Holm)": Cell(p_text(row["p_holm"]), row["p_holm"]),
@@ -175,7 +175,9 @@ def rank_text(row: TableRow) -> str:
 
 
 def claim_line(one: Verdict, two: Verdict) -> Line:
-    word = "yes" if changed_verdict(one, two) else "no" if one.verdict == two.verdict else "measured in one only"
+    few = TOO_FEW in (one.verdict, two.verdict)
+    other = "too few seeds to say" if few else "measured in one only"
+    word = "yes" if changed_verdict(one, two) else "no" if one.verdict == two.verdict else other
     texts = {"Claim": one.claim, "In A": one.verdict, "In B": two.verdict, "Changed": word}
     return Line({name: Cell(text) for name, text in texts.items()})
 

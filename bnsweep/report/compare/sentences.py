@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from bnsweep.report.claims.verdicts import Verdict
+from bnsweep.report.claims.verdicts import TOO_FEW, Verdict
 from bnsweep.report.compare import moves
 from bnsweep.report.compare.changes import Change
 from bnsweep.report.compare.match import Match
@@ -43,11 +43,11 @@ def answer(found: moves.Comparison, claims: Sequence[tuple[Verdict, Verdict]]) -
 
 def changed_verdict(one: Verdict, two: Verdict) -> bool:
     """Whether both sweeps measured what the claim is about and answer it otherwise."""
-    return one.verdict != two.verdict and measured(one) and measured(two)
+    return one.verdict != two.verdict and answers(one) and answers(two)
 
 
-def measured(verdict: Verdict) -> bool:
-    return any(e.measured for e in verdict.evidence)
+def answers(verdict: Verdict) -> bool:
+    return verdict.verdict != TOO_FEW and any(e.measured for e in verdict.evidence)
 
 
 def changed_text(changes: Sequence[Change], most: int = 4) -> str:

@@ -14,8 +14,9 @@ from bnsweep.report.figures.types import Drawing
 MOST = 30
 
 
-def differences(table: pd.DataFrame, kinds: Mapping[str, int], unit: Unit, title: str) -> Drawing:
-    """`table`: that of a comparison. `kinds`: its verdicts, and the number of colour and marker of each."""
+def differences(table: pd.DataFrame, kinds: Mapping[str, int], unit: Unit, title: str, aside: str = "") -> Drawing:
+    """`table`: that of a comparison. `kinds`: its verdicts, and the number of colour and marker of each. `aside`: ends
+    the caption."""
     shown = table.head(MOST)
     left = 0.3 + LETTER * max(len(arm) for arm in shown["arm"])
     with styled():
@@ -37,4 +38,4 @@ def differences(table: pd.DataFrame, kinds: Mapping[str, int], unit: Unit, title
     which = f"{MOST} of {len(table)} shared arms" if len(table) > MOST else "All shared arms"
     caption = f"{which}: mean difference and its 95 % interval. An arm moved where its colour says so:"
     caption += " that is decided over all arms at once, so that an interval by itself can leave 0 out by chance."
-    return Drawing("forest", "How far each arm moved", caption, svg)
+    return Drawing("forest", "How far each arm moved", caption + aside, svg)

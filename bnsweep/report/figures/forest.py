@@ -21,7 +21,7 @@ from bnsweep.report.figures.style import (
     to_svg,
 )
 from bnsweep.report.figures.types import Drawing, Scene, legend, level_key, more_lines
-from bnsweep.report.frame.formats import letters, shortened
+from bnsweep.report.frame.formats import censored, letters, shortened
 from bnsweep.report.stats.resample import ENOUGH
 
 MOST = 18
@@ -105,6 +105,7 @@ def caption(scene: Scene, shown: int) -> str:
     total = len(scene.view.arms)
     which = f"The top {shown} of {total} arms" if shown < total else "All arms"
     text = f"{which}, {scene.metric.title}: mean over seeds and its 95 % bootstrap interval."
+    text += censored(scene.metric)
     if len(scene.view.bundles) >= ENOUGH:
         text += " An arm cannot be told apart from the first of its letter, on the right: look at the letters first."
         text += (

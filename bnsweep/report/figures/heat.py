@@ -14,9 +14,11 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from bnsweep.catalogue.metrics import STEPS
 from bnsweep.report.figures.facets import same
 from bnsweep.report.figures.style import INK, LETTER, Sheet, panels, to_svg
 from bnsweep.report.figures.types import Drawing, Scene
+from bnsweep.report.frame.formats import censored
 from bnsweep.report.frame.grid import evenly_spaced, level_text, levels
 
 MOST, MOST_RATES = 8, 16
@@ -31,7 +33,7 @@ def init_by_lr(scene: Scene) -> Drawing | None:
         return None
     rest = [f for f in ("activation", "bn") if f in factors and f != tall]
     rates = evenly_spaced(len(grid.lrs), MOST_RATES)
-    score_AL = cell_means(scene)[:, rates]
+    score_AL, reached_AL = (values[:, rates] for values in cell_means(scene))
     levels_of = {f: levels(grid.runs, f)[:MOST] for f in (tall, *rest)}
     row, column = (rest if len(rest) == 2 else [None, rest[0]]) if rest else [None, None]
     rows, columns = levels_of.get(row or "", [None]), levels_of.get(column or "", [None])
@@ -44,7 +46,8 @@ def init_by_lr(scene: Scene) -> Drawing | None:
         for j, c in enumerate(columns):
             arms = pick(grid.arms, {row: r, column: c})
             cells = np.array([mean(score_AL[arms.index[same(arms[tall], v)]]) for v in levels_of[tall]])
-            paint(axes[i][j], cells, good, colours, scene)
+            never = np.array([mean(reached_AL[arms.index[same(arms[tall], v)]]) for v in levels_of[tall]]) < 1
+            paint(axes[i][j], cells, never & (scene.metric.kind == STEPS), good, colours, scene)
             named = [level_text(f, v) for f, v in ((row, r), (column, c)) if f]
             axes[i][j].set_title(" · ".join(named), loc="left")
             axes[i][j].set_yticks(range(len(cells)), [level_text(tall, v) for v in levels_of[tall]])
@@ -71,14 +74,19 @@ def caption(scene: Scene, tall: str, rest: Sequence[str]) -> str:
     )
     text += f" count as chance. The wider the bright area, the less a network depends on {tall} and learning rate:"
     text += " compare its size between panels, not only its brightest cell."
+    text += censored(scene.metric)
     cut = [f for f in (tall, *rest) if len(levels(scene.grid.runs, f)) > MOST]
     text += f" Only the first {MOST} levels of {', '.join(cut)} are drawn." if cut else ""
     many = len(scene.grid.lrs)
     return text + (f" {MOST_RATES} of {many} learning rates are drawn, at even distances." if many > MOST_RATES else "")
 
 
-def cell_means(scene: Scene) -> NDArray[np.float64]:
-    return np.asarray(mean(np.moveaxis(scene.grid.scores(scene.metric, scene.grid.run_ALN), 2, 0)))
+def cell_means(scene: Scene) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean score of every arm at every learning rate, and the share of its runs that got to τ, [A, L]."""
+    rows = scene.grid.run_ALN
+    reached = np.where(rows >= 0, scene.grid.reached[rows], np.nan)
+    score, share = (mean(np.moveaxis(x, 2, 0)) for x in (scene.grid.scores(scene.metric, rows), reached))
+    return score, share
 
 
 def mean(values: NDArray[np.float64]) -> Any:
@@ -95,7 +103,10 @@ def pick(arms: pd.DataFrame, where: dict[str | None, Any]) -> pd.DataFrame:
     return arms
 
 
-def paint(ax: Axes, cells: NDArray[np.float64], good: Normalize, colours: Any, scene: Scene) -> None:
+def paint(
+    ax: Axes, cells: NDArray[np.float64], never: NDArray[np.bool_], good: Normalize, colours: Any, scene: Scene
+) -> None:
+    """`never`: the cells in which some runs never got to τ."""
     down, across = cells.shape
     x, y = np.arange(across + 1) - 0.5, np.arange(down + 1) - 0.5
     ax.pcolormesh(x, y, np.ma.masked_invalid(cells), cmap=colours, norm=good)
@@ -108,4 +119,5 @@ def paint(ax: Axes, cells: NDArray[np.float64], good: Normalize, colours: Any, s
         known = np.isfinite(value)
         dark = known and np.dot(colours(good(value))[:3], (0.3, 0.59, 0.11)) < 0.5
         text = f"{100 * value:.0f}" if known and scene.metric.kind == "accuracy" else scene.metric.text(value)
+        text = f"≥ {text}" if never[i, j] else text
         ax.text(j, i, text, ha="center", va="center", color=("white" if dark else "black") if known else INK, size=8.5)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from bnsweep.report.figures.style import DASHES, LETTER, MARKERS, SERIES, Sheet, panels, to_svg
 from bnsweep.report.figures.types import Drawing, Scene
 from bnsweep.report.frame.design import Design, Factor
+from bnsweep.report.frame.formats import censored
 from bnsweep.report.frame.grid import evenly_spaced
 from bnsweep.report.stats import resample
 from bnsweep.report.stats.factorial import TIMES, Analysis, spoken
@@ -55,7 +56,7 @@ def interactions(scene: Scene) -> Drawing | None:
     limits = [ax.get_ylim() for (ax,) in axes]
     for (ax,) in axes:
         ax.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
-    text = caption(scene.analysis, len(sure) > 0) + cut_text(chosen)
+    text = caption(scene.analysis, len(sure) > 0) + censored(scene.metric) + cut_text(chosen)
     return Drawing("interaction", "How factors act together", text, to_svg(figure, "interaction"))
 
 

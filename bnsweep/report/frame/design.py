@@ -57,6 +57,8 @@ class Design:
     """[K_1, .., K_d, N], without a hole."""
     bundles: tuple[int, ...]
     note: str = ""
+    reached: Array | None = None
+    """Whether each run got to τ, in the shape of `score`, NaN where that is not known; None: of none."""
     """What was left out, or why nothing is left."""
 
     @property
@@ -72,9 +74,16 @@ class Design:
 
     def means(self, axes: Iterable[int]) -> Array:
         """Mean score by the levels of the factors at `axes`, [K_i, .., N]."""
+        return np.asarray(self.score.mean(axis=self._others(axes)), dtype=np.float64)
+
+    def shares(self, axes: Iterable[int]) -> Array:
+        """The share of runs that got to τ by the levels of the factors at `axes`, [K_i, .., N]."""
+        reached = np.full(self.score.shape, math.nan) if self.reached is None else self.reached
+        return np.asarray(reached.mean(axis=self._others(axes)), dtype=np.float64)
+
+    def _others(self, axes: Iterable[int]) -> tuple[int, ...]:
         kept = set(axes)
-        others = tuple(i for i in range(len(self.factors)) if i not in kept)
-        return np.asarray(self.score.mean(axis=others), dtype=np.float64)
+        return tuple(i for i in range(len(self.factors)) if i not in kept)
 
 
 def read_design(grid: Grid, metric: Metric) -> Design:
@@ -91,9 +100,11 @@ def read_design(grid: Grid, metric: Metric) -> Design:
     if not results or math.prod(map(len, kept)) < results / 2:
         text = f"{results:,} of {product:,} combinations of the swept values and seeds have a result: they are"
         return Design((), np.empty((0,)), (), f"{text} no product of factors, whose effects could be told apart.")
-    full = np.full(sizes, math.nan)
-    full[(*code_SF[setting].T, bundle)] = score_SN[setting, bundle]
-    return complete_design(factors, full, kept, grid)
+    place = (*code_SF[setting].T, bundle)
+    full, got = np.full(sizes, math.nan), np.full(sizes, math.nan)
+    full[place] = score_SN[setting, bundle]
+    got[place] = grid.reached[grid.run_ALN.reshape(len(table), -1)[setting, bundle]]
+    return complete_design(factors, full, got, kept, grid)
 
 
 def swept_values(grid: Grid) -> pd.DataFrame:
@@ -164,7 +175,7 @@ def complete(present_MF: Codes, sizes: list[int]) -> list[list[int]]:
     return kept
 
 
-def complete_design(factors: list[Factor], full: Array, kept: list[list[int]], grid: Grid) -> Design:
+def complete_design(factors: list[Factor], full: Array, got: Array, kept: list[list[int]], grid: Grid) -> Design:
     """The complete part as a design. Factors with one level left are no factors of it, and the note says so."""
     score, bundles = full[np.ix_(*kept)], tuple(kept[-1])
     left_out = []
@@ -180,5 +191,5 @@ def complete_design(factors: list[Factor], full: Array, kept: list[list[int]], g
         few = "one seed shows no chance to compare with" if len(bundles) == 1 else "no two levels share two seeds"
         return Design((), np.empty((0,)), (), f"{note} Nothing is compared: {few}.".strip())
     kept_factors = tuple(replace(factors[i], values=tuple(factors[i].values[k] for k in kept[i])) for i in many)
-    shape = [len(kept[i]) for i in many]
-    return Design(kept_factors, score.reshape(*shape, len(bundles)), bundles, note)
+    shape = [len(kept[i]) for i in many] + [len(bundles)]
+    return Design(kept_factors, score.reshape(shape), bundles, note, got[np.ix_(*kept)].reshape(shape))

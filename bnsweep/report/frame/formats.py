@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from bnsweep.catalogue.metrics import Metric
+from bnsweep.catalogue.metrics import STEPS, Metric
 from bnsweep.report.frame.grid import level_text
 
 
@@ -22,6 +22,28 @@ def letters(group: int) -> str:
 def percent(value: float, digits: int = 1) -> str:
     """A share: 97.2 %."""
     return f"{100 * value:.{digits}f} %".replace("-", "−") if math.isfinite(value) else "–"
+
+
+def share_text(value: float) -> str:
+    """A share without decimals: 88 %. Only all is 100 %, and only nothing 0 %."""
+    whole = round(100 * value)
+    return f"{min(max(whole, 1), 99) if 0 < value < 1 else whole} %"
+
+
+CENSORED = " A run that never gets to τ counts with its whole budget."
+"""What is to be said where means of steps to τ are drawn."""
+
+
+def at_least(metric: Metric, value: float, reached: float) -> str:
+    """A mean of a metric; of steps to τ with "≥" and the share that got there, where some runs did not and count with
+    their whole budget. `reached`: that share."""
+    text = metric.text(value)
+    return f"≥ {text} ({share_text(reached)})" if metric.kind == STEPS and reached < 1 else text
+
+
+def censored(metric: Metric) -> str:
+    """CENSORED, of steps to τ."""
+    return CENSORED if metric.kind == STEPS else ""
 
 
 def fixed(value: float, digits: int) -> str:
@@ -62,8 +84,8 @@ def shortened(name: str, most: int) -> str:
 
 
 def together(text: str) -> str:
-    """No line ends before a percent sign or a dot, or after a times sign."""
-    return text.replace(" %", "\u00a0%").replace(" · ", "\u00a0· ").replace("× ", "×\u00a0")
+    """No line ends before a percent sign or a dot, or after a times sign or "≥"."""
+    return text.replace(" %", "\u00a0%").replace(" · ", "\u00a0· ").replace("× ", "×\u00a0").replace("≥ ", "≥\u00a0")
 
 
 def level_name(factor: str, level: Any) -> str:

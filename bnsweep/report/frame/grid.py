@@ -26,7 +26,7 @@ from bnsweep.config.groups import DISTRIBUTIONS, PLACEMENTS
 from bnsweep.config.identity import NAME_FIELDS, layers_in
 from bnsweep.config.tree import known_keys
 from bnsweep.records import DIVERGED, FINISHED
-from bnsweep.report.frame.metrics import scored
+from bnsweep.report.frame.metrics import reached, scored
 
 ORDER: dict[str, tuple[str, ...]] = {
     "activation": tuple(ACTIVATIONS),
@@ -139,6 +139,11 @@ class Grid:
     def diverged(self) -> NDArray[np.bool_]:
         """Of each run."""
         return (self.runs["status"] == DIVERGED).to_numpy(bool)
+
+    @cached_property
+    def reached(self) -> NDArray[np.float64]:
+        """Of each run: 1 where its steps to τ end at τ, 0 where they are its budget, NaN where that is not known."""
+        return np.asarray(reached(self.runs), dtype=np.float64)
 
     def scores(self, metric: Metric, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Scores of the runs at `rows`, NaN at -1."""

@@ -44,6 +44,13 @@ def column(runs: pd.DataFrame, name: str) -> pd.Series[float]:
     return pd.to_numeric(runs[name], errors="coerce").astype(float)
 
 
+def reached(runs: pd.DataFrame) -> pd.Series[float]:
+    """Of each run: 1 where its steps to τ end at τ, 0 where they are its whole budget (or what was left of it when it
+    diverged), NaN where that is not known."""
+    known = column(runs, "tau_reached")
+    return known.mask(known.isna() & (runs["status"] == DIVERGED), 0.0)
+
+
 def scored(runs: pd.DataFrame, metric: Metric) -> pd.Series[float]:
     """The score of each run: as recorded when finished; chance level when diverged; missing when failed or missing.
 

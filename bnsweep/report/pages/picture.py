@@ -8,7 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from bnsweep.report.claims.verdicts import CONTRADICTED, INCONCLUSIVE, SUPPORTED, UNASKED
+from bnsweep.report.claims.verdicts import CONTRADICTED, INCONCLUSIVE, MIXED, SUPPORTED, TOO_FEW, UNASKED
 from bnsweep.report.figures import Scene, forest
 from bnsweep.report.figures.style import PAPER, styled
 from bnsweep.report.frame.formats import together
@@ -24,7 +24,8 @@ ROW, ARM = 0.6, 0.4
 """Height of a verdict and of an arm where there is room, in inches."""
 TWO_LINES = 0.5
 """Height of a verdict from which its evidence may take two lines."""
-SHADES = {SUPPORTED: "#0b6a5b", CONTRADICTED: "#a63c06", INCONCLUSIVE: "#3c4a6b", UNASKED: "#5b6275"}
+SHADES = {SUPPORTED: "#0b6a5b", CONTRADICTED: "#a63c06", MIXED: "#7a3a86", INCONCLUSIVE: "#3c4a6b", TOO_FEW: "#3c4a6b"}
+SHADES[UNASKED] = "#5b6275"
 SOFT = "#5b6275"
 LETTERS = "Lines: 95 % intervals. These seeds cannot tell an arm from the first one of its letter."
 MARGIN, INDENT, MIDDLE = 0.3, 1.75, 7.6

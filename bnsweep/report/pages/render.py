@@ -30,7 +30,8 @@ MOST_WIDTHS = 60
 """Arms whose tolerance a page shows."""
 MOST_CHOICES = 60
 """Levels that a select of the ranking's filter offers."""
-ICONS = {verdicts.SUPPORTED: "✓", verdicts.CONTRADICTED: "✗", verdicts.INCONCLUSIVE: "?", verdicts.UNASKED: "–"}
+ICONS = {verdicts.SUPPORTED: "✓", verdicts.CONTRADICTED: "✗", verdicts.MIXED: "±", verdicts.INCONCLUSIVE: "?"}
+ICONS |= {verdicts.TOO_FEW: "…", verdicts.UNASKED: "–"}
 FACTOR_FIGURES = ("factors", "interaction")
 
 

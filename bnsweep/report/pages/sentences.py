@@ -9,8 +9,22 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from bnsweep.catalogue.metrics import Metric
-from bnsweep.report.claims.verdicts import AGAINST, CONTRADICTED, FOR, INCONCLUSIVE, OPEN, SUPPORTED, Evidence, Verdict
-from bnsweep.report.frame.formats import fixed, interval, p_text
+from bnsweep.report.claims.sentences import side_text
+from bnsweep.report.claims.verdicts import (
+    AGAINST,
+    CONTRADICTED,
+    FOR,
+    INCONCLUSIVE,
+    MIXED,
+    OPEN,
+    SUPPORTED,
+    TOO_FEW,
+    UNASKED,
+    VERDICTS,
+    Evidence,
+    Verdict,
+)
+from bnsweep.report.frame.formats import at_least, fixed, interval, p_text
 from bnsweep.report.frame.grid import UNNAMED
 from bnsweep.report.stats.resample import ENOUGH, least_p
 from bnsweep.report.stats.stability import Stability
@@ -40,7 +54,7 @@ def answer(table: pd.DataFrame, metric: Metric, all_diverged: bool) -> str:
     n = int(top["n_seeds"])
     named = "lr" in str(top["arm"]).split(" ") or top["lr"] == UNNAMED
     at = "" if named else f" at {top['lr']}"
-    result = f"{top['arm']}{at}, {metric.title} {metric.text(top['score'])}"
+    result = f"{top['arm']}{at}, {metric.title} {at_least(metric, top['score'], top['tau_share'])}"
     seeds = f"{n} seed{'s' * (n > 1)}"
     if math.isfinite(top["low"]):
         result += f" (95 % interval {interval(metric, top['low'], top['high'])}, {seeds})"
@@ -70,7 +84,7 @@ def runs_text(ledger: Mapping[str, int], seeds: int) -> str:
 def clearest(verdict: Verdict) -> Evidence | None:
     """The comparison that shows best why the verdict is what it is; None where nothing was measured."""
     measured = [e for e in verdict.evidence if e.measured]
-    wanted = {SUPPORTED: FOR, CONTRADICTED: AGAINST}.get(verdict.verdict, OPEN)
+    wanted = {SUPPORTED: FOR, CONTRADICTED: AGAINST, MIXED: FOR}.get(verdict.verdict, OPEN)
     return next((e for e in measured if e.says == wanted), measured[0] if measured else None)
 
 
@@ -79,29 +93,53 @@ def in_a_line(verdict: Verdict) -> str:
     one = clearest(verdict)
     if one is None:
         return verdict.sentence
-    (first, second), (mean, other) = one.sides, one.means
-    if not second:
-        return f"{one.name}: {one.unit.level_text(mean)} with {first}"
-    return f"{one.name}: {one.unit.number(mean)} with {first} against {one.unit.level_text(other)} with {second}"
+    line = f"{one.name}: {both_sides(one)}"
+    if verdict.verdict == MIXED:
+        other = next(e for e in verdict.evidence if e.says == AGAINST)
+        line += f"; but {apart(other, one)}"
+    return f"{line}; {one.aside}" if one.aside else line
+
+
+def both_sides(one: Evidence) -> str:
+    """The means of a comparison: `49 with BN before against ≥ 259 steps with no BN (88 % got there)`."""
+    if not one.sides[1]:
+        return side_text(one, 0)
+    return f"{side_text(one, 0, unit=False)} against {side_text(one, 1)}"
+
+
+def apart(other: Evidence, one: Evidence) -> str:
+    """Another comparison of the same claim, without what its name shares with that of the first."""
+    shared = set(one.name.split(", "))
+    name = ", ".join(part for part in other.name.split(", ") if part not in shared) or other.name
+    means = both_sides(other)
+    if other.sides == one.sides:
+        means = f"{other.mean_text(0, unit=False)} against {other.mean_text(1)}"
+    return f"{name}: {means}"
 
 
 def seeds_for(verdict: Verdict) -> str:
     """In how many seeds the clearest comparison is as claimed, or, of a claim that stays open though some comparisons
-    decide, how many do; empty where none was measured."""
+    decide, how many do; of too few seeds how many it takes; empty where none was measured."""
     one = clearest(verdict)
-    if one is None or one.n < 2:
+    if one is None:
         return ""
     measured = [e.says for e in verdict.evidence if e.measured]
+    if verdict.verdict == MIXED:
+        ahead, behind = measured.count(FOR), measured.count(AGAINST)
+        return f"{ahead} comparison{'s' * (ahead > 1)} for it, {behind} against"
+    seeds = f"{one.ahead} of {one.n} seeds for it" + (f", {one.equal} equal" if one.equal else "")
+    if verdict.verdict == TOO_FEW and verdict.seeds_needed:
+        return f"{seeds}; it takes {verdict.seeds_needed}"
     for says in (FOR, AGAINST):
         if verdict.verdict == INCONCLUSIVE and len(measured) > 1 and says in measured:
             return f"{measured.count(says)} of {len(measured)} comparisons {says} it"
-    return f"{one.ahead} of {one.n} seeds for it" + (f", {one.equal} equal" if one.equal else "")
+    return seeds
 
 
 def verdict_counts(verdicts: Sequence[Verdict]) -> str:
     """5 supported, 1 contradicted, 3 inconclusive."""
     count = Counter(v.verdict for v in verdicts)
-    return ", ".join(f"{count[word]} {word}" for word in (SUPPORTED, CONTRADICTED, INCONCLUSIVE) if count[word])
+    return ", ".join(f"{count[word]} {word}" for word in VERDICTS if count[word] and word != UNASKED)
 
 
 def meanings(verdict: Verdict) -> list[str]:

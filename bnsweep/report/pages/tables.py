@@ -9,9 +9,20 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from bnsweep.catalogue.metrics import Metric
+from bnsweep.catalogue.metrics import METRICS, Metric
 from bnsweep.report.claims.verdicts import Evidence
-from bnsweep.report.frame.formats import fixed, integer, interval, letters, level_name, p_text, percent, shortest, span
+from bnsweep.report.frame.formats import (
+    at_least,
+    fixed,
+    integer,
+    interval,
+    letters,
+    level_name,
+    p_text,
+    percent,
+    shortest,
+    span,
+)
 from bnsweep.report.stats.factorial import spoken
 
 TOP, BOTTOM = 80, 20
@@ -61,10 +72,7 @@ def tau_text(row: TableRow) -> str:
     if not math.isfinite(row["steps_to_tau"]):
         return "–"
     reached = row["tau_share"]
-    if reached == 0:
-        return "never"
-    all_there = not math.isfinite(reached) or reached == 1
-    return integer(row["steps_to_tau"]) if all_there else f"≥ {integer(row['steps_to_tau'])} ({percent(reached, 0)})"
+    return "never" if reached == 0 else at_least(METRICS["steps_to_tau"], row["steps_to_tau"], reached)
 
 
 def gap_text(row: TableRow) -> str:
@@ -100,7 +108,7 @@ def side(one: Evidence, which: int) -> str:
     name, mean = one.sides[which], one.means[which]
     if not name:
         return "–"
-    return f"{name}: {one.unit.level_text(mean)}" if math.isfinite(mean) else name
+    return f"{name}: {one.mean_text(which)}{one.reached_text(which)}" if math.isfinite(mean) else name
 
 
 def ranked_cells(row: TableRow, metric: Metric, with_p: bool) -> dict[str, Cell]:
@@ -111,7 +119,7 @@ def ranked_cells(row: TableRow, metric: Metric, with_p: bool) -> dict[str, Cell]
     return {
         "Rank": integer_cell(row["rank"]),
         "Arm": Cell(str(row["arm"])),
-        score: Cell(metric.text(row["score"]), row["score"]),
+        score: Cell(at_least(metric, row["score"], row["tau_share"]), row["score"]),
         "95 % interval": Cell(interval(metric, row["low"], row["high"]), row["low"]),
         "Tied group": Cell(letters(int(row["group"])) or "–", float(row["group"] or math.nan)),
         "Rank interval": Cell(rank_span(row), row["rank_low"]),
@@ -158,7 +166,7 @@ def effect_line(row: TableRow, metric: Metric) -> Line:
     return Line(
         {
             "Level": Cell(str(row["level"])),
-            metric.title.capitalize(): Cell(metric.text(row["score"]), row["score"]),
+            metric.title.capitalize(): Cell(at_least(metric, row["score"], row["reached"]), row["score"]),
             "95 % interval": Cell(interval(metric, row["low"], row["high"]), row["low"]),
             f"Behind the best{', points' if points else ''}": Cell(
                 "best" if best else text[0], 0.0 if best else behind[0]

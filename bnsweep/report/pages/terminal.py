@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from bnsweep.report.claims.verdicts import CONTRADICTED, INCONCLUSIVE, SUPPORTED, UNASKED, Verdict
+from bnsweep.report.claims.verdicts import CONTRADICTED, INCONCLUSIVE, MIXED, SUPPORTED, TOO_FEW, UNASKED, Verdict
 from bnsweep.report.frame.formats import together
 from bnsweep.report.pages import sentences, tables
 from bnsweep.report.pages.content import ReportContent
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 WIDTH = 100
 """Columns where no terminal says how many it has."""
 MOST = 8
-STYLES = {SUPPORTED: "cyan", CONTRADICTED: "bright_red", INCONCLUSIVE: "yellow", UNASKED: "dim"}
+STYLES = {SUPPORTED: "cyan", CONTRADICTED: "bright_red", MIXED: "magenta", INCONCLUSIVE: "yellow", UNASKED: "dim"}
+STYLES[TOO_FEW] = STYLES[INCONCLUSIVE]
+WORD = 19
+"""Columns that a verdict's word takes, with the gaps of its row."""
 
 
 def console() -> Console:
@@ -78,12 +81,12 @@ def verdict_table(content: ReportContent, width: int) -> RenderableType:
 
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
-    claim = (width - 18) * 3 // 8
+    claim = (width - WORD) // 3
     table.add_column(width=claim, overflow="fold")
     table.add_column(overflow="fold")
     for verdict in content.asked:
         word = Text(f"{ICONS[verdict.verdict]} {verdict.verdict}", STYLES[verdict.verdict])
-        table.add_row(word, Text(verdict.claim), Text(folded(evidence(verdict), width - 18 - claim), "dim"))
+        table.add_row(word, Text(verdict.claim), Text(folded(evidence(verdict), width - WORD - claim), "dim"))
     if content.unasked:
         table.add_row(Text(f"{ICONS[UNASKED]} {UNASKED}", STYLES[UNASKED]), Text(f"{len(content.unasked)} more"), "")
     return table

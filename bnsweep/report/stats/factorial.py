@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 
 from bnsweep.catalogue.metrics import Metric
 from bnsweep.report.frame.design import Design
-from bnsweep.report.frame.formats import shortened
+from bnsweep.report.frame.formats import at_least, shortened
 from bnsweep.report.stats import resample
 from bnsweep.report.stats.between_seeds import flip_p, shared_variance
 
@@ -61,8 +61,8 @@ class Analysis:
     cells: int
     note: str = ""
     """Why nothing was analysed, or what was left out."""
-    levels: tuple[tuple[str, float], ...] = ()
-    """Levels of the main effect with the largest share, and the mean score at each."""
+    levels: tuple[tuple[str, float, float], ...] = ()
+    """Levels of the main effect with the largest share, with the mean score at each and the share that got to τ."""
 
     @property
     def testable(self) -> bool:
@@ -108,9 +108,10 @@ def analyse(design: Design) -> Analysis:
     return Analysis(table, design.n, design.cells, design.note, level_means(design, effect_rows))
 
 
-def level_means(design: Design, effects: pd.DataFrame) -> tuple[tuple[str, float], ...]:
+def level_means(design: Design, effects: pd.DataFrame) -> tuple[tuple[str, float, float], ...]:
     axis = design.axis(str(effects["effect"][effects["order"] == 1].iloc[0]))
-    return tuple(zip(design.factors[axis].texts, design.means([axis]).mean(axis=1).tolist(), strict=True))
+    means, shares = (by_level.mean(axis=1).tolist() for by_level in (design.means([axis]), design.shares([axis])))
+    return tuple(zip(design.factors[axis].texts, means, shares, strict=True))
 
 
 def draws(n: int) -> NDArray[Any]:
@@ -192,7 +193,8 @@ def averages(analysis: Analysis, metric: Metric) -> str:
     if len(found) > MOST_TOLD:
         found = sorted(found, key=lambda level: -metric.sign * level[1])
         found = [found[0], found[-1]]
-    return "; on average " + ", ".join(f"{shortened(name, MOST_LETTERS)} {metric.text(mean)}" for name, mean in found)
+    told = (f"{shortened(name, MOST_LETTERS)} {at_least(metric, mean, share)}" for name, mean, share in found)
+    return "; on average " + ", ".join(told)
 
 
 def spoken(effect: str) -> str:

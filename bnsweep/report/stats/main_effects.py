@@ -12,26 +12,27 @@ from bnsweep.report.frame.grid import Grid
 from bnsweep.report.stats import resample
 from bnsweep.report.stats.ranking import View, common_bundles
 
-COLUMNS = ["factor", "level", "score", "low", "high", "behind", "behind_low", "behind_high", "cells", "n_seeds"]
+BEHIND = ["behind", "behind_low", "behind_high"]
+COLUMNS = ["factor", "level", "score", "low", "high", *BEHIND, "cells", "n_seeds", "reached"]
 
 
 def main_effects(grid: Grid, view: View, metric: Metric) -> pd.DataFrame:
     """One row a level of each factor. Arm factors over the ranked arms at their best learning rates; the learning
-    rate over all arms that have every setting. `behind` is the paired difference to the factor's best level."""
-    score_AN = grid.scores(metric, view.run_AN)
+    rate over all arms that have every setting. `behind` is the paired difference to the factor's best level, `reached`
+    the share of a level's runs that got to τ."""
     arms = grid.arms.loc[view.arms].reset_index(drop=True)
     factors, level_AF = coded(arms[grid.arm_factors], arms[grid.arm_factors], grid)
-    parts = [arm_effect(factors, level_AF, i, score_AN, view, metric) for i in range(len(factors))]
+    parts = [arm_effect(grid, factors, level_AF, i, view, metric) for i in range(len(factors))]
     parts.append(lr_effect(grid, metric))
     parts = [part for part in parts if len(part)]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
 
 
 def arm_effect(
-    factors: list[Factor], level_AF: Codes, which: int, score_AN: NDArray[np.float64], view: View, metric: Metric
+    grid: Grid, factors: list[Factor], level_AF: Codes, which: int, view: View, metric: Metric
 ) -> pd.DataFrame:
     """Only combinations of the other factors that have every level count, so that levels are compared like for like."""
-    factor = factors[which]
+    factor, score_AN = factors[which], grid.scores(metric, view.run_AN)
     rest = pd.DataFrame(np.delete(level_AF, which, axis=1))
     cell = rest.groupby(list(rest)).ngroup() if len(factors) > 1 else pd.Series(0, index=range(len(level_AF)))
     at = pd.Series(range(len(level_AF)), index=pd.MultiIndex.from_arrays([level_AF[:, which], cell])).unstack(0)
@@ -44,6 +45,7 @@ def arm_effect(
     for draws in resample.blocks(len(draw_RK), cells_KC.size):
         draw_RK[draws] = view.draw_RA[draws][:, cells_KC].mean(axis=2)
     table = level_rows(factor.texts, level_K, draw_RK, score_AN.shape[1], metric)
+    table["reached"] = grid.reached[view.run_AN].mean(axis=1)[cells_KC].mean(axis=1)
     return table.assign(factor=factor.name, cells=len(at))[COLUMNS]
 
 
@@ -57,6 +59,7 @@ def lr_effect(grid: Grid, metric: Metric) -> pd.DataFrame:
     level_KN = score_ALN[arms][:, :, bundles].mean(axis=0)
     draw_RK = resample.bootstrap_means(level_KN, resample.bundle_counts(len(bundles)))
     table = level_rows(list(grid.lrs["lr"]), level_KN.mean(axis=1), draw_RK, len(bundles), metric)
+    table["reached"] = grid.reached[grid.run_ALN[arms][:, :, bundles]].mean(axis=(0, 2))
     return table.assign(factor="learning rate", cells=len(arms))[COLUMNS]
 
 
@@ -69,5 +72,5 @@ def level_rows(
     table = pd.DataFrame({"level": names, "score": level_K, "low": low, "high": high, "n_seeds": n})
     table["behind"] = metric.sign * (level_K[best] - level_K)
     table["behind_low"], table["behind_high"] = behind_low, behind_high
-    table.loc[best, ["behind", "behind_low", "behind_high"]] = np.nan
+    table.loc[best, BEHIND] = np.nan
     return table

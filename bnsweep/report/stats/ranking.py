@@ -184,15 +184,13 @@ def beside_columns(grid: Grid, view: View, metric: Metric) -> dict[str, NDArray[
     planned_ALN = grid.run_ALN[view.arms] >= 0
     diverged_ALN, finished_ALN = (is_[grid.run_ALN[view.arms]] & planned_ALN for is_ in (grid.diverged, grid.finished))
     planned_A = planned_ALN.sum(axis=(1, 2))
-    reached = column(grid.runs, "tau_reached").to_numpy()
-    reached = np.where(np.isnan(reached) & grid.diverged, 0.0, reached)
     gap = np.where(grid.finished[rows], column(grid.runs, "gap_accuracy").to_numpy()[rows], np.nan)
     gap_n = (~np.isnan(gap)).sum(axis=1)
     beside_AN = {
         "test_accuracy": grid.scores(METRICS[metric.test], rows),
         "diverged": grid.diverged[rows],
         "steps_to_tau": grid.scores(METRICS["steps_to_tau"], rows),
-        "tau_share": reached[rows],
+        "tau_share": grid.reached[rows],
     }
     beside = {k: v.mean(axis=1) if v.size else np.full(len(rows), np.nan) for k, v in beside_AN.items()}
     return {
