@@ -33,7 +33,7 @@ def room(not_: str = "", only: set[str] | None = None) -> Room:
 FLOORS: list[dict[str, Room]] = [
     {"catalogue": room("torch mlflow", only=set())},
     {"config": room("torch mlflow", only=set())},
-    {"records": room("torch numpy mlflow hydra", only=set())},
+    {"records": room("torch numpy mlflow hydra", only=set()), "inference": room("torch numpy", only=set())},
     {"data": room("mlflow hydra omegaconf", only=NUMERIC)},
     {"nets": room("data mlflow hydra omegaconf", only=NUMERIC)},
     {"probes": room("data mlflow hydra omegaconf", only=NUMERIC)},

@@ -128,7 +128,8 @@ def median_of(values: Sequence[float]) -> float:
 def interval(values: Sequence[float], seed: int = 0) -> tuple[float, float]:
     """95 % percentile bootstrap interval of the median over seeds (Efron & Tibshirani 1993, section 13.3); NaN for
     fewer than ENOUGH of them, whose smallest and largest are no 95 % interval."""
-    from bnsweep.report.stats.resample import ENOUGH, RESAMPLES
+    from bnsweep.inference import ENOUGH
+    from bnsweep.report.stats.resample import RESAMPLES
 
     if len(values) < ENOUGH:
         return math.nan, math.nan

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bnsweep.catalogue.metrics import Metric
+from bnsweep.inference import ENOUGH
 from bnsweep.report.claims.contrasts import Measured, Sides, Unmeasured
 from bnsweep.report.frame.grid import Grid
 from bnsweep.report.stats import resample
@@ -57,7 +58,7 @@ def at_best(
     low, high = resample.mean_interval(draw_R[:, None], n)
     means, shares = ((float(a.mean()), float(b.mean())) for a, b in (taken_PN, got))
     effect = float(difference_N.mean())
-    p = max(swap_p(choose, value), resample.bootstrap_p(effect, draw_R, n)) if n >= resample.ENOUGH else np.nan
+    p = max(swap_p(choose, value), resample.bootstrap_p(effect, draw_R, n)) if n >= ENOUGH else np.nan
     return Measured(effect, float(low[0]), float(high[0]), p, means, difference_N, len(pairs), reached=shares)
 
 

@@ -26,6 +26,7 @@ import numpy as np
 
 from bnsweep.catalogue.activations import ACTIVATIONS
 from bnsweep.catalogue.metrics import Metric
+from bnsweep.inference import ALPHA
 from bnsweep.report.claims.contrasts import (
     BEST,
     EQUAL,
@@ -212,7 +213,7 @@ def evidence_of(contrast: Contrast, item: tuple[Sides, Measured] | Missing, lr_s
         return Evidence(name=name, unit=unit, note=item.note, meaning=meaning)
     found, m = item
     way_N = np.sign(resample.rounded(m.difference_N))
-    apart = m.p <= resample.ALPHA and m.effect != 0 and not m.note
+    apart = m.p <= ALPHA and m.effect != 0 and not m.note
     return Evidence(
         name=name,
         unit=unit,
@@ -246,6 +247,6 @@ def judge(found: Sequence[Evidence], p_holm: float, asked: bool, least: float) -
         return UNASKED
     if {FOR, AGAINST} <= {e.says for e in found}:
         return MIXED
-    if p_holm <= resample.ALPHA:
+    if p_holm <= ALPHA:
         return SUPPORTED if most(found)[1] > 0 else CONTRADICTED
-    return TOO_FEW if deciding(found) and not least <= resample.ALPHA else INCONCLUSIVE
+    return TOO_FEW if deciding(found) and not least <= ALPHA else INCONCLUSIVE

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bnsweep.catalogue.metrics import Metric
+from bnsweep.inference import ENOUGH
 from bnsweep.report.claims.best_rate import at_best
 from bnsweep.report.claims.contrasts import (
     BEST,
@@ -127,7 +128,7 @@ def of_differences(difference_N: Array, means: tuple[float, float], pairs: int, 
     """Sign flips and a bootstrap of one number a seed."""
     n = len(difference_N)
     low, high = resample.mean_interval(resample.bootstrap_means(difference_N[None], resample.bundle_counts(n)), n)
-    p = float(resample.sign_flip_p(difference_N[None])[0]) if n >= resample.ENOUGH else np.nan
+    p = float(resample.sign_flip_p(difference_N[None])[0]) if n >= ENOUGH else np.nan
     return Measured(float(difference_N.mean()), float(low[0]), float(high[0]), p, means, difference_N, pairs, note)
 
 
@@ -158,5 +159,5 @@ def deviation_contrast(sign: int, more_PKN: Array, less_PKN: Array) -> Measured:
     difference_N = step_N * (effect / step_N.mean()) if effect else np.zeros(n)
     draws = [shared_variance(x_CN, resample.bundle_counts(n)) for x_CN in tables]
     low, high = resample.interval_of(sign * (deviation(draws[0]) - deviation(draws[1])), n)
-    p = p_apart(step_N, sign * (draws[0] - draws[1])) if n >= resample.ENOUGH else np.nan
+    p = p_apart(step_N, sign * (draws[0] - draws[1])) if n >= ENOUGH else np.nan
     return Measured(effect, low, high, p, (means[0], means[1]), difference_N, len(pairs))

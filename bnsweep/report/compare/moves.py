@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from bnsweep.catalogue.metrics import Metric
+from bnsweep.inference import ALPHA, ENOUGH, least_p
 from bnsweep.report.compare.match import Half, Match, match
 from bnsweep.report.stats import resample
 from bnsweep.report.stats.stability import kendall
@@ -85,7 +86,7 @@ def table(found: Match, one: Side, two: Side, metric: Metric) -> pd.DataFrame:
     for name, each, n in (("a", one, n_a), ("b", two, n_b)):
         columns[f"rank_{name}"] = resample.ranks(metric.sign * each.score_S)[0]
         low, high = (np.full(len(found.arms), np.nan),) * 2
-        if n >= resample.ENOUGH:
+        if n >= ENOUGH:
             low, high = resample.rank_interval(metric.sign * each.draw_RS, n)
         columns[f"rank_{name}_low"], columns[f"rank_{name}_high"] = low, high
     columns["swaps"] = swaps(one, two, metric)
@@ -115,7 +116,7 @@ def moved(one: Side, two: Side, paired: bool, same_S: NDArray[np.int64]) -> dict
     n_a, n_b = one.score_SN.shape[1], two.score_SN.shape[1]
     difference = two.score_S - one.score_S
     missing = np.full(len(difference), np.nan)
-    if min(n_a, n_b) < resample.ENOUGH:
+    if min(n_a, n_b) < ENOUGH:
         return {"difference": difference, "low": missing, "high": missing, "p": missing, "p_holm": missing}
     if paired:
         error_S = np.sqrt(squared_error(two.draw_RS - one.draw_RS, n_a))
@@ -129,9 +130,7 @@ def moved(one: Side, two: Side, paired: bool, same_S: NDArray[np.int64]) -> dict
     half_S = special.stdtrit(freedom_S, (1 + resample.LEVEL) / 2) * error_S
     exact = error_S < 1e-9  # all seeds agree to the last digit: then only their number speaks
     with np.errstate(divide="ignore", invalid="ignore"):
-        p = np.where(
-            exact, resample.least_p(min(n_a, n_b)), 2 * special.stdtr(freedom_S, -np.abs(difference) / error_S)
-        )
+        p = np.where(exact, least_p(min(n_a, n_b)), 2 * special.stdtr(freedom_S, -np.abs(difference) / error_S))
     p[exact & (np.abs(difference) < 1e-9)] = 1.0
     p[same_S == n_a if paired else np.zeros(len(p), dtype=bool)] = np.nan
     out = {"difference": difference, "low": difference - half_S, "high": difference + half_S}
@@ -146,10 +145,10 @@ def squared_error(draw_RS: Array, n: int) -> Array:
 def verdicts(frame: pd.DataFrame, metric: Metric) -> NDArray[np.str_]:
     better = metric.sign * frame["difference"] > 0
     n = frame[["n_a", "n_b"]].min(axis=1)
-    sure = frame["p_holm"] <= resample.ALPHA + 1e-12
+    sure = frame["p_holm"] <= ALPHA + 1e-12
     choices = [
         (frame["same_runs"] == frame[["n_a", "n_b"]].max(axis=1), SAME),
-        (n < resample.ENOUGH, FEW),
+        (n < ENOUGH, FEW),
         (sure & better, BETTER),
         (sure, WORSE),
     ]
@@ -164,7 +163,7 @@ def swaps(one: Side, two: Side, metric: Metric) -> Array:
     seeds only, at most 5 % show any such pair.
     """
     n = min(one.score_SN.shape[1], two.score_SN.shape[1])
-    if n < resample.ENOUGH:
+    if n < ENOUGH:
         return np.full(len(one.score_SN), np.nan)
     half_SS = resample.paired_half_width(two.draw_RS - one.draw_RS, n)
     good_a, good_b = (resample.rounded(metric.sign * each.score_S) for each in (one, two))

@@ -14,6 +14,7 @@ from markupsafe import Markup
 from bnsweep.catalogue.metrics import Metric
 from bnsweep.config.checks import ConfigError, check_folder
 from bnsweep.config.run import TrackingConfig
+from bnsweep.inference import ENOUGH
 from bnsweep.report.claims.claims import answer_claims
 from bnsweep.report.claims.verdicts import TOO_FEW, UNASKED, Unit, Verdict
 from bnsweep.report.compare import moves
@@ -30,7 +31,7 @@ from bnsweep.report.pages.render import environment
 from bnsweep.report.pages.tables import TOP, Cell, Line, TableRow, integer_cell, rank_span, row_dicts
 from bnsweep.report.pages.write import write_all
 from bnsweep.report.stats.completeness import Notice
-from bnsweep.report.stats.resample import ENOUGH, RESAMPLES
+from bnsweep.report.stats.resample import RESAMPLES
 from bnsweep.store.store import Store
 
 KINDS = {moves.WORSE: 0, moves.BETTER: 1, moves.SAME: 4, moves.NOISE: 6, moves.FEW: 6}

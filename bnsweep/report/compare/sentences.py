@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from bnsweep.inference import ENOUGH
 from bnsweep.report.claims.verdicts import TOO_FEW, Verdict
 from bnsweep.report.compare import moves
 from bnsweep.report.compare.changes import Change
 from bnsweep.report.compare.match import Match
 from bnsweep.report.frame.formats import few
 from bnsweep.report.stats.completeness import Notice
-from bnsweep.report.stats.resample import ENOUGH
 from bnsweep.store.sweep_data import SweepInfo
 
 

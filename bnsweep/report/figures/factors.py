@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter
 
+from bnsweep.inference import ALPHA, ENOUGH
 from bnsweep.report.figures.style import INK, LETTER, SERIES, Sheet, panels, to_svg
 from bnsweep.report.figures.types import Drawing, Scene
 from bnsweep.report.stats.factorial import Analysis, spoken
-from bnsweep.report.stats.resample import ALPHA, ENOUGH
 
 MOST = 14
 """Effects drawn."""

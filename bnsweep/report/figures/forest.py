@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
+from bnsweep.inference import ENOUGH
 from bnsweep.report.figures.style import (
     LETTER,
     MARKERS,
@@ -22,7 +23,6 @@ from bnsweep.report.figures.style import (
 )
 from bnsweep.report.figures.types import Drawing, Scene, legend, level_key, more_lines
 from bnsweep.report.frame.formats import censored, letters, shortened
-from bnsweep.report.stats.resample import ENOUGH
 
 MOST = 18
 MOST_LETTERS = 44

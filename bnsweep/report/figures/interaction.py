@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullLocator
 from numpy.typing import NDArray
 
+from bnsweep.inference import ALPHA, ENOUGH
 from bnsweep.report.figures.style import DASHES, LETTER, MARKERS, SERIES, Sheet, panels, to_svg
 from bnsweep.report.figures.types import Drawing, Scene
 from bnsweep.report.frame.design import Design, Factor
@@ -29,7 +30,7 @@ WIDE_LABELS = 60
 def interactions(scene: Scene) -> Drawing | None:
     table, design = scene.analysis.table, scene.design
     pairs = table[table["order"] == 2]
-    sure = pairs[pairs["p_holm"] <= resample.ALPHA]
+    sure = pairs[pairs["p_holm"] <= ALPHA]
     shown = (sure if len(sure) else pairs).head(MOST)
     shown = shown[(shown["omega2"] >= LEAST) | (np.arange(len(shown)) == 0)]
     if shown.empty:
@@ -138,7 +139,7 @@ def cut_text(chosen: list[tuple[Factor, Factor]]) -> str:
 def caption(analysis: Analysis, sure: bool) -> str:
     text = "Parallel lines: the two factors only add up. Lines that fan out or cross: what one does hangs on the other."
     text += " Mean over all other settings, the same scale in all panels; diverged runs count as chance."
-    if analysis.n >= resample.ENOUGH:
+    if analysis.n >= ENOUGH:
         text += " Intervals are 95 % bootstrap intervals over seeds, without what all runs of a seed share."
     if analysis.testable and not sure:
         text += " No interaction of this sweep is more than chance (p > .05 after Holm)."

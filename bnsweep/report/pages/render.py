@@ -7,6 +7,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
+from bnsweep.inference import ENOUGH
 from bnsweep.report.claims import verdicts
 from bnsweep.report.figures import Drawing
 from bnsweep.report.frame.formats import p_text, tau, together
@@ -18,7 +19,7 @@ from bnsweep.report.pages.provenance import commands, provenance
 from bnsweep.report.pages.tables import Cell, Line
 from bnsweep.report.stats.factorial import spoken
 from bnsweep.report.stats.ranking import BEST
-from bnsweep.report.stats.resample import ENOUGH, RESAMPLES
+from bnsweep.report.stats.resample import RESAMPLES
 
 MOST_VIEWS = 12
 """Tables at a fixed learning rate on a page."""

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from bnsweep.catalogue.metrics import Metric
+from bnsweep.inference import ENOUGH, least_p
 from bnsweep.report.claims.sentences import side_text
 from bnsweep.report.claims.verdicts import (
     AGAINST,
@@ -26,7 +27,6 @@ from bnsweep.report.claims.verdicts import (
 )
 from bnsweep.report.frame.formats import at_least, fixed, interval, p_text
 from bnsweep.report.frame.grid import UNNAMED
-from bnsweep.report.stats.resample import ENOUGH, least_p
 from bnsweep.report.stats.stability import Stability
 
 UNTRAINED = (

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from bnsweep.catalogue.metrics import Metric
+from bnsweep.inference import ALPHA, ENOUGH, least_p
 from bnsweep.records import DIVERGED, FAILED, FINISHED
 from bnsweep.report.frame.grid import Grid, levels
 from bnsweep.report.frame.metrics import scored
 from bnsweep.report.stats.ranking import View, grid_end
-from bnsweep.report.stats.resample import ALPHA, ENOUGH, least_p
 
 
 @dataclass(frozen=True)

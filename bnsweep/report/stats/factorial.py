@@ -35,6 +35,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bnsweep.catalogue.metrics import Metric
+from bnsweep.inference import ALPHA, ENOUGH, least_p
 from bnsweep.report.frame.design import Design
 from bnsweep.report.frame.formats import at_least, shortened
 from bnsweep.report.stats import resample
@@ -68,7 +69,7 @@ class Analysis:
     def testable(self) -> bool:
         """Whether any effect could come out significant: p is at least `least_p` of all effects."""
         effects = int((self.table["order"] > 0).sum())
-        return self.n >= resample.ENOUGH and resample.least_p(self.n, effects) <= resample.ALPHA
+        return self.n >= ENOUGH and least_p(self.n, effects) <= ALPHA
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def level_means(design: Design, effects: pd.DataFrame) -> tuple[tuple[str, float
 
 def draws(n: int) -> NDArray[Any]:
     """How often each seed is drawn, [R, N]; only the seeds as they are where they are too few to infer from."""
-    return resample.bundle_counts(n) if n >= resample.ENOUGH else np.ones((1, n))
+    return resample.bundle_counts(n) if n >= ENOUGH else np.ones((1, n))
 
 
 def effect_of(design: Design, axes: tuple[int, ...]) -> Effect:
@@ -126,7 +127,7 @@ def effect_of(design: Design, axes: tuple[int, ...]) -> Effect:
     table_CN = table.reshape(-1, design.n)
     name = TIMES.join(design.factors[i].name for i in axes)
     df = math.prod(len(design.factors[i].values) - 1 for i in axes)
-    p = flip_p(table_CN) if design.n >= resample.ENOUGH else math.nan
+    p = flip_p(table_CN) if design.n >= ENOUGH else math.nan
     return Effect(name, len(axes), df, shared_variance(table_CN)[0], shared_variance(table_CN, draws(design.n)), p)
 
 
@@ -149,7 +150,7 @@ def leftover(design: Design, table_CN: Array, effects: list[Effect]) -> list[Eff
 def row(effect: Effect, variance: float, variance_R: Array, n: int) -> dict[str, Any]:
     varied = variance_R > TINY  # a draw may hold only seeds in which nothing trained
     share_R = effect.draw_R[varied] / variance_R[varied]
-    low, high = resample.interval_of(share_R, n) if n >= resample.ENOUGH else (math.nan, math.nan)
+    low, high = resample.interval_of(share_R, n) if n >= ENOUGH else (math.nan, math.nan)
     return {
         "effect": effect.name,
         "order": effect.order,
@@ -165,12 +166,12 @@ def strongest(analysis: Analysis, metric: Metric) -> str:
     """What the analysis says, in one or two sentences; nothing below 5 seeds, or where nothing was analysed."""
     table, n = analysis.table, analysis.n
     effects = table[table["order"] > 0]
-    if effects.empty or n < resample.ENOUGH:
+    if effects.empty or n < ENOUGH:
         return ""
     if not analysis.testable:
         top = f"the largest share is {spoken(effects.iloc[0]['effect'])}'s, {part(effects.iloc[0])}"
-        return f"{n} seeds are too few to test {len(effects)} effects; {top}."
-    sure = effects[effects["p_holm"] <= resample.ALPHA]
+        return f"{n} seeds are too few to test {len(effects)} effect{'s' * (len(effects) > 1)}; {top}."
+    sure = effects[effects["p_holm"] <= ALPHA]
     main, pairs = sure[sure["order"] == 1], sure[sure["order"] == 2]
     if sure.empty:
         return f"No factor stands out: the {metric.title} differs no more between levels than by chance between seeds."

@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bnsweep.catalogue.metrics import METRICS, Metric
+from bnsweep.inference import ENOUGH
 from bnsweep.report.frame.grid import Grid
 from bnsweep.report.frame.metrics import column
 from bnsweep.report.stats import resample
@@ -145,7 +146,7 @@ def score_columns(score_AN: Scores, view: View, metric: Metric) -> dict[str, NDA
     ahead_AN = np.sign(resample.rounded(metric.sign * (score_AN[top] - score_AN)))
     out["wins"] = (ahead_AN.mean(axis=1) + 1) / 2
     out["behind"][top] = out["wins"][top] = np.nan
-    if n < resample.ENOUGH:
+    if n < ENOUGH:
         return out
     half_AA = resample.paired_half_width(view.draw_RA, n)
     out["low"], out["high"] = resample.mean_interval(view.draw_RA, n)

@@ -13,13 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from bnsweep.inference import ALPHA, ENOUGH
+
 Array = NDArray[np.float64]
 
 RESAMPLES = 10_000
-ALPHA = 0.05
 LEVEL = 1 - ALPHA
-ENOUGH = 5
-"""Fewer bundles than this allow no inference: means are shown, nothing is called tied or apart."""
 DECIMALS = 12
 """To which scores are compared: equal ones must stay equal when their sums are taken in another order."""
 EXACT = 12
@@ -56,11 +55,6 @@ def rounded(x: Array) -> Array:
 def best_rate(goodness: Array, axis: int) -> NDArray[np.int64]:
     """Place of the best learning rate along an axis of mean goodness; of equal ones the first, the smallest rate."""
     return np.asarray(np.argmax(rounded(goodness), axis=axis), dtype=np.int64)
-
-
-def least_p(n: int, family: int = 1) -> float:
-    """The least two-sided p that n pairs can give under sign flips, after Holm over a family of so many questions."""
-    return min(1.0, 2.0 ** (1 - n) * family)
 
 
 def bootstrap_means(score_AN: Array, count_RN: NDArray[Any]) -> Array:

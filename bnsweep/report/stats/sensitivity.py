@@ -30,6 +30,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bnsweep.inference import ENOUGH
 from bnsweep.report.frame.design import Design
 from bnsweep.report.stats import resample
 from bnsweep.report.stats.between_seeds import shared_variance
@@ -61,7 +62,7 @@ def asked(design: Design) -> list[tuple[str, str]]:
 def by_level(design: Design, across: str, by: str) -> pd.DataFrame:
     table_KCN = tables(design, across, by)
     count_RN = resample.bundle_counts(design.n)
-    enough = design.n >= resample.ENOUGH
+    enough = design.n >= ENOUGH
     rows: list[dict[str, Any]] = []
     first_R = np.empty(0)
     for k, (level, table_CN) in enumerate(zip(design.factors[design.axis(by)].texts, table_KCN, strict=True)):

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bnsweep.inference import ENOUGH
 from bnsweep.report.frame.design import swept_values
 from bnsweep.report.frame.grid import Grid, level_text
 from bnsweep.report.frame.metrics import column
@@ -77,7 +78,7 @@ def width_row(line: Line) -> dict[str, Any]:
     n = line.reached_GN.shape[1]
     here = tolerance(dict(zip(line.values, line.reached_GN.tolist(), strict=True)))
     low, high = math.nan, math.nan
-    if n >= resample.ENOUGH:
+    if n >= ENOUGH:
         low, high = resample.interval_of(drawn_widths(line, resample.bundle_counts(n)), n)
     return {
         "kind": line.kind,

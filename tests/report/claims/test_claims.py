@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from claim_sweeps import GRID, Sweep, Truth, product, sweep
 
+from bnsweep import inference
 from bnsweep.catalogue.metrics import METRICS
 from bnsweep.report.claims import best_rate
 from bnsweep.report.claims.best_rate import at_best, studentized
@@ -145,6 +146,22 @@ def test_few_seeds_settle_nothing(seeds: int) -> None:
     assert {v.verdict for v in found.values()} == {TOO_FEW, UNASKED}
     start = f"{seeds} seeds are too few to decide it among 9 claims: it takes 9 at the least, all on one side. "
     assert found["bn-faster"].sentence.startswith(start)
+
+
+def test_seeds_that_a_claim_needs_are_those_that_settle_it() -> None:
+    """One seed fewer than it takes leaves every claim open, however large the effect."""
+    plain = PLANTED["bn-faster"](1.0)
+    needed = answers(plain, runs=product(seeds=5))["bn-faster"].seeds_needed
+    assert needed == 9
+    for seeds, verdict in ((needed - 1, TOO_FEW), (needed, SUPPORTED)):
+        found = answers(Truth(accuracy=lambda run: 0.1 + 0.5 * bn(run) - 0.5), runs=product(seeds=seeds))
+        assert found["bn-faster"].verdict == verdict
+    assert {v.seeds_needed for v in answers(plain, runs=product(seeds=5)).values()} == {None, 9}
+
+
+def test_a_report_asks_no_more_claims_than_the_plan_reckons_with() -> None:
+    assert len(CLAIMS) <= inference.CLAIMS
+    assert inference.decidable(inference.least_seeds(inference.CLAIMS)) >= inference.CLAIMS
 
 
 def test_what_was_not_swept_is_not_asked() -> None:
