@@ -18,7 +18,7 @@ So over sweeps in which nothing matters, one in twenty at most has any claim sup
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -58,8 +58,8 @@ from bnsweep.report.claims.verdicts import (
     Evidence,
     Verdict,
 )
-from bnsweep.report.frame.formats import tau
-from bnsweep.report.frame.grid import Grid
+from bnsweep.report.frame.formats import few, tau
+from bnsweep.report.frame.grid import Grid, level_text, levels
 from bnsweep.report.frame.metrics import untrained
 from bnsweep.report.frame.source import Source
 from bnsweep.report.stats import resample
@@ -165,7 +165,7 @@ def answer_claims(frame: Source, grid: Grid, metric: Metric) -> list[Verdict]:
     readings, reached = RunValues(frame, grid), tau(grid.fixed)
     found = [[compare(grid, readings, metric, item) for item in claim.contrasts] for claim in CLAIMS]
     made = [
-        tuple(evidence_of(*pair, len(grid.lrs) > 1, reached) for pair in zip(claim.contrasts, items, strict=True))
+        tuple(map(evidence_of, claim.contrasts, items, names_of(claim, grid), [reached] * len(items)))
         for claim, items in zip(CLAIMS, found, strict=True)
     ]
     p_holm = resample.holm(np.array([most(items)[0] for items in made]))
@@ -204,11 +204,28 @@ def compare(grid: Grid, readings: RunValues, metric: Metric, contrast: Contrast)
     return found, replace(measured, note=CROSSED) if grid.crossed else measured
 
 
-def evidence_of(contrast: Contrast, item: tuple[Sides, Measured] | Missing, lr_swept: bool, tau: str) -> Evidence:
+def names_of(claim: Claim, grid: Grid) -> list[str]:
+    """What a claim's comparisons are called. Those that differ in their runs alone say of which runs they are."""
+    names = [comparison_name(item, len(grid.lrs) > 1, tau(grid.fixed)) for item in claim.contrasts]
+    parts = [", ".join(restricted(grid, item, claim.contrasts)) for item in claim.contrasts]
+    return [
+        f"{name}, {part}" if part and names.count(name) > 1 else name for name, part in zip(names, parts, strict=True)
+    ]
+
+
+def restricted(grid: Grid, item: Contrast, beside: Sequence[Contrast]) -> Iterator[str]:
+    """The levels to which a comparison keeps and the others of its claim do not: those that the sweep has, else all."""
+    for factor, allowed in item.where.items():
+        if any(other.where.get(factor) != allowed for other in beside):
+            there = [level for level in levels(grid.runs, factor) if level in allowed] if factor in grid.runs else []
+            yield few([level_text(factor, level) for level in there or allowed], 3)
+
+
+def evidence_of(contrast: Contrast, item: tuple[Sides, Measured] | Missing, name: str, tau: str) -> Evidence:
     """What a comparison found. `tau`: how the accuracy that training is timed to is called."""
     quantity = QUANTITIES[contrast.quantity]
     unit = quantity.unit if contrast.across is None else replace(quantity.unit, level=None)
-    name, meaning = comparison_name(contrast, lr_swept, tau), quantity.meaning.replace("τ", tau)
+    meaning = quantity.meaning.replace("τ", tau)
     if isinstance(item, Missing):
         return Evidence(name=name, unit=unit, note=item.note, meaning=meaning)
     found, m = item

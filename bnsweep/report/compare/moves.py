@@ -82,7 +82,7 @@ def table(found: Match, one: Side, two: Side, metric: Metric) -> pd.DataFrame:
     n_a, n_b = one.score_SN.shape[1], two.score_SN.shape[1]
     same_S = same_runs(one.run_ids_SN, two.run_ids_SN)
     columns: dict[str, object] = {"arm": found.arms, "score_a": one.score_S, "score_b": two.score_S}
-    columns |= moved(one, two, found.paired, same_S)
+    columns |= moved(one, two, found.paired, same_S, metric)
     for name, each, n in (("a", one, n_a), ("b", two, n_b)):
         columns[f"rank_{name}"] = resample.ranks(metric.sign * each.score_S)[0]
         low, high = (np.full(len(found.arms), np.nan),) * 2
@@ -104,7 +104,7 @@ def same_runs(ids_a: NDArray[np.str_], ids_b: NDArray[np.str_]) -> NDArray[np.in
     return np.array([len(set(a) & set(b)) for a, b in zip(ids_a.tolist(), ids_b.tolist(), strict=True)])
 
 
-def moved(one: Side, two: Side, paired: bool, same_S: NDArray[np.int64]) -> dict[str, Array]:
+def moved(one: Side, two: Side, paired: bool, same_S: NDArray[np.int64], metric: Metric) -> dict[str, Array]:
     """Difference of means, its 95 % interval (t on the bootstrap's standard error), p and Holm's p over the arms.
 
     Paired: the standard error is that of the difference within draws of the same bundles, n - 1 degrees of freedom.
@@ -133,8 +133,8 @@ def moved(one: Side, two: Side, paired: bool, same_S: NDArray[np.int64]) -> dict
         p = np.where(exact, least_p(min(n_a, n_b)), 2 * special.stdtr(freedom_S, -np.abs(difference) / error_S))
     p[exact & (np.abs(difference) < 1e-9)] = 1.0
     p[same_S == n_a if paired else np.zeros(len(p), dtype=bool)] = np.nan
-    out = {"difference": difference, "low": difference - half_S, "high": difference + half_S}
-    return out | {"p": p, "p_holm": resample.holm(p)}
+    low, high = resample.around(difference, half_S, metric)
+    return {"difference": difference, "low": low, "high": high, "p": p, "p_holm": resample.holm(p)}
 
 
 def squared_error(draw_RS: Array, n: int) -> Array:

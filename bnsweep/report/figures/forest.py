@@ -22,7 +22,7 @@ from bnsweep.report.figures.style import (
     to_svg,
 )
 from bnsweep.report.figures.types import Drawing, Scene, legend, level_key, more_lines
-from bnsweep.report.frame.formats import censored, letters, shortened
+from bnsweep.report.frame.formats import censored, letters, shortened_apart
 
 MOST = 18
 MOST_LETTERS = 44
@@ -59,7 +59,7 @@ def draw(ax: Axes, scene: Scene, ranked: pd.DataFrame) -> None:
         if scene.metric.kind == "accuracy":
             ax.plot(row["test_accuracy"], y, "|", color=ink(), ms=9, mew=1.3)
         ax.annotate(letters(int(row["group"])), (1.01, y), xycoords=("axes fraction", "data"), va="center")
-    ax.set_yticks(range(len(ranked)), [shortened(str(arm), MOST_LETTERS) for arm in ranked["arm"]])
+    ax.set_yticks(range(len(ranked)), shortened_apart([*ranked["arm"]], MOST_LETTERS))
     ax.set_ylim(len(ranked) - 0.4, -0.6)
     ax.grid(axis="y", visible=False)
     ax.set_xlabel(scene.metric.title)

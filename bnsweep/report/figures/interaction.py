@@ -10,12 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullLocator
 from numpy.typing import NDArray
 
+from bnsweep.catalogue.metrics import ACCURACY
 from bnsweep.inference import ALPHA, ENOUGH
 from bnsweep.report.figures.style import DASHES, LETTER, MARKERS, SERIES, Sheet, panels, to_svg
 from bnsweep.report.figures.types import Drawing, Scene
 from bnsweep.report.frame.design import Design, Factor
 from bnsweep.report.frame.formats import censored
-from bnsweep.report.frame.grid import evenly_spaced
+from bnsweep.report.frame.grid import evenly_spaced, value_text
 from bnsweep.report.stats import resample
 from bnsweep.report.stats.factorial import TIMES, Analysis, spoken
 
@@ -50,7 +51,7 @@ def interactions(scene: Scene) -> Drawing | None:
     )
     figure, axes = panels(len(shown), 1, sheet)
     for (ax,), (across, by), (_, row) in zip(axes, chosen, shown.iterrows(), strict=True):
-        draw_pair(ax, design, across, by)
+        draw_pair(ax, design, across, by, scene.metric.kind == ACCURACY)
         ax.set_title(f"{spoken(row['effect'])}: {100 * row['omega2']:.1f} % of the variance", loc="left")
         ax.set_ylabel(scene.metric.title, fontsize=8)
         ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: scene.metric.text(v).replace(".0 %", " %")))
@@ -68,7 +69,8 @@ def axes_of(design: Design, effect: str) -> tuple[Factor, Factor]:
     return pair[0], pair[1]
 
 
-def draw_pair(ax: Axes, design: Design, across: Factor, by: Factor) -> None:
+def draw_pair(ax: Axes, design: Design, across: Factor, by: Factor, bounded: bool) -> None:
+    """`bounded`: whether scores lie between 0 and 1."""
     score_JKN = level_means(design, by, across)
     n = design.n
     ticks = evenly_spaced(len(across.values), MOST_TICKS)
@@ -79,6 +81,8 @@ def draw_pair(ax: Axes, design: Design, across: Factor, by: Factor) -> None:
         mean_KN = score_JKN[j][drawn]
         x = aside(x_K, (i - (len(lines) - 1) / 2) * 0.012, ax.get_xscale() == "log")
         low, high = resample.mean_interval(resample.bootstrap_means(mean_KN, resample.bundle_counts(n)), n)
+        if bounded:  # what all runs of a seed share is taken out, which can leave a mean of seeds beyond 100 %
+            low, high = np.clip(low, 0, 1), np.clip(high, 0, 1)
         ax.vlines(x, low, high, color=SERIES[i], lw=1.6)
         look = {"color": SERIES[i], "ls": DASHES[i], "marker": MARKERS[i], "ms": 4.5}
         ax.plot(x, mean_KN.mean(axis=1), label=by.texts[j], **look)
@@ -118,7 +122,7 @@ def slanted(factor: Factor) -> bool:
 
 def label_axis(ax: Axes, factor: Factor, ticks: list[int]) -> None:
     numbers = factor.numbers
-    texts = factor.texts if numbers is None else [f"{v:g}" for v in numbers]
+    texts = factor.texts if numbers is None else [value_text(v) for v in numbers.tolist()]
     at = np.arange(len(texts)) if numbers is None else numbers
     ax.set_xticks(at[ticks], [texts[k] for k in ticks])
     if slanted(factor):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bnsweep.catalogue.metrics import STEPS, Metric
-from bnsweep.report.frame.grid import level_text
+from bnsweep.report.frame.grid import level_text, value_text
 
 
 def letters(group: int) -> str:
@@ -58,7 +58,7 @@ def integer(value: float) -> str:
 
 def shortest(value: float) -> str:
     """0.01 or 1e-05, whichever is shorter."""
-    return f"{value:g}" if math.isfinite(value) else "–"
+    return value_text(float(value)) if math.isfinite(value) else "–"
 
 
 def p_text(value: float) -> str:
@@ -81,6 +81,15 @@ def interval(metric: Metric, low: float, high: float) -> str:
 def shortened(name: str, most: int) -> str:
     """A long name without its middle."""
     return name if len(name) <= most else f"{name[: most // 2]}…{name[len(name) - most + most // 2 + 1 :]}"
+
+
+def shortened_apart(names: Sequence[str], most: int) -> list[str]:
+    """Long names without what all of them share, then without their middle; names that are then alike are numbered."""
+    if max(map(len, names), default=0) > most:
+        shared = set.intersection(*(set(name.split(" · ")) for name in names)) if len(names) > 1 else set()
+        names = [" · ".join(part for part in name.split(" · ") if part not in shared) or name for name in names]
+    found = [shortened(name, most) for name in names]
+    return [f"{text} ({found[:i].count(text) + 1})" if found.count(text) > 1 else text for i, text in enumerate(found)]
 
 
 def together(text: str) -> str:

@@ -38,7 +38,7 @@ ORDER: dict[str, tuple[str, ...]] = {
     "data": tuple(DATASETS),
 }
 BUNDLE = ("seed", "data.seed")
-SHORT = {"lr.value": "lr", "lr.hidden": "hidden lr ×", "init.distribution": ""}
+SHORT = {"lr.value": "lr", "lr.hidden": "hidden lr ×", "init.distribution": "", "bn.momentum": "BN momentum"}
 UNNAMED = "as configured"
 """What was not swept and has no name."""
 PLACEMENT_TEXT = {"none": "no BN", "before": "BN before", "after": "BN after"}
@@ -88,9 +88,10 @@ def most_hidden_layers(runs: pd.DataFrame) -> int:
 
 
 def value_text(value: Any) -> str:
-    """A setting as it is typed."""
+    """A setting as it is typed; different numbers have different texts."""
     if isinstance(value, float):
-        return "none" if math.isnan(value) else f"{value:g}"
+        short = f"{value:g}"
+        return "none" if math.isnan(value) else short if float(short) == value else repr(float(value))
     return str(value)
 
 
@@ -217,6 +218,7 @@ def bundle_codes(runs: pd.DataFrame) -> tuple[NDArray[np.int64], list[str], bool
     unique = pairs.drop_duplicates().sort_values(["seed", "data"])
     crossed = len(unique) > max(unique["seed"].nunique(), unique["data"].nunique())
     split = unique["seed"].nunique() < len(unique) or unique["data"].nunique() not in (1, len(unique))
-    names = [f"{s:g}/{d:g}" if split else f"{s:g}" for s, d in unique.itertuples(index=False)]
+    pairs_of = ((value_text(float(s)), value_text(float(d))) for s, d in unique.itertuples(index=False))
+    names = [f"{s}/{d}" if split else s for s, d in pairs_of]
     keys = pd.MultiIndex.from_frame(unique)
     return keys.get_indexer(pd.MultiIndex.from_frame(pairs)).astype(np.int64), names, crossed

@@ -56,7 +56,8 @@ Array = NDArray[np.float64]
 class Analysis:
     table: pd.DataFrame
     """COLUMNS; one row an effect, the largest share first: main effects (order 1), two-way interactions (order 2), then
-    `three or more together` and `seeds and chance` (order 0; no p). omega2 is a share of the variance within seeds."""
+    `three or more together` and `seeds and chance` (order 0; no p). omega2 is a share of the variance within seeds, by
+    chance below 0; its interval ends at 0 and 1."""
     n: int
     """Seeds that have every cell."""
     cells: int
@@ -149,7 +150,8 @@ def leftover(design: Design, table_CN: Array, effects: list[Effect]) -> list[Eff
 
 def row(effect: Effect, variance: float, variance_R: Array, n: int) -> dict[str, Any]:
     varied = variance_R > TINY  # a draw may hold only seeds in which nothing trained
-    share_R = effect.draw_R[varied] / variance_R[varied]
+    # In a draw, copies of a seed are no pair of V and yet count in T: it can come out beyond 0 to 1, where no share is.
+    share_R = np.clip(effect.draw_R[varied] / variance_R[varied], 0, 1)
     low, high = resample.interval_of(share_R, n) if n >= ENOUGH else (math.nan, math.nan)
     return {
         "effect": effect.name,
@@ -205,4 +207,4 @@ def spoken(effect: str) -> str:
 
 def part(row: pd.Series[Any]) -> str:
     share, low, high = (100 * row[k] for k in ("omega2", "low", "high"))
-    return f"{share:.0f} % (95 % interval {max(low, 0):.0f} to {high:.0f} %)"
+    return f"{share:.0f} % (95 % interval {low:.0f} to {high:.0f} %)"

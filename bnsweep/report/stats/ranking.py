@@ -152,7 +152,7 @@ def score_columns(score_AN: Scores, view: View, metric: Metric) -> dict[str, NDA
     out["low"], out["high"] = resample.mean_interval(view.draw_RA, n)
     out["rank_low"], out["rank_high"] = resample.rank_interval(metric.sign * view.draw_RA, n)
     out["group"] = resample.tied_groups(goodness, half_AA, n)
-    out["behind_low"], out["behind_high"] = out["behind"] - half_AA[top], out["behind"] + half_AA[top]
+    out["behind_low"], out["behind_high"] = resample.around(out["behind"], half_AA[top], metric)
     if view.independent:
         out["p"], out["p_holm"] = top_p(score_AN, top)
     return out

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from bnsweep.catalogue.metrics import ACCURACY, Metric
 from bnsweep.inference import ALPHA, ENOUGH
 
 Array = NDArray[np.float64]
@@ -112,6 +113,12 @@ def ranks(goodness: Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     for to, ranked in zip(out, (best, worst), strict=True):
         np.put_along_axis(to, order, ranked, axis=-1)
     return out[0], out[1]
+
+
+def around(difference: Array, half: Array, metric: Metric) -> tuple[Array, Array]:
+    """A symmetric interval; two accuracies cannot be further apart than 1."""
+    most = 1 if metric.kind == ACCURACY else np.inf
+    return np.clip(difference - half, -most, most), np.clip(difference + half, -most, most)
 
 
 def rank_interval(goodness_RA: Array, n: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

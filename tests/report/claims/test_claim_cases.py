@@ -73,7 +73,7 @@ def test_equal_seeds_are_ties_whatever_their_means_are_rounded_to() -> None:
     found = sides(grid, comparison)
     item = measure(grid, RunValues(made, grid), METRIC, comparison, found)
     assert sum(scores) != sum(scores[::-1]), "rounding tells them apart"
-    assert evidence_of(comparison, (found, item), lr_swept=True, tau="τ").wins == 0.5
+    assert evidence_of(comparison, (found, item), "it", tau="τ").wins == 0.5
 
 
 def made_up(effect: float, p: float) -> Evidence:
