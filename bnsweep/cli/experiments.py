@@ -19,6 +19,7 @@ from bnsweep.experiments.selection import Run
 from bnsweep.experiments.table import Result, Table, check_table, show, write
 from bnsweep.experiments.verdicts import answer, unanswered
 from bnsweep.records import FAILED
+from bnsweep.report.frame.libraries import load_libraries
 from bnsweep.store.environment import environment
 
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ def run(request: Request) -> Table:
 
 def conduct(experiment: Experiment, laboratory: Laboratory, out: Path) -> Result:
     """Train, measure, judge and draw one experiment."""
+    load_libraries()
     from bnsweep.experiments.figures import draw
     from bnsweep.experiments.training import NotRun
 

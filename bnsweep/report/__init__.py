@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bnsweep.report.frame.libraries import load_libraries
 from bnsweep.report.frame.metrics import DEFAULT_METRIC
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def write_report(frame: Source, out: Path, metric: str = DEFAULT_METRIC) -> Repo
 
     Raises ConfigError for a metric that cannot rank, a frame without runs, or a folder that cannot be written.
     """
+    load_libraries()
     from bnsweep.report.pages.write import write
 
     return write(frame, out, metric)
@@ -70,6 +72,7 @@ def compare_sweeps(
     Each is a sweep's id or latest, EXPERIMENT/ID where it is in another experiment of the same store. Raises
     ConfigError, having written nothing, for what cannot be compared.
     """
+    load_libraries()
     from bnsweep.config.checks import check_folder
     from bnsweep.report.compare.pages import load_two, write_comparison
 

@@ -46,6 +46,8 @@ RC: dict[str, Any] = {
     "legend.frameon": False,
     "lines.linewidth": 1.7,
 }
+BACKEND = ("backend", "interactive", "toolbar", "webagg")
+"""How settings begin that are of windows, and of no picture."""
 
 
 @dataclass(frozen=True)
@@ -66,13 +68,16 @@ PAPER = Palette("#1d2230", "#dcdfe6", FALLBACK)
 
 
 def styled(palette: Palette = PLACEHOLDERS) -> Any:
-    """Context in which figures are made and saved; matplotlib's own settings are as before afterwards."""
+    """Context in which figures are made and saved: matplotlib's settings as they are shipped, whatever the user's are,
+    and RC. Afterwards they are as before."""
     colours = {INK: palette.ink, FAINT: palette.faint}
-    rc = {key: colours.get(value, value) for key, value in RC.items()}
+    shipped = matplotlib.rcParamsDefault
+    rc: dict[Any, Any] = {key: value for key, value in shipped.items() if not key.startswith(BACKEND)}
+    rc |= {key: colours.get(value, value) for key, value in RC.items()}
     rc["axes.prop_cycle"] = cycler(color=palette.series)
     if palette.fonts:
         rc["font.sans-serif"] = list(palette.fonts)
-    return matplotlib.rc_context(rc)  # type: ignore[arg-type]
+    return matplotlib.rc_context(rc)
 
 
 def ink() -> str:
