@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -23,10 +22,10 @@ from bnsweep.report.compare.sentences import answer, changed_text, changed_verdi
 from bnsweep.report.figures.compare import differences
 from bnsweep.report.figures.types import Drawing
 from bnsweep.report.frame.formats import at_least, censored, integer, p_text, span
-from bnsweep.report.frame.grid import read_grid
+from bnsweep.report.frame.grid import printable, read_grid
 from bnsweep.report.frame.metrics import RANKABLE, metric_named, scored
 from bnsweep.report.frame.source import Source
-from bnsweep.report.pages.machine import jsonable
+from bnsweep.report.pages.machine import csv_text, json_text, shown
 from bnsweep.report.pages.render import environment
 from bnsweep.report.pages.tables import TOP, Cell, Line, TableRow, integer_cell, rank_span, row_dicts
 from bnsweep.report.pages.write import write_all
@@ -57,7 +56,7 @@ class ComparisonContent:
 
     @property
     def title(self) -> str:
-        return f"A: sweep {self.names[0]} · B: sweep {self.names[1]}"
+        return printable(f"A: sweep {self.names[0]} · B: sweep {self.names[1]}")
 
     @cached_property
     def answer(self) -> str:
@@ -74,8 +73,8 @@ class ComparisonContent:
 
     def first_screen(self, most: int = 8) -> str:
         """Plain text for a terminal."""
-        lines = [self.title, self.answer, self.changed, ""]
-        lines += [f"{'!' if n.kind == 'warning' else '·'} {n.text}" for n in self.said]
+        lines = [self.title, self.answer, printable(self.changed), ""]
+        lines += [f"{'!' if n.kind == 'warning' else '·'} {printable(n.text)}" for n in self.said]
         cells = [arm_line(row, self.metric).cells for row in row_dicts(self.found.table[:most])]
         shown = [{name: cell.text for name, cell in line.items() if name not in ASIDE} for line in cells]
         shown = [{name: name for name in shown[0]}, *shown]
@@ -93,10 +92,10 @@ def write_comparison(a: Source, b: Source, out: Path, metric: str) -> tuple[Comp
     check_folder("out", out)
     content = build(a, b, metric_named(metric))
     texts = {
-        "compare.csv": content.found.table.to_csv(index=False),
-        "compare.md": page(content, "compare.md.j2"),
+        "compare.csv": csv_text(content.found.table),
+        "compare.md": shown(page(content, "compare.md.j2")),
         "compare.json": compare_json(content),
-        "compare.html": page(content, "compare.html.j2"),
+        "compare.html": shown(page(content, "compare.html.j2")),
     }
     return content, write_all(out, {name: text.encode() for name, text in texts.items()})
 
@@ -231,4 +230,4 @@ def compare_json(content: ComparisonContent) -> str:
         "only_in_b": found.match.only[1],
         "claims": claims,
     }
-    return json.dumps(jsonable(tree), indent=1, ensure_ascii=False) + "\n"
+    return json_text(tree)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,7 +69,8 @@ PAPER = Palette("#1d2230", "#dcdfe6", FALLBACK)
 """For a picture by itself."""
 
 
-def styled(palette: Palette = PLACEHOLDERS) -> Any:
+@contextmanager
+def styled(palette: Palette = PLACEHOLDERS) -> Iterator[None]:
     """Context in which figures are made and saved: matplotlib's settings as they are shipped, whatever the user's are,
     and RC. Afterwards they are as before."""
     colours = {INK: palette.ink, FAINT: palette.faint}
@@ -77,7 +80,9 @@ def styled(palette: Palette = PLACEHOLDERS) -> Any:
     rc["axes.prop_cycle"] = cycler(color=palette.series)
     if palette.fonts:
         rc["font.sans-serif"] = list(palette.fonts)
-    return matplotlib.rc_context(rc)
+    with matplotlib.rc_context(rc), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # pages have fonts of their own
+        yield
 
 
 def ink() -> str:

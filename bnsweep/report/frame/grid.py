@@ -87,12 +87,21 @@ def most_hidden_layers(runs: pd.DataFrame) -> int:
     return max((layers_in(size) for size in runs["model.hidden"].dropna().astype(str).unique()), default=0)
 
 
+def printable(text: str, keep: str = "") -> str:
+    """The text with what a page or a terminal would obey and not show (escape sequences, line ends, changes of writing
+    direction) written out, as in \\x1b; but for what is to `keep`."""
+    for char in set(text):
+        if not (char.isprintable() or char in keep):
+            text = text.replace(char, repr(char)[1:-1])
+    return text
+
+
 def value_text(value: Any) -> str:
     """A setting as it is typed; different numbers have different texts."""
     if isinstance(value, float):
         short = f"{value:g}"
         return "none" if math.isnan(value) else short if float(short) == value else repr(float(value))
-    return str(value)
+    return printable(str(value))
 
 
 def level_text(factor: str, value: Any) -> str:
@@ -100,9 +109,9 @@ def level_text(factor: str, value: Any) -> str:
     if factor != "data.subset" and pd.isna(value):
         return ""
     if factor == "bn":
-        return PLACEMENT_TEXT.get(str(value), f"BN {value}")
+        return PLACEMENT_TEXT.get(str(value), f"BN {value_text(value)}")
     if (factor in NAME_FIELDS and factor != "probes") or factor == "lr.schedule":
-        return str(value)
+        return value_text(value)
     group, _, name = factor.partition(".")
     short = SHORT.get(factor, (name or group).replace("_", " "))
     return f"{short} {value_text(value)}".strip()

@@ -10,7 +10,7 @@ import pandas as pd
 from bnsweep.catalogue.metrics import Metric
 from bnsweep.report.claims.verdicts import UNASKED, Verdict
 from bnsweep.report.figures import Drawing
-from bnsweep.report.frame.grid import Grid
+from bnsweep.report.frame.grid import Grid, printable
 from bnsweep.report.frame.metrics import untrained
 from bnsweep.report.pages import sentences
 from bnsweep.report.stats.completeness import Notice
@@ -60,7 +60,7 @@ class ReportContent:
 
     @property
     def title(self) -> str:
-        return f"Sweep {self.info.sweep}".strip()
+        return printable(f"Sweep {self.info.sweep}".strip())
 
     @property
     def asked(self) -> list[Verdict]:

@@ -12,9 +12,42 @@ import numpy as np
 import pandas as pd
 
 from bnsweep.report.claims.verdicts import Evidence, Verdict
-from bnsweep.report.frame.grid import factor_columns
+from bnsweep.report.frame.grid import factor_columns, printable
 from bnsweep.report.pages.content import ReportContent
 from bnsweep.report.pages.tables import row_dicts
+
+LINES = "\n\t\u00a0"
+"""What is no letter and stays on a page: the spaces of the page's own."""
+FORMULA = ("=", "+", "-", "@")
+"""How a cell begins that a spreadsheet takes for a formula."""
+
+
+def shown(text: str) -> str:
+    """A page with everything in its texts to be seen, and nothing to be obeyed."""
+    return printable(text, LINES)
+
+
+def json_text(tree: Any) -> str:
+    """As a JSON file; what cannot be seen is written as JSON's escapes."""
+    text = json.dumps(jsonable(tree), indent=1, ensure_ascii=False) + "\n"
+    for char in set(text):
+        if not (char.isprintable() or char == "\n"):
+            text = text.replace(char, json.dumps(char)[1:-1])
+    return text
+
+
+def csv_text(table: pd.DataFrame) -> str:
+    """As a CSV file, of which every row is one line; a text that a spreadsheet would take for a formula gets an
+    apostrophe in front."""
+    texts = table.select_dtypes(exclude=["number", "bool"])
+    return table.assign(**{str(name): column.map(cell) for name, column in texts.items()}).to_csv(index=False)
+
+
+def cell(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
+    return f"'{text}" if text.startswith(FORMULA) else text
 
 
 def jsonable(value: Any) -> Any:
@@ -57,7 +90,7 @@ def summary_json(content: ReportContent) -> str:
         "tolerance_widths": row_dicts(content.widths),
         "main_effects": row_dicts(content.effects),
     }
-    return json.dumps(jsonable(summary), indent=1, ensure_ascii=False) + "\n"
+    return json_text(summary)
 
 
 def verdict_dict(verdict: Verdict) -> dict[str, Any]:
@@ -92,7 +125,7 @@ def claims_csv(verdicts: list[Verdict]) -> str:
         head = {"key": v.key, "claim": v.claim, "verdict": v.verdict, "claim_p_holm": v.p_holm}
         head |= {"claim_seeds_needed": v.seeds_needed}
         found += [head | evidence_dict(e) for e in v.evidence] or [head]
-    return pd.DataFrame(found).to_csv(index=False)
+    return csv_text(pd.DataFrame(found))
 
 
 def runs_csv(content: ReportContent) -> str:
@@ -101,4 +134,4 @@ def runs_csv(content: ReportContent) -> str:
     factors = {*factor_columns(grid.runs), "identity", "seed", "data.seed"}
     first = ["run_id", "status", "reason", *grid.swept, "seed", "data.seed"]
     scores = [name for name in grid.runs if name not in factors and name not in first]
-    return grid.runs[[name for name in [*first, *scores] if name in grid.runs]].to_csv(index=False)
+    return csv_text(grid.runs[[name for name in [*first, *scores] if name in grid.runs]])

@@ -11,7 +11,7 @@ from bnsweep.inference import ENOUGH
 from bnsweep.report.claims import verdicts
 from bnsweep.report.figures import Drawing
 from bnsweep.report.frame.formats import p_text, tau, together
-from bnsweep.report.frame.grid import evenly_spaced
+from bnsweep.report.frame.grid import evenly_spaced, printable
 from bnsweep.report.pages import sentences, tables
 from bnsweep.report.pages.content import ReportContent
 from bnsweep.report.pages.links import MOST_RUNS, Links
@@ -53,10 +53,10 @@ def environment() -> Environment:
 
 def markdown_text(text: object) -> str:
     """User text inside a Markdown table or line: nothing in it is markup."""
-    flat = " ".join(str(text).split())
-    for mark in ("\\", "|", "*", "_", "`", "[", "]", "#"):
+    flat = printable(" ".join(str(text).split()), "\u00a0")
+    for mark in ("\\", "|", "*", "_", "`", "[", "]", "#", "~", "$"):
         flat = flat.replace(mark, f"\\{mark}")
-    return flat.replace("<", "&lt;").replace(">", "&gt;")
+    return flat.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def sort_key(cell: Cell) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from bnsweep.report.claims.verdicts import CONTRADICTED, INCONCLUSIVE, MIXED, SUPPORTED, TOO_FEW, UNASKED, Verdict
 from bnsweep.report.frame.formats import together
+from bnsweep.report.frame.grid import printable
 from bnsweep.report.pages import sentences, tables
 from bnsweep.report.pages.content import ReportContent
 from bnsweep.report.pages.render import ICONS
@@ -62,7 +63,7 @@ def parts(content: ReportContent, width: int) -> Iterator[RenderableType]:
         yield Text()
     for notice in content.notices:
         warns = notice.kind == "warning"
-        yield Text(f"{'!' if warns else '·'} {notice.text}", "yellow" if warns else "dim")
+        yield Text(f"{'!' if warns else '·'} {printable(notice.text)}", "yellow" if warns else "dim")
     yield Text()
     yield arm_table(content)
     if (more := len(content.best) - MOST) > 0:
@@ -71,7 +72,7 @@ def parts(content: ReportContent, width: int) -> Iterator[RenderableType]:
 
 def folded(text: str, width: int) -> str:
     """No line ends between a number and its percent sign."""
-    lines = textwrap.wrap(together(text), max(width, 20), break_on_hyphens=False)
+    lines = textwrap.wrap(together(printable(text)), max(width, 20), break_on_hyphens=False)
     return "\n".join(lines).replace("\u00a0", " ")
 
 

@@ -12,7 +12,7 @@ from bnsweep.report.claims.claims import answer_claims
 from bnsweep.report.figures import Scene, drawings, scene_of
 from bnsweep.report.figures.claims import claim_figures
 from bnsweep.report.frame.design import read_design
-from bnsweep.report.frame.grid import read_grid
+from bnsweep.report.frame.grid import printable, read_grid
 from bnsweep.report.frame.metrics import DEFAULT_METRIC, RANKABLE, metric_named, scored
 from bnsweep.report.frame.source import Source
 from bnsweep.report.pages import machine, picture, render, terminal
@@ -53,7 +53,7 @@ class Report:
     def show(self) -> None:
         """Print the first screen and where the report is: with colours on a terminal, plain text otherwise."""
         terminal.show(self.content, terminal.console())
-        print(f"\nReport: {self.html.resolve()}" + f"\n{self.note}" * bool(self.note), flush=True)
+        print(f"\nReport: {printable(str(self.html.resolve()))}" + f"\n{self.note}" * bool(self.note), flush=True)
 
 
 def write(frame: Source, out: Path, metric: str = DEFAULT_METRIC) -> Report:
@@ -66,13 +66,13 @@ def write(frame: Source, out: Path, metric: str = DEFAULT_METRIC) -> Report:
 def files(content: ReportContent, scene: Scene | None) -> dict[str, bytes]:
     """Everything a report consists of, by file name."""
     texts = {
-        "ranking.csv": content.ranking.to_csv(index=False),
+        "ranking.csv": machine.csv_text(content.ranking),
         "claims.csv": machine.claims_csv(content.verdicts),
-        "factors.csv": content.analysis.table.to_csv(index=False),
+        "factors.csv": machine.csv_text(content.analysis.table),
         "runs.csv": machine.runs_csv(content),
-        "report.md": render.page(content, "report.md.j2"),
+        "report.md": machine.shown(render.page(content, "report.md.j2")),
         "summary.json": machine.summary_json(content),
-        "report.html": render.page(content, "report.html.j2"),
+        "report.html": machine.shown(render.page(content, "report.html.j2")),
     }
     return {"report.png": picture.first_screen(content, scene)} | {k: v.encode() for k, v in texts.items()}
 

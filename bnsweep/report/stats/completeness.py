@@ -9,7 +9,7 @@ import numpy as np
 from bnsweep.catalogue.metrics import Metric
 from bnsweep.inference import ALPHA, ENOUGH, least_p
 from bnsweep.records import DIVERGED, FAILED, FINISHED
-from bnsweep.report.frame.grid import Grid, levels
+from bnsweep.report.frame.grid import Grid, levels, printable
 from bnsweep.report.frame.metrics import scored
 from bnsweep.report.stats.ranking import View, grid_end
 
@@ -90,7 +90,7 @@ def failures(grid: Grid) -> list[Notice]:
     if failed.empty:
         return []
     reasons = failed["reason"].fillna("").replace("", "no reason recorded").value_counts()
-    text = "; ".join(f"{reason} ({count})" for reason, count in reasons.head(5).items())
+    text = "; ".join(f"{printable(str(reason))} ({count})" for reason, count in reasons.head(5).items())
     return [Notice("warning", f"Why runs failed: {text}{' …' if len(reasons) > 5 else ''}")]
 
 

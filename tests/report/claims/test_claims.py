@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -19,10 +20,13 @@ from bnsweep.report.claims.claims import CLAIMS, answer_claims, most
 from bnsweep.report.claims.contrasts import BEST, Contrast, sides
 from bnsweep.report.claims.measure import deviation_contrast, measure
 from bnsweep.report.claims.quantities import QUANTITIES, RunValues
+from bnsweep.report.claims.sentences import finding
 from bnsweep.report.claims.verdicts import (
+    AGAINST,
     CONTRADICTED,
     FOR,
     INCONCLUSIVE,
+    MIXED,
     OPEN,
     SUPPORTED,
     TOO_FEW,
@@ -34,6 +38,7 @@ from bnsweep.report.claims.verdicts import (
 from bnsweep.report.frame.grid import read_grid
 from bnsweep.report.pages import sentences
 from bnsweep.report.pages.tables import ahead
+from bnsweep.report.pages.tables import side as told_side
 from bnsweep.report.stats.resample import cross_fit
 
 METRIC = METRICS["final_val_accuracy"]
@@ -146,6 +151,116 @@ def test_few_seeds_settle_nothing(seeds: int) -> None:
     assert {v.verdict for v in found.values()} == {TOO_FEW, UNASKED}
     start = f"{seeds} seeds are too few to decide it among 9 claims: it takes 9 at the least, all on one side. "
     assert found["bn-faster"].sentence.startswith(start)
+
+
+def late(run: Mapping[str, Any]) -> float:
+    """Added to .85, where half of the runs reach τ: BN gets there always, no BN with the narrow weights hardly ever."""
+    return 0.1 if bn(run) else -0.1 if run["init"] == "normal" else 0.05
+
+
+def test_steps_that_some_runs_never_end_are_at_the_least_and_say_how_many_got_there() -> None:
+    made = sweep(RUNS, Truth(accuracy=late), np.random.default_rng(0), lumpy=False)
+    verdict = answers_of(made)["bn-faster"]
+    runs = made.runs[made.runs["bn"] == "none"]
+    share = runs["tau_reached"].mean()
+    assert 0.5 < share < 1, "two of three inits"
+    for one in verdict.evidence[:2]:
+        assert one.reached[0] == 1
+        assert one.mean_text(1).startswith("≥ ") and not one.mean_text(0).startswith("≥")
+    equal = verdict.evidence[1]
+    assert equal.reached[1] == pytest.approx(share)
+    told = f" against {equal.mean_text(1)} with no BN ({100 * share:.0f} % got there)"
+    assert told in sentences.both_sides(equal)
+    assert f"≥ {equal.means[1]:.0f} steps with no BN ({100 * share:.0f} % got there)" in finding(equal)
+    assert told_side(equal, 1) == f"no BN: ≥ {equal.means[1]:.0f} steps ({100 * share:.0f} % got there)"
+
+
+def test_the_share_that_reached_is_of_the_runs_compared() -> None:
+    """At the best rates those that the other seeds choose, held against a loop."""
+    runs = product({"bn": ["none", "before"], "lr.value": [0.01, 0.1, 1.0]})
+    truth = Truth(accuracy=lambda run: 0.05 - 0.02 * (run["bn"] == "none") - 0.02 * (run["lr.value"] == 0.01))
+    made = sweep(runs, truth, np.random.default_rng(7), lumpy=False)
+    grid = read_grid(made.runs)
+    comparison = Contrast("steps", -1, "bn", ("before", "none"), at=BEST)
+    found = sides(grid, comparison)
+    item = measure(grid, RunValues(made, grid), METRIC, comparison, found)
+    shares = []
+    for rows in (found.more, found.less):
+        chosen, _ = cross_fit(grid.scores(METRIC, rows)[0], 1)
+        shares.append(made.runs["tau_reached"].to_numpy()[rows[0][chosen, np.arange(10)]].mean())
+    assert item.reached == tuple(shares)
+    assert shares[1] < 1, "not all of them"
+
+
+@pytest.mark.parametrize("side_of", ["none", "before"])
+def test_steps_are_not_asked_where_fewer_than_half_of_either_side_get_to_tau(side_of: str) -> None:
+    """The rest of the claim answers it."""
+    runs = product({"bn": ["none", "before"], "lr.value": [0.1]}).assign(**{"train.tau": 0.9})
+    made = sweep(runs, Truth(accuracy=lambda run: 0.08), np.random.default_rng(0), lumpy=False)
+    slow = made.runs.index[made.runs["bn"] == side_of]
+    made.runs.loc[made.runs.index, ["tau_reached", "steps_to_tau"]] = [1.0, 40.0]
+    made.runs.loc[slow[3:], ["tau_reached", "steps_to_tau"]] = [0.0, 360.0]
+    made.runs.loc[slow, "auc"] -= 0.3
+    verdict = answers_of(made)["bn-faster"]
+    name = {"none": "no BN", "before": "BN before"}[side_of]
+    for one in verdict.evidence[:2]:
+        assert not one.measured
+        assert one.note == f"{name} reached 90 % in 3 of 10 seeds, fewer than half: their steps are not compared"
+    assert verdict.verdict == (SUPPORTED if side_of == "none" else CONTRADICTED)
+    assert "2 of 2 comparisons say so" in verdict.sentence
+    made.runs["auc"] = np.nan
+    assert answers_of(made)["bn-faster"].verdict == UNASKED
+    assert "3 of 10 seeds" in answers_of(made)["bn-faster"].sentence
+
+
+def test_both_sides_that_never_get_to_tau_are_named() -> None:
+    made = sweep(RUNS, Truth(accuracy=lambda run: -0.3), np.random.default_rng(0), lumpy=False)
+    note = answers_of(made)["bn-faster"].evidence[0].note
+    assert note.startswith("BN before reached τ in 0 of 60 runs and no BN reached τ in 0 of 60 runs, fewer")
+
+
+def test_a_claim_with_a_comparison_for_it_and_one_against_is_mixed_and_shows_both() -> None:
+    """BN before wins at its best rate and loses far at the others."""
+    truth = Truth(
+        accuracy=lambda run: {0.01: -0.2, 0.1: -0.1, 1.0: 0.05}[run["lr.value"]] if run["bn"] == "before" else -0.01
+    )
+    verdict = answers(truth)["bn-before"]
+    assert verdict.verdict == MIXED
+    best, equal = verdict.evidence
+    assert (best.says, equal.says) == (FOR, AGAINST)
+    line = sentences.in_a_line(verdict)
+    for one in (best, equal):
+        assert f"{one.unit.number(one.means[0])} " in line and one.unit.level_text(one.means[1]) in line
+        assert one.unit.level_text(one.means[0]) in verdict.sentence
+    assert "; but same lr: " in line
+    assert verdict.sentence.startswith("The comparisons disagree. For it: final validation accuracy, best lr: ")
+    assert sentences.seeds_for(verdict) == "1 comparison for it, 1 against"
+    assert sentences.verdict_counts([verdict]) == "1 mixed"
+
+
+def test_the_gap_is_told_with_the_test_accuracy() -> None:
+    """What closes the gap can do so by learning less, and what opens it by learning more."""
+    truth = Truth(gap=lambda run: 0.02 + 0.02 * bn(run), accuracy=lambda run: 0.04 + 0.03 * bn(run))
+    verdict = answers(truth)["bn-less-overfitting"]
+    assert verdict.verdict == CONTRADICTED
+    numbers = re.search(r"; test accuracy there: ([\d.]+) % against ([\d.]+) %$", sentences.in_a_line(verdict))
+    assert numbers
+    assert float(numbers[1]) > float(numbers[2])
+    assert f"Test accuracy there: {numbers[1]} % against {numbers[2]} %" in verdict.sentence
+
+
+def test_comparisons_of_one_claim_have_names_of_their_own() -> None:
+    """The widths of a narrow normal init are not the same for sigmoid and for ReLU, and say of which they are."""
+    for grid in (
+        GRID,
+        {"bn": ["none", "before"], "lr.value": [0.1, 1.0]},
+        GRID | {"activation": ["tanh", "sigmoid", "relu", "elu"]},
+    ):
+        for verdict in answers(Truth(), runs=product(grid, seeds=3)).values():
+            names = [one.name for one in verdict.evidence]
+            assert len(set(names)) == len(names), names
+    found = answers(Truth())["init-keeps-spread"].evidence
+    assert [one.name.rpartition(", ")[2] for one in found] == ["sigmoid", "relu"]
 
 
 def test_seeds_that_a_claim_needs_are_those_that_settle_it() -> None:
