@@ -95,7 +95,13 @@ def values_of(e: Expectation, runs: Sequence[Run]) -> SeedValues:
     """The quantity of each seed of one arm."""
     if e.quantity.of_sets:
         return SETS[e.quantity.name](runs)
-    return SeedValues({run.config.seed: measure(e.quantity, run) for run in runs})
+    return SeedValues({run.config.seed: measure(e.quantity, run) for run in runs}, unreached(e, runs))
+
+
+def unreached(e: Expectation, runs: Sequence[Run]) -> str:
+    """Of steps to τ: how many runs count with their whole budget; empty where none does."""
+    never = sum(run.record.summary.get("tau_reached") == 0 for run in runs) if e.quantity.name == "steps_to_tau" else 0
+    return f"{never} of {len(runs)} runs never reached τ and count with all of their steps" if never else ""
 
 
 def deviations(e: Expectation, ours: Sequence[Run], others: Sequence[Run]) -> SeedValues:

@@ -12,6 +12,8 @@ from bnsweep.report.claims.verdicts import AGAINST, FOR, Evidence, Verdict
 from bnsweep.report.figures.style import FAINT, INK, SERIES, Sheet, panels, styled, to_svg
 from bnsweep.report.figures.types import Drawing
 
+TITLE, LETTERS = 9.5, 64
+"""Size of a title, and the letters from which it is smaller, to end with its strip."""
 COLOUR = {FOR: SERIES[2], AGAINST: SERIES[0]}
 CAPTION = (
     "Each dot is one seed: the difference between the two sides with all else equal, to the right of 0 where it is as"
@@ -51,7 +53,7 @@ def strip(ax: Axes, item: Evidence) -> None:
     ax.set_xlim(np.nanmin(ends) - margin, np.nanmax(ends) + margin)
     ax.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: item.unit.text(v)))
-    ax.set_title(item.name, loc="left")
+    ax.set_title(item.name, loc="left", fontsize=TITLE * min(1, LETTERS / len(item.name)))
     unit = f"{item.unit.name} " if item.unit.name else ""
     sides = " against ".join(f"{name}{item.reached_text(i)}" for i, name in enumerate(item.sides) if name)
     ax.set_xlabel(f"{sides}: {unit}in favour of the claim →", loc="right", fontsize=8)

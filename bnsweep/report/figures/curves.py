@@ -8,7 +8,18 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from bnsweep.catalogue.metrics import METRICS
-from bnsweep.report.figures.style import DASHES, INK, OF_ERROR, SERIES, WIDE, Sheet, error_ticks, panels, to_svg
+from bnsweep.report.figures.style import (
+    DASHES,
+    INK,
+    OF_ERROR,
+    SERIES,
+    WIDE,
+    Sheet,
+    error_ticks,
+    panels,
+    to_svg,
+    within_all,
+)
 from bnsweep.report.figures.types import Drawing, Scene, legend, more_lines
 from bnsweep.report.frame.metrics import chance, untrained
 
@@ -39,6 +50,7 @@ def learning_curves(scene: Scene) -> Drawing | None:
         ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     text, every = CAPTION, [ax for row in axes for ax in row]
     if name == "val/accuracy":
+        axes[0][0].set_ylim(within_all(*axes[0][0].get_ylim()))
         text += stretched(every) + goal(scene, every)
         axes[0][0].yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:g} %"))  # all panels share it
     legend(figure, scene)

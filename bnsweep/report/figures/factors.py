@@ -35,6 +35,7 @@ def factor_shares(scene: Scene) -> Drawing | None:
         bar(ax, y + 0.35 * (row["order"] == 0), row, PALE if pale else 1.0)
     left_end, right_end = ax.get_xlim()
     ax.set_xlim(left_end, right_end + 0.6 * (right_end - left_end))  # room for the numbers
+    ax.set_xticks([tick for tick in ax.get_xticks() if left_end <= tick <= min(right_end, 1)])
     ax.axvline(0, color=INK, lw=0.8)
     ax.set_yticks([y + 0.35 * (o == 0) for y, o in enumerate(shown["order"])], [spoken(e) for e in shown["effect"]])
     ax.set_ylim(len(shown) - 0.1, -0.6)

@@ -20,6 +20,7 @@ from bnsweep.report.figures.style import (
     ink,
     panels,
     to_svg,
+    within_all,
 )
 from bnsweep.report.figures.types import Drawing, Scene, legend, level_key, more_lines
 from bnsweep.report.frame.formats import censored, letters, shortened_apart
@@ -64,8 +65,10 @@ def draw(ax: Axes, scene: Scene, ranked: pd.DataFrame) -> None:
     ax.grid(axis="y", visible=False)
     ax.set_xlabel(scene.metric.title)
     ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: scene.metric.text(v)))
-    if scene.metric.kind == "accuracy" and ranked["score"].max() - ranked["score"].min() > WIDE:
-        stretch(ax)
+    if scene.metric.kind == "accuracy":
+        ax.set_xlim(within_all(*ax.get_xlim()))
+        if ranked["score"].max() - ranked["score"].min() > WIDE:
+            stretch(ax)
 
 
 def key_of_test(scene: Scene) -> list[Line2D]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bnsweep.catalogue.metrics import ACCURACY
 from bnsweep.inference import ALPHA, ENOUGH
-from bnsweep.report.figures.style import DASHES, LETTER, MARKERS, SERIES, Sheet, panels, to_svg
+from bnsweep.report.figures.style import DASHES, LETTER, MARKERS, SERIES, Sheet, panels, to_svg, within_all
 from bnsweep.report.figures.types import Drawing, Scene
 from bnsweep.report.frame.design import Design, Factor
 from bnsweep.report.frame.formats import censored
@@ -56,8 +56,9 @@ def interactions(scene: Scene) -> Drawing | None:
         ax.set_ylabel(scene.metric.title, fontsize=8)
         ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: scene.metric.text(v).replace(".0 %", " %")))
     limits = [ax.get_ylim() for (ax,) in axes]
+    ends = min(low for low, _ in limits), max(high for _, high in limits)
     for (ax,) in axes:
-        ax.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
+        ax.set_ylim(within_all(*ends) if scene.metric.kind == ACCURACY else ends)
     text = caption(scene.analysis, len(sure) > 0) + censored(scene.metric) + cut_text(chosen)
     return Drawing("interaction", "How factors act together", text, to_svg(figure, "interaction"))
 

@@ -129,6 +129,12 @@ def error_ticks(low: float, high: float) -> list[float]:
     return [t for t in (0.2, 0.5, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 1) if low <= t <= high]
 
 
+def within_all(low: float, high: float) -> tuple[float, float]:
+    """Ends of an axis of accuracies: it has no tick beyond 0 and 100 %, and room for a marker there."""
+    room = 0.01 * (high - low)
+    return max(low, -room), min(high, 1 + room)
+
+
 LARGEST = 130
 """Pixels an inch of a figure may take on a wide page: 9 pt letters at about the size of the tables'."""
 LETTER = 0.076
