@@ -99,8 +99,10 @@ def printable(text: str, keep: str = "") -> str:
 def value_text(value: Any) -> str:
     """A setting as it is typed; different numbers have different texts."""
     if isinstance(value, float):
+        if math.isnan(value):
+            return "none"
         short = f"{value:g}"
-        return "none" if math.isnan(value) else short if float(short) == value else repr(float(value))
+        return short if float(short) == value else repr(float(value)).removesuffix(".0")
     return printable(str(value))
 
 
@@ -227,7 +229,6 @@ def bundle_codes(runs: pd.DataFrame) -> tuple[NDArray[np.int64], list[str], bool
     unique = pairs.drop_duplicates().sort_values(["seed", "data"])
     crossed = len(unique) > max(unique["seed"].nunique(), unique["data"].nunique())
     split = unique["seed"].nunique() < len(unique) or unique["data"].nunique() not in (1, len(unique))
-    pairs_of = ((value_text(float(s)), value_text(float(d))) for s, d in unique.itertuples(index=False))
-    names = [f"{s}/{d}" if split else s for s, d in pairs_of]
+    names = [f"{s:.0f}/{d:.0f}" if split else f"{s:.0f}" for s, d in unique.itertuples(index=False)]
     keys = pd.MultiIndex.from_frame(unique)
     return keys.get_indexer(pd.MultiIndex.from_frame(pairs)).astype(np.int64), names, crossed

@@ -26,6 +26,7 @@ from rich.console import Console
 from bnsweep.cli.report import read_request
 from bnsweep.config.checks import ConfigError
 from bnsweep.report import collector_at_rest, write_report
+from bnsweep.report.frame.formats import at_least
 from bnsweep.report.frame.grid import evenly_spaced
 from bnsweep.report.pages import terminal
 from bnsweep.report.pages.render import markdown_text
@@ -292,6 +293,65 @@ def test_what_users_type_is_text_not_markup(simulate, tmp_path):
     assert all(line.startswith("    ") for line in markdown if "<script" in line), "but for the command, which is code"
     assert "[red]" in report.first_screen(), "nor is it the terminal's markup"
     assert "</script> | *x* $y$" in report.first_screen().replace("\n", " ")
+
+
+CONTROL = "a\x1b[31m\u202eb\nc\x00\x9b\u2028"
+
+
+def test_what_a_terminal_or_page_would_obey_is_shown(simulate, tmp_path):
+    frame = simulate(factors={"optimizer": [CONTROL, "sgd"], "data.call": ["a:b", CONTROL]}, seeds=5)
+    frame.runs.loc[3, ["status", "reason"]] = ["failed", CONTROL]
+    typed = CONTROL + "\udc80"  # an argument that is no text in the terminal's encoding
+    about = dict.fromkeys(("sweep", "command", "created", "commit", "hardware", "experiment", "uri"), typed)
+    frame.info = replace(frame.info, devices=[typed], data=[{"name": typed, "source": typed}], **about)
+    report = write_report(frame, tmp_path)
+    for path in report.files:
+        if path.suffix != ".png":
+            text = path.read_text(encoding="utf-8")
+            assert not {c for c in text if not (c.isprintable() or c in "\n\u00a0")}, path.name
+    shown = r"a\x1b[31m\u202eb\nc\x00\x9b\u2028"
+    assert shown in report.html.read_text(encoding="utf-8")
+    assert markdown_text(shown) in report.file("report.md").read_text(encoding="utf-8")
+    assert {row["optimizer"] for row in rows_of(report, "runs.csv")} == {shown, "sgd"}
+    assert json.loads(report.file("summary.json").read_text(encoding="utf-8"))["info"]["sweep"] == typed
+    screen = report.first_screen()
+    assert not {c for c in screen if not (c.isprintable() or c == "\n")}
+    assert shown in screen.splitlines()[0]
+
+
+def test_a_spreadsheet_takes_no_name_for_a_formula(simulate, tmp_path):
+    formulas = ["=1+1", "+1", "-1+1", "@SUM(A1)"]
+    frame = simulate(factors={"optimizer": formulas}, seeds=2)
+    frame.runs.loc[0, ["status", "reason"]] = ["failed", "=HYPERLINK(1)"]
+    report = write_report(frame, tmp_path)
+    for name in TABLES:
+        for row in rows_of(report, name):
+            texts = [v for v in row.values() if not re.fullmatch(r"-?[\d.e-]*", v)]
+            assert not any(v.startswith(("=", "+", "-", "@")) for v in texts), name
+    assert {row["optimizer"] for row in rows_of(report, "runs.csv")} == {f"'{f}" for f in formulas}
+
+
+def test_steps_that_not_all_runs_ended_are_at_the_least_in_every_form(simulate, tmp_path):
+    factors = {"bn": ["none", "before"], "init": ["xavier", "he"], "lr.value": [0.1, 1.0]}
+    half = simulate(lambda run: 0.85 + 0.1 * (run["bn"] != "none") * (run["init"] == "he"), factors, noise=0.02)
+    report = write_report(half, tmp_path, "steps_to_tau")
+    page, markdown = (report.file(n).read_text(encoding="utf-8") for n in ("report.html", "report.md"))
+    part = report.content.best.query("0 < tau_share < 1")
+    assert len(part)
+    for row in part.to_dict("records"):
+        told = at_least(report.content.metric, row["score"], row["tau_share"])
+        assert told.startswith("≥ ")
+        assert told in page
+        assert told in markdown
+    effects = report.content.effects.query("reached < 1")
+    assert len(effects)
+    for row in effects.to_dict("records"):
+        assert f"≥ {row['score']:,.0f} (" in page
+    assert "≥ " in report.content.mattered, "the levels of the strongest factor"
+    heat = page[page.index('id="figure-heat"') :]
+    assert ">≥ " in heat[: heat.index("</svg>")]
+    assert "A run that never gets to τ counts with its whole budget." in heat[: heat.index("</figure>")]
+    assert {"reached_expected", "reached_against", "claim_seeds_needed"} <= set(rows_of(report, "claims.csv")[0])
 
 
 @pytest.mark.parametrize(

@@ -147,6 +147,19 @@ def test_without_effects_few_are_called_significant(kind, monkeypatch):
     assert np.mean([(table["p_holm"] <= 0.05).any() for table in tables]) <= 0.065
 
 
+@pytest.mark.parametrize("seeds", [5, 6, 10])
+def test_intervals_of_shares_end_at_nothing_and_all(seeds):
+    """One factor that explains nearly all, one that explains nothing; drawn seeds alone would give 124 %."""
+    for rng in range(20):
+        random = np.random.default_rng(rng)
+        size = random.uniform(0.2, 3, seeds)  # how far the levels are apart in each seed
+        score = np.array([-1.0, 0, 1])[:, None, None] * size + random.normal(0, 0.02, (3, 2, seeds))
+        table = analyse(design(score)).table
+        assert (table["low"].min(), table["high"].max()) >= (0, 0)
+        assert table["high"].max() <= 1
+        assert (table["low"] <= table["high"]).all()
+
+
 def test_a_planted_interaction_is_found_and_its_interval_covers_the_truth():
     """One of six pairs of levels is .16 lower, noise .1 a run, 10 seeds: an interaction of a tenth of the variance."""
     random = np.random.default_rng(5)
