@@ -13,9 +13,12 @@ from scipy import stats
 
 from bnsweep.catalogue.metrics import METRICS
 from bnsweep.config.checks import ConfigError
+from bnsweep.report.claims.verdicts import MIXED, SUPPORTED, TOO_FEW, Evidence, Unit, Verdict
 from bnsweep.report.compare.changes import changed_factors, circumstances, told
 from bnsweep.report.compare.match import match
 from bnsweep.report.compare.moves import BETTER, FEW, NOISE, SAME, WORSE, compare, side, table
+from bnsweep.report.compare.pages import arm_line, claim_line
+from bnsweep.report.compare.sentences import changed_verdict
 from bnsweep.report.stats import resample
 from bnsweep.store.sweep_data import SweepInfo
 
@@ -224,6 +227,37 @@ def test_few_seeds_infer_nothing(sweep):
     assert set(found["verdict"]) == {FEW}
     assert found[["low", "high", "p", "p_holm", "swaps", "rank_a_low", "rank_b_high"]].isna().all(axis=None)
     assert len(compare(sweep("a", seeds=1), sweep("b", seeds=1, rng=1), ACCURACY).table) == 4
+
+
+def test_no_interval_says_that_accuracies_differ_by_more_than_all(sweep):
+    a, b = sweep("a", rng=1, seeds=5), sweep("b", rng=2, seeds=5)
+    random = np.random.default_rng(0)
+    for runs, values in ((a, (0.0, 0.3)), (b, (0.7, 1.0))):
+        runs["final_val_accuracy"] = random.choice(values, len(runs))
+    table = compare(a, b, ACCURACY).table
+    assert table["high"].max() <= 1
+    assert (table["high"] >= table["difference"]).all()
+    assert (table["high"] == 1).any(), "where a symmetric one would go beyond"
+
+
+def test_the_share_that_got_to_tau_stands_beside_steps(sweep):
+    a, b = sweep("a", rng=1, seeds=5), sweep("b", rng=2, seeds=5)
+    a["tau_reached"], b["tau_reached"] = 1.0, (b["seed"] < 4).astype(float)
+    table = compare(a, b, METRICS["steps_to_tau"]).table
+    assert set(table["reached_a"]) == {1.0}
+    assert set(table["reached_b"]) == {4 / b["seed"].nunique()}
+    line = arm_line(table.iloc[0].to_dict(), METRICS["steps_to_tau"])
+    assert line.cells["B"].text.startswith("≥ ")
+    assert not line.cells["A"].text.startswith("≥ ")
+
+
+def test_too_few_seeds_for_a_claim_is_no_change_of_its_verdict() -> None:
+    measured = (Evidence(name="it", unit=Unit("points"), effect=1.0),)
+    few, decided, mixed = (Verdict("k", "c", word, "", measured) for word in (TOO_FEW, SUPPORTED, MIXED))
+    assert not changed_verdict(few, decided)
+    assert claim_line(few, decided).cells["Changed"].text == "too few seeds to say"
+    assert changed_verdict(mixed, decided)
+    assert claim_line(mixed, decided).cells["Changed"].text == "yes"
 
 
 def test_seeds_that_all_agree_count_by_their_number(sweep):

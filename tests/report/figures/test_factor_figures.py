@@ -12,8 +12,8 @@ import pytest
 from bnsweep.catalogue.metrics import METRICS
 from bnsweep.report.figures.draw import scene_of
 from bnsweep.report.figures.factors import factor_shares
-from bnsweep.report.figures.interaction import axes_of, interactions, level_means
-from bnsweep.report.figures.style import styled
+from bnsweep.report.figures.interaction import axes_of, draw_pair, interactions, level_means
+from bnsweep.report.figures.style import Sheet, panels, styled, within_all
 from bnsweep.report.frame.design import read_design
 from bnsweep.report.frame.grid import read_grid
 from bnsweep.report.stats.factorial import CHANCE, HIGHER, analyse
@@ -83,6 +83,24 @@ def test_long_lists_of_levels_stay_readable(simulate):
     found = drawn(simulate(lambda run: random.random() / 2, factors, seeds=5))
     assert sum(bool(re.fullmatch(r"o\d+", text)) for text in texts(found["interaction"])) == 6
     assert "Of long lists of levels 6 are drawn." in found["interaction"].caption
+
+
+@pytest.mark.parametrize("bounded", [True, False])
+def test_no_interval_of_an_accuracy_goes_beyond_all(simulate, bounded):
+    """A seed's luck is taken out of an interaction: 60 % of a poor seed stands for what a good one could not have."""
+    factors = {"init": ["xavier", "he"], "bn": ["none", "before"]}
+    odd = simulate(lambda run: 0.97 if run["seed"] % 2 else 0.6 + 0.3 * (run["init"] == "he"), factors, 6, 0.01, 0.0)
+    design = read_design(read_grid(odd.runs), ACCURACY)
+    with styled():
+        _, [[ax]] = panels(1, 1, Sheet((4.0, 2.0)))
+        draw_pair(ax, design, *axes_of(design, "bn × init"), bounded)
+    ends = np.concatenate([segment[:, 1] for lines in ax.collections for segment in lines.get_segments()])
+    assert (ends.max() <= 1) == bounded
+
+
+def test_an_axis_of_accuracies_has_no_room_for_a_tick_beyond_all():
+    assert within_all(0.98, 1.02) == (0.98, pytest.approx(1.0004))
+    assert within_all(-0.05, 0.9) == (pytest.approx(-0.0095), 0.9)
 
 
 def test_names_typed_by_users_are_escaped(simulate):
