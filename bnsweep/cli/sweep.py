@@ -76,7 +76,7 @@ class SweepBatches:
             from bnsweep.report import report_sweep
 
             print("writing the report", flush=True)
-            report_sweep(last.tracking, last.sweep.id, Path(last.sweep.report)).show()
+            report_sweep(last.tracking, last.sweep.id, Path(last.sweep.report), own_run=last.own_run).show()
         ended, start = time.perf_counter(), self.results[0].seconds["start and compose"]
         names = ("training", "logging", "sweep")
         training, logging, sweep = (sum(result.seconds[name] for result in self.results) for name in names)

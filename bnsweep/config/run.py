@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import re
+import time
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,9 +30,16 @@ SPARSE = 20
 NAME_LENGTH = 256
 """Of an experiment; sqlite takes longer ones, database servers do not."""
 SWEEP_ID = Rule(
-    lambda text: re.fullmatch(r"(?!latest$)[A-Za-z0-9][\w.-]*", text) is not None,
-    "letters, digits, '_', '-' and '.', a letter or digit first, and not latest",
+    lambda text: re.fullmatch(r"(?!latest$)[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", text) is not None,
+    "letters, digits, '_', '-' and '.', at most 100, a letter or digit first, and not latest",
 )
+ID_LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"
+"""32 that are not taken for one another."""
+
+
+def new_sweep_id() -> str:
+    """The time and six random letters: sweeps that start in one second, on two machines even, have two ids."""
+    return time.strftime("%Y%m%d-%H%M%S-") + "".join(ID_LETTERS[byte % 32] for byte in os.urandom(6))
 
 
 @dataclass(frozen=True)
@@ -69,7 +78,7 @@ class TrackingConfig(Checked, group="tracking"):
 @dataclass(frozen=True)
 class SweepConfig(Checked, group="sweep"):
     id: str = setting("single", SWEEP_ID)
-    """Names the sweep in MLflow and the report; the default is its start time."""
+    """Names the sweep in MLflow and the report; the default is its start time and six letters."""
     rerun: bool = setting(False)
     """Train again the runs that have a result."""
     dry_run: bool = setting(False)

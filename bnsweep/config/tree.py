@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast, get_type_hints
 
 from bnsweep.config.checks import ConfigError
 from bnsweep.config.fields import Checked
-from bnsweep.config.run import RunConfig
+from bnsweep.config.run import RunConfig, new_sweep_id
 from bnsweep.config.secrets import check_no_secret
 
 if TYPE_CHECKING:
@@ -71,11 +71,13 @@ def conf_folder() -> Path:
 
 
 def register_schema() -> None:
-    """Tell Hydra the types of a run; a group of its own keeps the base node out of every list of choices."""
+    """Tell Hydra the types of a run, and the id of this command's sweep: as a plain value it is the same one in every
+    job, in other processes too. A group of its own keeps the base node out of every list of choices."""
     from hydra.core.config_store import ConfigStore
     from omegaconf import OmegaConf
 
     schema = OmegaConf.structured(RunConfig)
     for node in (schema, *(schema[group] for group in GROUPS)):
         OmegaConf.set_readonly(node, None)  # as of frozen dataclasses, which nothing could override
+    schema.sweep.id = new_sweep_id()
     ConfigStore.instance().store(group="schema", name="run", node=schema, package="_global_")

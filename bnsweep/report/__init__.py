@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bnsweep.report.frame.source import Source
     from bnsweep.report.pages.write import Report
     from bnsweep.store.store import Store
+    from bnsweep.store.sweep_data import SweepInfo
 
 __all__ = ["DEFAULT_METRIC", "compare_sweeps", "report_sweep", "write_report"]
 
@@ -34,9 +35,13 @@ def write_report(frame: Source, out: Path, metric: str = DEFAULT_METRIC) -> Repo
 
 
 def report_sweep(
-    tracking: TrackingConfig, sweep: str = "latest", out: Path = Path("report"), metric: str = DEFAULT_METRIC
+    tracking: TrackingConfig,
+    sweep: str = "latest",
+    out: Path = Path("report"),
+    metric: str = DEFAULT_METRIC,
+    own_run: str = "",
 ) -> Report:
-    """Write the report of a tracked sweep into `out`.
+    """Write the report of a tracked sweep into `out`. `own_run`: id of its own run in MLflow; by default the newest.
 
     Raises ConfigError, having written nothing, for what `write_report` and `Store.load` refuse.
     """
@@ -46,19 +51,19 @@ def report_sweep(
     check_folder("out", out)
     with collector_at_rest():
         store = Store.open(tracking, create=False)
-        frame = store.load(sweep)
+        frame = store.load(sweep, own_run)
         written = write_report(frame, out, metric)
-    note = attach(store, frame.info.sweep, written) if metric == DEFAULT_METRIC else ""
+    note = attach(store, frame.info, written) if metric == DEFAULT_METRIC else ""
     return replace(written, note=note)
 
 
-def attach(store: Store, sweep_id: str, written: Report) -> str:
+def attach(store: Store, info: SweepInfo, written: Report) -> str:
     """Keeps the report with the sweep in MLflow, where the newest one by the default metric stands for it: a look by
     another metric stays in its folder. A store that cannot take it costs a line, not the report."""
     from bnsweep.config.checks import ConfigError
 
     try:
-        store.attach(sweep_id, list(written.files))
+        store.attach(info.sweep, list(written.files), info.own_run)
     except ConfigError as error:
         return f"Not attached to MLflow: {error}"
     return ""

@@ -40,6 +40,8 @@ class SweepResult:
     """One a job, in the order of the jobs."""
     trained: int
     """Runs trained now; the others were done before."""
+    own_run: str = ""
+    """Id of the sweep's own run in MLflow; empty where it has none."""
     view_url: str = ""
     """Of the comparison in MLflow."""
     seconds: dict[str, float] = field(default_factory=dict)
@@ -52,11 +54,11 @@ def count_statuses(planned: int, results: Mapping[str, RunResult]) -> dict[str, 
     return {"planned": planned, **{status: counts[status] for status in (FINISHED, DIVERGED, FAILED)}}
 
 
-def describe_ledger(planned: int, results: Mapping[str, RunResult], trained: int) -> str:
-    """`results`: by identity, of the runs that were reached."""
-    ledger = count_statuses(planned, results)
+def describe_ledger(planned: int, results: Mapping[str, RunResult], trained: int, unlogged: int = 0) -> str:
+    """`results`: by identity, of the runs that were reached and logged; `unlogged`: runs trained beside them."""
+    ledger = count_statuses(planned, results) | ({"trained and not logged": unlogged} if unlogged else {})
     text = ", ".join(f"{count} {name}" for name, count in ledger.items())
-    missing = planned - len(results)
+    missing = planned - len(results) - unlogged
     lines = [f"ledger: {text}" + (f", {missing} not reached" if missing else "") + f" ({trained} trained now)"]
     lines += [f"  failed {name}: {run.reason}" for name, run in results.items() if run.status == FAILED]
     return "\n".join(lines)

@@ -5,16 +5,17 @@ Each stack is in MLflow as soon as it is over: whatever ends the process, the sa
 
 from __future__ import annotations
 
-import logging
+import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import torch
 
 from bnsweep.config.checks import ConfigError, check_folder
 from bnsweep.config.groups import DataConfig
+from bnsweep.config.identity import identity
 from bnsweep.config.run import RunConfig, SweepConfig, TrackingConfig
 from bnsweep.config.secrets import hide_secrets_in_logs
 from bnsweep.data.dataset import DataKey, Dataset, load, with_facts
@@ -25,12 +26,12 @@ from bnsweep.runs.executors.local import local_executor, prepare
 from bnsweep.runs.interrupt import Interrupts
 from bnsweep.runs.ledger import RunResult, SweepResult, count_statuses, describe_ledger
 from bnsweep.runs.machine import free_bytes, worker_count
+from bnsweep.runs.outbox import Outbox
 from bnsweep.runs.plan import Plan, check_memory, describe, make_plan, predicted_seconds, stack_limit
 from bnsweep.store.address import origin
+from bnsweep.store.claims import Claim, check_same_sweep, wait_for_turn
 from bnsweep.store.store import Done, Manifest, Store
 from bnsweep.training.device import resolve_device
-
-log = logging.getLogger(__name__)
 
 
 def shared_config(configs: Sequence[RunConfig]) -> tuple[TrackingConfig, SweepConfig]:
@@ -51,11 +52,23 @@ def load_datasets(configs: Sequence[RunConfig]) -> dict[DataKey, Dataset]:
     return {key: load(config) for key, config in wanted.items()}
 
 
+class Stops(Interrupts):
+    """An interrupt, or a store that stayed away: both end the training between two stacks."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        self.outbox = outbox
+
+    def check(self) -> None:
+        super().check()
+        self.outbox.check()
+
+
 class Sweep:
     """One sweep on its way: trains what the plan says, logs it, and keeps the results by identity."""
 
-    def __init__(self, plan: Plan, store: Store, done: Mapping[str, Done]) -> None:
-        self.plan, self.store = plan, store
+    def __init__(self, plan: Plan, store: Store, done: Mapping[str, Done], own_run: str) -> None:
+        """`own_run`: id of the sweep's own MLflow run; empty where it has none."""
+        self.plan, self.store, self.own_run = plan, store, own_run
         self.sweep = plan.configs[0].sweep
         self.results = {
             name: RunResult(run.status, run.summary, run_id=run.run_id)
@@ -64,63 +77,70 @@ class Sweep:
         }
         self.trained = 0
         """Runs trained and logged now."""
-        self.interrupts = Interrupts()
-        self._training = self._logging = 0.0
+        self.outbox = Outbox(store, self.sweep.id, self._note)
+        self.stops = Stops(self.outbox)
+        self._training = 0.0
 
     def run(self, datasets: dict[DataKey, Dataset]) -> None:
-        """Stacks train in workers; this thread logs what they leave, takes the interrupts, and prints the ledger."""
+        """Stacks train in workers, a thread logs what they leave; this one takes the interrupts, and prints the
+        ledger."""
         plan = self.plan
         try:
-            with tempfile.TemporaryDirectory() as folder, self.interrupts:
+            with tempfile.TemporaryDirectory() as folder, self.stops:
                 executor = local_executor(plan.workers, datasets, plan.device, Path(folder), self.sweep.save_models)
                 try:
-                    Dispatch(plan, executor, self.interrupts, self._log).run()
+                    Dispatch(plan, executor, self.stops, self._log).run()
+                except KeyboardInterrupt:
+                    self.stops.pending = True
+                    raise
                 finally:
                     executor.stop()
+                    self._close_outbox()
                 # One that came while the last run was being logged.
-                self.interrupts.check()
+                self.stops.check()
         finally:
-            print(describe_ledger(plan.runs, self.results, self.trained), flush=True)
+            print(describe_ledger(plan.runs, self.results, self.trained, self.outbox.left), flush=True)
 
     def _log(self, jobs: Sequence[int], trained: Trained) -> None:
-        started = time.perf_counter()
-        configs = [self.plan.configs[job] for job in jobs]
-        runs = list(zip(configs, trained.records, trained.models, strict=True))
-        for first in range(0, len(jobs), self.store.batch):
-            self.interrupts.check()
-            some = slice(first, first + self.store.batch)
-            run_ids = self._log_runs(runs[some])
-            for job, (_, record, model), run_id in zip(jobs[some], runs[some], run_ids, strict=True):
-                result = RunResult(record.status, record.summary, record.reason, run_id)
-                self.results[self.plan.identities[job]] = result
-                self.trained += 1
-                if model is not None:
-                    model.unlink()  # the store has its own copy
         self._training += trained.seconds
-        self._logging += time.perf_counter() - started
+        self.outbox.put(jobs, [self.plan.configs[job] for job in jobs], trained)
+        while self.outbox.is_full:
+            self.stops.check()
+            time.sleep(0.05)
 
-    def _log_runs(self, runs: Sequence[tuple[RunConfig, RunRecord, Path | None]]) -> list[str]:
-        """Tries twice: a store that is busy for a moment should not cost trained runs."""
+    def _note(self, jobs: Sequence[int], records: Sequence[RunRecord], run_ids: Sequence[str]) -> None:
+        for job, record, run_id in zip(jobs, records, run_ids, strict=True):
+            result = RunResult(record.status, record.summary, record.reason, run_id)
+            self.results[self.plan.identities[job]] = result
+            self.trained += 1
+
+    def _close_outbox(self) -> None:
+        """An interrupt stays one, whatever the store does."""
         try:
-            return self.store.log_runs(runs, self.sweep.id)
-        except Exception:
-            log.exception("logging %d runs failed; trying once more", len(runs))
-            return self.store.log_runs(runs, self.sweep.id)
+            self.outbox.close(lambda: self.stops.pending)
+        except ConfigError as error:
+            if not self.stops.pending:
+                raise
+            print(error, file=sys.stderr, flush=True)
 
-    def close(self) -> None:
-        """Write into the sweep's own MLflow run how it went, and its comparison of the runs."""
-        self.store.close_sweep(self.sweep.id, count_statuses(self.plan.runs, self.results), self.seconds)
-        self.store.write_view(self.sweep.id)
+    def close(self, under_way: Collection[str]) -> None:
+        """Write into the sweep's own MLflow run how it went, and its comparison of the runs. `under_way`: ids of
+        sweeps, this one left out."""
+        self.store.tidy(under_way)
+        if self.own_run:
+            ledger = count_statuses(self.plan.runs, self.results)
+            self.store.close_sweep(self.sweep.id, ledger, self.seconds, self.own_run)
+            self.store.write_view(self.sweep.id, self.own_run)
 
     @property
     def seconds(self) -> dict[str, float]:
         """Wall seconds spent training, as if the workers had never waited, and logging beside it."""
-        return {"training": self._training / self.plan.workers, "logging": self._logging}
+        return {"training": self._training / self.plan.workers, "logging": self.outbox.seconds}
 
     def result(self) -> SweepResult:
         runs = [self.results[name] for name in self.plan.identities]
         tracking, url = self.plan.configs[0].tracking, self.store.view_url()
-        return SweepResult(self.sweep, tracking, runs, self.trained, url, self.seconds)
+        return SweepResult(self.sweep, tracking, runs, self.trained, self.own_run, url, self.seconds)
 
 
 def reusable(done: dict[str, Done], sweep: SweepConfig) -> dict[str, Done]:
@@ -186,15 +206,37 @@ def run_sweep(
     if sweep.dry_run:
         predict(configs, datasets, device, workers)
         return None
-    store = Store.open(tracking)
-    done = {} if sweep.rerun else reusable(store.done(), sweep)
-    plan = make_plan(configs, done, device, workers)
-    print(describe(plan), flush=True)
-    store.mark_stale({plan.identities[job] for stack in plan.stacks for job in stack})
-    if keep_plan:
-        store.open_sweep(Manifest.of([*earlier, *configs], sweep.id, command))
-    under_way = Sweep(plan, store, done)
-    under_way.run(datasets)
-    if keep_plan:
-        under_way.close()
-    return under_way.result()
+    store, names = Store.open(tracking), {identity(config) for config in configs}
+    if not earlier:
+        store.check_id(sweep.id, names, whole=keep_plan)
+    with store.claimed(names, sweep.id) as claim:
+        done = done_at_turn(store, claim, sweep, whole=keep_plan)
+        plan = make_plan(configs, {} if sweep.rerun else done, device, workers)
+        print(describe(plan), flush=True)
+        store.mark_stale(names, claim.under_way())
+        own_run = store.open_sweep(Manifest.of([*earlier, *configs], sweep.id, command)) if keep_plan else ""
+        current = Sweep(plan, store, done, own_run)
+        current.run(datasets)
+        current.close(claim.under_way())
+    return current.result()
+
+
+def done_at_turn(store: Store, claim: Claim, sweep: SweepConfig, whole: bool) -> dict[str, Done]:
+    """The done runs that need no training, once no other sweep trains any of those that do; what an earlier command
+    trained and could not log is among them."""
+    if whole:
+        check_same_sweep(claim, sweep.id)
+    done: dict[str, Done] = {}
+
+    def left() -> set[str]:
+        nonlocal done
+        done = reusable(store.done(), sweep)
+        return claim.wanted if sweep.rerun else claim.wanted - done.keys()
+
+    wait_for_turn(claim, left)
+    rest = left()
+    logged = store.log_kept(rest - done.keys(), claim.wanted & done.keys())
+    if logged:
+        print(f"{logged} runs that were trained before are logged now", flush=True)
+        left()
+    return done

@@ -53,6 +53,10 @@ class KeptRun:
     """Name, digest, source and what the profile says."""
 
 
+class ExperimentGone(RuntimeError):
+    """Somebody has deleted the experiment since the store was opened."""
+
+
 class Backend(Protocol):
     """The runs of one experiment. `ClientBackend` goes through MLflow's public API, `SqliteBackend` does the same to a
     database file directly, many times faster; tests hold one against the other."""
@@ -68,6 +72,9 @@ class Backend(Protocol):
     def create(self, runs: Sequence[NewRun]) -> list[str]:
         """Writes runs with everything that belongs to them; returns their ids. An error or interrupt leaves no run
         RUNNING, and none FINISHED that lacks a part."""
+
+    def remove(self, run_id: str) -> None:
+        """Deletes a run as MLflow does: no query finds it any more, its row stays until `mlflow gc`."""
 
     def end(self, run_id: str, status: str, tags: dict[str, str]) -> None:
         """Gives a run its status and further tags; it ended now."""

@@ -49,7 +49,10 @@ class ClientBackend:
             with suppress(Exception):
                 mine = [run_id] if run_id else self._running(new)
                 for leftover in mine:
-                    self.client.set_terminated(leftover, "KILLED")
+                    if new.status == "KILLED":  # which would be taken for one that is complete
+                        self.client.delete_run(leftover)
+                    else:
+                        self.client.set_terminated(leftover, "KILLED")
             raise
         return run_id
 
@@ -78,7 +81,11 @@ class ClientBackend:
             return
         with tempfile.TemporaryDirectory() as folder:
             fill(Path(folder), new.texts, new.files)
-            self.client.log_artifacts(run_id, folder)
+            if any(Path(folder).iterdir()):
+                self.client.log_artifacts(run_id, folder)
+
+    def remove(self, run_id: str) -> None:
+        self.client.delete_run(run_id)
 
     def end(self, run_id: str, status: str, tags: dict[str, str]) -> None:
         from mlflow.entities import RunTag

@@ -55,9 +55,11 @@ def run_tags(config: RunConfig, record: RunRecord, sweep_id: str) -> dict[str, s
     }
 
 
-def new_run(config: RunConfig, record: RunRecord, sweep_id: str, model: Path | None = None) -> NewRun:
-    """A run that has just ended."""
-    end = milliseconds()
+def new_run(
+    config: RunConfig, record: RunRecord, sweep_id: str, model: Path | None = None, ended: int | None = None
+) -> NewRun:
+    """A run that ended then, in milliseconds, or just now."""
+    end = milliseconds() if ended is None else ended
     tags = run_tags(config, record, sweep_id) | ({"bnsweep.model": model.name} if model else {})
     return NewRun(
         run_name(config),
@@ -139,9 +141,11 @@ def yaml_text(tree: dict[str, Any]) -> str:
 
 
 def fill(folder: Path, texts: dict[str, str], files: Collection[Path]) -> None:
-    """Writes texts by their file names, and copies of files, into a folder that is made where it is missing."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, text in texts.items():
+    """Writes texts by their file names, and copies of files, into a folder that is made where it is wanted."""
+    named = texts.items()
+    if named or files:
+        folder.mkdir(parents=True, exist_ok=True)
+    for name, text in named:
         (folder / name).write_text(text, encoding="utf-8")
     for file in files:
         shutil.copyfile(file, folder / file.name)
@@ -152,6 +156,7 @@ def replace_folder(target: Path, files: Collection[Path]) -> None:
     # Two levels up is the run's folder: MLflow lists only what lies in `artifacts` below it.
     with tempfile.TemporaryDirectory(prefix=".attach-", dir=target.parent.parent) as beside:
         new, old = Path(beside, "new"), Path(beside, "old")
+        new.mkdir()
         fill(new, {}, files)
         if target.exists():
             target.rename(old)

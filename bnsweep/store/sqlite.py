@@ -6,6 +6,7 @@ runs is one transaction: all of them stand, or none.
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,7 +18,7 @@ from typing import Any, ClassVar
 from urllib.parse import quote
 
 from bnsweep.store.address import ARTIFACTS
-from bnsweep.store.backend import SERIES, KeptRun, NewRun, artifact_folder, local_path
+from bnsweep.store.backend import SERIES, ExperimentGone, KeptRun, NewRun, artifact_folder, local_path
 from bnsweep.store.encode import TRAINING, dataset_fields, dataset_of, fill, milliseconds, replace_folder
 
 COLUMNS = {
@@ -92,8 +93,14 @@ class SqliteBackend:
         # Ids that begin with the time stand together in every index; random ones cost a page of each index a run.
         ids = [f"{milliseconds():012x}{uuid.uuid4().hex[12:]}" for _ in runs]
         uris = [f"{self.artifacts.rstrip('/')}/{run_id}/artifacts" for run_id in ids]
-        for uri, run in zip(uris, runs, strict=True):
-            fill(local_path(uri) or Path(), run.texts, run.files)
+        folders = [local_path(uri) or Path() for uri in uris]
+        try:
+            for folder, run in zip(folders, runs, strict=True):
+                fill(folder, run.texts, run.files)
+        except BaseException:
+            for folder in folders:
+                shutil.rmtree(folder.parent, ignore_errors=True)
+            raise
         with self._writing() as db:
             self._insert_runs(db, ids, uris, runs)
             self._insert_values(db, ids, runs)
@@ -110,7 +117,7 @@ class SqliteBackend:
                 "select lifecycle_stage from experiments where experiment_id = ?", [self.experiment_id]
             ).fetchone() or ["gone"]
             if stage != "active":
-                raise RuntimeError(f"the experiment {self.experiment_id} in {self.path} is {stage}")
+                raise ExperimentGone(f"the experiment {self.experiment_id} in {self.path} is {stage}")
             yield db
             db.execute("commit")
 
@@ -153,6 +160,11 @@ class SqliteBackend:
             used = uuid.uuid4().hex
             insert(db, "inputs", [(used, "DATASET", known[key], "RUN", run_id, 0)])
             insert(db, "input_tags", [(used, *TRAINING)])
+
+    def remove(self, run_id: str) -> None:
+        with self._writing() as db:
+            gone = "update runs set lifecycle_stage = 'deleted', deleted_time = ? where run_uuid = ?"
+            db.execute(gone, [milliseconds(), run_id])
 
     def end(self, run_id: str, status: str, tags: dict[str, str]) -> None:
         with self._writing() as db:

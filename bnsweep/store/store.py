@@ -8,25 +8,28 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bnsweep.config.checks import ConfigError
+from bnsweep.config.checks import ConfigError, check
 from bnsweep.config.identity import identity, numbers
 from bnsweep.config.run import RunConfig, TrackingConfig
 from bnsweep.config.secrets import without_secrets
 from bnsweep.records import DIVERGED, FINISHED, RunRecord
-from bnsweep.store import view
+from bnsweep.store import claims, view
 from bnsweep.store.address import reason_of
-from bnsweep.store.backend import Backend, NewRun
+from bnsweep.store.backend import Backend, KeptRun, NewRun
 from bnsweep.store.connect import PROBE, client_of, connect, environment_variables
 from bnsweep.store.encode import milliseconds, new_run, source_tags, status_of
 from bnsweep.store.environment import environment
-from bnsweep.store.sweep_data import SweepFrame, read_plan, read_sweep
+from bnsweep.store.kept import FOLDER, KeptRuns
+from bnsweep.store.patience import Patience, PatientBackend, ask_briefly
+from bnsweep.store.sweep_data import SweepFrame, read_json, read_plan, read_sweep
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -77,9 +80,24 @@ class Store:
 
     @classmethod
     def open(cls, config: TrackingConfig, create: bool = True) -> Store:
-        """Raises ConfigError when the store cannot be used or, without `create`, when there is nothing in it yet."""
+        """Raises ConfigError when the store cannot be used or, without `create`, when there is nothing in it yet. From
+        then on it is waited for where it does not answer, with a line now and then; what asks it raises StoreAway, a
+        ConfigError, in the end."""
         uri, backend = connect(config, create)
-        return cls(uri, config.experiment, backend)
+        store = cls(uri, config.experiment, backend)
+        store.patience.has_answered = True
+        ask_briefly()
+        return store
+
+    @cached_property
+    def patience(self) -> Patience:
+        """With the store when it does not answer."""
+        return Patience(without_login(self.uri))
+
+    @cached_property
+    def patient(self) -> PatientBackend:
+        """The backend, waited for."""
+        return PatientBackend(self.backend, self.patience)
 
     @property
     def experiment_id(self) -> str:
@@ -91,9 +109,32 @@ class Store:
         """MLflow's own way in."""
         return client_of(self.uri)
 
+    @contextmanager
+    def claimed(self, identities: Collection[str], sweep_id: str) -> Iterator[claims.Claim]:
+        """Until the end of the block, sweeps that want one of these runs wait for this one."""
+        with claims.claimed(self.patient, self.backend, identities, sweep_id) as claim:
+            yield claim
+
+    def check_id(self, sweep_id: str, identities: Collection[str], whole: bool) -> None:
+        """Refuses (ConfigError) the id of an earlier sweep of other runs. `whole`: these are all runs of the sweep, not
+        one of those that its processes train each."""
+        planned = []
+        for own in self.patient.runs("sweep", tag=("bnsweep.sweep_id", "=", sweep_id)):
+            with suppress(ConfigError):  # one whose file is gone says nothing
+                rows = read_json(self.patient, own, "sweep.json")["planned"]
+                planned.append({row["identity"] for row in rows})
+        wanted = set(identities)
+        trained = self.patient.runs("run", tag=("bnsweep.sweep_id", "=", sweep_id))
+        if planned:
+            same = any(wanted == names or (not whole and wanted <= names) for names in planned)
+        else:
+            same = not whole or {run.tags["bnsweep.identity"] for run in trained} <= wanted
+        says = f"new: {self.experiment} has a sweep of this id with other runs"
+        check(same, "sweep.id", sweep_id, says)
+
     def done(self) -> dict[str, Done]:
         """Identity -> the newest run that finished or diverged, whatever sweep trained it."""
-        newest_last = reversed(self.backend.runs("run", "FINISHED"))
+        newest_last = reversed(self.patient.runs("run", "FINISHED"))
         return {
             run.tags["bnsweep.identity"]: Done(run.run_id, status_of(run), run.summary, "bnsweep.model" in run.tags)
             for run in newest_last
@@ -105,17 +146,54 @@ class Store:
         """How many runs to log at once."""
         return self.backend.batch
 
-    def log_runs(self, runs: Sequence[tuple[RunConfig, RunRecord, Path | None]], sweep_id: str) -> list[str]:
-        """Writes runs, each with the network it leaves, once they are over; returns their ids."""
-        return self.backend.create([new_run(config, record, sweep_id, model) for config, record, model in runs])
+    def log_runs(
+        self, runs: Sequence[tuple[RunConfig, RunRecord, Path | None]], sweep_id: str, ended: int | None = None
+    ) -> list[str]:
+        """Writes runs, each with the network it leaves, once they are over (`ended`, in milliseconds, or now); returns
+        their ids."""
+        return self.patient.create([new_run(config, record, sweep_id, model, ended) for config, record, model in runs])
 
-    def mark_stale(self, identities: Collection[str]) -> int:
-        """Sets runs that a killed process left RUNNING to KILLED; returns how many."""
+    @cached_property
+    def kept(self) -> KeptRuns:
+        """Trained runs on disk that are still to be logged here."""
+        return KeptRuns(Path(FOLDER).absolute(), without_login(self.uri), self.experiment)
+
+    def log_kept(self, left: Collection[str], done: Collection[str]) -> int:
+        """Logs what an earlier command trained and could not log of the identities that are `left`, and forgets what it
+        kept of those that are `done`; returns how many it logged."""
+        found = []
+        for folder, run in self.kept:
+            if run.tags["bnsweep.identity"] in left:
+                found.append((folder, run))
+            elif run.tags["bnsweep.identity"] in done:
+                self.kept.remove(folder)
+        for first in range(0, len(found), self.batch):
+            some = found[first : first + self.batch]
+            self.patient.create_rest([run for _, run in some])
+            for folder, _ in some:
+                self.kept.remove(folder)
+        return len(found)
+
+    def mark_stale(self, identities: Collection[str] = (), under_way: Collection[str] | None = None) -> int:
+        """Sets to KILLED what a killed process or a lost answer left RUNNING: of these runs, and where `under_way` is
+        given, of all sweeps but those; returns how many there were."""
         wanted = set(identities)
-        stale = [run for run in self.backend.runs("run", "RUNNING") if run.tags["bnsweep.identity"] in wanted]
+
+        def is_stale(run: KeptRun) -> bool:
+            over = under_way is not None and run.tags.get("bnsweep.sweep_id") not in under_way
+            return over or run.tags.get("bnsweep.identity") in wanted
+
+        stale = [run for run in self.patient.runs("run", "RUNNING") if is_stale(run)]
         for run in stale:
-            self.backend.end(run.run_id, "KILLED", {})
+            self.patient.end(run.run_id, "KILLED", {})
+        for half in filter(is_stale, self.patient.runs("sweep", "RUNNING")):
+            self.patient.remove(half.run_id)
         return len(stale)
+
+    def tidy(self, under_way: Collection[str]) -> None:
+        """What lost answers left of this process's own writing."""
+        self.patient.remove_doubles()
+        self.mark_stale(under_way=under_way)
 
     def open_sweep(self, manifest: Manifest) -> str:
         """Writes what is planned; returns the id of the sweep's own run.
@@ -124,31 +202,37 @@ class Store:
         """
         tags = {"bnsweep.kind": "sweep", "bnsweep.sweep_id": manifest.id, **source_tags()}
         now, texts = milliseconds(), {"sweep.json": json.dumps(asdict(manifest))}
-        (run_id,) = self.backend.create([NewRun(f"sweep {manifest.id}", "KILLED", now, now, tags, texts=texts)])
+        (run_id,) = self.patient.create([NewRun(f"sweep {manifest.id}", "KILLED", now, now, tags, texts=texts)])
         return run_id
 
-    def close_sweep(self, sweep_id: str, ledger: dict[str, int], seconds: dict[str, float]) -> None:
-        """Records how the sweep went: counts by status, wall seconds by part."""
-        (own,) = self.backend.runs("sweep", tag=("bnsweep.sweep_id", "=", sweep_id), limit=1)
+    def own_run(self, sweep_id: str, own: str = "") -> KeptRun | None:
+        """The sweep's own run: that of the id `own`, or the newest of that sweep id; None where it has none."""
+        same = self.patient.runs("sweep", tag=("bnsweep.sweep_id", "=", sweep_id), limit=None if own else 1)
+        return next((run for run in same if own in ("", run.run_id)), None)
+
+    def close_sweep(self, sweep_id: str, ledger: dict[str, int], seconds: dict[str, float], own: str = "") -> None:
+        """Records how the sweep went: counts by status, wall seconds by part. `own`: id of its own run."""
+        run = self.own_run(sweep_id, own)
+        assert run is not None
         tags = {"bnsweep.ledger": json.dumps(ledger), "bnsweep.seconds": json.dumps(seconds)}
-        self.backend.end(own.run_id, "FINISHED", tags)
+        self.patient.end(run.run_id, "FINISHED", tags)
 
-    def write_view(self, sweep_id: str) -> None:
+    def write_view(self, sweep_id: str, own: str = "") -> None:
         """Keeps a comparison of the sweep's runs with the experiment; `view_url` opens it."""
-        self._adopt(sweep_id)
-        some = self.backend.runs("run", tag=("bnsweep.view", "=", sweep_id), limit=10)
-        names = self.backend.metric_names([run.run_id for run in some])
+        self._adopt(sweep_id, own)
+        some = self.patient.runs("run", tag=("bnsweep.view", "=", sweep_id), limit=10)
+        names = self.patient.metric_names([run.run_id for run in some])
         prefixes = {name.rpartition("/")[0] for name in names}
-        plan = read_plan(self.backend, self.experiment, sweep_id)
+        plan = read_plan(self.patient, self.experiment, sweep_id, own)
         shown = f"tags.`bnsweep.view` = '{sweep_id}' and attributes.status != 'KILLED'"
-        self.backend.tag_experiment(view.tag_key(), view.state(plan.rows, sorted(prefixes), shown))
+        self.patient.tag_experiment(view.tag_key(), view.state(plan.rows, sorted(prefixes), shown))
 
-    def _adopt(self, sweep_id: str) -> None:
+    def _adopt(self, sweep_id: str, own: str) -> None:
         """Marks runs that an earlier sweep trained and this one counts as done: MLflow's search knows no `or`."""
-        if self.backend.runs("run", tag=("bnsweep.view", "!=", sweep_id), limit=1):
-            kept = self.load(sweep_id).kept
+        if self.patient.runs("run", tag=("bnsweep.view", "!=", sweep_id), limit=1):
+            kept = self.load(sweep_id, own).kept
             foreign = [run_id for run_id, run in kept.items() if run.tags["bnsweep.view"] != sweep_id]
-            self.backend.tag_runs(foreign, "bnsweep.view", sweep_id)
+            self.patient.tag_runs(foreign, "bnsweep.view", sweep_id)
 
     @property
     def ui(self) -> str:
@@ -159,7 +243,7 @@ class Store:
         """Where MLflow's pages, at `base` if given, show the comparison."""
         return view.url(base or self.ui, self.experiment_id)
 
-    def attach(self, sweep_id: str, files: Sequence[Path]) -> bool:
+    def attach(self, sweep_id: str, files: Sequence[Path], own: str = "") -> bool:
         """Puts a report's files under `report/` of the sweep's own run, in place of an earlier report's.
 
         False where the sweep has no run of its own (launched as one process a run). Raises ConfigError when the store
@@ -167,17 +251,17 @@ class Store:
         """
         try:
             with environment_variables(PROBE):
-                own = self.backend.runs("sweep", tag=("bnsweep.sweep_id", "=", sweep_id), limit=1)
-                for run in own:
-                    self.backend.attach(run, "report", files)
+                run = self.own_run(sweep_id, own)
+                if run is not None:
+                    self.patient.attach(run, "report", files)
         except Exception as error:  # the disk, MLflow, the server and its artifact store each raise their own
             says = f"must be a store that takes files to attach the report of {sweep_id} to it"
             raise ConfigError(f"tracking.uri={without_login(self.uri)}: {says} ({reason_of(error)})") from error
-        return bool(own)
+        return run is not None
 
-    def load(self, sweep: str = "latest") -> SweepFrame:
-        """Raises ConfigError for a sweep that is unknown or has no run yet."""
-        frame = read_sweep(self.backend, self.experiment, sweep)
+    def load(self, sweep: str = "latest", own: str = "") -> SweepFrame:
+        """Raises ConfigError for a sweep that is unknown or has no run yet. `own`: id of its own run."""
+        frame = read_sweep(self.patient, self.experiment, sweep, own)
         frame.info = replace(frame.info, uri=without_login(self.uri), ui=self.ui)
         return frame
 

@@ -47,6 +47,8 @@ class SweepInfo:
     """Wall time by part."""
     experiment: str = ""
     experiment_id: str = ""
+    own_run: str = ""
+    """Id of the sweep's own run in MLflow."""
     uri: str = ""
     """Of the store, without a login."""
     ui: str = ""
@@ -133,14 +135,15 @@ class KeptSweep:
         return rows
 
 
-def read_plan(backend: Backend, experiment: str, sweep: str) -> KeptSweep:
-    """The plan of a sweep, read off its own run. A sweep launched as one process a run has none: its plan is made of
-    its runs."""
+def read_plan(backend: Backend, experiment: str, sweep: str, own_run: str = "") -> KeptSweep:
+    """The plan of a sweep, read off its own run, of that id or else the newest. A sweep launched as one process a run
+    has none: its plan is made of its runs."""
     name = next(iter(known_sweeps(backend, limit=1)), "") if sweep == "latest" else sweep
     own, runs = [], []
     if "'" not in name:
         same = ("bnsweep.sweep_id", "=", name)
-        own = backend.runs("sweep", tag=same, limit=1)
+        own = backend.runs("sweep", tag=same, limit=None if own_run else 1)
+        own = [run for run in own if own_run in ("", run.run_id)]
         runs = [] if own else backend.runs("run", tag=same, params=True)
     if own:
         return KeptSweep(read_json(backend, own[0], "sweep.json"), own[0])
@@ -150,9 +153,9 @@ def read_plan(backend: Backend, experiment: str, sweep: str) -> KeptSweep:
     return KeptSweep(manifest_of(name, runs), None)
 
 
-def read_sweep(backend: Backend, experiment: str, sweep: str) -> SweepFrame:
+def read_sweep(backend: Backend, experiment: str, sweep: str, own_run: str = "") -> SweepFrame:
     """Raises ConfigError for a sweep that is unknown or of which no run has ended."""
-    plan = read_plan(backend, experiment, sweep)
+    plan = read_plan(backend, experiment, sweep, own_run)
     chosen = best_runs(backend.runs("run"), {row["identity"] for row in plan.rows})
     check(len(chosen) > 0, "sweep", plan.manifest["id"], "one with at least one run that ended; this one has none yet")
     info = describe(plan.manifest, plan.own, list(chosen.values()))
@@ -224,6 +227,7 @@ def describe(manifest: dict[str, Any], own: KeptRun | None, runs: list[KeptRun])
         data=list(datasets.values()),
         ledger=json.loads(tags.get("bnsweep.ledger", "{}")),
         seconds=json.loads(tags.get("bnsweep.seconds", "{}")),
+        own_run=own.run_id if own else "",
     )
 
 
