@@ -29,8 +29,13 @@ PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0)
 """Seconds before a call is made again; the last one from then on."""
 LAST_WORDS = 1.0
 """Seconds that a call under way has to end in when nobody waits for it any more: most leave nothing half-written."""
-REQUESTS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
-"""MLflow's own retries last for minutes and say nothing."""
+MANNERS = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
+"""MLflow's own retries last for minutes and say nothing; two lines for every run drown what is said here."""
 PASSING = {errno.EIO, errno.EBUSY, errno.EAGAIN, errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH}
 """Errors of a disk or a network that another try may not meet again; a full disk is none of them."""
 
@@ -205,10 +210,10 @@ class PatientBackend:
 
     def remove_doubles(self) -> None:
         """What came of earlier tries after all, once a later one had been taken."""
-        ids = {run_id for _, run_id in self.doubted}
-        for _, kept in found_again(self, [run for run, _ in self.doubted]):
+        ids, runs = {run_id for _, run_id in self.doubted}, [run for run, _ in self.doubted]
+        for place, kept in found_again(self, runs):
             if kept.run_id not in ids:
-                self.remove(kept.run_id)
+                put_away(self, runs[place], kept)
 
     def remove(self, run_id: str) -> None:
         self.patience.call(lambda: self.backend.remove(run_id))
@@ -249,13 +254,19 @@ def create_rest(backend: Backend, runs: Sequence[NewRun]) -> list[str]:
     for place, kept in found_again(backend, runs):
         if kept.status == runs[place].status != "KILLED":
             written[place] = kept.run_id
-        elif runs[place].status == "KILLED":
-            backend.remove(kept.run_id)
-        elif kept.status == "RUNNING":
-            backend.end(kept.run_id, "KILLED", {})
+        else:
+            put_away(backend, runs[place], kept)
     rest = [place for place in range(len(runs)) if place not in written]
     written |= zip(rest, backend.create([runs[place] for place in rest]), strict=True)
     return [written[place] for place in range(len(runs))]
+
+
+def put_away(backend: Backend, run: NewRun, kept: KeptRun) -> None:
+    """A try to write `run` that does not count."""
+    if run.status == "KILLED":
+        backend.remove(kept.run_id)
+    elif kept.status != "KILLED":
+        backend.end(kept.run_id, "KILLED", {})
 
 
 def found_again(backend: Backend, runs: Sequence[NewRun]) -> Iterator[tuple[int, KeptRun]]:
@@ -274,7 +285,7 @@ def mark_of(tags: dict[str, str], start: int) -> tuple[str, str, int]:
     return tags["bnsweep.kind"], tags.get("bnsweep.identity", ""), start
 
 
-def ask_briefly() -> None:
-    """From now on MLflow's requests end soon where no server answers; what the user set stays."""
-    for key, value in REQUESTS.items():
+def set_manners() -> None:
+    """For MLflow's requests from now on; what the user set stays."""
+    for key, value in MANNERS.items():
         os.environ.setdefault(key, value)

@@ -58,7 +58,7 @@ def test_what_cannot_change_the_numbers_does_not_train_again(tracking: TrackingC
     swept([config])
     assert swept([replace(config, train=replace(config.train, device="cpu"))]).trained == 0
     assert swept([replace(config, bn=replace(config.bn, momentum=0.5))]).trained == 0, "no BN, no momentum"
-    assert swept([replace(config, lr=LrConfig(0.2))]).trained == 1
+    assert swept(in_sweep([replace(config, lr=LrConfig(0.2))], "b")).trained == 1
 
 
 def test_jobs_that_mean_the_same_run_train_once(tracking: TrackingConfig) -> None:
