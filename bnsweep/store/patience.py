@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from bnsweep.config.checks import ConfigError
-from bnsweep.store.backend import Backend, ExperimentGone, KeptRun, NewRun
 from bnsweep.store.address import reason_of
+from bnsweep.store.backend import Backend, ExperimentGone, KeptRun, NewRun
 
 T = TypeVar("T")
 
@@ -29,13 +29,8 @@ PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0)
 """Seconds before a call is made again; the last one from then on."""
 LAST_WORDS = 1.0
 """Seconds that a call under way has to end in when nobody waits for it any more: most leave nothing half-written."""
-MANNERS = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-}
-"""MLflow's own retries last for minutes and say nothing; two lines for every run drown what is said here."""
+REQUESTS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
+"""MLflow's own retries last for minutes and say nothing."""
 PASSING = {errno.EIO, errno.EBUSY, errno.EAGAIN, errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH}
 """Errors of a disk or a network that another try may not meet again; a full disk is none of them."""
 
@@ -285,7 +280,7 @@ def mark_of(tags: dict[str, str], start: int) -> tuple[str, str, int]:
     return tags["bnsweep.kind"], tags.get("bnsweep.identity", ""), start
 
 
-def set_manners() -> None:
-    """For MLflow's requests from now on; what the user set stays."""
-    for key, value in MANNERS.items():
+def ask_briefly() -> None:
+    """From now on a request of MLflow's ends soon where no server answers; what the user set stays."""
+    for key, value in REQUESTS.items():
         os.environ.setdefault(key, value)

@@ -28,7 +28,7 @@ from bnsweep.store.connect import PROBE, client_of, connect, environment_variabl
 from bnsweep.store.encode import milliseconds, new_run, source_tags, status_of
 from bnsweep.store.environment import environment
 from bnsweep.store.kept import FOLDER, KeptRuns
-from bnsweep.store.patience import Patience, PatientBackend, set_manners
+from bnsweep.store.patience import Patience, PatientBackend, ask_briefly
 from bnsweep.store.sweep_data import SweepFrame, read_json, read_plan, read_sweep
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class Store:
         uri, backend = connect(config, create)
         store = cls(uri, config.experiment, backend)
         store.patience.has_answered = True
-        set_manners()
+        ask_briefly()
         return store
 
     @cached_property

@@ -12,8 +12,12 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError  # type: ignore[import-untyped]
 
+from bnsweep.config.checks import check
+from bnsweep.config.run import SWEEP_ID
 from bnsweep.config.secrets import check_no_secret
 from bnsweep.config.tree import check_tracking
 from hydra_plugins.bnsweep.launcher import StackedLauncher
@@ -54,7 +58,9 @@ class StackedSweeper(BasicSweeper):
         check_tracking(self.config.get("tracking"))
         check_no_secret([f"{key}={value}" for key, value in (self.params or {}).items()])
         self.params = untyped(self.params, arguments)
+        check_id(self.config.get("sweep"))
         folder = Path(str(self.config.hydra.sweep.dir))
+        check_folder_is_own(folder, arguments)
         new = [path for path in (folder, *folder.parents) if not path.exists()]
         try:
             return super().sweep(arguments)
@@ -65,6 +71,31 @@ class StackedSweeper(BasicSweeper):
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
         if not (isinstance(self.launcher, StackedLauncher) and self.launcher.batched):
             super().validate_batch_is_legal(batch)
+
+
+def check_id(sweep: DictConfig | None) -> None:
+    """Refuses (ConfigError) an id that may not name a folder, before it does."""
+    text = None if sweep is None else sweep.get("id")
+    if text is not None:
+        check(SWEEP_ID.holds(str(text)), "sweep.id", text, SWEEP_ID.says)
+
+
+NO_OTHER_RUNS = ("sweep.", "tracking.", "hydra", "train.device")
+"""How settings begin that do not change which runs a sweep has."""
+
+
+def check_folder_is_own(folder: Path, arguments: Sequence[str]) -> None:
+    """Refuses (ConfigError) a folder that holds the job directories of a sweep of other runs."""
+    try:
+        earlier = OmegaConf.load(folder / "multirun.yaml").hydra.overrides.task
+    except (OSError, AttributeError, OmegaConfBaseException, YAMLError):
+        return
+    before, now = (
+        sorted(str(text) for text in texts if not str(text).lstrip("+").startswith(NO_OTHER_RUNS))
+        for texts in (earlier or [], arguments)
+    )
+    says = f"the folder of no other sweep; that one was of {' '.join(before) or 'one run'}"
+    check(before == now, "hydra.sweep.dir", folder, f"{says} (sweep.id names the default one)")
 
 
 def untyped(params: Mapping[str, Any], arguments: Sequence[str]) -> dict[str, Any]:
