@@ -8,8 +8,9 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -39,8 +40,15 @@ def unprivileged() -> str | None:
     return next((name for name in ("postgres", "nobody") if name in names), None)
 
 
+class Address(str):
+    """URI of a server that can be stopped and started."""
+
+    stop: Callable[[], None]
+    start: Callable[[], None]
+
+
 @contextmanager
-def postgres() -> Iterator[str]:
+def postgres() -> Iterator[Address]:
     """URI, with the password, of a server of its own, without a database of ours."""
     # Not below pytest's folders, which are closed to the user that runs it.
     with tempfile.TemporaryDirectory() as name:
@@ -61,8 +69,11 @@ def postgres() -> Iterator[str]:
 
         do("initdb", "-U", USER, "-A", "scram-sha-256", f"--pwfile={folder}/password", "-N", "-E", "UTF8")
         serve = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
-        do("pg_ctl", "-o", serve, "-l", f"{folder}/log", "-w", "start")
+        address = Address(f"postgresql+{DRIVER}://{USER}:{PASSWORD}@127.0.0.1:{port}")
+        address.start = partial(do, "pg_ctl", "-o", serve, "-l", f"{folder}/log", "-w", "start")
+        address.stop = partial(do, "pg_ctl", "-m", "immediate", "-w", "stop")
+        address.start()
         try:
-            yield f"postgresql+{DRIVER}://{USER}:{PASSWORD}@127.0.0.1:{port}"
+            yield address
         finally:
-            do("pg_ctl", "-m", "immediate", "-w", "stop")
+            address.stop()

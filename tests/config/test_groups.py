@@ -61,9 +61,11 @@ def test_a_setting_that_breaks_a_rule_is_named_with_it(tree: Tree, says: str) ->
         from_tree(tree)
 
 
-@pytest.mark.parametrize("name", ["..", ".hidden", "latest", "a/b", ""])
+@pytest.mark.parametrize(
+    "name", ["..", ".hidden", "latest", "a/b", "", "-x", "a b", "é", "a\nb", "a\x1b[31m", "x" * 101]
+)
 def test_a_sweep_id_is_a_plain_name(name: str) -> None:
-    with pytest.raises(ConfigError, match=r"^sweep.id=.*: must be letters, digits"):
+    with pytest.raises(ConfigError, match=r"(?s)^sweep.id=.*: must be letters, digits"):
         from_tree({"sweep": {"id": name}})
 
 
