@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -60,6 +60,12 @@ class KeptRuns:
         """Once the store has it."""
         shutil.rmtree(run, ignore_errors=True)
         self._remove_if_empty()
+
+    def remove_halves(self, identities: Collection[str]) -> None:
+        """What a process that was killed as it wrote one of these runs left."""
+        for part in self.folder.glob(".*-*"):
+            if part.name[1:].partition("-")[0] in identities:
+                self.remove(part)
 
     def _remove_if_empty(self) -> None:
         with suppress(OSError):

@@ -161,6 +161,7 @@ class Store:
     def log_kept(self, left: Collection[str], done: Collection[str]) -> int:
         """Logs what an earlier command trained and could not log of the identities that are `left`, and forgets what it
         kept of those that are `done`; returns how many it logged."""
+        self.kept.remove_halves({*left, *done})
         found = []
         for folder, run in self.kept:
             if run.tags["bnsweep.identity"] in left:

@@ -156,7 +156,7 @@ def test_a_sweep_that_ends_without_its_server_goes_on_from_there(
             process.send_signal(getattr(signal, how))
         said = end(process, {"given up": 1, "SIGINT": 130, "SIGKILL": -signal.SIGKILL}[how])
     assert "Traceback" not in said
-    kept, before = len(list((tmp_path / "kept-runs").iterdir())), counts(tracking)[0]["FINISHED"]
+    kept, before = len(list((tmp_path / "kept-runs").glob("[!.]*"))), counts(tracking)[0]["FINISHED"]
     if how == "given up":
         last = said.splitlines()[-1]
         assert "too many 500 error responses" in last
@@ -179,9 +179,10 @@ def test_a_sweep_that_ends_without_its_server_goes_on_from_there(
 @pytest.mark.skipif(bool(postgres.missing()), reason=postgres.missing() or "there is one")
 def test_a_postgresql_that_restarts_costs_nothing(tmp_path: Path) -> None:
     with postgres.postgres() as database:
-        tracking = TrackingConfig(str(database))
+        uri = f"{database}/postgres"
+        tracking = TrackingConfig(uri)
         Store.open(tracking)
-        with start(tmp_path, *SWEEP.split(), environment={"MLFLOW_TRACKING_URI": str(database)}) as process:
+        with start(tmp_path, *SWEEP.split(), environment={"MLFLOW_TRACKING_URI": uri}) as process:
             logged(tracking, 2, process)
             database.stop()
             time.sleep(8)
@@ -201,7 +202,8 @@ def test_a_disk_that_fills_up_ends_in_one_line_and_the_same_command_goes_on(
     disk = tmp_path / "disk"
     disk.mkdir()
     size = empty_database.stat().st_size // 1024 + 800
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}k", "tmpfs", disk], capture_output=True).returncode:
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}k", "tmpfs", str(disk)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
         pytest.skip("a small disk cannot be mounted here")
     try:
         shutil.copyfile(empty_database, disk / "mlflow.db")

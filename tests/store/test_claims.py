@@ -158,9 +158,7 @@ def test_the_id_of_an_earlier_sweep_of_other_runs_is_refused(store: Store) -> No
     store.check_id("mine", names[:1], whole=False)
     store.check_id("another", names, whole=True)
     for wanted, whole in ((names, True), (names[:1], True), (names[1:], True), (names[2:], False)):
-        with pytest.raises(
-            ConfigError, match=r"^sweep.id=mine: must be new: bnsweep has a sweep of this id with other"
-        ):
+        with pytest.raises(ConfigError, match=r"^sweep.id=mine: must be new: bnsweep has a sweep of this id"):
             store.check_id("mine", wanted, whole)
     log_run(store, configs[2], RunRecord("finished"), "one process a run")
     store.check_id("one process a run", names, whole=True)
