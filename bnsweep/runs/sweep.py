@@ -56,6 +56,7 @@ class Stops(Interrupts):
     """An interrupt, or a store that stayed away: both end the training between two stacks."""
 
     def __init__(self, outbox: Outbox) -> None:
+        super().__init__()
         self.outbox = outbox
 
     def check(self) -> None:
@@ -209,15 +210,27 @@ def run_sweep(
     store, names = Store.open(tracking), {identity(config) for config in configs}
     if not earlier:
         store.check_id(sweep.id, names, whole=keep_plan)
+    manifest = Manifest.of([*earlier, *configs], sweep.id, command) if keep_plan else None
     with store.claimed(names, sweep.id) as claim:
         done = done_at_turn(store, claim, sweep, whole=keep_plan)
         plan = make_plan(configs, {} if sweep.rerun else done, device, workers)
-        print(describe(plan), flush=True)
-        store.mark_stale(names, claim.under_way())
-        own_run = store.open_sweep(Manifest.of([*earlier, *configs], sweep.id, command)) if keep_plan else ""
-        current = Sweep(plan, store, done, own_run)
-        current.run(datasets)
-        current.close(claim.under_way())
+        return conduct(plan, store, claim, done, manifest, datasets)
+
+
+def conduct(
+    plan: Plan,
+    store: Store,
+    claim: Claim,
+    done: Mapping[str, Done],
+    manifest: Manifest | None,
+    datasets: dict[DataKey, Dataset],
+) -> SweepResult:
+    """Train and log what the plan leaves; a `manifest` gets the sweep its own MLflow run."""
+    print(describe(plan), flush=True)
+    store.mark_stale(claim.wanted, claim.under_way())
+    current = Sweep(plan, store, done, store.open_sweep(manifest) if manifest else "")
+    current.run(datasets)
+    current.close(claim.under_way())
     return current.result()
 
 
