@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bnsweep.cli.messages import one_line
+from bnsweep.cli.arguments import check_override, read_override
+from bnsweep.cli.entry import run_command
 from bnsweep.config.checks import ConfigError, check, check_choice
 from bnsweep.experiments.compose import FORMS, Experiment, Library
 from bnsweep.experiments.selection import Run
@@ -142,27 +143,25 @@ def not_run(experiment: Experiment, why: str) -> Result:
     return result
 
 
-def main() -> None:
-    """Console entry: exit status 0 whatever the numbers, 1 for what was refused or failed, 130 when interrupted."""
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
+def answer_request() -> None:
+    """What is asked for. Raises SystemExit where something failed."""
     arguments = sys.argv[1:]
     if {"-h", "--help"} & set(arguments):
         print(HELP, end="")
         return
-    try:
-        request = read_request(arguments)
-        if request.listing:
-            print(Library(request.overrides).describe())
-            return
-        table = run(request)
-    except (ConfigError, HydraException, OmegaConfBaseException) as error:
-        raise SystemExit(f"bnsweep.experiments: {one_line(error)}") from None
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        raise SystemExit(130) from None
+    request = read_request(arguments)
+    for text in request.overrides:
+        check_override(text, read_override(text))
+    if request.listing:
+        print(Library(request.overrides).describe())
+        return
+    table = run(request)
     show(table)
     print(f"Written to {Path(request.out, 'experiments.md')}")
     if any(result.failures for result in table.results):
         raise SystemExit(1)
+
+
+def main() -> None:
+    """Console entry: exit status 0 whatever the numbers, 1 for what was refused or failed, 130 when interrupted."""
+    run_command("bnsweep.experiments", answer_request, "interrupted")

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+from bnsweep.cli.entry import run_command
+from bnsweep.cli.terminal import output_lost
 from bnsweep.config.checks import ConfigError
 from bnsweep.config.run import TrackingConfig
-from bnsweep.config.secrets import check_no_secret
 from bnsweep.report import DEFAULT_METRIC, compare_sweeps, report_sweep
 from bnsweep.report.frame.metrics import RANKABLE, metric_named
 from bnsweep.store.address import default_experiment, origin
@@ -52,27 +52,24 @@ def read_request(arguments: Sequence[str]) -> Request:
     return request
 
 
-def main() -> None:
-    """Console entry: exit status 0, 1 for what was refused or was no longer read."""
+def write_or_compare() -> None:
+    """What is asked for. Raises SystemExit where what it says reached nobody."""
     arguments = sys.argv[1:]
     if {"-h", "--help"} & set(arguments):
         print(HELP, end="")
         return
-    try:
-        check_no_secret(arguments)
-        request = read_request(arguments)
-        tracking = TrackingConfig(request.tracking_uri, request.tracking_experiment)
-        for line in origin(tracking):
-            print(line, flush=True)
-        if "," in request.sweep:
-            print(compare_sweeps(tracking, request.sweep, Path(request.out), request.metric))
-        else:
-            report_sweep(tracking, request.sweep, Path(request.out), request.metric).show()
-    except ConfigError as error:
-        raise SystemExit(f"bnsweep.report: {error}") from None
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
-    except BrokenPipeError:
-        # Whoever read the screen, head say, has enough; the files are written. Python flushes once more as it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(1) from None
+    request = read_request(arguments)
+    tracking = TrackingConfig(request.tracking_uri, request.tracking_experiment)
+    for line in origin(tracking):
+        print(line, flush=True)
+    if "," in request.sweep:
+        print(compare_sweeps(tracking, request.sweep, Path(request.out), request.metric))
+    else:
+        report_sweep(tracking, request.sweep, Path(request.out), request.metric).show()
+    if output_lost():
+        raise SystemExit(1)
+
+
+def main() -> None:
+    """Console entry: exit status 0, 1 for what was refused or was no longer read."""
+    run_command("bnsweep.report", write_or_compare)

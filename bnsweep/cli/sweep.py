@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bnsweep.cli.messages import GROUP_VALUE, group_given_a_value, one_line
-from bnsweep.config.checks import ConfigError
+from bnsweep.cli.arguments import check_arguments
+from bnsweep.cli.entry import run_command
+from bnsweep.cli.folders import check_job_folders
+from bnsweep.cli.messages import local_of, one_line, out_of_memory
+from bnsweep.config.checks import ConfigError, printable
 from bnsweep.config.run import RunConfig
-from bnsweep.config.secrets import check_no_secret
 from bnsweep.config.tree import conf_folder, from_composed, register_schema
 
 if TYPE_CHECKING:
@@ -25,6 +29,9 @@ STARTED = time.perf_counter()
 
 SLOW_TO_COMPOSE = 1000
 """Jobs that take Hydra more than a few seconds, which should not pass in silence."""
+
+SILENCE = 10.0
+"""Seconds without a word while they are composed."""
 
 
 class RunFailed(RuntimeError):
@@ -49,9 +56,7 @@ class SweepBatches:
 
     def run(self, configs: Sequence[DictConfig]) -> list[float | RunFailed]:
         """All jobs of a batch as one computation; the stacked launcher calls this."""
-        if len(configs) > SLOW_TO_COMPOSE:
-            print(f"composing {len(configs)} jobs", flush=True)
-        runs = [from_composed(config) for config in configs]
+        runs = compose(configs)
         if configs[0].hydra.sweeper.get("max_batch_size") is not None:
             rule = "left out: all runs are checked before any is trained (sweep.max_stack bounds how many train as one)"
             raise ConfigError(f"hydra.sweeper.max_batch_size={configs[0].hydra.sweeper.max_batch_size}: must be {rule}")
@@ -68,15 +73,13 @@ class SweepBatches:
         return [value_of(run) for run in result.runs]
 
     def conclude(self) -> None:
-        """The report, where it is, the way to the comparison, and where the time went."""
+        """The report, where it is, the way to the comparison, and where the time went. Raises ConfigError for a report
+        that cannot be written any more."""
         if not self.results:
             return
         last, began = self.results[-1], time.perf_counter()
         if last.sweep.report is not None:
-            from bnsweep.report import report_sweep
-
-            print("writing the report", flush=True)
-            report_sweep(last.tracking, last.sweep.id, Path(last.sweep.report), own_run=last.own_run).show()
+            write_report(last)
         ended, start = time.perf_counter(), self.results[0].seconds["start and compose"]
         names = ("training", "logging", "sweep")
         training, logging, sweep = (sum(result.seconds[name] for result in self.results) for name in names)
@@ -92,29 +95,82 @@ class SweepBatches:
         print(f"{ended - STARTED:.0f} s: " + ", ".join(f"{name} {value:.0f}" for name, value in split.items()))
 
 
-def run_job(config: DictConfig) -> float:
-    """One job in this process: a single run, or one of a sweep under Hydra's basic or joblib launcher."""
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.errors import HydraException
-    from hydra.types import RunMode
+def compose(configs: Sequence[DictConfig]) -> list[RunConfig]:
+    """The runs of a sweep's jobs. Raises ConfigError for a job that cannot be run, or whose folder cannot be made."""
+    from hydra_plugins.bnsweep.directory import job_folder
 
-    from hydra_plugins.bnsweep.overrides import check_duplicates
+    runs: list[RunConfig] = []
+    folders: list[Path] = []
+    told = time.monotonic()
+    for config in configs:
+        if len(configs) > SLOW_TO_COMPOSE and (not runs or time.monotonic() - told > SILENCE):
+            told = time.monotonic()
+            print(f"composing {len(configs)} jobs" + f", {len(runs)} so far" * bool(runs), flush=True)
+        runs.append(from_composed(config))
+        if len(runs) in (1, len(configs)) or not numbered(config):
+            folders.append(job_folder(config) / (config.hydra.output_subdir or ""))
+    check_job_folders(folders, len(configs))
+    return runs
+
+
+def numbered(config: DictConfig) -> bool:
+    """Whether job folders are named as by default, by numbers in one folder. Then one can be made where another can,
+    and reading all the names would take as long as composing the runs."""
+    from omegaconf import OmegaConf
+
+    names = OmegaConf.to_container(config.hydra.sweep)
+    assert isinstance(names, dict)
+    return names["subdir"] == "${hydra.job.num}" and set(re.findall(r"\$\{.*?\}", names["dir"])) <= {"${sweep.id}"}
+
+
+def write_report(result: SweepResult) -> None:
+    from bnsweep.report import report_sweep
+
+    print("writing the report", flush=True)
+    sweep, tracking = result.sweep, result.tracking
+    try:
+        report_sweep(tracking, sweep.id, Path(sweep.report or ""), own_run=result.own_run).show()
+    except (OSError, ConfigError) as error:
+        reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
+        again = "all runs are logged, and `python -m bnsweep.report` writes it again"
+        raise ConfigError(f"the report was not written ({reason}); {again}") from error
+
+
+def task(config: DictConfig) -> float:
+    """What Hydra calls for a single run, and for each of a sweep under its basic or joblib launcher."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
 
     hydra = HydraConfig.get()
     single = hydra.mode == RunMode.RUN
+    # Under hydra.job.chdir, too, paths are of where the command was started; Hydra goes back by itself.
+    os.chdir(hydra.runtime.cwd)
     try:
-        check_duplicates(list(hydra.overrides.task))
-        run = from_composed(config)
-        from bnsweep.runs.sweep import run_sweep
+        return run_job(config, single)
+    except SystemExit:
+        discard(hydra, Path(hydra.runtime.output_dir))
+        raise
+    except Exception as error:
+        if isinstance(error, RunFailed) and not single:
+            raise
+        if one_line(error, sys.argv[1:]) is not None or out_of_memory(error):
+            discard(hydra, Path(hydra.runtime.output_dir))
+        raise Stop(error) from None
 
-        result = run_sweep([run], command(), keep_plan=single)
-        if result is None:
-            raise SystemExit(0)
-    except (ConfigError, HydraException, SystemExit) as error:
-        if single:
-            discard(Path(hydra.runtime.output_dir))
-        # As SystemExit it passes Hydra without a second message.
-        raise error if isinstance(error, SystemExit) else SystemExit(f"bnsweep: {one_line(error)}") from None
+
+def run_job(config: DictConfig, single: bool) -> float:
+    """One job in this process. Raises SystemExit after a dry run."""
+    from hydra.core.hydra_config import HydraConfig
+
+    from hydra_plugins.bnsweep.overrides import check_duplicates
+
+    check_duplicates(list(HydraConfig.get().overrides.task))
+    run = from_composed(config)
+    from bnsweep.runs.sweep import run_sweep
+
+    result = run_sweep([run], command(), keep_plan=single)
+    if result is None:
+        raise SystemExit(0)
     (own,) = result.runs
     if single:
         print(describe_run(own, result.tracking.experiment))
@@ -124,11 +180,23 @@ def run_job(config: DictConfig) -> float:
     return value
 
 
-def discard(folder: Path) -> None:
-    """Remove what Hydra wrote for a run that was refused; nothing else that may lie in the folder."""
-    for name in (".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml", "bnsweep.log"):
-        (folder / name).unlink(missing_ok=True)
-    for empty in (folder / ".hydra", folder, *folder.parents):
+class Stop(SystemExit):
+    """Carries an error through Hydra, which would print a message of its own and go on to the next job."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(f"bnsweep: {error}")
+        self.error = error
+
+
+def discard(hydra: Any, folder: Path) -> None:
+    """Remove what Hydra wrote into the folder of a job that was refused; nothing else that may lie there. `hydra`: the
+    node of the job's config."""
+    inner = folder / (hydra.output_subdir or "")
+    files = [inner / f"{name}.yaml" for name in ("config", "hydra", "overrides")] if hydra.output_subdir else []
+    for path in (*files, folder / f"{hydra.job.name}.log"):
+        with suppress(OSError):
+            path.unlink()
+    for empty in dict.fromkeys((inner, folder, *folder.parents)):
         if empty == Path.cwd() or (empty.is_dir() and any(empty.iterdir())):
             break
         if empty.is_dir():
@@ -138,7 +206,7 @@ def discard(folder: Path) -> None:
 def describe_run(result: RunResult, experiment: str) -> str:
     """`experiment`: MLflow's."""
     s = result.summary
-    lines = [f"{result.status}{': ' + result.reason if result.reason else ''}"]
+    lines = [f"{result.status}{': ' + printable(result.reason) if result.reason else ''}"]
     if result.status == "finished":
         splits = (("train", "train"), ("validation", "val"), ("test", "test"))
         scores = [f"{name} {s[f'final_{key}_accuracy']:.4f}" for name, key in splits]
@@ -147,37 +215,42 @@ def describe_run(result: RunResult, experiment: str) -> str:
     return "\n".join(lines)
 
 
-def main() -> Any:
-    """Console entry: exit status 0, 1 for what was refused or failed, 130 when interrupted."""
-    import hydra
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
+def failed(error: RunFailed) -> str:
+    return f"bnsweep: a run failed: {printable(str(error))}"
 
+
+def run_hydra() -> None:
+    """Hydra reads the command line, and calls back for a run or a batch of them."""
+    import hydra
+
+    check_arguments(sys.argv[1:])
     register_schema()
     batches = SweepBatches()
-
-    def task(config: DictConfig) -> float:
-        return run_job(config)
-
-    task.batched = batches.run  # type: ignore[attr-defined]
-    full = os.environ.get("HYDRA_FULL_ERROR")
-    # Hydra hands its errors on, so that each becomes one line here; unexpected ones keep their traceback.
+    task.batched, task.check = batches.run, from_composed  # type: ignore[attr-defined]
+    # Hydra hands its errors on, so that each becomes one line.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
-        check_no_secret(sys.argv[1:])
         hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")(task)()
         batches.conclude()
-    except (ConfigError, HydraException, OmegaConfBaseException) as error:
-        if full:
-            raise
-        raise SystemExit(f"bnsweep: {one_line(error)}") from None
-    except ValueError as error:
-        if not str(error).startswith(GROUP_VALUE):
-            raise
-        raise SystemExit(f"bnsweep: {group_given_a_value(sys.argv[1:])}") from None
+    except Stop as stop:
+        if isinstance(stop.error, RunFailed):
+            raise SystemExit(failed(stop.error)) from None
+        raise stop.error from stop.error.__cause__
     except RunFailed as error:
         batches.conclude()
-        raise SystemExit(f"bnsweep: a run failed: {error}") from None
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
-        raise SystemExit(130) from None
+        raise SystemExit(failed(error)) from None
+    except Exception as error:
+        config, folder = local_of(error, "run_job", "config"), local_of(error, "run_job", "output_dir")
+        if folder is None or batches.results:
+            raise
+        # Hydra could not make the folder of a single run, or write there.
+        discard(config.hydra, Path(folder).absolute())
+        if isinstance(error, OSError):
+            says = f"a folder that can be written ({error.strerror}: {error.filename}); hydra.run.dir names it"
+            raise ConfigError(f"{folder}: must be {says}") from error
+        raise
+
+
+def main() -> None:
+    """Console entry: exit status 0, 1 for what was refused or failed, 130 when interrupted."""
+    run_command("bnsweep", run_hydra, "interrupted; the same command goes on from here")

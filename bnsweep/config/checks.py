@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-import os
+import tempfile
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,10 @@ from typing import Any
 
 class ConfigError(ValueError):
     """A setting a user can mend: the message names the value, the rule and the choices, in one line."""
+
+
+class OwnCodeError(ConfigError):
+    """An error in code of the user's: its traceback, by `__cause__`, is worth keeping."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,11 @@ POSITIVE = Rule(lambda value: math.isfinite(value) and value > 0, "a finite numb
 NOT_NEGATIVE = Rule(lambda value: math.isfinite(value) and value >= 0, "a finite number >= 0")
 SHARE = Rule(lambda value: 0 < value <= 1, "in (0, 1]")
 LESS_THAN_ALL = Rule(lambda value: 0 <= value < 1, "in [0, 1)")
+TEXT = Rule(lambda value: value.strip() != "" and value.isprintable(), "text (not empty, no control characters)")
 SEED = Rule(lambda value: 0 <= value < 2**31, "between 0 and 2147483647")
+
+TRIAL_BYTES = 2**16
+"""Of a file that shows whether a folder can take any."""
 
 
 def check(rule: bool, key: str, value: object, says: str) -> None:
@@ -67,8 +76,33 @@ def check_choice(key: str, value: str, choices: Collection[str]) -> None:
 
 
 def check_folder(key: str, folder: Path) -> None:
-    """Refuses a folder that cannot take files, without making it."""
-    nearest = folder
-    while not nearest.exists() and nearest != nearest.parent:
-        nearest = nearest.parent
-    check(nearest.is_dir() and os.access(nearest, os.W_OK), key, folder, "a folder that can be written")
+    """Refuses a folder that cannot take files, by a trial that leaves nothing behind."""
+    try:
+        try_folder(folder)
+    except (OSError, ValueError) as error:  # ValueError: a null character
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigError(f"{key}={folder}: must be a folder that can be written ({reason})") from error
+
+
+def try_folder(folder: Path) -> None:
+    """Makes the folder where it is missing, writes a file into it, and removes what it made. Raises OSError where that
+    fails; a full disk fails too."""
+    new = []
+    try:
+        for path in (*reversed(folder.parents), folder):
+            if not path.exists():
+                path.mkdir(exist_ok=True)
+                new.append(path)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".trial-") as file:
+            file.write(b" " * TRIAL_BYTES)
+            file.flush()
+    finally:
+        for path in reversed(new):
+            with suppress(OSError):  # another process uses it by now
+                path.rmdir()
+
+
+def printable(text: str, keep: str = "") -> str:
+    """The text with what a terminal or a page would obey and not show (escape sequences, line ends, changes of writing
+    direction) written out, as in \\x1b; but for what is to `keep`."""
+    return "".join(char if char.isprintable() or char in keep else repr(char)[1:-1] for char in text)

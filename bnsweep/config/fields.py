@@ -56,10 +56,18 @@ class Checked:
         for f in fields(self):
             value, rule = getattr(self, f.name), f.metadata.get("rule")
             if rule is not None:
-                check(rule.holds(value), f"{self.group}.{f.name}" if self.group else f.name, value, rule.says)
+                check(holds(rule, value), f"{self.group}.{f.name}" if self.group else f.name, value, rule.says)
             if isinstance(value, list):
                 object.__setattr__(self, f.name, tuple(value))
         self.check_together()
 
     def check_together(self) -> None:
         """Rules on several settings at once."""
+
+
+def holds(rule: Rule | OneOf, value: object) -> bool:
+    """Whether the rule holds; it does not for a value of another kind, such as a list in the place of a number."""
+    try:
+        return rule.holds(value)
+    except (TypeError, AttributeError):
+        return False

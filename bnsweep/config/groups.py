@@ -17,6 +17,7 @@ from bnsweep.config.checks import (
     POSITIVE,
     SEED,
     SHARE,
+    TEXT,
     OneOf,
     Rule,
     at_least,
@@ -118,7 +119,7 @@ class BnConfig(Checked, group="bn"):
 class DataConfig(Checked, group="data"):
     name: str = setting("digits", OneOf(DATASETS), names=True)
     """One of DATASETS."""
-    root: str = setting("data", role=Role.PLACE)
+    root: str = setting("data", TEXT, role=Role.PLACE)
     """Folder of the IDX files (`<root>/MNIST/raw`, `<root>/FashionMNIST/raw`); digits needs none."""
     subset: int | None = setting(None, matters=lambda run: not run.data.takes_all)
     """Training samples kept after validation is held out; all when null."""
@@ -135,7 +136,7 @@ class DataConfig(Checked, group="data"):
     """Test samples kept, drawn stratified; all when null."""
     binary: bool = setting(False)
     """Whether pixels above one half become 1 and all others 0."""
-    call: str | None = setting(None)
+    call: str | None = setting(None, or_null(TEXT))
     """`module:function` of data=callable, found from where the command was started. It takes nothing and gives (x, y)
     or (x_train, y_train, x_test, y_test), arrays or tensors: a row a sample, labels 0, 1, … Inputs are taken as they
     are, flattened, as float32. Of (x, y), each seed draws a fifth to test on."""

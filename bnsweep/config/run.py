@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bnsweep.catalogue.datasets import DatasetFacts
-from bnsweep.config.checks import SEED, Rule, at_least, check, or_null
+from bnsweep.config.checks import SEED, TEXT, Rule, at_least, check, or_null
 from bnsweep.config.fields import Checked, Role, setting
 from bnsweep.config.groups import (
     ActivationConfig,
@@ -62,14 +62,14 @@ class ExperimentConfig(Checked, group="experiment"):
 
 @dataclass(frozen=True)
 class TrackingConfig(Checked, group="tracking"):
-    uri: str | None = setting(None)
+    uri: str | None = setting(None, or_null(TEXT))
     """MLflow tracking URI; null: MLFLOW_TRACKING_URI where that is set, else `mlflow.db` (sqlite) in the working
     directory, by absolute path. A password or token in it has to come from an environment variable."""
     experiment: str = setting("bnsweep")
     """MLflow experiment; runs are resumed within one. For a command, MLFLOW_EXPERIMENT_NAME gives the default."""
 
     def check_together(self) -> None:
-        check(self.experiment.strip() != "", "tracking.experiment", repr(self.experiment), "a name")
+        check(TEXT.holds(self.experiment), "tracking.experiment", repr(self.experiment), f"a name, {TEXT.says}")
         shown = f"{self.experiment[:40]}… ({len(self.experiment)} characters)"
         says = f"a name of at most {NAME_LENGTH} characters, which is what MLflow's tables hold"
         check(len(self.experiment) <= NAME_LENGTH, "tracking.experiment", shown, says)
@@ -85,7 +85,7 @@ class SweepConfig(Checked, group="sweep"):
     """Print the plan and train nothing."""
     max_stack: int | None = setting(None, or_null(at_least(1)))
     """Most runs trained as one; null: what memory and cache suggest."""
-    report: str | None = setting("report")
+    report: str | None = setting("report", or_null(TEXT))
     """Folder the report is written to when a multirun ends; null: none."""
     save_models: bool = setting(False)
     """Keep each trained network as `model.safetensors` beside its run's artifacts."""

@@ -6,7 +6,8 @@ import difflib
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast, get_type_hints
+from types import NoneType
+from typing import TYPE_CHECKING, Any, cast, get_args, get_origin, get_type_hints
 
 from bnsweep.config.checks import ConfigError
 from bnsweep.config.fields import Checked
@@ -28,9 +29,27 @@ def known_keys() -> tuple[str, ...]:
     return (*inner, *(f.name for f in fields(RunConfig) if f.name not in GROUPS))
 
 
+def kind_of(key: str) -> str | None:
+    """What values of a setting are, to follow "must be"; None for a key that is no setting."""
+    group, _, name = key.rpartition(".")
+    hints = TYPES if not group else get_type_hints(GROUPS[group]) if group in GROUPS else {}
+    if key not in known_keys() or name not in hints:
+        return None
+    kinds = [KINDS.get(kind, "a list") for kind in get_args(hints[name]) or (hints[name],) if kind is not NoneType]
+    if get_origin(hints[name]) is tuple:
+        kinds = [LISTS.get(get_args(hints[name])[0], "a list")]
+    return " or ".join([*kinds, *(["null"] if NoneType in get_args(hints[name]) else [])])
+
+
+KINDS = {int: "an integer", float: "a number", bool: "true or false", str: "text"}
+LISTS = {int: "a list of integers, such as [32,32]", str: "a list of texts"}
+
+
 def from_tree(tree: dict[str, Any]) -> RunConfig:
     """A RunConfig of a composed config as plain dicts; unknown keys are an error that lists what is near."""
     for key, value in tree.items():
+        if key in GROUPS and not isinstance(value, dict):
+            raise ConfigError(f"{key}={value}: must be settings, as in {key}.{fields(GROUPS[key])[0].name}=…")
         unknown = [f"{key}.{k}" for k in value if f"{key}.{k}" not in known_keys()] if key in GROUPS else []
         if key not in GROUPS and key != "seed":
             unknown = [key]
@@ -50,7 +69,10 @@ def from_composed(config: DictConfig) -> RunConfig:
     nodes = {key: config[key] for key in keys}
     check_tracking(nodes.get("tracking"))
     return from_tree(
-        {key: OmegaConf.to_container(n, resolve=True) if OmegaConf.is_config(n) else n for key, n in nodes.items()}
+        {
+            key: OmegaConf.to_container(n, resolve=True, throw_on_missing=True) if OmegaConf.is_config(n) else n
+            for key, n in nodes.items()
+        }
     )
 
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from bnsweep.catalogue.datasets import DatasetFacts
-from bnsweep.config.checks import ConfigError
+from bnsweep.config.checks import ConfigError, OwnCodeError
 from bnsweep.config.groups import DataConfig
 from bnsweep.data.dataset import Samples, function_named
 from bnsweep.data.host import free_host_bytes
@@ -76,7 +76,7 @@ def call(dotted: str) -> tuple[Any, str]:
         raise
     except BaseException as error:  # SystemExit, too: a function that ends the process has given no data
         says = f"data.call={dotted}: must be a function that can be called from {here} ({error_text(error)})"
-        raise ConfigError(says + raised_at(error, here)) from error
+        raise OwnCodeError(says + raised_at(error, here)) from error
     finally:
         slow.cancel()
 

@@ -96,15 +96,7 @@ def cells(row: Row, brief: bool) -> list[str]:
     name = f"{row.experiment} ({row.form})" if row.form else row.experiment
     inside = f"{row.inside}: {row.why}" if row.why and not brief else row.inside
     quantity = f"{row.quantity} · {row.runs}" if row.runs else row.quantity
-    texts = [name, quantity, number(row.expected), row.origin, ours(row), row.tolerance or MISSING, inside]
-    return list(map(one_line, texts))
-
-
-def one_line(text: str) -> str:
-    """On one line, and with what a terminal or a page would obey written out."""
-    from bnsweep.report.frame.grid import printable
-
-    return printable(" ".join(text.split()))
+    return [name, quantity, number(row.expected), row.origin, ours(row), row.tolerance or MISSING, inside]
 
 
 def show(table: Table) -> None:
@@ -140,7 +132,7 @@ def endings(table: Table) -> list[str]:
     """What follows the rows."""
     failures = [f"{result.name}: failed: {reason}" for result in table.results for reason in result.failures]
     missing = [f"{r.name}: not run: {r.not_run}" for r in table.results if r.not_run and not r.failures]
-    return [*map(one_line, [*missing, *failures]), table.conclusion()]
+    return [*missing, *failures, table.conclusion()]
 
 
 def markdown(table: Table) -> str:
@@ -150,7 +142,7 @@ def markdown(table: Table) -> str:
     lines += ["Ours is the median over n seeds with its 95 % bootstrap interval (from 5 seeds on).", ""]
     lines += [piped(COLUMNS), piped(["---"] * len(COLUMNS)), *map(piped, all_cells(table))]
     for result in table.results:
-        lines += ["", f"## {escaped(result.name)}", "", *section(result)]
+        lines += ["", f"## {result.name}", "", *section(result)]
     return "\n".join(lines) + "\n"
 
 
@@ -167,7 +159,7 @@ def section(result: Result) -> list[str]:
     lines += [""] if noted else []
     lines += [f"- {escaped(f'{row.quantity} · {row.runs}')}: {escaped(row.note.rstrip('.'))}." for row in noted]
     for path, caption in result.figures.items():
-        lines += ["", f"![{escaped(result.name)}]({path})", "", escaped(caption)]
+        lines += ["", f"![{result.name}]({path})", "", escaped(caption)]
     return [*lines, "", provenance(result)]
 
 
@@ -177,7 +169,7 @@ def provenance(result: Result) -> str:
     commit = f"{about.get('commit') or 'unknown'}{' with changes' if about.get('dirty') else ''}"
     words = [f"`{result.command}`", result.started, result.device, about.get("hardware", ""), f"commit {commit}"]
     words.append(", ".join(f"{name} {version}" for name, version in versions.items() if version))
-    return one_line("; ".join(word for word in words if word)) + "."
+    return "; ".join(word for word in words if word) + "."
 
 
 def piped(texts: Sequence[str]) -> str:
@@ -186,7 +178,7 @@ def piped(texts: Sequence[str]) -> str:
 
 def escaped(text: str) -> str:
     """As text in a Markdown table."""
-    flat = one_line(text)
+    flat = " ".join(text.split())
     for mark in ("\\", "|", "*", "_", "`", "[", "]"):
         flat = flat.replace(mark, f"\\{mark}")
     return flat.replace("<", "&lt;").replace(">", "&gt;")

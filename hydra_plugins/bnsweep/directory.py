@@ -26,6 +26,17 @@ def is_quiet(config: DictConfig, context: HydraContext) -> bool:
     return stays and not listened and config.hydra.output_subdir is not None and is_block(config)
 
 
+def job_folder(config: DictConfig) -> Path:
+    """Of a job of a sweep, as the config names it."""
+    previous = HydraConfig.instance().cfg
+    # Not set_config, which copies: in force only while the name is read.
+    HydraConfig.instance().cfg = config  # type: ignore[assignment]
+    try:
+        return Path(*(str(OmegaConf.select(config, f"hydra.sweep.{key}")) for key in ("dir", "subdir")))
+    finally:
+        HydraConfig.instance().cfg = previous
+
+
 class Directories:
     """Concludes the jobs of one sweep."""
 
@@ -34,16 +45,10 @@ class Directories:
 
     def conclude(self, config: DictConfig, compose: Callable[[], DictConfig], outcome: object) -> JobReturn:
         """`compose` gives `config` anew."""
-        previous = HydraConfig.instance().cfg
-        # Not set_config, which copies: in force only while the directory's name is read.
-        HydraConfig.instance().cfg = config  # type: ignore[assignment]
-        try:
-            names = [str(OmegaConf.select(config, f"hydra.sweep.{key}")) for key in ("dir", "subdir")]
-        finally:
-            HydraConfig.instance().cfg = previous
-        folder = os.path.abspath(os.path.join(*names))  # noqa: PTH100, PTH118 (as Hydra)
+        named = job_folder(config)
+        folder = os.path.abspath(named)  # noqa: PTH100 (as Hydra)
         config.hydra.runtime.output_dir = folder
-        Path(*names).mkdir(parents=True, exist_ok=True)  # which may go up again
+        named.mkdir(parents=True, exist_ok=True)  # which may go up again
         inner = Path(folder, config.hydra.output_subdir)
         inner.mkdir(parents=True, exist_ok=True)
         overrides = cast(list[str], OmegaConf.to_container(config.hydra.overrides.task))

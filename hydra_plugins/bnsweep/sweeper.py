@@ -2,7 +2,9 @@
 
 # No `from __future__ import annotations`: Hydra's scanner executes modules before they are in sys.modules, where
 # dataclasses look text annotations up.
+import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,20 +12,21 @@ from typing import Any
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper, BasicSweeperConf
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
-from bnsweep.config.checks import check
-from bnsweep.config.run import SWEEP_ID
-from bnsweep.config.secrets import check_no_secret
-from bnsweep.config.tree import check_tracking
 from hydra_plugins.bnsweep.launcher import StackedLauncher
 from hydra_plugins.bnsweep.overrides import check_duplicates, parse_override
 
 REPLICATE = "seed="
+PLAN = "multirun.yaml"
+"""The sweep's own config, which the basic sweeper writes first."""
+
+MOST_JOBS = 100_000
+"""Of a sweep. Each is composed, by some hundreds a second, and kept in memory before the first is trained."""
 
 
 @dataclass
@@ -35,17 +38,20 @@ ConfigStore.instance().store(group="hydra/sweeper", name="stacked", node=Stacked
 
 
 class StackedSweeper(BasicSweeper):
-    """The basic sweeper, but for five things.
+    """The basic sweeper, but for six things.
 
     All jobs of the first `seed` come first, then those of the second, and so on, so that a sweep cut short still
     compares what it compares; within a seed, and within a job's overrides, the order is the basic sweeper's.
     A key given twice is refused; one that is given by hand is not swept by hydra.sweeper.params, however it is written
     (`seed`, `+seed`, `++seed`). Jobs are not composed only to see whether they can be, where the launcher composes
-    all of them before the first runs. A sweep that is refused leaves no directory behind.
+    all of them before the first runs; elsewhere each is also given to the task's `check`, if it has one, which raises
+    for a job that the task would refuse. A sweep that is refused leaves no directory behind. One of more than MOST_JOBS
+    is refused before any job is made.
     """
 
     @staticmethod
     def split_arguments(overrides: list[Override], max_batch_size: int | None) -> list[list[list[str]]]:
+        check_count(overrides)
         (jobs,) = BasicSweeper.split_arguments(overrides, None)
         seeds = list(dict.fromkeys(text for job in jobs for text in job if text.startswith(REPLICATE)))
         rank = {text: position for position, text in enumerate(seeds)}
@@ -53,6 +59,9 @@ class StackedSweeper(BasicSweeper):
         return list(BasicSweeper.split_overrides_to_chunks(jobs, max_batch_size)) if jobs else [jobs]
 
     def sweep(self, arguments: list[str]) -> Any:
+        from bnsweep.config.secrets import check_no_secret
+        from bnsweep.config.tree import check_tracking
+
         assert self.config is not None
         check_duplicates(arguments)
         check_tracking(self.config.get("tracking"))
@@ -61,20 +70,40 @@ class StackedSweeper(BasicSweeper):
         check_id(self.config.get("sweep"))
         folder = Path(str(self.config.hydra.sweep.dir))
         check_folder_is_own(folder, arguments)
-        new = [path for path in (folder, *folder.parents) if not path.exists()]
+        before = Contents.of(folder)
         try:
+            self._try(folder)
             return super().sweep(arguments)
-        except (HydraException, ValueError, SystemExit):
-            remove_unused(new)
+        except (Exception, SystemExit):
+            before.restore()
             raise
 
+    def _try(self, folder: Path) -> None:
+        """Writes what the basic sweeper writes first; HydraException where that cannot be."""
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            OmegaConf.save(self.config, folder / PLAN)
+        except (OSError, ValueError) as error:  # ValueError: a null character
+            reason = getattr(error, "strerror", None) or str(error)
+            says = f"must be a folder that can be written ({reason}); hydra.sweep.dir names it"
+            raise HydraException(f"{folder}: {says}") from error
+
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
-        if not (isinstance(self.launcher, StackedLauncher) and self.launcher.batched):
-            super().validate_batch_is_legal(batch)
+        if isinstance(self.launcher, StackedLauncher) and self.launcher.batched:
+            return
+        assert self.hydra_context is not None and self.config is not None
+        check = getattr(getattr(self.launcher, "task_function", None), "check", None)
+        for overrides in batch:
+            config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
+            if check is not None:
+                check(config)
 
 
 def check_id(sweep: DictConfig | None) -> None:
     """Refuses (ConfigError) an id that may not name a folder, before it does."""
+    from bnsweep.config.checks import check
+    from bnsweep.config.run import SWEEP_ID
+
     text = None if sweep is None else sweep.get("id")
     if text is not None:
         check(SWEEP_ID.holds(str(text)), "sweep.id", text, SWEEP_ID.says)
@@ -86,8 +115,10 @@ NO_OTHER_RUNS = ("sweep.", "tracking.", "hydra", "train.device")
 
 def check_folder_is_own(folder: Path, arguments: Sequence[str]) -> None:
     """Refuses (ConfigError) a folder that holds the job directories of a sweep of other runs."""
+    from bnsweep.config.checks import check
+
     try:
-        earlier = OmegaConf.load(folder / "multirun.yaml").hydra.overrides.task
+        earlier = OmegaConf.load(folder / PLAN).hydra.overrides.task
     except (OSError, AttributeError, OmegaConfBaseException, YAMLError):
         return
     before, now = (
@@ -115,13 +146,61 @@ def sweep_jobs(master: DictConfig, arguments: Sequence[str], changes: Sequence[s
     return jobs
 
 
-def remove_unused(folders: Sequence[Path]) -> None:
-    """Remove a sweep's folder and the parents made for it, innermost first, if no job has left anything in it."""
-    if not folders or {path.name for path in folders[0].glob("*")} != {"multirun.yaml"}:
-        return
-    (folders[0] / "multirun.yaml").unlink()
-    for folder in folders:
-        try:
-            folder.rmdir()
-        except OSError:  # someone else's sweep is in there
-            break
+def check_count(overrides: Sequence[Override]) -> None:
+    """Refuses a sweep of more jobs than can be kept in memory, without making them."""
+    lengths = {override.get_key_element(): count_values(override) for override in overrides}
+    jobs = math.prod(lengths.values())
+    if jobs > MOST_JOBS:
+        longest = max(lengths, key=lambda key: lengths[key])
+        says = f"fewer values: its {lengths[longest]:,} make {jobs:,} jobs, and {MOST_JOBS:,} are the most in a sweep"
+        raise HydraException(f"{longest}: must have {says} (part it: sweeps share what they trained)")
+
+
+def count_values(override: Override) -> int:
+    """Of what an override sweeps over; 1 for a plain value. Raises HydraException for what is no list of values."""
+    value = override.value()
+    if isinstance(value, IntervalSweep):
+        says = "must be a list of values, such as range(0,3) or 0.1,0.2 (hydra/sweeper=optuna takes intervals)"
+        raise HydraException(f"{override.input_line}: {says}")
+    if isinstance(value, ChoiceSweep):
+        return len(value.list)
+    if not isinstance(value, RangeSweep):
+        return 1
+    start, stop, step = (float(number or 0) for number in (value.start, value.stop, value.step))
+    if step == 0 or not all(map(math.isfinite, (start, stop, step))):
+        raise HydraException(f"{override.input_line}: must have finite bounds and a step other than 0")
+    return max(0, math.ceil((stop - start) / step))
+
+
+@dataclass
+class Contents:
+    """What a sweep's folder held before the sweep."""
+
+    folder: Path
+    missing: list[Path]
+    """It and its parents that were not there, innermost first."""
+    names: set[str]
+    plan: bytes | None
+    """multirun.yaml."""
+
+    @classmethod
+    def of(cls, folder: Path) -> "Contents":
+        missing = [path for path in (folder, *folder.parents) if not path.exists()]
+        if missing:
+            return cls(folder, missing, set(), None)
+        plan = folder / PLAN
+        return cls(folder, [], {path.name for path in folder.glob("*")}, plan.read_bytes() if plan.exists() else None)
+
+    def restore(self) -> None:
+        """Undo what the sweep wrote, unless it wrote more than its own config; another's work stays."""
+        new = {path.name for path in self.folder.glob("*")} - self.names
+        if not new <= {PLAN}:
+            return
+        with suppress(OSError):
+            if self.plan is None:
+                (self.folder / PLAN).unlink(missing_ok=True)
+            else:
+                (self.folder / PLAN).write_bytes(self.plan)
+        for path in self.missing:
+            with suppress(OSError):
+                path.rmdir()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from bnsweep.cli import sweep as entry
+from bnsweep.config.checks import ConfigError
 from bnsweep.config.run import TrackingConfig
 from bnsweep.store.store import Store
 
@@ -47,7 +49,7 @@ def refused(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> str:
         ("+lr.valu=1", "bnsweep: lr.valu: no such setting (did you mean lr.value"),
         ("+unknown=1", "bnsweep: unknown: no such setting (did you mean activation, init"),
         ("bn=none bn=before", "bnsweep: bn=none bn=before: bn must be given once"),
-        ("train.epochs=x", "train.epochs=x: Value 'x' of type 'str' could not be converted to Integer"),
+        ("train.epochs=x", "bnsweep: train.epochs=x: must be an integer"),
         ("train.epochs=-1", "bnsweep: train.epochs=-1: must be >= 0"),
         ("train.batch_size=0", "bnsweep: train.batch_size=0: must be >= 1"),
         (
@@ -148,13 +150,25 @@ def test_a_file_that_is_no_database_is_refused_and_kept(elsewhere: Path, monkeyp
     assert [(p.name, p.read_text()) for p in elsewhere.iterdir()] == [("notes.txt", "no database")]
 
 
-def test_an_unexpected_error_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_error_is_one_line_and_its_traceback_is_kept(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(*_: object) -> None:
         raise ValueError("a bug")
 
     monkeypatch.setattr(entry, "from_composed", broken)
-    monkeypatch.setattr(sys, "argv", ["bnsweep"])
-    with pytest.raises(ValueError, match="a bug"):
+    message = refused([], monkeypatch)
+    found = re.fullmatch(r"bnsweep: unexpected ValueError: a bug \(traceback in (.*)\)", message)
+    assert found is not None, message
+    log = Path(found[1])
+    assert log.parts[-3] == "outputs" and log.name == "bnsweep.log"
+    assert "in broken\n" in log.read_text() and "ValueError: a bug" in log.read_text()
+
+
+def test_who_asks_for_full_errors_gets_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    monkeypatch.setattr(sys, "argv", ["bnsweep", "lr.value=-1"])
+    with pytest.raises(ConfigError, match="must be a finite number > 0"):
         entry.main()
 
 

@@ -97,17 +97,6 @@ def test_the_table_says_of_each_number_where_it_is_from() -> None:
     assert [row["origin"] for row in csv.DictReader(comma_separated(table).splitlines())] == [*ORIGINS]
 
 
-def test_names_and_texts_are_shown_and_never_obeyed() -> None:
-    """Everything that a user may have typed: escape sequences, bells, line ends, another writing direction."""
-    nan, typed = math.nan, "a\x1b[31m\x07\r\nb\u202e|c"
-    row = Row(typed, typed, typed, typed, nan, "computed", nan, 0, nan, nan, typed, "not run", typed, typed)
-    result = Result(typed, typed, typed, typed, typed, [row], failures=[typed], command=typed)
-    for text in (plain_text(Table([result])), markdown(Table([result]))):
-        assert all(char.isprintable() or char == "\n" for char in text)
-        assert "a\\x1b" in text.replace("\\\\", "\\")
-    assert len(plain_text(Table([result])).splitlines()) == 4
-
-
 def test_an_experiment_is_composed_as_hydra_composes_its_sweep() -> None:
     from hydra_plugins.bnsweep.sweeper import sweep_jobs
 

@@ -147,7 +147,10 @@ def test_a_refused_sweep_leaves_what_was_there(tmp_path: Path) -> None:
     (tmp_path / "out" / "other").mkdir(parents=True)
     assert run_app(tmp_path, "-m", "hydra.sweep.dir=out/new", "refuse=true").returncode == 1
     assert run_app(tmp_path, "-m", "hydra.sweep.dir=out/other", "refuse=true").returncode == 1
-    assert [path.name for path in (tmp_path / "out").rglob("*")] == ["other", "multirun.yaml"]
+    assert [path.name for path in (tmp_path / "out").rglob("*")] == ["other"]
+    (tmp_path / "out/other/multirun.yaml").write_text("an earlier sweep's")
+    assert run_app(tmp_path, "-m", "hydra.sweep.dir=out/other", "refuse=true").returncode == 1
+    assert (tmp_path / "out/other/multirun.yaml").read_text() == "an earlier sweep's"
 
 
 @pytest.mark.parametrize("other", ["hydra/sweeper=basic", "hydra/launcher=basic"])
