@@ -171,6 +171,17 @@ def test_missing_seeds_are_counted_in_the_row() -> None:
     assert none.why == "no number: 2 of 2 missing, 1 diverged, 1 failed"
 
 
+def test_steps_to_tau_that_runs_never_reached_are_said_to_be_no_more_than_their_budget() -> None:
+    def runs(bn: str, reached: Sequence[float]) -> list[Run]:
+        summaries = ({"steps_to_tau": 40.0 if got else 360.0, "tau_reached": got} for got in reached)
+        return [run(config(seed, bn), summary=summary) for seed, summary in enumerate(summaries)]
+
+    both = [*runs("before", [1.0, 1.0, 1.0]), *runs("none", [1.0, 0.0, 0.0])]
+    faster = entry("steps_to_tau", runs={"bn": "before"}, against={"bn": "none"}, by="ratio", high=0.999)
+    assert row(faster, both).why == "2 of 3 runs never reached τ and count with all of their steps"
+    assert row(faster, [*runs("before", [1.0]), *runs("none", [1.0])]).why == ""
+
+
 def test_the_quick_form_leaves_out_what_is_for_the_full_one() -> None:
     one = entry(high=2, full_only=True)
     assert row(one, [run(train__loss=[1.0])], quick=True).inside == "not run"

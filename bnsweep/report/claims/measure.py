@@ -57,7 +57,7 @@ def measure(grid: Grid, readings: RunValues, metric: Metric, contrast: Contrast,
         keep = learned(grid, readings, found.more) & learned(grid, readings, found.less)
         more, less = (np.asarray(np.where(keep, x, np.nan), dtype=np.float64) for x in (more, less))
         if not np.isfinite(more - less).any():
-            raise Unmeasured("there is no pair of runs that both reached τ")
+            raise Unmeasured(f"there is no pair of runs that both reached {tau(grid.fixed)}")
         return replace(paired(contrast, more, less), beside=beside(readings, contrast, found, more - less))
     at = without_holes(more, less)
     return paired(contrast, more[at], less[at])
