@@ -82,7 +82,7 @@ def test_different_sweeps_run_side_by_side(home: Path) -> None:
     processes = [start(home, *longer, f"seed=range({8 * i},{8 * i + 8})") for i in range(3)]
     for process in processes:
         said = end(process)
-        assert "waiting" not in said
+        assert "waiting for sweep" not in said
         assert "16 finished, 0 diverged, 0 failed (16 trained now)" in said
 
 
