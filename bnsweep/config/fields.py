@@ -41,6 +41,10 @@ def setting(
     return field(metadata=metadata, **given)
 
 
+LARGEST = 2**53
+"""Of a number that counts something: beyond it a float, which metrics are, holds no longer every whole number."""
+
+
 @dataclass(frozen=True)
 class Checked:
     """Checks its values when it is made, and makes a list a tuple. Raises ConfigError."""
@@ -55,8 +59,11 @@ class Checked:
     def __post_init__(self) -> None:
         for f in fields(self):
             value, rule = getattr(self, f.name), f.metadata.get("rule")
+            key = f"{self.group}.{f.name}" if self.group else f.name
             if rule is not None:
-                check(holds(rule, value), f"{self.group}.{f.name}" if self.group else f.name, value, rule.says)
+                check(holds(rule, value), key, value, rule.says)
+            if isinstance(value, int):
+                check(value <= LARGEST, key, value, f"at most {LARGEST}")
             if isinstance(value, list):
                 object.__setattr__(self, f.name, tuple(value))
         self.check_together()

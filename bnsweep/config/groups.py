@@ -210,6 +210,9 @@ class DataConfig(Checked, group="data"):
         return self.test or self.facts.test
 
 
+MOST_LAYERS = 1000
+"""Hidden layers of a run. Each is written by itself, has its own metrics, and takes its time before the first step."""
+
 SIZES = Rule(
     lambda hidden: len(hidden) > 0 and all(h >= 1 for h in hidden), "a non-empty list of sizes >= 1, such as [32,32]"
 )
@@ -228,6 +231,11 @@ class ModelConfig(Checked, group="model"):
     """Times `hidden` is repeated: [100] with depth 50 is 50 layers of 100 units; once when null."""
     bias: bool = setting(True, role=Role.FREE)
     """Whether the linear layers have biases."""
+
+    def check_together(self) -> None:
+        layers = len(self.hidden) * (self.depth or 1)
+        says = f"such that model.hidden {self.depth or 1} times is at most {MOST_LAYERS} layers"
+        check(layers <= MOST_LAYERS, "model.depth", self.depth, says)
 
     @property
     def units(self) -> list[int]:

@@ -29,6 +29,16 @@ SPARSE = 20
 
 NAME_LENGTH = 256
 """Of an experiment; sqlite takes longer ones, database servers do not."""
+
+MOST_EVALUATIONS = 100_000
+"""Of a run. Each is a row of every metric in MLflow, and stays in memory until the run is logged."""
+
+MOST_STEPS = 10**8
+"""Of a run: half a day of the smallest network. A schedule is computed for all of them beforehand."""
+
+MOST_WEIGHTS = 10**10
+"""Of a network: 40 GB in float32, and twice as much again to train them."""
+
 SWEEP_ID = Rule(
     lambda text: re.fullmatch(r"(?!latest$)[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", text) is not None,
     "letters, digits, '_', '-' and '.', at most 100, a letter or digit first, and not latest",
@@ -111,7 +121,29 @@ class RunConfig(Checked):
     """The bundle all arms of a replicate share: init's normals, dropout; unless data.seed is set, split and order."""
 
     def check_together(self) -> None:
-        if self.bn.placement != "none" and self.data.known:
+        self._check_weights()
+        if self.data.known:
+            self._check_batches()
+            self._check_steps()
+
+    def _check_weights(self) -> None:
+        sizes = self.sizes if self.data.known else self.model.units
+        weights = sum(n_in * n_out for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True))
+        says = f"smaller: the network would have {weights} weights, and {MOST_WEIGHTS} are the most"
+        check(weights <= MOST_WEIGHTS, "model.hidden", list(self.model.hidden), says)
+
+    def _check_steps(self) -> None:
+        train, total = self.train, self.total_steps
+        key, value = ("train.epochs", train.epochs) if train.steps is None else ("train.steps", train.steps)
+        check(total <= MOST_STEPS, key, value, f"less: it comes to {total} steps, and {MOST_STEPS} are the most")
+        key, every = "train.evaluate_every", train.evaluate_every
+        if train.evaluate_steps is not None:
+            key, every = "train.evaluate_steps", train.evaluate_steps
+        says = f"larger: {total} steps would be evaluated {self.evaluation_count} times"
+        check(self.evaluation_count <= MOST_EVALUATIONS, key, every, f"{says}, and {MOST_EVALUATIONS} are the most")
+
+    def _check_batches(self) -> None:
+        if self.bn.placement != "none":
             last = 0 if self.train.replacement else self.data.train_size % self.train.batch_size
             says = "such that no batch holds a single sample: BatchNorm in training needs two"
             says += f" ({self.data.train_size} training samples leave a last batch of {last})" if last == 1 else ""
@@ -137,6 +169,12 @@ class RunConfig(Checked):
     @property
     def total_steps(self) -> int:
         return self.train.epochs * self.steps_per_epoch if self.train.steps is None else self.train.steps
+
+    @property
+    def evaluation_count(self) -> int:
+        """How many `evaluations` there are, without a list of them."""
+        every = self.train.evaluate_steps or self.train.evaluate_every * self.steps_per_epoch
+        return 1 - (-self.total_steps // every)
 
     @property
     def evaluations(self) -> list[int]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
+from bnsweep.catalogue.metrics import LEVELS, measured
 from bnsweep.config.run import RunConfig
 from bnsweep.nets.families import layers_of
 from bnsweep.nets.layer import Kept
@@ -19,6 +20,9 @@ WORKER_BYTES = 300 * 2**20
 FULL = 5
 """Tensors as large as the parameters that a full probe holds besides: those before and after a step, gradients here and
 there, what lies between."""
+
+VALUE_BYTES = 100
+"""Of a number in a run's history, as the worker keeps it and hands it over."""
 
 
 def member_bytes(config: RunConfig) -> int:
@@ -39,7 +43,9 @@ def probe_bytes(config: RunConfig) -> int:
 
 
 def batch_size(config: RunConfig) -> int:
-    return min(config.train.batch_size, config.data.train_size)
+    """Samples of the largest batch; with replacement it can hold more than there are to train on."""
+    train = config.train
+    return train.batch_size if train.replacement else min(train.batch_size, config.data.train_size)
 
 
 def parameters(config: RunConfig) -> list[Kept]:
@@ -70,12 +76,20 @@ def item_bytes(config: RunConfig) -> int:
 
 def batch_rows(config: RunConfig) -> int:
     """Samples that pass with their gradients at once: a training batch or the probe batch."""
-    return min(max(config.train.batch_size, config.probes.samples), config.data.train_size)
+    return max(batch_size(config), min(config.probes.samples, config.data.train_size))
+
+
+def history_bytes(config: RunConfig) -> int:
+    """Memory of a run's history, which is kept until the run is logged."""
+    levels = LEVELS[: LEVELS.index(config.probes.name) + 1]
+    one, two = (sum(not m.single and m.level in levels for m in measured(n).values()) for n in (1, 2))
+    return VALUE_BYTES * config.evaluation_count * (one + (two - one) * (len(config.model.units) - 1))
 
 
 def stack_bytes(configs: Sequence[RunConfig]) -> int:
     seeds = len({config.data_seed for config in configs})
-    return len(configs) * member_bytes(configs[0]) + seeds * input_bytes(configs[0])
+    each = member_bytes(configs[0]) + history_bytes(configs[0])
+    return len(configs) * each + seeds * input_bytes(configs[0])
 
 
 def fixed_bytes(config: RunConfig, device: torch.device) -> int:

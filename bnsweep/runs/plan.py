@@ -24,6 +24,7 @@ from bnsweep.runs.memory import (
     activation_bytes,
     batch_size,
     fixed_bytes,
+    history_bytes,
     input_bytes,
     member_bytes,
     parameter_bytes,
@@ -110,9 +111,13 @@ def stack_limit(config: RunConfig, runs: int, device: torch.device, workers: int
     every worker something to do; never more than max_stack. ConfigError where not even one run fits."""
     one = stack_bytes([config])
     says = f"smaller: a run takes about {one / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free"
-    sizes = "model.hidden" if config.model.depth is None else f"model.depth={config.model.depth} with model.hidden"
-    check(one <= free, sizes, list(config.model.hidden), says)
-    each = member_bytes(config) + input_bytes(config)
+    key, value = "model.hidden", str(list(config.model.hidden))
+    if batch_size(config) > config.data.train_size:
+        key, value = "train.batch_size", str(config.train.batch_size)
+    elif config.model.depth is not None:
+        key = f"model.depth={config.model.depth} with model.hidden"
+    check(one <= free, key, value, says)
+    each = member_bytes(config) + history_bytes(config) + input_bytes(config)
     fits = max(1, int((MEMORY_SHARE * free / workers - fixed_bytes(config, device)) // each))
     limits = [fits, config.sweep.max_stack or fits]
     if device.type == "cpu":
@@ -231,4 +236,4 @@ def trial(configs: Sequence[RunConfig], dataset: Dataset, device: torch.device) 
         evaluated = time.perf_counter()
     step, evaluation = (stepped - started) / TRIAL_STEPS, evaluated - probed
     probe = max(0.0, probed - stepped - evaluation)
-    return config.total_steps * step + len(config.evaluations) * evaluation + len(config.probed) * probe
+    return config.total_steps * step + config.evaluation_count * evaluation + len(config.probed) * probe

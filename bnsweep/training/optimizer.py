@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import chain
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -50,10 +51,12 @@ class Optimizer:
         return [*chain.from_iterable(self._state_of.values()), *self._rest_state]
 
     def _scales(self, schedules: Sequence[tuple[str, float]]) -> Tensor:
+        """[T, U] factors of each schedule at each step; of one step where none of them changes."""
         one_of = {(c.lr.schedule, c.lr.warmup): c.lr for c in self.stack.configs}
         total = self.stack.configs[0].total_steps
-        rows = [[one_of[u].scale(t, total) for u in schedules] for t in range(max(1, total))]
-        return torch.tensor(rows, device=self.stack.device, dtype=self.stack.dtype)
+        steps = max(1, total) if any(name != "constant" for name, _ in schedules) else 1
+        columns = [np.fromiter((one_of[u].scale(t, total) for t in range(steps)), float, steps) for u in schedules]
+        return torch.from_numpy(np.stack(columns, axis=1)).to(self.stack.device, self.stack.dtype)
 
     def lr_K(self, step: Tensor) -> Tensor:
         """[K] learning rates at 0-based `step`; past the end, those of the last."""

@@ -9,7 +9,7 @@ import pytest
 
 from bnsweep.catalogue.datasets import DatasetFacts
 from bnsweep.config.checks import ConfigError
-from bnsweep.config.groups import DataConfig, ModelConfig
+from bnsweep.config.groups import DataConfig, ModelConfig, TrainConfig
 from bnsweep.config.run import RunConfig
 from bnsweep.config.tree import from_tree
 
@@ -49,6 +49,44 @@ REFUSED: list[tuple[Tree, str]] = [
     ({"probes": {"samples": 1}}, r"probes.samples=1: must be >= 2"),
     ({"tracking": {"experiment": " "}}, r"tracking.experiment=' ': must be a name"),
     ({"sweep": {"max_stack": 0}}, r"sweep.max_stack=0: must be >= 1 or null"),
+    (
+        {"train": {"epochs": 10**12, "evaluate_every": 10**12}},
+        r"train.epochs=1000000000000: must be less: it comes to 18000000000000 steps, and 100000000 are the most",
+    ),
+    ({"train": {"steps": 10**12}}, r"train.steps=1000000000000: must be less: it comes to 1000000000000 steps, and "),
+    (
+        {"train": {"steps": 10**7, "evaluate_steps": 1}},
+        r"train.evaluate_steps=1: must be larger: 10000000 steps would be evaluated 10000001 times, and 100000 are ",
+    ),
+    (
+        {"train": {"epochs": 10**6}},
+        r"train.evaluate_every=1: must be larger: 18000000 steps would be evaluated 1000001",
+    ),
+    ({"train": {"epochs": 10**400}}, r"train.epochs=10{400}: must be at most 9007199254740992"),
+    ({"train": {"batch_size": 2**63}}, r"train.batch_size=9223372036854775808: must be at most 9007199254740992"),
+    ({"train": {"evaluate_every": 10**30}}, r"train.evaluate_every=10{30}: must be at most 9007199254740992"),
+    ({"probes": {"samples": 10**30}}, r"probes.samples=10{30}: must be at most 9007199254740992"),
+    ({"sweep": {"max_stack": 10**30}}, r"sweep.max_stack=10{30}: must be at most 9007199254740992"),
+    (
+        {"model": {"depth": 10**9}},
+        r"model.depth=1000000000: must be such that model.hidden 1000000000 times is at most",
+    ),
+    (
+        {"model": {"hidden": [1] * 500, "depth": 3}},
+        r"model.depth=3: must be such that model.hidden 3 times is at most 1",
+    ),
+    (
+        {"model": {"hidden": [10**9]}},
+        r"model.hidden=\[1000000000\]: must be smaller: the network would have 74000000000",
+    ),
+    (
+        {"model": {"hidden": [10**9, 10**9]}},
+        r"model.hidden=\[1000000000, 1000000000\]: must be smaller: the network wo",
+    ),
+    (
+        {"data": {"name": "callable", "call": "a:b"}, "model": {"hidden": [10**6], "depth": 2}},
+        r"model.hidden=\[1000000\]: must be smaller: the network would have 1000000000000 weights",
+    ),
     ({"seed": -1}, r"seed=-1: must be between 0 and 2147483647"),
     ({"bn": {"placement": "before"}, "train": {"batch_size": 1}}, r"train.batch_size=1: must be such that no batch "),
     ({"bn": {"placement": "before"}, "data": {"subset": 65}}, r"train.batch_size=64: .* leave a last batch of 1\)"),
@@ -108,3 +146,22 @@ def test_no_batch_of_one_sample_under_bn_is_found_once_the_data_is_read() -> Non
     run = from_tree({"bn": {"placement": "before"}, "data": vars(OUTSIDE.data), "train": {"batch_size": 23}})
     with pytest.raises(ConfigError, match=r"^train.batch_size=23: .* \(70 training samples leave a last batch of 1\)$"):
         run.with_facts(FACTS)
+
+
+@pytest.mark.parametrize(
+    "train",
+    [
+        TrainConfig(epochs=0),
+        TrainConfig(epochs=7, evaluate_every=3),
+        TrainConfig(epochs=6, evaluate_every=3),
+        TrainConfig(steps=10),
+        TrainConfig(steps=100, evaluate_every=2),
+        TrainConfig(steps=10, evaluate_steps=3),
+        TrainConfig(steps=9, evaluate_steps=3),
+        TrainConfig(steps=2, evaluate_steps=3),
+        TrainConfig(epochs=0, evaluate_steps=3),
+    ],
+)
+def test_evaluations_are_counted_without_a_list_of_them(train: TrainConfig) -> None:
+    config = RunConfig(train=train)
+    assert config.evaluation_count == len(config.evaluations)

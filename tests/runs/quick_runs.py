@@ -6,7 +6,16 @@ from dataclasses import replace
 
 import torch
 
-from bnsweep.config.groups import ActivationConfig, BnConfig, DataConfig, LrConfig, TrainConfig
+from bnsweep.config.groups import (
+    ActivationConfig,
+    BnConfig,
+    DataConfig,
+    LrConfig,
+    ModelConfig,
+    OptimizerConfig,
+    ProbesConfig,
+    TrainConfig,
+)
 from bnsweep.config.run import RunConfig, SweepConfig, TrackingConfig
 from bnsweep.runs.ledger import SweepResult
 from bnsweep.runs.sweep import run_sweep
@@ -31,6 +40,17 @@ def grid(tracking: TrackingConfig | None = None, seeds: int = 2, epochs: int = 2
         for activation in ("sigmoid", "relu")
         for placement in ("none", "before")
     ]
+
+
+def enormous(config: RunConfig) -> RunConfig:
+    """The same run with about as many weights as a run may have, and much beside each: more than a terabyte."""
+    return replace(
+        config,
+        model=ModelConfig((99_000, 99_000)),
+        optimizer=OptimizerConfig("adam"),
+        probes=ProbesConfig("full"),
+        train=replace(config.train, dtype="float64"),
+    )
 
 
 def broken(config: RunConfig) -> RunConfig:

@@ -9,7 +9,14 @@ from quick_runs import CPU
 
 from bnsweep.config.groups import DataConfig, ModelConfig, OptimizerConfig, ProbesConfig, TrainConfig
 from bnsweep.config.run import RunConfig
-from bnsweep.runs.memory import fixed_bytes, input_bytes, member_bytes, parameter_bytes, stack_bytes
+from bnsweep.runs.memory import (
+    fixed_bytes,
+    history_bytes,
+    input_bytes,
+    member_bytes,
+    parameter_bytes,
+    stack_bytes,
+)
 
 CONFIG = RunConfig()
 
@@ -17,6 +24,19 @@ CONFIG = RunConfig()
 def test_a_batch_larger_than_the_data_counts_as_the_data() -> None:
     config = RunConfig(data=DataConfig(subset=200), train=TrainConfig(batch_size=20_000_000))
     assert member_bytes(config) == member_bytes(replace(config, train=TrainConfig(batch_size=200)))
+
+
+def test_a_batch_drawn_with_replacement_can_be_larger_than_the_data() -> None:
+    config = RunConfig(data=DataConfig(subset=200), train=TrainConfig(batch_size=200, replacement=True))
+    larger = replace(config, train=replace(config.train, batch_size=20_000_000))
+    assert member_bytes(larger) > 1000 * member_bytes(config)
+
+
+def test_a_history_grows_with_evaluations_layers_and_what_is_read() -> None:
+    often = replace(CONFIG, train=TrainConfig(steps=1000, evaluate_steps=1))
+    deep = replace(often, model=ModelConfig([32], depth=20))
+    held = [history_bytes(config) for config in (CONFIG, often, deep, replace(deep, probes=ProbesConfig("full")))]
+    assert held == sorted(held) and held[1] > 40 * held[0]
 
 
 def test_float64_takes_twice_as_much() -> None:
@@ -40,7 +60,7 @@ def test_full_probes_take_more_than_light_ones() -> None:
 
 def test_members_of_one_data_seed_share_their_batches() -> None:
     same, other = [CONFIG, CONFIG], [CONFIG, replace(CONFIG, seed=1)]
-    assert stack_bytes(same) == 2 * member_bytes(CONFIG) + input_bytes(CONFIG)
+    assert stack_bytes(same) == 2 * (member_bytes(CONFIG) + history_bytes(CONFIG)) + input_bytes(CONFIG)
     assert stack_bytes(other) == stack_bytes(same) + input_bytes(CONFIG)
 
 

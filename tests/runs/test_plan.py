@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from quick_runs import CPU, grid
+from quick_runs import CPU, enormous, grid
 
 from bnsweep.catalogue.activations import ACTIVATIONS, ActivationKind, Functions
 from bnsweep.config.checks import ConfigError
@@ -110,9 +110,11 @@ def test_there_are_never_more_workers_than_stacks() -> None:
 
 
 def test_a_run_too_large_for_the_memory_is_refused() -> None:
-    large = replace(grid()[0], model=ModelConfig([1_000_000, 1_000_000]))
-    with pytest.raises(ConfigError, match=r"^model.hidden=\[1000000, 1000000\]: must be smaller: a run takes about"):
-        check_memory([*grid(), large], CPU)
+    with pytest.raises(ConfigError, match=r"^model.hidden=\[99000, 99000\]: must be smaller: a run takes about"):
+        check_memory([*grid(), enormous(grid()[0])], CPU)
+    drawn = replace(grid()[0], train=TrainConfig(batch_size=10**12, replacement=True))
+    with pytest.raises(ConfigError, match=r"^train.batch_size=1000000000000: must be smaller: a run takes about"):
+        check_memory([drawn], CPU)
     check_memory(grid(), CPU, free=2**28)
     with pytest.raises(ConfigError, match=r"must be smaller: a run takes about 0\.0 GiB, and 0\.0 GiB are free$"):
         check_memory(grid(), CPU, free=2**10)

@@ -10,10 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from quick_runs import CPU, broken, grid, in_sweep, swept
+from quick_runs import CPU, broken, enormous, grid, in_sweep, swept
 
 from bnsweep.config.checks import ConfigError
-from bnsweep.config.groups import LrConfig, ModelConfig, TrainConfig
+from bnsweep.config.groups import LrConfig, TrainConfig
 from bnsweep.config.identity import identity
 from bnsweep.config.run import SweepConfig, TrackingConfig
 from bnsweep.data.dataset import load
@@ -127,9 +127,8 @@ def test_two_stacks_at_a_time_leave_what_one_does(tracking: TrackingConfig) -> N
 
 
 def test_a_run_too_large_for_the_memory_is_refused(tracking: TrackingConfig) -> None:
-    config = replace(grid(tracking)[0], model=ModelConfig([1_000_000, 1_000_000]))
-    with pytest.raises(ConfigError, match=r"^model.hidden=\[1000000, 1000000\]: must be smaller: a run takes about"):
-        run_sweep([config], "test")
+    with pytest.raises(ConfigError, match=r"^model.hidden=\[99000, 99000\]: must be smaller: a run takes about"):
+        run_sweep([enormous(grid(tracking)[0])], "test")
 
 
 def test_a_run_left_running_by_a_killed_process_is_closed(tracking: TrackingConfig) -> None:
