@@ -19,6 +19,7 @@ from bnsweep.runs.executors.local import local_executor, prepare
 from bnsweep.runs.interrupt import Interrupts
 from bnsweep.runs.machine import worker_count
 from bnsweep.runs.plan import check_memory, make_plan
+from bnsweep.runs.scratch import scratch
 from bnsweep.training.device import resolve_device
 
 
@@ -53,7 +54,7 @@ class Laboratory:
         self._executors: dict[torch.device, Executor] = {}
 
     def __enter__(self) -> Laboratory:
-        self._folder = tempfile.TemporaryDirectory()
+        self._folder = tempfile.TemporaryDirectory(dir=scratch())
         self.interrupts.__enter__()
         return self
 

@@ -19,6 +19,9 @@ OnTrained = Callable[[Sequence[int], Trained], None]
 """Told of the jobs of a stack that is over, and what training left of them."""
 
 
+AGAIN = "with more room in TMPDIR the same command trains these runs again"
+
+
 class Dispatch:
     """Trains every stack of a plan and tells `on_trained` of each, in this thread, as soon as it is over.
 
@@ -31,6 +34,7 @@ class Dispatch:
         self._left = deque[Sequence[int]](plan.stacks)
         self._running: dict[Future[Trained], Sequence[int]] = {}
         self._reasons: set[str] = set()
+        self._said_unsaved = False
         self._progress = Progress({stack[0]: (len(stack), plan.configs[stack[0]].total_steps) for stack in plan.stacks})
         # One more waits for each worker, which would stand idle while `on_trained` writes; but where the plan wants
         # fewer at a time than there are workers, for want of memory, none may wait.
@@ -69,6 +73,9 @@ class Dispatch:
                 self._halve(jobs)
                 return
             trained = Trained([RunRecord(FAILED, reason=reason)], [None], 0.0)
+        if trained.unsaved and not self._said_unsaved:
+            self._said_unsaved = True
+            log.error("networks cannot be saved (%s): their runs are logged without them; %s", trained.unsaved, AGAIN)
         self.on_trained(jobs, trained)
         for record in trained.records:
             self._progress.end(record.status)

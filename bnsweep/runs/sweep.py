@@ -22,12 +22,13 @@ from bnsweep.data.dataset import DataKey, Dataset, load, with_facts
 from bnsweep.records import FINISHED, RunRecord
 from bnsweep.runs.dispatch import Dispatch
 from bnsweep.runs.executors.base import Trained
-from bnsweep.runs.executors.local import local_executor, prepare
+from bnsweep.runs.executors.local import check_disk, local_executor, prepare
 from bnsweep.runs.interrupt import Interrupts
 from bnsweep.runs.ledger import RunResult, SweepResult, count_statuses, describe_ledger
 from bnsweep.runs.machine import free_bytes, worker_count
 from bnsweep.runs.outbox import Outbox
 from bnsweep.runs.plan import Plan, check_memory, describe, make_plan, predicted_seconds, stack_limit
+from bnsweep.runs.scratch import scratch
 from bnsweep.store.address import origin
 from bnsweep.store.claims import Claim, check_same_sweep, wait_for_turn
 from bnsweep.store.store import Done, Manifest, Store
@@ -87,7 +88,7 @@ class Sweep:
         ledger."""
         plan = self.plan
         try:
-            with tempfile.TemporaryDirectory() as folder, self.stops:
+            with tempfile.TemporaryDirectory(dir=scratch()) as folder, self.stops:
                 executor = local_executor(plan.workers, datasets, plan.device, Path(folder), self.sweep.save_models)
                 try:
                     Dispatch(plan, executor, self.stops, self._log).run()
@@ -171,11 +172,15 @@ def predict(
 
 
 def make_room(configs: Sequence[RunConfig], device: torch.device, workers: int) -> None:
-    """Refuses runs that no memory holds; where several stacks will train at a time, gets their processes ready."""
+    """Refuses runs that no memory or disk holds; where several stacks will train at a time, gets their processes
+    ready."""
     free = free_bytes(device)
     check_memory(configs, device, free)
-    several = stack_limit(configs[0], len(configs), device, workers, free) < len(configs)
-    if several and workers > 1 and not configs[0].sweep.dry_run:
+    if configs[0].sweep.dry_run:
+        return
+    scratch()
+    if workers > 1 and stack_limit(configs[0], len(configs), device, workers, free) < len(configs):
+        check_disk(configs)
         prepare()
 
 

@@ -46,8 +46,8 @@ def begun(executor: Executor, names: set[int]) -> None:
 
 class ExecutorTests(ABC):
     @abstractmethod
-    def make(self, datasets: dict[DataKey, data.Dataset], folder: Path) -> Executor:
-        """The executor, on the CPU."""
+    def make(self, datasets: dict[DataKey, data.Dataset], folder: Path, save_models: bool = False) -> Executor:
+        """The executor, on the CPU. Networks wait in `folder`/models."""
 
     def kill_a_worker(self) -> None:
         """Ends one worker from outside, as the kernel does for want of memory."""
@@ -86,6 +86,22 @@ class ExecutorTests(ABC):
         assert isinstance(error, KeyError) and "elsewhere" in str(error)
         assert "executors/base.py" in "".join(traceback.format_exception(error))
         assert next_one.result(60).records[0].status == FINISHED
+
+    def test_what_was_trained_stands_where_no_network_can_be_saved(self, tmp_path: Path) -> None:
+        datasets = {CONFIGS[0].data.key: data.load(CONFIGS[0].data)}
+        executor = self.make(datasets, tmp_path, save_models=True)
+        trained = []
+        try:
+            (tmp_path / "models").write_text("a file in the place of the folder")
+            trained.append(executor.submit(0, CONFIGS[:2]).result(60))
+            (tmp_path / "models").unlink()
+            trained.append(executor.submit(1, CONFIGS[:2]).result(60))
+        finally:
+            executor.stop()
+        without, with_them = trained
+        assert without.models == [None, None] and "models" in without.unsaved
+        assert with_them.unsaved == "" and all(path and path.exists() for path in with_them.models)
+        assert [r.summary for r in without.records] == [r.summary for r in with_them.records]
 
     def test_it_stops_at_once(self, executor: Executor) -> None:
         futures = [executor.submit(name, LONG) for name in range(executor.workers + 1)]

@@ -77,6 +77,19 @@ def test_a_failing_stack_is_halved_until_the_run_that_fails_stands_alone(caplog:
     assert [bool(line.exc_info) for line in caplog.records] == [True, False, False, False], "one traceback a reason"
 
 
+def test_networks_that_cannot_be_saved_are_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    class NoRoom(Caller):
+        def submit(self, name: int, configs: Sequence[RunConfig]) -> Future[Trained]:
+            future = super().submit(name, configs)
+            future.result().unsaved = "No space left on device"
+            return future
+
+    records = dispatched(make_plan(grid(max_stack=2), (), CPU, workers=1), NoRoom(1))
+    assert [record.status for record in records] == [FINISHED] * 8
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith("networks cannot be saved (No space left on device): their runs are logged without them; ")
+
+
 @pytest.mark.parametrize(("workers", "most"), [(4, 8), (1, 1)], ids=["one waits a worker", "as few as memory holds"])
 def test_stacks_are_handed_over_as_workers_come_free(workers: int, most: int) -> None:
     plan = make_plan(grid(seeds=4, max_stack=1), (), CPU, workers=workers)

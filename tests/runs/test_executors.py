@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
+import resource
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, wait
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,12 +16,16 @@ import torch
 from executor_tests import CONFIGS, LONG, ExecutorTests, begun
 from quick_runs import CPU
 
+from bnsweep.catalogue.datasets import DatasetFacts
+from bnsweep.config.checks import ConfigError
+from bnsweep.config.groups import ModelConfig
 from bnsweep.data import dataset as data
 from bnsweep.data.dataset import DataKey
-from bnsweep.runs.executors.base import Executor, WorkerLost
+from bnsweep.runs.executors.base import Executor, StackTrainer, WorkerLost
 from bnsweep.runs.executors.local import (
     LocalProcesses,
     LocalThread,
+    check_disk,
     keep_datasets,
     local_executor,
     prepare,
@@ -28,8 +35,8 @@ from bnsweep.runs.executors.local import (
 
 
 class TestThread(ExecutorTests):
-    def make(self, datasets: dict[DataKey, data.Dataset], folder: Path) -> Executor:
-        executor = local_executor(1, datasets, CPU, folder, save_models=False)
+    def make(self, datasets: dict[DataKey, data.Dataset], folder: Path, save_models: bool = False) -> Executor:
+        executor = local_executor(1, datasets, CPU, folder, save_models)
         assert isinstance(executor, LocalThread)
         return executor
 
@@ -40,9 +47,9 @@ class TestThread(ExecutorTests):
 
 
 class TestProcesses(ExecutorTests):
-    def make(self, datasets: dict[DataKey, data.Dataset], folder: Path) -> Executor:
+    def make(self, datasets: dict[DataKey, data.Dataset], folder: Path, save_models: bool = False) -> Executor:
         prepare()
-        executor = local_executor(2, datasets, CPU, folder, save_models=False)
+        executor = local_executor(2, datasets, CPU, folder, save_models)
         assert isinstance(executor, LocalProcesses) and executor.workers == 2
         return executor
 
@@ -105,6 +112,39 @@ def test_a_worker_reads_the_dataset_that_was_kept(name: str, tmp_path: Path) -> 
     found = read_dataset(files[name, "data"])
     assert found.info == dataset.info
     assert torch.equal(found.x_ND, dataset.x_ND) and torch.equal(found.y_N, dataset.y_N)
+
+
+@pytest.fixture
+def small_files() -> Iterator[None]:
+    """No file may grow beyond 8 KiB, as on a disk that is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.usefixtures("small_files")
+def test_a_dataset_that_cannot_be_kept_is_one_line(tmp_path: Path) -> None:
+    dataset = data.load(data.DataConfig())
+    with pytest.raises(ConfigError, match=r"^TMPDIR=\S+: must be a folder with room for 0\.5 MiB of data, which the "):
+        keep_datasets({("digits", "data"): dataset}, tmp_path)
+
+
+@pytest.mark.usefixtures("small_files")
+def test_a_network_that_is_cut_off_leaves_no_file_and_the_next_is_saved(tmp_path: Path) -> None:
+    wide = [replace(config, model=ModelConfig([size])) for config in CONFIGS[:1] for size in (100, 4)]
+    trainer = StackTrainer({CONFIGS[0].data.key: data.load(CONFIGS[0].data)}, CPU, tmp_path)
+    cut, saved = (trainer.train(name, [c], lambda _: None, lambda: False) for name, c in enumerate(wide))
+    assert cut.models == [None] and "File too large" in cut.unsaved
+    assert saved.models == [tmp_path / "1-1/0/model.safetensors"] and saved.unsaved == ""
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["model.safetensors"]
+
+
+def test_data_larger_than_the_disk_is_refused_before_it_is_read() -> None:
+    check_disk(CONFIGS)
+    huge = replace(CONFIGS[0], data=CONFIGS[0].data.with_facts(DatasetFacts(10**15, 10**15, 64, official_test=True)))
+    with pytest.raises(ConfigError, match=r"^TMPDIR=\S+: must be a folder with room for 503540039062\.\d MiB of data"):
+        check_disk([*CONFIGS, huge])
 
 
 def test_a_dataset_is_told_by_its_name_and_its_folder() -> None:

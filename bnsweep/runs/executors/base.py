@@ -9,6 +9,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,8 @@ class Trained:
     models: list[Path | None]
     """`model.safetensors` of each run whose network is kept."""
     seconds: float
+    unsaved: str = ""
+    """Why a network that was to be kept is not."""
 
 
 @dataclass(frozen=True)
@@ -96,21 +99,27 @@ class StackTrainer:
 
         started = time.perf_counter()
         records, stack = train(configs, self.datasets[configs[0].data.key], self.device, watch, tick)
-        models: list[Path | None] = [None] * len(records)
+        trained = Trained(records, [None] * len(records), time.perf_counter() - started)
         if self.models is not None:
-            models = save_models(stack, records, self.models / f"{name}-{len(configs)}")
-        return Trained(records, models, time.perf_counter() - started)
+            save_models(stack, trained, self.models / f"{name}-{len(configs)}")
+        return trained
 
 
-def save_models(stack: Stack, records: Sequence[RunRecord], folder: Path) -> list[Path | None]:
-    """`model.safetensors` of each run that finished, a folder each; `plain.build(config)` takes its state dict."""
+def save_models(stack: Stack, trained: Trained, folder: Path) -> None:
+    """`model.safetensors` of each run that finished, a folder each; `plain.build(config)` takes its state dict. What
+    was trained stands, whether its network can be saved or not."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    paths: list[Path | None] = []
-    for place, record in enumerate(records):
-        path = folder / str(place) / "model.safetensors" if record.status == FINISHED else None
-        if path is not None:
-            path.parent.mkdir(parents=True)
+    for place, record in enumerate(trained.records):
+        if record.status != FINISHED:
+            continue
+        path = folder / str(place) / "model.safetensors"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             save_file(stack.export(stack.positions.index(place)).state_dict(), path)
-        paths.append(path)
-    return paths
+            trained.models[place] = path
+        except (OSError, SafetensorError) as error:
+            trained.unsaved = str(error)
+            with suppress(OSError):
+                path.unlink()  # the part that was written takes the room of the next

@@ -10,25 +10,29 @@ import multiprocessing
 import os
 import pickle
 import queue
+import shutil
 import signal
+import tempfile
 import threading
 import traceback
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from multiprocessing import connection, forkserver, parent_process
+from multiprocessing import connection, forkserver, parent_process, resource_tracker, util
 from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from bnsweep.config.checks import ConfigError
 from bnsweep.config.run import RunConfig
 from bnsweep.data.dataset import DataKey, Dataset
 from bnsweep.records import DatasetInfo
 from bnsweep.runs.executors.base import Evaluated, Executor, NoWorker, StackTrainer, Trained, WorkerLost
-from bnsweep.runs.interrupt import SIGNALS
+from bnsweep.runs.interrupt import SIGNALS, blocked_signals
+from bnsweep.runs.scratch import scratch
 from bnsweep.training.device import one_thread
 
 
@@ -119,7 +123,8 @@ class WorkerProcess:
         self.is_lost = False
         self._pipe, far_end = context.Pipe()
         self._process = context.Process(target=serve, args=(far_end, *needs))  # type: ignore[attr-defined]
-        self._process.start()
+        with blocked_signals():
+            self._process.start()
         far_end.close()  # the process alone holds it, so that its end ends the pipe
         try:
             self._pipe.recv()
@@ -192,10 +197,23 @@ def follow_parent() -> None:
     os._exit(1)
 
 
+LONGEST = 70
+"""Characters of a folder that can hold the forkserver's socket: the path of a socket has 103 at most, on macOS."""
+
+
 def process_context() -> BaseContext:
-    """Never a fork of this process, whose threads' locks a child would inherit as they happen to stand."""
-    methods = multiprocessing.get_all_start_methods()
-    return multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+    """Never a fork of this process, whose threads' locks a child would inherit as they happen to stand. Raises
+    ConfigError where there is no room for temporary files."""
+    can_fork = "forkserver" in multiprocessing.get_all_start_methods() and len(str(scratch())) <= LONGEST
+    resource_tracker.ensure_running()  # it unblocks signals as it starts
+    if not can_fork:
+        return multiprocessing.get_context("spawn")
+    before, tempfile.tempdir = tempfile.tempdir, str(scratch())
+    try:
+        util.get_temp_dir()  # where multiprocessing keeps its sockets from now on
+    finally:
+        tempfile.tempdir = before
+    return multiprocessing.get_context("forkserver")
 
 
 def prepare() -> None:
@@ -203,15 +221,34 @@ def prepare() -> None:
     context = process_context()
     if context.get_start_method() == "forkserver":
         context.set_forkserver_preload([__name__])
-        forkserver.ensure_running()
+        with blocked_signals():
+            forkserver.ensure_running()
 
 
 def keep_datasets(datasets: dict[DataKey, Dataset], folder: Path) -> dict[DataKey, Path]:
-    """In files that the workers map into memory, all the same pages."""
+    """In files that the workers map into memory, all the same pages. Raises ConfigError where they do not fit."""
     files = {key: folder / f"dataset-{i}.pt" for i, key in enumerate(datasets)}
     for key, dataset in datasets.items():
-        torch.save({"x_ND": dataset.x_ND, "y_N": dataset.y_N, "info": vars(dataset.info)}, files[key])
+        try:
+            torch.save({"x_ND": dataset.x_ND, "y_N": dataset.y_N, "info": vars(dataset.info)}, files[key])
+        except (OSError, RuntimeError) as error:  # torch has its own error for a disk that is full
+            raise no_room(dataset.x_ND.nbytes + dataset.y_N.nbytes) from error
     return files
+
+
+def check_disk(configs: Sequence[RunConfig]) -> None:
+    """Raises ConfigError where there is no room for what `keep_datasets` writes of the data of these runs."""
+    facts = {config.data.key: config.data.facts for config in configs}.values()
+    needed = sum((f.pool + f.test) * (4 * f.features + 8) + 2**16 for f in facts)
+    if shutil.disk_usage(scratch()).free < needed:
+        raise no_room(needed)
+
+
+def no_room(needed: int) -> ConfigError:
+    """`needed`: bytes."""
+    one = "OMP_NUM_THREADS=1 trains one stack at a time and needs none"
+    says = f"a folder with room for {needed / 2**20:.1f} MiB of data, which the workers share ({one})"
+    return ConfigError(f"TMPDIR={scratch().parent}: must be {says}")
 
 
 def read_dataset(file: Path) -> Dataset:
