@@ -7,6 +7,9 @@ from pathlib import Path
 
 import torch
 
+from bnsweep.data import cgroup
+from bnsweep.data.host import free_host_bytes
+
 
 def worker_count(device: torch.device) -> int:
     """Stacks trained at a time: on a CPU one a core, each in a process with one thread (two threads on operators this
@@ -18,10 +21,13 @@ def worker_count(device: torch.device) -> int:
 
 
 def cores() -> int:
-    """Cores that this process may use. The two threads of one core, which share its arithmetic, count once."""
-    if not hasattr(os, "sched_getaffinity"):
-        return os.cpu_count() or 1
-    return len({siblings(cpu) for cpu in os.sched_getaffinity(0)})
+    """Cores that this process may use, and its container the time of. The two threads of one core, which share its
+    arithmetic, count once."""
+    if hasattr(os, "sched_getaffinity"):
+        found = len({siblings(cpu) for cpu in os.sched_getaffinity(0)})
+    else:
+        found = os.cpu_count() or 1
+    return max(1, int(min(found, cgroup.cpus())))
 
 
 def siblings(cpu: int) -> str:
@@ -34,10 +40,4 @@ def siblings(cpu: int) -> str:
 
 def free_bytes(device: torch.device) -> int:
     """Memory free now, on the device."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
-    except (OSError, StopIteration):
-        return 4 * 2**30
+    return int(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else free_host_bytes()
