@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 
 from bnsweep.records import FAILED, RunRecord
-from bnsweep.runs.executors.base import Executor, NoWorker, Trained
+from bnsweep.runs.executors.base import Executor, NoWorker, Trained, WorkerLost
 from bnsweep.runs.interrupt import Interrupts
 from bnsweep.runs.plan import Plan
 from bnsweep.runs.progress import Progress
@@ -26,13 +26,15 @@ class Dispatch:
     """Trains every stack of a plan and tells `on_trained` of each, in this thread, as soon as it is over.
 
     A stack that fails, or whose worker is lost, is trained again by halves, until the run that fails stands alone: its
-    record is a failed one that says why, and every other run is trained.
+    record is a failed one that says why, and every other run is trained. A run that loses its worker is trained once
+    more when all others are over, as it may have lost it for the memory that they took.
     """
 
     def __init__(self, plan: Plan, executor: Executor, interrupts: Interrupts, on_trained: OnTrained) -> None:
         self.plan, self.executor, self.interrupts, self.on_trained = plan, executor, interrupts, on_trained
         self._left = deque[Sequence[int]](plan.stacks)
         self._running: dict[Future[Trained], Sequence[int]] = {}
+        self._alone = deque[Sequence[int]]()
         self._reasons: set[str] = set()
         self._said_unsaved = False
         self._progress = Progress({stack[0]: (len(stack), plan.configs[stack[0]].total_steps) for stack in plan.stacks})
@@ -43,7 +45,7 @@ class Dispatch:
     def run(self) -> None:
         """Raises KeyboardInterrupt between two stacks where one is pending, and NoWorker."""
         with self._progress:
-            while self._left or self._running:
+            while self._left or self._running or self._alone:
                 self.interrupts.check()
                 self._submit()
                 done = wait(self._running, timeout=0.2, return_when=FIRST_COMPLETED).done
@@ -54,6 +56,9 @@ class Dispatch:
                     self._conclude(self._running.pop(future), future)
 
     def _submit(self) -> None:
+        if self._alone and not self._left and not self._running:
+            self._left.append(self._alone.popleft())
+            self._most = 1
         while self._left and len(self._running) < self._most:
             jobs = self._left.popleft()
             self._running[self.executor.submit(jobs[0], [self.plan.configs[job] for job in jobs])] = jobs
@@ -66,12 +71,15 @@ class Dispatch:
             raise error
         else:
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            # The traceback once, not for every half of every stack that fails alike.
-            log.error("stack of %d failed: %s", len(jobs), reason, exc_info=None if reason in self._reasons else error)
-            self._reasons.add(reason)
+            self._say(len(jobs), reason, error)
             if len(jobs) > 1:
                 self._halve(jobs)
                 return
+            if isinstance(error, WorkerLost):
+                if self._most > 1:
+                    self._alone.append(jobs)
+                    return
+                reason += "; it trained alone, so that only a smaller network or batch takes less"
             trained = Trained([RunRecord(FAILED, reason=reason)], [None], 0.0)
         if trained.unsaved and not self._said_unsaved:
             self._said_unsaved = True
@@ -81,7 +89,29 @@ class Dispatch:
             self._progress.end(record.status)
         self._progress.settle(jobs[0])
 
+    def _say(self, runs: int, reason: str, error: Exception) -> None:
+        """Once for each reason all there is to say, and not for every half of every stack that fails alike."""
+        first = reason not in self._reasons
+        self._reasons.add(reason)
+        if not isinstance(error, WorkerLost):
+            log.error("stack of %d failed: %s", runs, reason, exc_info=error if first else None)
+        elif first:
+            log.error(
+                "stack of %d failed: %s; its runs are trained again, in smaller stacks or alone (%s)",
+                runs,
+                reason,
+                less_memory(runs),
+            )
+        else:
+            log.error("stack of %d failed: %s", runs, reason)
+
     def _halve(self, jobs: Sequence[int]) -> None:
         halves = jobs[: len(jobs) // 2], jobs[len(jobs) // 2 :]
         self._progress.divide(jobs[0], {half[0]: len(half) for half in halves})
         self._left.extendleft(reversed(halves))
+
+
+def less_memory(runs: int) -> str:
+    """What to do about workers that are lost with stacks of so many runs."""
+    smaller = f"sweep.max_stack={runs // 2} makes smaller stacks from the start, " if runs > 1 else ""
+    return f"{smaller}OMP_NUM_THREADS=1 trains one at a time"

@@ -118,7 +118,8 @@ def stack_limit(config: RunConfig, runs: int, device: torch.device, workers: int
         key = f"model.depth={config.model.depth} with model.hidden"
     check(one <= free, key, value, says)
     each = member_bytes(config) + history_bytes(config) + input_bytes(config)
-    fits = max(1, int((MEMORY_SHARE * free / workers - fixed_bytes(config, device)) // each))
+    here = WORKER_BYTES if device.type == "cpu" and workers == 1 else 0  # it trains in this process, which has them
+    fits = max(1, int((MEMORY_SHARE * free / workers - fixed_bytes(config, device) + here) // each))
     limits = [fits, config.sweep.max_stack or fits]
     if device.type == "cpu":
         each = parameter_bytes(config) + activation_bytes(config, batch_size(config))
@@ -149,6 +150,8 @@ def make_plan(
     """
     workers = worker_count(device) if workers is None else workers
     free = free_bytes(device) if free is None else free
+    if device.type == "cpu":
+        workers = max(1, min(workers, int(MEMORY_SHARE * free // WORKER_BYTES)))
     identities = [identity(c) for c in configs]
     first: dict[str, int] = {}
     for job, name in enumerate(identities):

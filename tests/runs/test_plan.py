@@ -104,6 +104,12 @@ def test_where_one_run_takes_most_of_the_memory_they_train_one_at_a_time() -> No
     assert make_plan(configs, (), CPU, workers=2, free=member_bytes(configs[0]) * 3 // 2).workers == 1
 
 
+def test_in_a_small_container_stacks_train_one_at_a_time_and_not_run_by_run() -> None:
+    plan = make_plan(grid(seeds=20), (), CPU, workers=8, free=500 * 2**20)
+    assert plan.workers == 1
+    assert max(sizes(plan.stacks)) > 20 and plan.bytes < 250 * 2**20
+
+
 def test_there_are_never_more_workers_than_stacks() -> None:
     assert make_plan(grid(max_stack=4), (), CPU, workers=8, free=FREE).workers == 2
     assert make_plan(grid(), [identity(config) for config in grid()], CPU, workers=8, free=FREE).workers == 1

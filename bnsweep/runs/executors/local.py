@@ -115,11 +115,14 @@ class LocalProcesses(LocalExecutor):
             self._idle.get().end()
 
 
+LOST = "the worker process ended, as it does for want of memory"
+
+
 class WorkerProcess:
     """A process that trains one stack after the other, and this end of the pipe to it."""
 
     def __init__(self, context: BaseContext, needs: tuple[Any, ...]) -> None:
-        """`needs`: what `serve` takes after its pipe. Raises NoWorker."""
+        """`needs`: what `serve` takes after its pipe. Raises NoWorker, and WorkerLost where it was killed at once."""
         self.is_lost = False
         self._pipe, far_end = context.Pipe()
         self._process = context.Process(target=serve, args=(far_end, *needs))  # type: ignore[attr-defined]
@@ -129,7 +132,8 @@ class WorkerProcess:
         try:
             self._pipe.recv()
         except (EOFError, OSError):
-            self.end()
+            if self.end() < 0:
+                raise WorkerLost(LOST) from None
             guard = "a script that starts a sweep does so under `if __name__ == '__main__':`"
             raise NoWorker(f"a worker process ended before it could train anything ({guard})") from None
 
@@ -141,17 +145,20 @@ class WorkerProcess:
                 tell(answer)
         except (EOFError, OSError):
             self.is_lost = True
-            raise WorkerLost("the worker process ended, as it does for want of memory") from None
+            raise WorkerLost(LOST) from None
         if isinstance(answer, Exception):
             raise answer
         assert isinstance(answer, Trained)
         return answer
 
-    def end(self) -> None:
-        """Waits for its end, which comes once it finds its pipe closed."""
+    def end(self) -> int:
+        """Waits for its end, which comes once it finds its pipe closed, and gives its exit status: minus the number of
+        the signal that killed it."""
         self._pipe.close()
         self._process.join()
+        status: int = self._process.exitcode
         self._process.close()
+        return status
 
 
 def serve(
