@@ -25,16 +25,18 @@ def available() -> int:
 
 def limits_left() -> Iterator[int]:
     """Of `ulimit -v` and `ulimit -d`. Each of a sweep's processes has them for itself, and they are about as large."""
+    yield from (limit - used for limit, used in (limit_of("AS", "VmSize"), limit_of("DATA", "VmData")) if limit)
+
+
+def limit_of(name: str, used: str) -> tuple[int, int]:
+    """Bytes that this process may have, 0 for no limit, and those that it has; as the kernel calls them."""
     try:
         import resource  # not on every system
 
-        limits = {"VmSize": resource.RLIMIT_AS, "VmData": resource.RLIMIT_DATA}
-        for name, number in limits.items():
-            soft, _ = resource.getrlimit(number)
-            if soft != resource.RLIM_INFINITY:
-                yield soft - kilobytes(Path("/proc/self/status"), name) * 1024
+        soft, _ = resource.getrlimit(getattr(resource, f"RLIMIT_{name}"))
+        return (0, 0) if soft == resource.RLIM_INFINITY else (soft, 1024 * kilobytes(Path("/proc/self/status"), used))
     except (ImportError, OSError, LookupError):
-        return
+        return 0, 0
 
 
 def kilobytes(file: Path, name: str) -> int:

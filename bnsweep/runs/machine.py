@@ -7,8 +7,15 @@ from pathlib import Path
 
 import torch
 
+from bnsweep.config.checks import check
 from bnsweep.data import cgroup
-from bnsweep.data.host import free_host_bytes
+from bnsweep.data.host import free_host_bytes, limit_of
+
+LEAST = 200 * 2**20
+"""Bytes that data, store and report take beside torch."""
+
+LEAST_ADDRESSES = 640 * 2**20
+"""The same in addresses, of which a library takes more than it uses."""
 
 
 def worker_count(device: torch.device) -> int:
@@ -41,3 +48,15 @@ def siblings(cpu: int) -> str:
 def free_bytes(device: torch.device) -> int:
     """Memory free now, on the device."""
     return int(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else free_host_bytes()
+
+
+def check_host() -> None:
+    """Raises ConfigError where the memory of this machine, container or shell does not hold even what a sweep loads
+    after torch."""
+    limit, used = limit_of("AS", "VmSize")
+    lacks = LEAST_ADDRESSES - (limit - used)
+    says = f"larger by {lacks / 2**20:.0f} MiB, or unlimited"
+    check(not limit or lacks <= 0, "ulimit -v", limit // 1024, says)
+    free = free_host_bytes()
+    says = f"at least {LEAST / 2**20:.0f} MiB; a container's limit, ulimit or other programs leave too little"
+    check(free >= LEAST, "free memory", f"{free / 2**20:.0f} MiB", says)

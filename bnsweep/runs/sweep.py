@@ -25,7 +25,7 @@ from bnsweep.runs.executors.base import Trained
 from bnsweep.runs.executors.local import check_disk, local_executor, prepare
 from bnsweep.runs.interrupt import Interrupts
 from bnsweep.runs.ledger import RunResult, SweepResult, count_statuses, describe_ledger
-from bnsweep.runs.machine import free_bytes, worker_count
+from bnsweep.runs.machine import check_host, free_bytes, worker_count
 from bnsweep.runs.outbox import Outbox
 from bnsweep.runs.plan import Plan, check_memory, describe, make_plan, predicted_seconds, stack_limit
 from bnsweep.runs.scratch import scratch
@@ -174,6 +174,7 @@ def predict(
 def make_room(configs: Sequence[RunConfig], device: torch.device, workers: int) -> None:
     """Refuses runs that no memory or disk holds; where several stacks will train at a time, gets their processes
     ready."""
+    check_host()
     free = free_bytes(device)
     check_memory(configs, device, free)
     if configs[0].sweep.dry_run:

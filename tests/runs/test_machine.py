@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from quick_runs import CPU
 
 from bnsweep.runs.machine import cores, free_bytes, worker_count
 
+REPO = Path(__file__).parents[2]
 ONE_CORE = """
 import os
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
@@ -55,3 +58,26 @@ def test_a_gpu_trains_one_stack_after_the_other() -> None:
 
 def test_some_memory_is_free() -> None:
     assert 2**20 < free_bytes(CPU) < 2**50
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="this system does not say what a process has")
+@pytest.mark.parametrize(
+    ("limit", "says"),
+    [
+        ("RLIMIT_AS", r"ulimit -v=\d+: must be larger by 340 MiB, or unlimited"),
+        (
+            "RLIMIT_DATA",
+            r"free memory=(150|149) MiB: must be at least 200 MiB; a container's limit, ulimit or other pro",
+        ),
+    ],
+)
+def test_a_limit_too_small_for_a_sweep_is_one_line(limit: str, says: str) -> None:
+    code = (
+        "import resource, torch\nfrom bnsweep.data.host import kilobytes\nfrom bnsweep.runs.machine import check_host\n"
+        "from pathlib import Path\n"
+        f"name, more = ('VmSize', 300) if '{limit}' == 'RLIMIT_AS' else ('VmData', 150)\n"
+        "bytes = kilobytes(Path('/proc/self/status'), name) * 1024 + more * 2**20\n"
+        f"check_host(); resource.setrlimit(resource.{limit}, (bytes, bytes)); check_host()"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True, check=False)
+    assert re.match(f"bnsweep.config.checks.ConfigError: {says}", run.stderr.splitlines()[-1])
