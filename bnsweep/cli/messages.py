@@ -152,10 +152,7 @@ def in_file(name: str, reason: str, arguments: list[str]) -> str | None:
         return None
     key = re.search(r"full_key: (\S+)", reason)
     field = key[1].rpartition(".")[2] if key else ""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    line = next(
-        (n for n, text in enumerate(lines, start=1) if field and re.match(rf"\W*{re.escape(field)}\W*:", text)), 0
-    )
+    line = line_of(field, path) if field else 0
     says = reason.partition("\n")[0]
     if says.startswith("Merge error"):
         return f"{path}: must hold settings, KEY: VALUE in each line ({says})"

@@ -105,4 +105,7 @@ def try_folder(folder: Path) -> None:
 def printable(text: str, keep: str = "") -> str:
     """The text with what a terminal or a page would obey and not show (escape sequences, line ends, changes of writing
     direction) written out, as in \\x1b; but for what is to `keep`."""
-    return "".join(char if char.isprintable() or char in keep else repr(char)[1:-1] for char in text)
+    for char in set(text):
+        if not (char.isprintable() or char in keep):
+            text = text.replace(char, repr(char)[1:-1])
+    return text

@@ -11,7 +11,7 @@ from typing import Any
 from markupsafe import Markup
 
 from bnsweep.catalogue.metrics import Metric
-from bnsweep.config.checks import ConfigError, check_folder
+from bnsweep.config.checks import ConfigError, check_folder, printable
 from bnsweep.config.run import TrackingConfig
 from bnsweep.inference import ENOUGH
 from bnsweep.report.claims.claims import answer_claims
@@ -22,7 +22,7 @@ from bnsweep.report.compare.sentences import answer, changed_text, changed_verdi
 from bnsweep.report.figures.compare import differences
 from bnsweep.report.figures.types import Drawing
 from bnsweep.report.frame.formats import at_least, censored, integer, p_text, span
-from bnsweep.report.frame.grid import printable, read_grid
+from bnsweep.report.frame.grid import read_grid
 from bnsweep.report.frame.metrics import RANKABLE, metric_named, scored
 from bnsweep.report.frame.source import Source
 from bnsweep.report.pages.machine import csv_text, json_text, shown

@@ -22,6 +22,7 @@ from bnsweep.catalogue.inits import INITS
 from bnsweep.catalogue.metrics import Metric
 from bnsweep.catalogue.optimizers import OPTIMIZERS
 from bnsweep.catalogue.schedules import SCHEDULES
+from bnsweep.config.checks import printable
 from bnsweep.config.groups import DISTRIBUTIONS, PLACEMENTS
 from bnsweep.config.identity import NAME_FIELDS, layers_in
 from bnsweep.config.tree import known_keys
@@ -85,15 +86,6 @@ def swept_factors(runs: pd.DataFrame) -> list[str]:
 def most_hidden_layers(runs: pd.DataFrame) -> int:
     """Of the deepest network swept."""
     return max((layers_in(size) for size in runs["model.hidden"].dropna().astype(str).unique()), default=0)
-
-
-def printable(text: str, keep: str = "") -> str:
-    """The text with what a page or a terminal would obey and not show (escape sequences, line ends, changes of writing
-    direction) written out, as in \\x1b; but for what is to `keep`."""
-    for char in set(text):
-        if not (char.isprintable() or char in keep):
-            text = text.replace(char, repr(char)[1:-1])
-    return text
 
 
 def value_text(value: Any) -> str:

@@ -8,9 +8,10 @@ from functools import cached_property
 import pandas as pd
 
 from bnsweep.catalogue.metrics import Metric
+from bnsweep.config.checks import printable
 from bnsweep.report.claims.verdicts import UNASKED, Verdict
 from bnsweep.report.figures import Drawing
-from bnsweep.report.frame.grid import Grid, printable
+from bnsweep.report.frame.grid import Grid
 from bnsweep.report.frame.metrics import untrained
 from bnsweep.report.pages import sentences
 from bnsweep.report.stats.completeness import Notice

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bnsweep.config.checks import printable
 from bnsweep.report.claims.verdicts import Evidence, Verdict
-from bnsweep.report.frame.grid import factor_columns, printable
+from bnsweep.report.frame.grid import factor_columns
 from bnsweep.report.pages.content import ReportContent
 from bnsweep.report.pages.tables import row_dicts
 

@@ -7,11 +7,12 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
+from bnsweep.config.checks import printable
 from bnsweep.inference import ENOUGH
 from bnsweep.report.claims import verdicts
 from bnsweep.report.figures import Drawing
 from bnsweep.report.frame.formats import p_text, tau, together
-from bnsweep.report.frame.grid import evenly_spaced, printable
+from bnsweep.report.frame.grid import evenly_spaced
 from bnsweep.report.pages import sentences, tables
 from bnsweep.report.pages.content import ReportContent
 from bnsweep.report.pages.links import MOST_RUNS, Links

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bnsweep.catalogue.metrics import Metric
-from bnsweep.config.checks import ConfigError, check_folder
+from bnsweep.config.checks import ConfigError, check_folder, printable
 from bnsweep.report.claims.claims import answer_claims
 from bnsweep.report.figures import Scene, drawings, scene_of
 from bnsweep.report.figures.claims import claim_figures
 from bnsweep.report.frame.design import read_design
-from bnsweep.report.frame.grid import printable, read_grid
+from bnsweep.report.frame.grid import read_grid
 from bnsweep.report.frame.metrics import DEFAULT_METRIC, RANKABLE, metric_named, scored
 from bnsweep.report.frame.source import Source
 from bnsweep.report.pages import machine, picture, render, terminal

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from bnsweep.catalogue.metrics import Metric
+from bnsweep.config.checks import printable
 from bnsweep.inference import ALPHA, ENOUGH, least_p
 from bnsweep.records import DIVERGED, FAILED, FINISHED
-from bnsweep.report.frame.grid import Grid, levels, printable
+from bnsweep.report.frame.grid import Grid, levels
 from bnsweep.report.frame.metrics import scored
 from bnsweep.report.stats.ranking import View, grid_end
 

@@ -7,8 +7,9 @@ import math
 import pytest
 
 from bnsweep.catalogue.metrics import METRICS
+from bnsweep.config.checks import printable
 from bnsweep.report.frame.formats import at_least, share_text, shortened_apart
-from bnsweep.report.frame.grid import printable, read_grid, value_text
+from bnsweep.report.frame.grid import read_grid, value_text
 
 
 @pytest.mark.parametrize("values", [(0.1234567, 0.12345678), (1e-7, 1.0000001e-7), (0.1, 0.1 + 2**-50), (1.0, 100.0)])
