@@ -23,7 +23,7 @@ $(error $(filter-out PYTHON VENV GRID ARGS PORT,$(GIVEN)): overrides go into ARG
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help sweep report experiments ui test test-slow bench lint format types browser lock clean
+.PHONY: help sweep report experiments ui test test-slow campaign bench lint format types browser lock clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -50,6 +50,9 @@ test: lint types ## lint, types and tests
 
 test-slow: $(READY) ## the tests marked slow
 	$(ONE_THREAD) $(RUN) -m pytest -m slow $(ARGS)
+
+campaign: $(READY) ## kills, full disks, servers that fail, bad inputs, by seed (about an hour); ARGS= adds options
+	@$(RUN) -m tests.campaign $(ARGS)
 
 bench: $(READY) ## time bnsweep against other ways to train the same runs (about 15 minutes); ARGS= adds options
 	@$(RUN) .lock/install.py bench

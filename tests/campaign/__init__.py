@@ -1,0 +1,1 @@
+"""What `make campaign` runs; see `__main__`."""
