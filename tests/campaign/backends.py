@@ -67,11 +67,10 @@ class Postgres:
         self._tools = tools()
         self._do("initdb", "-D", str(home / "data"), "-U", "bnsweep", "--auth=trust", "-N", "-E", "UTF8")
 
-    def uri(self, database: str) -> str:
-        """Makes the database."""
-        line = ["createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", "bnsweep", database]
-        subprocess.run([self._tools / line[0], *line[1:]], check=True, capture_output=True, cwd="/")
-        return f"postgresql+psycopg://bnsweep@127.0.0.1:{self.port}/{database}"
+    @property
+    def uri(self) -> str:
+        """Of the database that every cluster has."""
+        return f"postgresql+psycopg://bnsweep@127.0.0.1:{self.port}/postgres"
 
     def start(self) -> None:
         options = f"-p {self.port} -c listen_addresses=127.0.0.1 -k {self.home} -c fsync=off"

@@ -153,14 +153,12 @@ class Databases(Kind):
         self.sweep = undisturbed(self.sweep, self.home / self.name)
         self.server = Postgres(self.home / "postgres")
         self.server.start()
-        self.uri = self.server.uri("runs")
-        began = time.monotonic()
         folder = self.home / "kept"
         folder.mkdir()
         (folder / "tmp").mkdir()
         for name in ("first", "second"):  # the first makes the tables
             began = time.monotonic()
-            place = (f"tracking.uri={self.uri}", f"tracking.experiment={name}")
+            place = (f"tracking.uri={self.server.uri}", f"tracking.experiment={name}")
             answer = self.sweep.start(folder, folder / "tmp", *place).answer(LIMIT)
             assert answer.code == 0, answer
         self.sweep = replace(self.sweep, seconds=time.monotonic() - began)
@@ -177,6 +175,6 @@ class Databases(Kind):
 
         def faults(folder: Path) -> list[str]:
             begin, over = (lambda: self.server.stop(mode)), self.server.start
-            return endure(self.sweep, self.runs, self.uri, outage, folder, begin, over)
+            return endure(self.sweep, self.runs, self.server.uri, outage, folder, begin, over)
 
         return Case(outage.label, faults)
