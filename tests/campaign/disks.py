@@ -74,8 +74,8 @@ class Disks(Kind):
 
     def prepare(self) -> None:
         self.sweep = undisturbed(self.sweep, self.home / self.name)
-        cold = self.home / self.name / "cold"
-        self._needs = {place: kilobytes(cold / place) for place in PLACES if place != "TMPDIR"} | {"TMPDIR": 1024}
+        left = self.home / self.name / "cold"
+        self._needs = {place: kilobytes(left / place) for place in PLACES if place != "TMPDIR"} | {"TMPDIR": 1024}
 
     def case(self, number: int) -> Case:
         place = list(PLACES)[number % len(PLACES)]

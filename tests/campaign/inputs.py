@@ -56,7 +56,7 @@ class Inputs(Kind):
             "raw character": raw_controls(answer),
             "form": form(drawn, answer),
             "process left": orphans(command.mark, 10),
-            "left in TMPDIR": changes({}, listing(temporary), "TMPDIR"),
+            "left in TMPDIR": changes(named_logs(temporary, answer), listing(temporary), "TMPDIR"),
         }
         if drawn.leaves:
             faults["missing"] = [f"{name} is missing" for name in drawn.leaves if not (folder / name).is_file()]
@@ -83,6 +83,11 @@ class Inputs(Kind):
             f"{self._tried[Expected.BAD]} bad inputs: {broken}; slowest answer {seconds:.1f} s ({label[:100]})",
             f"beside them {others}",
         ]
+
+
+def named_logs(temporary: Path, answer: Answer) -> dict[str, str]:
+    """Logs that keep a traceback where the line says that they do."""
+    return {name: kept for name, kept in listing(temporary).items() if str(temporary / name) in answer.err}
 
 
 def form(drawn: Input, answer: Answer) -> list[str]:

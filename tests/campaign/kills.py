@@ -42,9 +42,10 @@ class Moment:
     workers: int
 
     @classmethod
-    def drawn(cls, number: int, random: Random) -> Moment:
+    def drawn(cls, number: int, random: Random, cold: bool = True) -> Moment:
+        """`cold`: whether half of them start in an empty folder."""
         to, signals = WAYS[number % len(WAYS)]
-        cold = to != "worker" and random.random() < 0.5
+        cold = random.random() < 0.5 and cold and to != "worker"
         share = random.uniform(0.25, 0.9) if to == "worker" else random.random() ** 1.5
         workers = 2 if to == "worker" else random.choice((1, 2))
         return cls(to, signals, cold, share, random.choice((0.01, 0.1, 0.5, 2.0)), workers)
@@ -61,16 +62,20 @@ class Kills(Kind):
     name = "kills"
     count = 60
 
-    def __init__(self, seed: int, home: Path, seeds: int = 4, epochs: int = 300) -> None:
+    def __init__(self, seed: int, home: Path, seeds: int = 4, epochs: int = 300, cold: bool = True) -> None:
+        """`cold`: whether the creation of the database is killed, too."""
         super().__init__(seed, home)
-        self.runs = 4 * seeds
+        self.runs, self.cold = 4 * seeds, cold
         self.sweep = sweep_of(seeds, epochs)
 
+    def missing(self) -> str:
+        return "" if Path("/proc/self/environ").exists() else "processes are looked for in /proc, which is not here"
+
     def prepare(self) -> None:
-        self.sweep = undisturbed(self.sweep, self.home / self.name)
+        self.sweep = undisturbed(self.sweep, self.home / self.name, self.cold)
 
     def case(self, number: int) -> Case:
-        moment = Moment.drawn(number, self.draw(number))
+        moment = Moment.drawn(number, self.draw(number), self.cold)
         return Case(moment.label, lambda folder: kill(self.sweep, self.runs, moment, folder))
 
 

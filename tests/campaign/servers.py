@@ -84,7 +84,7 @@ class Servers(Kind):
         self.sweep = sweep_of(seeds, epochs)
 
     def prepare(self) -> None:
-        self.sweep = undisturbed(self.sweep, self.home / self.name)
+        self.sweep = undisturbed(self.sweep, self.home / self.name, cold=False)
         self.server = MlflowServer(self.home / "mlflow")
         self.server.start()
         self.proxy = Proxy(self.server.port, self.seed)
@@ -150,7 +150,7 @@ class Databases(Kind):
 
     def prepare(self) -> None:
         self.home.chmod(0o755)
-        self.sweep = undisturbed(self.sweep, self.home / self.name)
+        self.sweep = undisturbed(self.sweep, self.home / self.name, cold=False)
         self.server = Postgres(self.home / "postgres")
         self.server.start()
         folder = self.home / "kept"

@@ -40,24 +40,24 @@ def sweep_of(seeds: int, epochs: int, *more: str) -> Sweep:
     return Sweep((*grid, f"train.epochs={epochs}", "data.subset=120", "sweep.max_stack=4", *more))
 
 
-def undisturbed(sweep: Sweep, home: Path) -> Sweep:
-    """The same with what it leaves: once in an empty folder, once with a database."""
+def undisturbed(sweep: Sweep, home: Path, cold: bool = True) -> Sweep:
+    """The same with what it leaves in a folder with a database and, for `cold`, in an empty one too."""
     home.mkdir()
     database = home / "empty.db"
     Store.open(TrackingConfig(uri=f"sqlite:///{database}", experiment="of the campaign"))
-    answers = []
-    for name in ("cold", "warm"):
+    seconds = {}
+    for name in ("warm", "cold")[: 1 + cold]:
         folder, temporary = home / name, home / "tmp"
         folder.mkdir()
         temporary.mkdir(exist_ok=True)
         if name == "warm":
             (folder / "mlflow.db").write_bytes(database.read_bytes())
-        answers.append(sweep.start(folder, temporary).answer(LIMIT))
-        assert answers[-1].code == 0, answers[-1]
-    cold, warm = answers
-    ranking, names = (home / "warm/report/ranking.csv").read_bytes(), names_in(home / "cold")
-    assert ranking == (home / "cold/report/ranking.csv").read_bytes()
-    return Sweep(sweep.words, ranking, names, warm.seconds, database, cold.seconds)
+        answer = sweep.start(folder, temporary).answer(LIMIT)
+        assert answer.code == 0, answer
+        seconds[name] = answer.seconds
+    ranking = (home / "warm/report/ranking.csv").read_bytes()
+    assert not cold or ranking == (home / "cold/report/ranking.csv").read_bytes()
+    return Sweep(sweep.words, ranking, names_in(home / "warm"), seconds["warm"], database, seconds.get("cold", 0.0))
 
 
 def names_in(folder: Path) -> frozenset[str]:
