@@ -9,11 +9,10 @@ from pathlib import Path
 from random import Random
 from threading import Lock
 
-from bnsweep.config.run import TrackingConfig
-from bnsweep.store.store import Store
 from tests.campaign.case import Case, Kind
 from tests.campaign.commands import Answer, Command, changes, listing, not_one_line, orphans, raw_controls, tracebacks
 from tests.campaign.families import FAMILIES, Input
+from tests.campaign.sweeps import empty_database
 from tests.campaign.values import Expected
 
 LIMIT = 60.0
@@ -32,8 +31,7 @@ class Inputs(Kind):
         self._slowest = dict.fromkeys(Expected, (0.0, ""))
 
     def prepare(self) -> None:
-        self.database = self.home / "empty.db"
-        Store.open(TrackingConfig(uri=f"sqlite:///{self.database}", experiment="of the campaign"))
+        self.database = empty_database(self.home)
 
     def case(self, number: int) -> Case:
         drawn = in_turn(self.seed)[number % len(in_turn(self.seed))]
@@ -103,12 +101,17 @@ def form(drawn: Input, answer: Answer) -> list[str]:
 
 
 @cache
+def members_of(family: str) -> tuple[Input, ...]:
+    return tuple(FAMILIES[family]())
+
+
+@cache
 def in_turn(seed: int) -> list[Input]:
     """All inputs there are, shuffled by the seed within their families, and the families by turns according to how
     many each holds: any first part has some of each."""
     rows = []
-    for name, family in FAMILIES.items():
-        members = list(family())
+    for name in FAMILIES:
+        members = list(members_of(name))
         Random(f"{seed} {name}").shuffle(members)
         rows += [((place + 0.5) / len(members) ** 0.5, name, member) for place, member in enumerate(members)]
     return [member for _, _, member in sorted(rows, key=lambda row: row[:2])]

@@ -40,11 +40,18 @@ def sweep_of(seeds: int, epochs: int, *more: str) -> Sweep:
     return Sweep((*grid, f"train.epochs={epochs}", "data.subset=120", "sweep.max_stack=4", *more))
 
 
+def empty_database(home: Path) -> Path:
+    """One of MLflow's, made unless it is there: its migrations take seconds."""
+    path = home / "empty.db"
+    if not path.exists():
+        Store.open(TrackingConfig(uri=f"sqlite:///{path}", experiment="of the campaign"))
+    return path
+
+
 def undisturbed(sweep: Sweep, home: Path, cold: bool = True) -> Sweep:
     """The same with what it leaves in a folder with a database and, for `cold`, in an empty one too."""
     home.mkdir()
-    database = home / "empty.db"
-    Store.open(TrackingConfig(uri=f"sqlite:///{database}", experiment="of the campaign"))
+    database = empty_database(home.parent)
     seconds = {}
     for name in ("warm", "cold")[: 1 + cold]:
         folder, temporary = home / name, home / "tmp"

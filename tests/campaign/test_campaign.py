@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -19,17 +20,24 @@ SMALL: dict[type[Kind], tuple[int, ...]] = {Inputs: tuple(range(12)), Kills: (1,
 """What the default suite tries, by number."""
 
 
+@pytest.fixture
+def home(empty_database: Path, tmp_path: Path) -> Path:
+    """With the database that the campaign would make there."""
+    shutil.copyfile(empty_database, tmp_path / "empty.db")
+    return tmp_path
+
+
 def tried(kind: Kind, numbers: tuple[int, ...], capsys: pytest.CaptureFixture[str]) -> None:
     count = try_all(kind, numbers)
     assert count.held == count.tried == len(numbers), capsys.readouterr().out
 
 
-def test_some_bad_inputs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    tried(Inputs(seed=0, home=tmp_path), SMALL[Inputs], capsys)
+def test_some_bad_inputs(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tried(Inputs(0, home), SMALL[Inputs], capsys)
 
 
-def test_some_kills(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    kind = Kills(seed=0, home=tmp_path, seeds=1, epochs=40, cold=False)
+def test_some_kills(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kind = Kills(0, home, seeds=1, epochs=40, cold=False)
     if why := kind.missing():
         pytest.skip(why)
     tried(kind, SMALL[Kills], capsys)
@@ -37,8 +45,8 @@ def test_some_kills(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [Inputs, Kills, Disks, Servers, Databases], ids=lambda kind: kind.name)
-def test_more_of_every_kind(kind: type[Kind], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    made = kind(seed=1, home=tmp_path)
+def test_more_of_every_kind(kind: type[Kind], home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = kind(1, home)
     if why := made.missing():
         pytest.skip(why)
     tried(made, tuple(range(made.count // 5)), capsys)
