@@ -89,7 +89,7 @@ def test_any_first_part_has_some_of_every_family() -> None:
         ("data.root", '"日本 é"', "LEGAL"),
         ("data.root", "josé", "BAD"),
         ("tracking.experiment", '""', "BAD"),
-        ("data.root", '"\x1b[31mred"', "OPEN"),
+        ("data.root", '"\x1b[31mred"', "BAD"),
         ("seed", "???", "BAD"),
         ("seed", "${nope.x}", "BAD"),
         ("seed", "range(0,3)", "BAD"),
