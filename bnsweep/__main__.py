@@ -1,11 +1,14 @@
 """`python -m bnsweep`: one run, or a sweep with -m."""
 
-from bnsweep.runs.interrupt import end_when_interrupted
-
 
 def main() -> None:
     """Console entry."""
-    end_when_interrupted("interrupted; the same command goes on from here")
+    try:
+        from bnsweep.runs.interrupt import end_when_interrupted
+
+        end_when_interrupted("interrupted; the same command goes on from here")
+    except KeyboardInterrupt:  # in the milliseconds before it is heard
+        raise SystemExit(130) from None
     from bnsweep.cli.sweep import main  # takes a second: whoever stops the command meanwhile is heard
 
     main()

@@ -164,16 +164,18 @@ def orphans(mark: str, within: float = 20.0) -> list[str]:
 TRACEBACK = re.compile(
     r"Traceback \(most recent call last\)|Fatal Python error|Exception ignored in|Segmentation fault"
 )
-START_UP = re.compile(r'File "(<frozen [^>]*>|[^"]*/(site|sitecustomize|runpy)\.py|[^"]*/encodings/[^"]*)"')
+OURS = re.compile(r"bnsweep|site-packages|multiprocessing|threading")
 
 
 def tracebacks(answer: Answer) -> list[str]:
-    """What a user must never see. A signal that comes before Python has read a line of ours is Python's own affair."""
+    """What a user must never see. A Ctrl-C that comes before Python has read a line of ours is Python's own affair."""
     faults = []
     for text in (answer.out, answer.err):
+        last = (text.strip().splitlines() or [""])[-1]
         places = re.findall(r'^ *File "[^"]*"', text, re.MULTILINE)
-        if (found := TRACEBACK.search(text)) and not (places and all(START_UP.search(place) for place in places)):
-            faults.append(f"{found[0]}: {(text.strip().splitlines() or [''])[-1][:300]}")
+        early = last == "KeyboardInterrupt" and places and not any(OURS.search(place) for place in places)
+        if (found := TRACEBACK.search(text)) and not early:
+            faults.append(f"{found[0]}: {last[:300]}")
     return faults
 
 

@@ -106,6 +106,8 @@ def ended_well(answer: Answer, codes: Sequence[int]) -> list[str]:
     """Faults of a command that was disturbed: a traceback, or an end in more than a line. `codes`: the exit statuses
     that fit the disturbance; 1 wants its line."""
     faults = [*tracebacks(answer), *raw_controls(answer)]
+    if "Traceback" in answer.err and not faults:
+        return []  # Python's own, before it has read a line of ours
     if answer.code is None:
         return [*faults, f"it had not ended after {answer.seconds:.0f} s", *answer.last_lines()]
     if answer.code not in codes:
