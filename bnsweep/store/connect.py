@@ -74,7 +74,7 @@ def connect(config: TrackingConfig, create: bool) -> tuple[str, Backend]:
     if path is not None:
         check_database(path, address, create)
     if create and artifacts is not None:
-        check_folder("artifacts in", artifacts)
+        check_folder("artifacts", artifacts)
     if path is None:
         return address.uri, ClientBackend(*open_experiment(address, name, create))
     if sqlite.find(path, name) is None:

@@ -97,7 +97,7 @@ def test_bad_input_is_one_line_and_nothing_is_written(
         ("seed=range(0,0)", "bnsweep: no jobs: an override sweeps over an empty range or list"),
         ("sweep.report=/dev/null/x", "bnsweep: sweep.report=/dev/null/x: must be a folder that can be written"),
         ("bn=before bn.eps=-1", "bnsweep: bn.eps=-1.0: must be a finite number >= 0"),
-        ("model.hidden=[2000000,2000000]", "must be smaller: a run takes about"),
+        ("model.hidden=[2000000,2000000]", "must be smaller: the network would have 4000148000000 weights"),
     ],
 )
 def test_a_sweep_that_cannot_be_is_refused_before_it_starts(
