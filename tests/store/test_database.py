@@ -157,7 +157,8 @@ def test_a_full_disk_is_one_line_and_blocks_nothing(small_disk: Callable[[str], 
     with suppress(OSError), filler.open("wb", buffering=0) as file:
         while True:
             file.write(b" " * 4096)
-    with pytest.raises(ConfigError, match=r"^artifacts=.*: must be a folder that can be written \(No space left on device\)$"):
+    full = r"^artifacts=.*: must be a folder that can be written \(No space left on device\)$"
+    with pytest.raises(ConfigError, match=full):
         Store.open(tracking)
     Store.open(tracking, create=False)
     filler.unlink()
