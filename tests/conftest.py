@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,3 +22,14 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
     Store.open(TrackingConfig(uri=f"sqlite:///{path}", experiment="of the fixture"))
     return path
+
+
+@pytest.fixture(autouse=True)
+def no_handler_stays() -> Iterator[None]:
+    """Hydra sets up the log of the whole process, for streams that pytest closes after the test."""
+    before = logging.root.handlers.copy()
+    yield
+    for handler in logging.root.handlers.copy():
+        if handler not in before and type(handler) in (logging.StreamHandler, logging.FileHandler):
+            logging.root.removeHandler(handler)
+            handler.close()

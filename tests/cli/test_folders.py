@@ -77,7 +77,11 @@ def test_the_longest_of_many_names_is_tried(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("launcher", [[], ["-m", "hydra/launcher=basic"]], ids=["one run", "jobs"])
+@pytest.mark.parametrize(
+    "launcher",
+    [pytest.param([], marks=pytest.mark.slow), ["-m", "hydra/launcher=basic"]],
+    ids=["one run", "jobs"],
+)
 def test_under_chdir_paths_are_of_where_the_command_was_started(
     launcher: list[str], tmp_path: Path, empty_database: Path
 ) -> None:

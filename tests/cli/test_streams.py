@@ -47,12 +47,14 @@ def test_a_reader_who_leaves_stops_nothing(shell, tmp_path: Path) -> None:
     assert finished(tmp_path) == 4 and (tmp_path / "report/report.html").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 def test_a_full_disk_under_the_streams_stops_nothing(shell, tmp_path: Path) -> None:
     assert shell(f"{SWEEP} sweep.report=null >/dev/full 2>/dev/full").returncode == 0
     assert finished(tmp_path) == 4
 
 
+@pytest.mark.slow
 def test_closed_streams_stop_nothing_and_no_file_takes_their_place(shell, tmp_path: Path) -> None:
     assert shell(f"{SWEEP} sweep.report=null <&- >&- 2>&-").returncode == 0
     assert finished(tmp_path) == 4

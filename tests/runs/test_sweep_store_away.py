@@ -55,6 +55,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(patience, "FIRST_LINE", 0.3)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_training_goes_on_while_the_file_is_locked(
     tracking: TrackingConfig, capsys: pytest.CaptureFixture[str]

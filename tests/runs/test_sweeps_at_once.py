@@ -114,6 +114,7 @@ def test_each_sweep_of_one_id_is_read_by_its_own_run(home: Path) -> None:
     assert {run.status for run in store.backend.runs("sweep")} == {"FINISHED"}
 
 
+@pytest.mark.slow
 def test_a_folder_holds_the_jobs_of_one_sweep(home: Path) -> None:
     small = ("-m", "bn=none,before", "train=smoke", "data.subset=120", "sweep.report=null", "sweep.id=mine")
     end(start(home, *small, "seed=0"))

@@ -108,6 +108,7 @@ def test_a_sweep_that_is_killed_is_not_waited_for(store: Store) -> None:
             assert [run.run_id for run in store.backend.runs(CLAIM)] == [claim.run_id], "it is tidied away"
 
 
+@pytest.mark.slow
 def test_a_sweep_on_another_machine_is_waited_for_as_long_as_it_gives_signs_of_life(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
