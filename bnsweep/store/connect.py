@@ -158,6 +158,8 @@ def experiment_of(client: MlflowClient, address: Address, name: str, create: boo
     if experiment is None:
         known = ", ".join(e.name for e in client.search_experiments(max_results=10)) or "none"
         check(create, "tracking.experiment", name, f"one of those in {without_secrets(address.uri)}: {known}")
+        if artifacts is not None and address.path is None:
+            artifacts.mkdir(parents=True, exist_ok=True)  # there before anybody can ask whether it is (check_artifacts)
         try:
             client.create_experiment(name, artifact_location=artifacts.as_uri() if artifacts else None)
         except MlflowException:
