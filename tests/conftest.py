@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from servers import Proxy, mlflow_server
 
 from bnsweep.config.run import TrackingConfig
 from bnsweep.store.store import Store
@@ -33,3 +36,19 @@ def no_handler_stays() -> Iterator[None]:
         if handler not in before and type(handler) in (logging.StreamHandler, logging.FileHandler):
             logging.root.removeHandler(handler)
             handler.close()
+
+
+@pytest.fixture(scope="session")
+def tracking_server(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[str]:
+    """Address of an MLflow server, which takes seconds to start; each test has an experiment of its own there."""
+    home = tmp_path_factory.mktemp("server")
+    shutil.copyfile(empty_database, home / "mlflow.db")
+    with mlflow_server(home, f"sqlite:///{home / 'mlflow.db'}") as url:
+        yield url
+
+
+@pytest.fixture
+def proxy(tracking_server: str) -> Iterator[Proxy]:
+    """A way to it that can be made to fail."""
+    with closing(Proxy(tracking_server)) as proxy:
+        yield proxy

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -29,7 +29,7 @@ from bnsweep.store.encode import milliseconds, new_run, source_tags, status_of
 from bnsweep.store.environment import environment
 from bnsweep.store.kept import FOLDER, KeptRuns
 from bnsweep.store.patience import Patience, PatientBackend, ask_briefly
-from bnsweep.store.sweep_data import SweepFrame, read_json, read_plan, read_sweep
+from bnsweep.store.sweep_data import SweepFrame, own_run, read_json, read_plan, read_sweep
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -109,11 +109,9 @@ class Store:
         """MLflow's own way in."""
         return client_of(self.uri)
 
-    @contextmanager
-    def claimed(self, identities: Collection[str], sweep_id: str) -> Iterator[claims.Claim]:
+    def claimed(self, identities: Collection[str], sweep_id: str) -> AbstractContextManager[claims.Claim]:
         """Until the end of the block, sweeps that want one of these runs wait for this one."""
-        with claims.claimed(self.patient, self.backend, identities, sweep_id) as claim:
-            yield claim
+        return claims.claimed(self.patient, self.backend, identities, sweep_id)
 
     def check_id(self, sweep_id: str, identities: Collection[str], whole: bool) -> None:
         """Refuses (ConfigError) the id of an earlier sweep of other runs. `whole`: these are all runs of the sweep, not
@@ -206,14 +204,9 @@ class Store:
         (run_id,) = self.patient.create([NewRun(f"sweep {manifest.id}", "KILLED", now, now, tags, texts=texts)])
         return run_id
 
-    def own_run(self, sweep_id: str, own: str = "") -> KeptRun | None:
-        """The sweep's own run: that of the id `own`, or the newest of that sweep id; None where it has none."""
-        same = self.patient.runs("sweep", tag=("bnsweep.sweep_id", "=", sweep_id), limit=None if own else 1)
-        return next((run for run in same if own in ("", run.run_id)), None)
-
     def close_sweep(self, sweep_id: str, ledger: dict[str, int], seconds: dict[str, float], own: str = "") -> None:
         """Records how the sweep went: counts by status, wall seconds by part. `own`: id of its own run."""
-        run = self.own_run(sweep_id, own)
+        run = own_run(self.patient, sweep_id, own)
         assert run is not None
         tags = {"bnsweep.ledger": json.dumps(ledger), "bnsweep.seconds": json.dumps(seconds)}
         self.patient.end(run.run_id, "FINISHED", tags)
@@ -252,7 +245,7 @@ class Store:
         """
         try:
             with environment_variables(PROBE):
-                run = self.own_run(sweep_id, own)
+                run = own_run(self.patient, sweep_id, own)
                 if run is not None:
                     self.patient.attach(run, "report", files)
         except Exception as error:  # the disk, MLflow, the server and its artifact store each raise their own

@@ -135,27 +135,30 @@ class KeptSweep:
         return rows
 
 
-def read_plan(backend: Backend, experiment: str, sweep: str, own_run: str = "") -> KeptSweep:
-    """The plan of a sweep, read off its own run, of that id or else the newest. A sweep launched as one process a run
+def own_run(backend: Backend, sweep: str, run_id: str = "") -> KeptRun | None:
+    """A sweep's own run: that of the id `run_id`, else the newest of that sweep id; None where it has none."""
+    same = backend.runs("sweep", tag=("bnsweep.sweep_id", "=", sweep), limit=None if run_id else 1)
+    return next((run for run in same if run_id in ("", run.run_id)), None)
+
+
+def read_plan(backend: Backend, experiment: str, sweep: str, run_id: str = "") -> KeptSweep:
+    """The plan of a sweep, read off its own run (of that id, else the newest). A sweep launched as one process a run
     has none: its plan is made of its runs."""
     name = next(iter(known_sweeps(backend, limit=1)), "") if sweep == "latest" else sweep
-    own, runs = [], []
-    if "'" not in name:
-        same = ("bnsweep.sweep_id", "=", name)
-        own = backend.runs("sweep", tag=same, limit=None if own_run else 1)
-        own = [run for run in own if own_run in ("", run.run_id)]
-        runs = [] if own else backend.runs("run", tag=same, params=True)
-    if own:
-        return KeptSweep(read_json(backend, own[0], "sweep.json"), own[0])
+    legal = "'" not in name
+    own = own_run(backend, name, run_id) if legal else None
+    if own is not None:
+        return KeptSweep(read_json(backend, own, "sweep.json"), own)
+    runs = backend.runs("run", tag=("bnsweep.sweep_id", "=", name), params=True) if legal else []
     if not runs:
         known = ", ".join(known_sweeps(backend)) or "none yet"
         raise ConfigError(f"sweep={sweep}: must be latest or the id of a sweep in {experiment} (the newest: {known})")
     return KeptSweep(manifest_of(name, runs), None)
 
 
-def read_sweep(backend: Backend, experiment: str, sweep: str, own_run: str = "") -> SweepFrame:
+def read_sweep(backend: Backend, experiment: str, sweep: str, run_id: str = "") -> SweepFrame:
     """Raises ConfigError for a sweep that is unknown or of which no run has ended."""
-    plan = read_plan(backend, experiment, sweep, own_run)
+    plan = read_plan(backend, experiment, sweep, run_id)
     chosen = best_runs(backend.runs("run"), {row["identity"] for row in plan.rows})
     check(len(chosen) > 0, "sweep", plan.manifest["id"], "one with at least one run that ended; this one has none yet")
     info = describe(plan.manifest, plan.own, list(chosen.values()))

@@ -18,7 +18,7 @@ import postgres
 import pytest
 from commands import counts, end, start
 from quick_runs import grid, swept
-from servers import Proxy, mlflow_server
+from servers import Proxy
 
 from bnsweep.config.checks import ConfigError
 from bnsweep.config.run import TrackingConfig
@@ -94,20 +94,6 @@ def test_what_no_store_took_is_logged_by_the_same_command(
     assert counts(tracking) == ({"FINISHED": 16}, 16)
     assert not Path("kept-runs").exists()
     assert swept(configs).trained == 0, "each kept its network"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[str]:
-    home = tmp_path_factory.mktemp("server")
-    shutil.copyfile(empty_database, home / "mlflow.db")
-    with mlflow_server(home, f"sqlite:///{home / 'mlflow.db'}") as url:
-        yield url
-
-
-@pytest.fixture
-def proxy(server: str) -> Iterator[Proxy]:
-    with closing(Proxy(server)) as proxy:
-        yield proxy
 
 
 def logged(tracking: TrackingConfig, at_least: int, process: subprocess.Popen[str]) -> None:

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from servers import Proxy, mlflow_server
+from servers import Proxy
 
 from bnsweep.config.checks import ConfigError
 from bnsweep.config.identity import identity
@@ -29,20 +29,6 @@ from bnsweep.store.store import Manifest, Store
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning")
 
 RUNS = [(RunConfig(seed=seed), RunRecord("finished", history={"step": []}), None) for seed in range(3)]
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[str]:
-    home = tmp_path_factory.mktemp("server")
-    shutil.copyfile(empty_database, home / "mlflow.db")
-    with mlflow_server(home, f"sqlite:///{home / 'mlflow.db'}") as url:
-        yield url
-
-
-@pytest.fixture
-def proxy(server: str) -> Iterator[Proxy]:
-    with closing(Proxy(server)) as proxy:
-        yield proxy
 
 
 @pytest.fixture

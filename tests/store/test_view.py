@@ -5,21 +5,18 @@ from __future__ import annotations
 import gc
 import json
 import os
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.request
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from urllib.parse import parse_qs
 
 import pytest
+from servers import mlflow_server
 from store_runs import log_run
 
 from bnsweep.config.checks import ConfigError
@@ -74,39 +71,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     uri = f"sqlite:///{home / 'mlflow.db'}"
     store = Store.open(TrackingConfig(uri=uri))
     fill(store, "local")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--host", "127.0.0.1"]
-    command += ["--port", str(port), "--workers", "1", "--artifacts-destination", str(home / "served")]
-    quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
-    with (home / "log").open("wb") as log:
-        process = subprocess.Popen(
-            command, env=os.environ | quiet, cwd=home, stdout=log, stderr=log, start_new_session=True
-        )
-    try:
-        url = f"http://127.0.0.1:{port}"
-        wait_until_healthy(url, process, home / "log")
+    with mlflow_server(home, uri) as url:
         yield Server(url, store)
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-
-def wait_until_healthy(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            with urllib.request.urlopen(f"{url}/health", timeout=5):
-                return
-        except OSError:
-            time.sleep(0.3)
-    pytest.fail(f"mlflow server did not come up: {log.read_text(encoding='utf-8', errors='replace')[-2000:]}")
 
 
 def page(url: str, *wanted: str) -> str:
