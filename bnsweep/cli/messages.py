@@ -147,8 +147,9 @@ def no_such_setting(key: str) -> str:
 def in_file(name: str, reason: str, arguments: list[str]) -> str | None:
     """What is wrong in a YAML file of the user's, with the file and the line; None for a file of ours, where the
     command line is at fault."""
-    path = Path(folder_given(arguments) or "", f"{name}.yaml")
-    if folder_given(arguments) is None or not path.is_file():
+    folder = folder_given(arguments)
+    path = Path(folder or "", f"{name}.yaml")
+    if folder is None or not path.is_file():
         return None
     key = re.search(r"full_key: (\S+)", reason)
     field = key[1].rpartition(".")[2] if key else ""

@@ -16,8 +16,6 @@ from bnsweep.config.secrets import without_secrets
 SQLITE = "sqlite:///"
 SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https")
 URI_VARIABLE, NAME_VARIABLE, ID_VARIABLE = "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID"
-EXPERIMENT = "bnsweep"
-"""The experiment where none is named."""
 ARTIFACTS = "mlartifacts"
 """The folder of artifacts beside a database."""
 
@@ -119,7 +117,7 @@ def check_host(address: Address) -> None:
 
 def default_experiment() -> str:
     """The experiment where no setting names one."""
-    return os.environ.get(NAME_VARIABLE) or EXPERIMENT
+    return os.environ.get(NAME_VARIABLE) or TrackingConfig.experiment
 
 
 def origin(config: TrackingConfig, environment: Mapping[str, str] = os.environ) -> list[str]:
