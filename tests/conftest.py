@@ -6,11 +6,11 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
-from servers import Proxy, mlflow_server
+from proxy import Proxy
+from servers import mlflow_server
 
 from bnsweep.config.run import TrackingConfig
 from bnsweep.store.store import Store
@@ -50,5 +50,5 @@ def tracking_server(tmp_path_factory: pytest.TempPathFactory, empty_database: Pa
 @pytest.fixture
 def proxy(tracking_server: str) -> Iterator[Proxy]:
     """A way to it that can be made to fail."""
-    with closing(Proxy(tracking_server)) as proxy:
+    with Proxy(int(tracking_server.rpartition(":")[2])) as proxy:
         yield proxy

@@ -12,8 +12,8 @@ from random import Random
 from tests.campaign.backends import MlflowServer, Postgres, postgres_is_missing
 from tests.campaign.case import Case, Kind
 from tests.campaign.commands import Command, orphans
-from tests.campaign.proxy import Proxy, Trouble
 from tests.campaign.sweeps import Sweep, again, ended_well, finished, sweep_of, undisturbed
+from tests.proxy import Proxy, Trouble
 
 LIMIT = 900.0
 """Seconds after which a sweep whose store is away for good must have given up."""
@@ -87,7 +87,7 @@ class Servers(Kind):
         self.sweep = undisturbed(self.sweep, self.home / self.name, cold=False)
         self.server = MlflowServer(self.home / "mlflow")
         self.server.start()
-        self.proxy = Proxy(self.server.port, self.seed)
+        self.proxy = Proxy(self.server.port, self.seed, lost=0.5)
         self.proxy.__enter__()
         began = time.monotonic()
         folder = self.home / "served"

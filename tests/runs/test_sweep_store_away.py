@@ -17,8 +17,8 @@ from pathlib import Path
 import postgres
 import pytest
 from commands import counts, end, start
+from proxy import Proxy, Trouble
 from quick_runs import grid, swept
-from servers import Proxy
 
 from bnsweep.config.checks import ConfigError
 from bnsweep.config.run import TrackingConfig
@@ -105,22 +105,22 @@ def logged(tracking: TrackingConfig, at_least: int, process: subprocess.Popen[st
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["refuse", "500", "silence", "lose"])
+@pytest.mark.parametrize("trouble", [Trouble.REFUSED, Trouble.ERROR, Trouble.HANGING, Trouble.LOST])
 def test_a_server_that_fails_for_a_while_costs_nothing(
-    kind: str, server: str, proxy: Proxy, tmp_path: Path, request: pytest.FixtureRequest
+    trouble: Trouble, tracking_server: str, proxy: Proxy, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     name = request.node.name
     experiment = f"tracking.experiment='{name}'"
     with start(tmp_path, *SWEEP.split(), f"tracking.uri={proxy.url}", experiment, code=QUICK.format(60)) as process:
-        logged(TrackingConfig(server, name), 1, process)
-        proxy.fault = kind
+        logged(TrackingConfig(tracking_server, name), 1, process)
+        proxy.trouble = trouble
         time.sleep(6)
-        proxy.fault = ""
+        proxy.trouble = Trouble.NONE
         said = end(process)
     assert "(16 trained now)" in said
     assert "the store has not answered for" in said and "the store answers again" in said
     assert "Traceback" not in said
-    found, different = counts(TrackingConfig(server, name))
+    found, different = counts(TrackingConfig(tracking_server, name))
     assert (found["FINISHED"], found["RUNNING"], different) == (16, 0, 16)
     assert not (tmp_path / "kept-runs").exists()
 
@@ -128,14 +128,14 @@ def test_a_server_that_fails_for_a_while_costs_nothing(
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["given up", "SIGINT", "SIGKILL"])
 def test_a_sweep_that_ends_without_its_server_goes_on_from_there(
-    how: str, server: str, proxy: Proxy, tmp_path: Path, request: pytest.FixtureRequest
+    how: str, tracking_server: str, proxy: Proxy, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    tracking = TrackingConfig(server, request.node.name)
+    tracking = TrackingConfig(tracking_server, request.node.name)
     command = [*SWEEP.split(), f"tracking.uri={proxy.url}", f"tracking.experiment='{tracking.experiment}'"]
     patient = QUICK.format(5 if how == "given up" else 100)
     with start(tmp_path, *command, code=patient) as process:
         logged(tracking, 1, process)
-        proxy.fault = "500"
+        proxy.trouble = Trouble.ERROR
         if how != "given up":
             while len(list(tmp_path.glob("kept-runs/[!.]*"))) < 4:
                 time.sleep(0.1)
@@ -153,7 +153,7 @@ def test_a_sweep_that_ends_without_its_server_goes_on_from_there(
     if how == "SIGINT":
         assert time.monotonic() - began < 6
         assert f"{kept} trained runs are kept in {tmp_path}/kept-runs" in said
-    proxy.fault = ""
+    proxy.trouble = Trouble.NONE
     said = end(start(tmp_path, *command))
     assert f"{kept} runs that were trained before are logged now" in said
     assert f"({16 - kept - before} trained now)" in said

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from servers import Proxy
+from proxy import Proxy, Trouble
 
 from bnsweep.config.checks import ConfigError
 from bnsweep.config.identity import identity
@@ -42,37 +42,37 @@ def served(proxy: Proxy, request: pytest.FixtureRequest, monkeypatch: pytest.Mon
 
 
 @contextmanager
-def fault(proxy: Proxy, kind: str, seconds: float, only: bytes = b"") -> Iterator[None]:
+def fault(proxy: Proxy, trouble: Trouble, seconds: float, only: str = "") -> Iterator[None]:
     """For so long from now on."""
-    proxy.only, proxy.fault = only, kind
-    timer = threading.Timer(seconds, lambda: setattr(proxy, "fault", ""))
+    proxy.only, proxy.trouble = only, trouble
+    timer = threading.Timer(seconds, lambda: setattr(proxy, "trouble", Trouble.NONE))
     timer.start()
     try:
         yield
     finally:
         timer.join()
-    assert proxy.faults, "it has befallen something"
+    assert proxy.troubled, "it has befallen something"
 
 
-CREATE, UPDATE, LOG = b"runs/create", b"runs/update", b"runs/log-batch"
+CREATE, UPDATE, LOG = "runs/create", "runs/update", "runs/log-batch"
 
 
 @pytest.mark.parametrize(
-    ("kind", "only"),
+    ("trouble", "only"),
     [
-        ("refuse", b""),
-        ("lose", CREATE),
-        ("lose", UPDATE),
-        pytest.param("500", b"", marks=pytest.mark.slow),
-        pytest.param("silence", b"", marks=pytest.mark.slow),
-        pytest.param("lose", b"", marks=pytest.mark.slow),
-        pytest.param("500", LOG, marks=pytest.mark.slow),
+        (Trouble.REFUSED, ""),
+        (Trouble.LOST, CREATE),
+        (Trouble.LOST, UPDATE),
+        pytest.param(Trouble.ERROR, "", marks=pytest.mark.slow),
+        pytest.param(Trouble.HANGING, "", marks=pytest.mark.slow),
+        pytest.param(Trouble.LOST, "", marks=pytest.mark.slow),
+        pytest.param(Trouble.ERROR, LOG, marks=pytest.mark.slow),
     ],
 )
 def test_whatever_befalls_a_server_each_run_is_in_it_once(
-    kind: str, only: bytes, proxy: Proxy, served: Store, capsys: pytest.CaptureFixture[str]
+    trouble: Trouble, only: str, proxy: Proxy, served: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with fault(proxy, kind, 1.5, only):
+    with fault(proxy, trouble, 1.5, only):
         own = served.open_sweep(Manifest.of([config for config, _, _ in RUNS], "s", "…"))
         ids = [served.log_runs([run], "s") for run in RUNS]
     served.tidy(under_way=())
@@ -88,9 +88,9 @@ def test_whatever_befalls_a_server_each_run_is_in_it_once(
 @pytest.mark.slow
 def test_reading_waits_too(proxy: Proxy, served: Store) -> None:
     served.log_runs(RUNS, "s")
-    with fault(proxy, "refuse", 1):
+    with fault(proxy, Trouble.REFUSED, 1):
         assert len(served.done()) == 3
-    with fault(proxy, "500", 1):
+    with fault(proxy, Trouble.ERROR, 1):
         assert len(served.load("s").runs) == 3
 
 
@@ -99,17 +99,21 @@ def test_a_server_that_stays_away_ends_in_one_line(
     proxy: Proxy, served: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(patience, "GIVE_UP", 1.5)
-    for kind, reason in (("500", "too many 500 error responses"), ("refuse", ".*"), ("silence", ".*")):
-        with fault(proxy, kind, 3):
+    for trouble, reason in (
+        (Trouble.ERROR, "too many 500 error responses"),
+        (Trouble.REFUSED, ".*"),
+        (Trouble.HANGING, ".*"),
+    ):
+        with fault(proxy, trouble, 3):
             began = time.monotonic()
             with pytest.raises(StoreAway, match=f"^tracking.uri={proxy.url}: must be a store that answers; .*{reason}"):
                 served.log_runs(RUNS, "s")
             assert time.monotonic() - began < 3
 
 
-@pytest.mark.parametrize("kind", ["silence", pytest.param("500", marks=pytest.mark.slow)])
-def test_an_interrupt_is_answered_at_once(kind: str, proxy: Proxy, served: Store) -> None:
-    with fault(proxy, kind, 3):
+@pytest.mark.parametrize("trouble", [Trouble.HANGING, pytest.param(Trouble.ERROR, marks=pytest.mark.slow)])
+def test_an_interrupt_is_answered_at_once(trouble: Trouble, proxy: Proxy, served: Store) -> None:
+    with fault(proxy, trouble, 3):
         threading.Timer(0.7, os.kill, (os.getpid(), signal.SIGINT)).start()
         began = time.monotonic()
         with pytest.raises(KeyboardInterrupt):

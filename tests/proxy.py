@@ -16,7 +16,7 @@ class Trouble(Enum):
     REFUSED = "closes every connection"
     ERROR = "answers 500"
     BUSY = "answers 503"
-    LOST = "passes requests on and loses half of the answers"
+    LOST = "passes requests on and loses answers"
     SLOW = "answers after 3 s"
     HANGING = "answers nothing"
     GARBAGE = "answers with a page that is no JSON"
@@ -25,9 +25,14 @@ class Trouble(Enum):
 class Proxy:
     """Listens on a port of its own for as long as it is entered."""
 
-    def __init__(self, port: int, seed: int = 0) -> None:
-        """`port`: the server's, on this machine."""
+    def __init__(self, port: int, seed: int = 0, lost: float = 1.0) -> None:
+        """`port`: the server's, on this machine. `lost`: share of the answers that LOST loses."""
         self.trouble = Trouble.NONE
+        self.only = ""
+        """A request is troubled only with this in its path."""
+        self.troubled = 0
+        """Requests that were."""
+        self._lost = lost
         self._random = Random(seed)
         self._lock = threading.Lock()
         owner = self
@@ -61,7 +66,8 @@ class Proxy:
         self._server.server_close()
 
     def pass_on(self, handler: BaseHTTPRequestHandler, port: int) -> None:
-        trouble = self.trouble
+        trouble = self.trouble if self.only in handler.path else Trouble.NONE
+        self.troubled += trouble is not Trouble.NONE
         body = handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
         if trouble is Trouble.HANGING:
             while self.trouble is Trouble.HANGING:
@@ -86,7 +92,7 @@ class Proxy:
             handler.close_connection = True
             return
         with self._lock:
-            is_lost = trouble is Trouble.LOST and self._random.random() < 0.5
+            is_lost = trouble is Trouble.LOST and self._random.random() < self._lost
         if is_lost:
             handler.close_connection = True
         else:
