@@ -8,7 +8,6 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from command import refused
@@ -16,19 +15,11 @@ from command import refused
 from bnsweep.cli import experiments
 from bnsweep.cli.quoting import unreadable, value_read
 
+pytestmark = pytest.mark.usefixtures("elsewhere")
+
 REPO = Path(__file__).parents[2]
 LONG = "a" * 300
 CUT = "a" * 80
-
-
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hydra_restore_singletons: Any) -> Path:
-    """An empty working directory, and Hydra as in a new process."""
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "")
-    return folder
 
 
 def tree(folder: Path) -> set[str]:

@@ -11,17 +11,9 @@ import pytest
 from bnsweep.cli import report as report_entry
 from bnsweep.cli import sweep as entry
 
+pytestmark = pytest.mark.usefixtures("elsewhere")
+
 SMALL = ["data=digits", "train=smoke", "sweep.report=null"]
-
-
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hydra_restore_singletons: Any) -> Path:
-    """An empty working directory, and Hydra as in a new process."""
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "")
-    return folder
 
 
 def refused(main: Any, arguments: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> str:
