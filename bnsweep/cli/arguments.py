@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from bnsweep.cli.quoting import FORM
 from bnsweep.config.checks import ConfigError
-from bnsweep.config.tree import GROUPS
+from bnsweep.config.tree import GROUPS, known_keys
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -25,8 +25,16 @@ def check_arguments(arguments: Sequence[str]) -> None:
     flags = parser.parse_args(arguments)
     if flags.experimental_rerun is not None:
         raise ConfigError("--experimental-rerun: must be left out (the same command goes on where it stopped)")
+    check_part(flags.package)
     for text in [] if flags.shell_completion else flags.overrides:
         check_override(text, read_override(text))
+
+
+def check_part(part: str | None) -> None:
+    """Refuses a --package that no setting of ours lies in; Hydra knows its own."""
+    known = part is None or part.partition(".")[0] in ("hydra", "_global_")
+    if not known and not any(f"{key}.".startswith(f"{part}.") for key in known_keys()):
+        raise ConfigError(f"--package {part}: must be a part of the settings (choices: {', '.join(GROUPS)}, seed)")
 
 
 def read_override(text: str) -> Override:

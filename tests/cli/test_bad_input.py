@@ -84,6 +84,7 @@ TYPED = [
     (["-m", "seed=???"], "seed: must have a value (an integer)"),
     (["--nope"], "unrecognized arguments: --nope"),
     (["-cn"], "argument --config-name/-cn: expected one argument"),
+    (["--package", "nope", "--cfg", "job"], "--package nope: must be a part of the settings (choices: activation"),
     (["seed=1", "-m", "bn=none,before"], "flags such as -m come before all settings"),
     (["--config-name", "nope"], "Cannot find primary config 'nope'"),
     (["--config-dir", "nope"], "not found"),
