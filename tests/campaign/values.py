@@ -227,7 +227,8 @@ def broken_rule(key: str, value: Any) -> str:
     """What the settings' own checks have against a value of the right type; empty if nothing."""
     tree = deepcopy(default_tree())
     group, _, name = key.rpartition(".")
-    (tree[group] if group else tree)[name] = value
+    # Hydra makes a whole number a float where a float belongs.
+    (tree[group] if group else tree)[name] = float(value) if hint_of(key) is float and type(value) is int else value
     try:
         from_tree(tree)
     except ConfigError as error:
