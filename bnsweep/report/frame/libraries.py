@@ -22,7 +22,7 @@ def load_libraries() -> None:
     assert package is not None
     assert package.origin is not None
     shipped = Path(package.origin).parent / "mpl-data" / "matplotlibrc"
-    with environment(MPLBACKEND="agg", MATPLOTLIBRC=str(shipped), SOURCE_DATE_EPOCH=None):
+    with changed_environment(MPLBACKEND="agg", MATPLOTLIBRC=str(shipped), SOURCE_DATE_EPOCH=None):
         import scipy.special  # noqa: F401
 
         try:
@@ -32,7 +32,7 @@ def load_libraries() -> None:
 
 
 @contextmanager
-def environment(**values: str | None) -> Iterator[None]:
+def changed_environment(**values: str | None) -> Iterator[None]:
     """Environment variables as given, None for none, and afterwards as they were."""
     before = {name: os.environ.get(name) for name in values}
     set_variables(values)
