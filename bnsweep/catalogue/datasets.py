@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+TASKS = ("classification", "regression")
+MISSING = ("refuse", "drop", "mean")
+"""What is done about missing values: the table is refused, rows that have one are left out, or the mean of the training
+rows stands in their place."""
+
 
 @dataclass(frozen=True)
 class DatasetFacts:
@@ -16,10 +21,20 @@ class DatasetFacts:
     features: int
     """Numbers a sample."""
     classes: int = 10
+    """0 for a regression."""
     official_test: bool = True
     """Whether the last `test` rows are the test set. Otherwise every seed draws its own from all rows."""
     digest: str = ""
     """Of the samples as they were read; empty before."""
+    shape: tuple[int, ...] = ()
+    """Of a sample, as it was given: [C, H, W], [H, W] or [L]; empty where it is a row of numbers."""
+    unused: int = 0
+    """Samples of the pool that a seed may have to leave out, so that no group is divided; always so many."""
+
+    @property
+    def outputs(self) -> int:
+        """Numbers that a network gives for a sample."""
+        return self.classes or 1
 
 
 @dataclass(frozen=True)
@@ -30,6 +45,10 @@ class DatasetKind:
     facts: DatasetFacts | None = None
     """Known without reading a file. None: they are known once the data are read, and the digest of what was read is
     then part of a run's identity."""
+    takes: tuple[str, ...] = ()
+    """Settings of the group `data` that only some kinds of data take."""
+    needs: tuple[str, ...] = ()
+    """Those of them that it cannot do without."""
 
 
 ROWS = (
@@ -38,6 +57,6 @@ ROWS = (
     DatasetKind("gaussian", "bnsweep.data.generated:read", DatasetFacts(2000, 500, 100)),
     DatasetKind("pixels", "bnsweep.data.generated:read", DatasetFacts(2000, 500, 784)),
     DatasetKind("fashion_mnist", "bnsweep.data.mnist:read", DatasetFacts(60_000, 10_000, 784)),
-    DatasetKind("callable", "bnsweep.data.outside:read"),
+    DatasetKind("callable", "bnsweep.data.outside:read", takes=("call", "kwargs", "task")),
 )
 DATASETS = {row.name: row for row in ROWS}

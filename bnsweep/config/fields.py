@@ -18,6 +18,7 @@ class Role(Enum):
 
     NUMBERS = "It belongs to the identity, and runs that differ in it train in different stacks."
     FREE = "It belongs to the identity, and members of one stack may differ in it."
+    SOURCE = "It says how data are found and read. Their digest belongs to the identity in its place; reports name it."
     PLACE = "It says where to read or compute: no part of the identity, but runs of one stack share it."
     OUTSIDE = "It says what is done with runs: no part of the identity, and no stack asks for it."
 
@@ -49,17 +50,17 @@ LARGEST = 2**53
 class Checked:
     """Checks its values when it is made, and makes a list a tuple. Raises ConfigError."""
 
-    group: ClassVar[str] = ""
-    """Its name in RunConfig, for error texts; empty for RunConfig itself."""
+    part: ClassVar[str] = ""
+    """Name of this group in RunConfig, for error texts; empty for RunConfig itself."""
 
     def __init_subclass__(cls, group: str | None = None) -> None:
         if group is not None:
-            cls.group = group
+            cls.part = group
 
     def __post_init__(self) -> None:
         for f in fields(self):
             value, rule = getattr(self, f.name), f.metadata.get("rule")
-            key = f"{self.group}.{f.name}" if self.group else f.name
+            key = f"{self.part}.{f.name}" if self.part else f.name
             if rule is not None:
                 check(holds(rule, value), key, value, rule.says)
             if isinstance(value, int):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from copy import copy
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import MISSING as NO_DEFAULT
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from bnsweep.catalogue.activations import ACTIVATIONS
-from bnsweep.catalogue.datasets import DATASETS, DatasetFacts
+from bnsweep.catalogue.datasets import DATASETS, MISSING, TASKS, DatasetFacts
 from bnsweep.catalogue.inits import INITS
 from bnsweep.catalogue.optimizers import OPTIMIZERS
 from bnsweep.catalogue.schedules import SCHEDULES
@@ -36,6 +38,8 @@ SCALINGS = ("train", "test")
 DEVICES = ("auto", "cpu", "cuda")
 DTYPES = ("float32", "float64")
 PROBES = ("off", "light", "full")
+VALIDATION_SHARE = 0.2
+"""Of the pool, where no number is given."""
 
 
 def said_elsewhere(run: RunConfig) -> bool:
@@ -123,8 +127,9 @@ class DataConfig(Checked, group="data"):
     """Folder of the IDX files (`<root>/MNIST/raw`, `<root>/FashionMNIST/raw`); digits needs none."""
     subset: int | None = setting(None, matters=lambda run: not run.data.takes_all)
     """Training samples kept after validation is held out; all when null."""
-    validation: int = setting(287)
-    """Samples held out of the pool, stratified; they rank, the test split only reports."""
+    validation: int | None = setting(287, matters=said_elsewhere)
+    """Samples held out of the pool, stratified; they rank, the test split only reports. A fifth of the pool when
+    null."""
     seed: int | None = setting(
         None, Rule(lambda seed: seed is None or SEED.holds(seed), SEED.says), role=Role.FREE, matters=said_elsewhere
     )
@@ -140,27 +145,57 @@ class DataConfig(Checked, group="data"):
     """`module:function` of data=callable, found from where the command was started. It takes nothing and gives (x, y)
     or (x_train, y_train, x_test, y_test), arrays or tensors: a row a sample, labels 0, 1, … Inputs are taken as they
     are, flattened, as float32. Of (x, y), each seed draws a fifth to test on."""
+    kwargs: dict[str, Any] = setting(dict, role=Role.SOURCE)
+    """Arguments of `call`, by name."""
+    file: str | None = setting(None, or_null(TEXT), role=Role.SOURCE)
+    """Of data=table and data=arrays, found from where the command was started."""
+    target: str | None = setting(None, or_null(TEXT), role=Role.SOURCE)
+    """Column of data=table that is to be predicted."""
+    features: tuple[str, ...] | None = setting(None, role=Role.SOURCE)
+    """Columns of data=table that are given to the network; all but target and group when null."""
+    drop: tuple[str, ...] = setting((), role=Role.SOURCE)
+    """Columns of data=table that are left out."""
+    group: str | None = setting(None, or_null(TEXT), role=Role.SOURCE)
+    """Column of data=table whose rows of one value stay together: all in training, in validation or in the test set."""
+    missing: str = setting("refuse", OneOf(MISSING), role=Role.SOURCE)
+    """What is done about missing values in data=table, one of MISSING."""
+    task: str = setting("classification", OneOf(TASKS), matters=lambda run: run.data.task != "classification")
+    """One of TASKS."""
+    standardize: bool = setting(False, matters=lambda run: run.data.standardize)
+    """Whether every number of a sample is shifted and scaled to mean 0 and standard deviation 1 over the training
+    samples."""
 
     _read: ClassVar[DatasetFacts | None] = None
     """Facts of data whose facts were not known before it was read; no setting (see `with_facts`)."""
 
     def check_together(self) -> None:
         check(self.draw != "first" or self.subset is not None, "data.draw", self.draw, "given with a data.subset")
+        self._check_taken()
         if self.name == "callable":
             ok = self.call is not None and all(self.call.partition(":"))
             check(ok, "data.call", self.call, "a function that gives the data, as module:function")
-        else:
-            check(self.call is None, "data.call", self.call, f"left out with data={self.name} (data=callable takes it)")
         if self.known:
             self._check_sizes()
 
+    def _check_taken(self) -> None:
+        """Settings that only some kinds of data take."""
+        kind = DATASETS[self.name]
+        for name in dict.fromkeys(name for row in DATASETS.values() for name in row.takes):
+            value, key = getattr(self, name), f"data.{name}"
+            takers = " or ".join(f"data={row.name}" for row in DATASETS.values() if name in row.takes)
+            if name not in kind.takes:
+                unset = value == DEFAULTS[name] or value in ((), {}, None)
+                check(unset, key, value, f"left out with data={self.name} ({takers} takes it)")
+            elif name in kind.needs:
+                check(value is not None, key, value, f"given with data={self.name}")
+
     def _check_sizes(self) -> None:
-        pool, test = self.facts.pool, self.facts.test
-        says = f"at least 10 and less than the {pool} samples of the {self.call or self.name} training pool"
-        check(10 <= self.validation < pool, "data.validation", self.validation, says)
-        left = pool - self.validation
+        pool, test, source = self.facts.pool - self.facts.unused, self.facts.test, self.call or self.file or self.name
+        says = f"at least 10 and less than the {pool} samples of the {source} training pool"
+        check(10 <= self.validation_size < pool, "data.validation", self.validation_size, says)
+        left = self._rest
         if self.subset is not None:
-            says = f"between 10 and the {left} samples that data.validation={self.validation} leaves"
+            says = f"between 10 and the {left} samples that data.validation={self.validation_size} leaves"
             check(10 <= self.subset <= left, "data.subset", self.subset, says)
         if self.test is not None:
             says = f"between 10 and the {test} samples there are"
@@ -194,21 +229,36 @@ class DataConfig(Checked, group="data"):
     @property
     def key(self) -> tuple[str, str]:
         """Equal for data that is read once: name, and where it comes from."""
-        return self.name, self.call or self.root
+        own = [getattr(self, name) for name in DATASETS[self.name].takes]
+        return self.name, json.dumps([self.root, *own], default=str) if own else self.root
+
+    @property
+    def validation_size(self) -> int:
+        return max(10, round(VALIDATION_SHARE * self.facts.pool)) if self.validation is None else self.validation
 
     @property
     def takes_all(self) -> bool:
         """Whether the subset is all that validation leaves."""
-        return self.subset == self.facts.pool - self.validation and self.draw == "stratified"
+        return self.subset == self._rest and self.draw == "stratified"
 
     @property
     def train_size(self) -> int:
-        return self.subset or self.facts.pool - self.validation
+        return self.subset or self._rest
+
+    @property
+    def _rest(self) -> int:
+        """Samples of the pool that are neither held out nor left out."""
+        return self.facts.pool - self.facts.unused - self.validation_size
 
     @property
     def test_size(self) -> int:
         return self.test or self.facts.test
 
+
+DEFAULTS: dict[str, Any] = {
+    f.name: f.default_factory() if f.default_factory is not NO_DEFAULT else f.default for f in fields(DataConfig)
+}
+"""Of the settings of a DataConfig."""
 
 MOST_LAYERS = 1000
 """Hidden layers of a run. Each is written by itself, has its own metrics, and takes its time before the first step."""

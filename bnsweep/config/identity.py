@@ -11,6 +11,7 @@ from itertools import groupby
 from types import NoneType, UnionType
 from typing import Any, get_args, get_type_hints
 
+from bnsweep.catalogue.datasets import DATASETS
 from bnsweep.config.fields import Checked, Role
 from bnsweep.config.run import RunConfig
 
@@ -88,7 +89,8 @@ def factor_types() -> dict[str, type]:
 
 
 def numbers(config: RunConfig) -> dict[str, Any]:
-    """What changes a run's numbers, flat and canonical: factor name -> plain value.
+    """What changes a run's numbers, flat and canonical: factor name -> plain value. How its data are found stands there
+    too, to be told; the identity has the data's digest in its place.
 
     Settings without effect are left out (BN settings without BN, the distribution of an orthogonal init, ...), so
     that two ways of writing one run are one run.
@@ -96,9 +98,19 @@ def numbers(config: RunConfig) -> dict[str, Any]:
     inside = [f for f in factors_of(config) if f.role in (Role.NUMBERS, Role.FREE)]
     flat = {f.key: value for f in inside if (value := f.of(config)) is not None}
     flat |= {"model.hidden": sizes_text(config.model.units), "data.seed": config.data_seed}
+    flat["data.validation"] = config.data.validation_size
     if config.data.known_by_reading:
         flat["data.digest"] = config.data.facts.digest
-    return flat
+    sources = {f.key: f.of(config) for f in factors_of(config) if f.role is Role.SOURCE}
+    taken = DATASETS[config.data.name].takes
+    return flat | {
+        key: source_text(value) for key, value in sources.items() if value and key.partition(".")[2] in taken
+    }
+
+
+def source_text(value: Any) -> str:
+    """How data are found or read, as one text."""
+    return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def sizes_text(sizes: Sequence[int]) -> str:
@@ -114,7 +126,9 @@ def layers_in(text: str) -> int:
 
 def identity(config: RunConfig) -> str:
     """16 hex digits: runs of equal identity must give the same numbers on the same machine."""
-    text = json.dumps({"numerics": NUMERICS, **numbers(config)}, sort_keys=True)
+    sources = {factor.key for factor in factors_of(config) if factor.role is Role.SOURCE}
+    own = {key: value for key, value in numbers(config).items() if key not in sources}
+    text = json.dumps({"numerics": NUMERICS, **own}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -201,4 +201,4 @@ class RunConfig(Checked):
 
     @property
     def sizes(self) -> list[int]:
-        return [self.data.facts.features, *self.model.units, self.data.facts.classes]
+        return [self.data.facts.features, *self.model.units, self.data.facts.outputs]

@@ -33,13 +33,18 @@ class Samples:
     """What a reader gives."""
 
     x_ND: Numbers
-    y_N: npt.NDArray[np.integer[Any]]
+    y_N: npt.NDArray[np.integer[Any] | np.floating[Any]]
+    """The class of each row, or in a regression its number."""
     source: str
     """Where they come from, in words: a package or a path."""
     white: float = 1.0
     """Divides all of x."""
     facts: DatasetFacts | None = None
     """Of data that the catalogue knows no facts of."""
+    group_N: npt.NDArray[np.int64] | None = None
+    """Number of each row's group; rows of one group are in one part of a split."""
+    notes: tuple[str, ...] = ()
+    """What is to be said of them before training, a line each."""
 
 
 @dataclass(frozen=True)
@@ -51,26 +56,45 @@ class Dataset:
     x_ND: Tensor
     """float32; in [0, 1] but for gaussian and data from outside."""
     y_N: Tensor
-    """int64 class of each row."""
+    """int64 class of each row; in a regression float32."""
     facts: DatasetFacts | None = None
     """As `load` found them; for RunConfig.with_facts."""
+    group_N: Tensor | None = None
+    """int64 group of each row, where rows of one stay together."""
+    notes: tuple[str, ...] = ()
+    """What is to be said of them before training, a line each."""
 
 
 def load(config: DataConfig) -> Dataset:
     """Read a dataset, downloading it if its files are missing. Raises ConfigError where that cannot be done."""
     row = DATASETS[config.name]
-    samples: Samples = function_named(row.read)(config)
+    return dataset_of(function_named(row.read)(config), config)
+
+
+def dataset_of(samples: Samples, config: DataConfig) -> Dataset:
+    """What was read, or was in memory already, as the dataset of this config."""
+    row = DATASETS[config.name]
     facts = row.facts or samples.facts
     assert facts is not None and samples.x_ND.shape == (facts.pool + facts.test, facts.features)
     digest = hashlib.sha256(np.ascontiguousarray(samples.x_ND).data)
     digest.update(np.ascontiguousarray(samples.y_N).data)
     if row.facts is None:
-        digest.update(repr(facts).encode())  # the same rows divided in another way are other data
+        digest.update(division(facts).encode())
+    if samples.group_N is not None:
+        digest.update(np.ascontiguousarray(samples.group_N).data)
     facts = replace(facts, digest=digest.hexdigest()[:16])
-    name, count = config.call or config.name, len(samples.y_N)
+    name, count = config.call or config.file or config.name, len(samples.y_N)
     info = DatasetInfo(name, facts.digest, samples.source, count, facts.features, facts.classes)
     x_ND = torch.from_numpy(samples.x_ND).float().div_(samples.white)
-    return Dataset(info, x_ND, torch.from_numpy(samples.y_N).long(), facts)
+    y_N, groups = torch.from_numpy(samples.y_N), samples.group_N
+    y_N = y_N.long() if facts.classes else y_N.float()
+    return Dataset(info, x_ND, y_N, facts, None if groups is None else torch.from_numpy(groups), samples.notes)
+
+
+def division(facts: DatasetFacts) -> str:
+    """What tells the same rows divided in another way apart, as data."""
+    told = ("pool", "test", "features", "classes", "official_test")
+    return f"DatasetFacts({', '.join(f'{name}={getattr(facts, name)}' for name in told)}, digest='')"
 
 
 def with_facts(configs: Iterable[RunConfig], datasets: dict[DataKey, Dataset]) -> list[RunConfig]:

@@ -38,12 +38,12 @@ def split(dataset: Dataset, config: DataConfig, seed: int) -> Split:
         test, pool = draw(rows, dataset.y_N, facts.test, stream("test", seed))
     train = pool[: config.train_size]
     rest = pool[config.train_size :] if config.draw == "first" else pool
-    validation, rest = draw(rest, dataset.y_N, config.validation, stream("validation", seed))
+    validation, rest = draw(rest, dataset.y_N, config.validation_size, stream("validation", seed))
     if config.draw == "stratified":
         train, _ = draw(rest, dataset.y_N, config.train_size, stream("subset", seed))
     if config.test is not None:
         test, _ = draw(test, dataset.y_N, config.test, stream("test subset", seed))
-    assert (len(train), len(validation), len(test)) == (config.train_size, config.validation, config.test_size)
+    assert (len(train), len(validation), len(test)) == (config.train_size, config.validation_size, config.test_size)
     return Split(train, validation, test)
 
 

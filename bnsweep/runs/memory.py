@@ -61,7 +61,7 @@ def parameter_bytes(config: RunConfig) -> int:
 
 def activation_bytes(config: RunConfig, samples: int) -> int:
     """What the layers hold, and the loss: logits, log-probabilities and gradients."""
-    held = sum(layer.held for layer in layers_of([config])) + 4 * config.data.facts.classes
+    held = sum(layer.held for layer in layers_of([config])) + 4 * config.data.facts.outputs
     return item_bytes(config) * samples * held
 
 

@@ -191,13 +191,14 @@ def run_sweep(
     keep_plan: bool = True,
     earlier: Sequence[RunConfig] = (),
     workers: int | None = None,
+    datasets: Mapping[DataKey, Dataset] | None = None,
 ) -> SweepResult | None:
     """Train what is not done yet and log it; None for a dry run.
 
     Everything that can be refused is refused (ConfigError) before anything is trained or written: device, data,
     tracking store. `keep_plan` writes the sweep's own MLflow run; a job in a process of its own leaves it out. A sweep
     in batches gives the configs of its `earlier` ones, so that its plan holds all of them. `workers`: stacks trained
-    at a time at most, by default what the machine has cores for.
+    at a time at most, by default what the machine has cores for. `datasets` are those that were read already.
     """
     tracking, sweep = shared_config(configs)
     hide_secrets_in_logs()
@@ -206,10 +207,11 @@ def run_sweep(
     workers = worker_count(device) if workers is None else workers
     if sweep.report is not None:
         check_folder("sweep.report", Path(sweep.report))
-    datasets: dict[DataKey, Dataset] = {}
+    datasets = dict(datasets or {})
     configs, earlier = with_facts(configs, datasets), with_facts(earlier, datasets)
     make_room(configs, device, workers)
     datasets |= load_datasets([config for config in configs if config.data.key not in datasets])
+    print("".join(f"data: {note}\n" for dataset in datasets.values() for note in dataset.notes), end="", flush=True)
     if sweep.dry_run:
         predict(configs, datasets, device, workers)
         return None

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from bnsweep.catalogue.datasets import DatasetFacts
+from bnsweep.catalogue.datasets import DATASETS, DatasetFacts
 from bnsweep.config.fields import Role, setting
 from bnsweep.config.groups import BnConfig, DataConfig, InitConfig, LrConfig, ModelConfig
-from bnsweep.config.identity import factor_types, identity, layers_in, numbers, sizes_text, stack_key
+from bnsweep.config.identity import factor_types, factors, identity, layers_in, numbers, sizes_text, stack_key
 from bnsweep.config.run import RunConfig
 from bnsweep.config.tree import from_tree, known_keys
 
@@ -97,6 +97,7 @@ OTHER = {
     "data.binary": True,
     "data.validation": 100,
     "data.seed": 9,
+    "data.standardize": True,
     "model.hidden": [8],
     "model.depth": 3,
     "model.bias": False,
@@ -134,14 +135,17 @@ OTHER = {
     "sweep.save_models": True,
     "seed": 9,
 }
-"""Another value for every setting but `data.call`, which another dataset takes."""
+"""Another value for every setting but those that other data take."""
+TAKEN = {f"data.{name}" for row in DATASETS.values() for name in row.takes} | {
+    factor.key for factor in factors() if factor.role is Role.SOURCE
+}
 NO_NUMBERS = {key for key in OTHER if key.partition(".")[0] in ("tracking", "sweep", "experiment")} | {
     "data.root",
     "train.device",
 }
 
 
-@pytest.mark.parametrize("key", [key for key in known_keys() if key != "data.call"])
+@pytest.mark.parametrize("key", sorted({*known_keys()} - TAKEN))
 def test_every_setting_that_changes_numbers_changes_the_identity_and_no_other(key: str) -> None:
     """From a run in which every setting has its effect."""
     tree: dict[str, object] = {"lr": {"schedule": "warmup"}, "bn": {"placement": "before"}}
@@ -233,6 +237,26 @@ def test_data_from_outside_is_named_by_its_digest() -> None:
     assert numbers(bound)["data.digest"] == "0123456789abcdef" and numbers(bound)["data.call"] == "my:data"
     assert identity(bound) != identity(changed) and stack_key(bound) != stack_key(changed)
     assert "data.digest" not in numbers(RunConfig())
+
+
+def test_how_data_are_found_is_told_but_is_not_the_identity() -> None:
+    facts = DatasetFacts(pool=90, test=30, features=5, classes=3, digest="0123456789abcdef")
+    data = DataConfig("callable", call="my:data", validation=20)
+    one, other = (
+        RunConfig(data=replace(data, kwargs=kwargs)).with_facts(facts) for kwargs in ({}, {"noise": 0.1, "a": [1]})
+    )
+    assert identity(one) == identity(other)
+    assert "data.kwargs" not in numbers(one) and numbers(other)["data.kwargs"] == '{"noise": 0.1, "a": [1]}'
+    assert one.data.key != other.data.key
+
+
+def test_a_fifth_of_the_pool_validates_where_no_number_is_given() -> None:
+    facts = DatasetFacts(pool=90, test=30, features=5, classes=3, digest="0123456789abcdef")
+    none, given = (
+        RunConfig(data=DataConfig("callable", call="my:data", validation=n)).with_facts(facts) for n in (None, 18)
+    )
+    assert none.data.validation_size == 18 and none.data.train_size == 72
+    assert identity(none) == identity(given)
 
 
 def test_factors_have_the_types_of_their_fields() -> None:

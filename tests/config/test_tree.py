@@ -81,7 +81,7 @@ def test_every_key_of_the_schema_is_known_and_no_other() -> None:
 
 
 def test_groups_are_the_fields_of_a_run_and_know_their_names() -> None:
-    assert {name: node.group for name, node in GROUPS.items()} == {name: name for name in GROUPS}
+    assert {name: node.part for name, node in GROUPS.items()} == {name: name for name in GROUPS}
     assert [*GROUPS, "seed"] == [f.name for f in fields(RunConfig)]
 
 

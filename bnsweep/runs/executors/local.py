@@ -237,7 +237,8 @@ def keep_datasets(datasets: dict[DataKey, Dataset], folder: Path) -> dict[DataKe
     files = {key: folder / f"dataset-{i}.pt" for i, key in enumerate(datasets)}
     for key, dataset in datasets.items():
         try:
-            torch.save({"x_ND": dataset.x_ND, "y_N": dataset.y_N, "info": vars(dataset.info)}, files[key])
+            tensors = {name: getattr(dataset, name) for name in ("x_ND", "y_N", "group_N")}
+            torch.save({**tensors, "info": vars(dataset.info)}, files[key])
         except (OSError, RuntimeError) as error:  # torch has its own error for a disk that is full
             raise no_room(dataset.x_ND.nbytes + dataset.y_N.nbytes) from error
     return files
@@ -260,4 +261,4 @@ def no_room(needed: int) -> ConfigError:
 
 def read_dataset(file: Path) -> Dataset:
     found = torch.load(file, mmap=True, weights_only=True)
-    return Dataset(DatasetInfo(**found["info"]), found["x_ND"], found["y_N"])
+    return Dataset(DatasetInfo(**found["info"]), found["x_ND"], found["y_N"], group_N=found["group_N"])
