@@ -166,6 +166,7 @@ def test_the_roofline_counts_the_seed_network() -> None:
     assert many.seconds == pytest.approx(1000 * 108_416 * 60_000 / 1e12)
 
 
+@pytest.mark.slow
 def test_a_smoke_run_writes_table_and_numbers(tmp_path: Path) -> None:
     words = f"--quick --members 1,4 --arms c,g,ours --steps 4 --data nowhere --out {tmp_path}"
     command = [sys.executable, "-m", "tests.benchmarks", *words.split()]

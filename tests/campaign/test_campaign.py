@@ -36,6 +36,7 @@ def test_some_bad_inputs(home: Path, capsys: pytest.CaptureFixture[str]) -> None
     tried(Inputs(0, home), SMALL[Inputs], capsys)
 
 
+@pytest.mark.slow
 def test_some_kills(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     kind = Kills(0, home, seeds=1, epochs=40, cold=False)
     if why := kind.missing():

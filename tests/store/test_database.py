@@ -65,6 +65,7 @@ for way in (make, in_place) * 2:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="makes children by fork")
 def test_a_kill_while_the_database_is_made_costs_nothing(tmp_path: Path) -> None:
     command = [sys.executable, "-c", KILLS, str(tmp_path)]
