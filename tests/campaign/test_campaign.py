@@ -16,7 +16,7 @@ from tests.campaign.servers import Databases, Servers
 from tests.campaign.sweeps import ended_well
 from tests.campaign.values import BAD_TEXTS, Expected, sort_value
 
-SMALL: dict[type[Kind], tuple[int, ...]] = {Inputs: tuple(range(12)), Kills: (3,)}
+SMALL: dict[type[Kind], tuple[int, ...]] = {Inputs: tuple(range(6)), Kills: (3,)}
 """What the default suite tries, by number."""
 
 

@@ -65,6 +65,7 @@ def test_the_exit_status_stays_honest(streams: str, shell) -> None:
     assert shell(f"{sys.executable} -m bnsweep lr.value=-1 {streams}").returncode == 1
 
 
+@pytest.mark.slow
 def test_a_narrow_encoding_is_written_in_its_letters(shell, tmp_path: Path) -> None:
     """The C locale, without Python's own ways to make it UTF-8."""
     done = shell(f"LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0 {SWEEP}")

@@ -42,7 +42,7 @@ def test_ids_made_in_one_moment_differ() -> None:
 @pytest.mark.parametrize(
     "seeds",
     [
-        ("seed=range(0,4)", "seed=range(2,6)"),
+        pytest.param(("seed=range(0,4)", "seed=range(2,6)"), marks=pytest.mark.slow),
         pytest.param(("seed=range(0,6)", "seed=range(0,6)"), marks=pytest.mark.slow),
         pytest.param(("seed=range(0,4)", "seed=range(0,4)", "seed=range(2,6)"), marks=pytest.mark.slow),
     ],
