@@ -68,6 +68,7 @@ def is_typing_only(node: ast.AST) -> bool:
     return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
 
 
+@cache
 def imports(path: Path) -> list[Import]:
     found: list[Import] = []
 

@@ -234,7 +234,7 @@ def test_choices_that_meet_are_composed_as_hydra_does(files: dict[str, str], tmp
     names = ("one", "two", "three")
     jobs = [[f"{keys[0]}={one}", f"{keys[1]}={two}"] for one, two in product(names, names)]
     composer = Composer(loader, master, jobs)
-    for job in jobs:
+    for job in jobs[::2]:  # each choice, alike and mixed
         assert outcome(composer.compose, job) == outcome(loader.load_sweep_config, master, job), job
 
 
