@@ -82,11 +82,29 @@ def rows_of(config: RunConfig, train: Tensor) -> Iterator[Tensor]:
         yield from train[order].split(size)
 
 
+def loss_of(outputs: Tensor, y: Tensor) -> Tensor:
+    """Of classes, or of a regression's numbers."""
+    return F.mse_loss(outputs[:, 0], y) if y.is_floating_point() else F.cross_entropy(outputs, y)
+
+
 def score(model: nn.Module, x: Tensor, y: Tensor) -> tuple[float, float]:
+    """Loss, and accuracy or R²."""
     model.eval()
     with torch.no_grad():
-        logits = model(x)
-        return F.cross_entropy(logits, y).item(), (logits.argmax(1) == y).double().mean().item()
+        outputs = model(x)
+        if y.is_floating_point():
+            value = 1 - (outputs[:, 0] - y).double().square().sum() / (y - y.mean()).double().square().sum()
+        else:
+            value = (outputs.argmax(1) == y).double().mean()
+        return loss_of(outputs, y).item(), value.item()
+
+
+def targets(dataset: data.Dataset, train: Tensor, dtype: torch.dtype) -> Tensor:
+    """Classes, or numbers with mean 0 and variance 1 over the training rows."""
+    if not dataset.y_N.is_floating_point():
+        return dataset.y_N
+    y = dataset.y_N.double()
+    return ((y - y[train].mean()) / y[train].std(correction=0)).to(dtype)
 
 
 def nudge(model: nn.Module, number: int, size: float = NUDGE) -> None:
@@ -108,16 +126,17 @@ def train_plain(config: RunConfig, dataset: data.Dataset, nudged: int = 0) -> Pl
             setattr(model, f"dropout{i}", BundleDropout(config, i - 1))
     optimizer = make_optimizer(config, model)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda t: config.lr.scale(t, config.total_steps))
-    x, y = dataset.x_ND.to(getattr(torch, config.train.dtype)), dataset.y_N
+    x = dataset.x_ND.to(getattr(torch, config.train.dtype))
     if config.data.binary:
         x = (x > 0.5).to(x.dtype)
     split = splits.split(dataset, config.data, config.data_seed)
+    y = targets(dataset, split.train, x.dtype)
     run, batches = PlainRun(model), rows_of(config, split.train)
     for step in range(config.total_steps + 1):
         if step:
             rows = next(batches)
             model.train()
-            loss = F.cross_entropy(model(x[rows]), y[rows])
+            loss = loss_of(model(x[rows]), y[rows])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -126,7 +145,7 @@ def train_plain(config: RunConfig, dataset: data.Dataset, nudged: int = 0) -> Pl
         if step not in config.evaluations:
             continue
         for name, rows in (("train", split.train), ("val", split.validation), ("test", split.test)):
-            for kind, value in zip(("loss", "accuracy"), score(model, x[rows], y[rows]), strict=True):
+            for kind, value in zip(("loss", config.task.score), score(model, x[rows], y[rows]), strict=True):
                 run.history.setdefault(f"{name}/{kind}", []).append(value)
     return run
 

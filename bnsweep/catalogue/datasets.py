@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-TASKS = ("classification", "regression")
 MISSING = ("refuse", "drop", "mean")
 """What is done about missing values: the table is refused, rows that have one are left out, or the mean of the training
 rows stands in their place."""

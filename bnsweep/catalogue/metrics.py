@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+
+from bnsweep.catalogue.tasks import CLASSIFICATION, REGRESSION, TASKS, Task
 
 LEVELS = ("off", "light", "full")
 """Of probes; each reads what those before it read."""
 OFF, LIGHT, FULL = LEVELS
-ACCURACY, LOSS, STEPS, NUMBER = "accuracy", "loss", "steps", "number"
+ACCURACY, R2 = (task.score for task in TASKS.values())
+LOSS, STEPS, NUMBER = "loss", "steps", "number"
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Metric:
     title: str
     """As text writes it."""
     kind: str = NUMBER
-    """ACCURACY, LOSS, STEPS or NUMBER: how it is written, and what a run that diverged scores."""
+    """ACCURACY, R2, LOSS, STEPS or NUMBER: how it is written, and what a run that diverged scores."""
     sign: int = 0
     """+1 where more is better, -1 where less is, 0 where neither is."""
     single: bool = False
@@ -48,10 +51,17 @@ class Metric:
     """None: it is of the network."""
     test: str = ""
     """The test-split number quoted beside it in a ranking; empty: it cannot rank."""
+    task: Task = CLASSIFICATION
+    """Of the runs that have it."""
 
     def names(self, hidden: int) -> list[str]:
         """What it is called in a network of so many hidden layers."""
         return [self.name.format(l=l) for l in self.layers.of(hidden)] if self.layers else [self.name]
+
+    @property
+    def is_score(self) -> bool:
+        """Whether it is the task's score, which lies between 0 and 1 wherever runs are averaged."""
+        return self.kind == self.task.score
 
     def text(self, value: float) -> str:
         """A value with its unit; a dash where it is missing."""
@@ -63,27 +73,35 @@ class Metric:
 
 
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
-SIGNS = {LOSS: -1, ACCURACY: +1}
-TEST = {
-    "final_val_accuracy": "final_test_accuracy",
-    "best_val_accuracy": "best_test_accuracy",
-    "final_val_loss": "final_test_accuracy",
-}
-"""Only validation ranks."""
 
 
-def curves() -> Iterable[Metric]:
+def signs(task: Task) -> dict[str, int]:
+    """Of each kind that an evaluation has of every split: +1 where more is better, -1 where less is."""
+    return {LOSS: -1, task.score: +1}
+
+
+def curves(task: Task) -> Iterable[Metric]:
     """The scores of every evaluation."""
     for split, title in SPLITS.items():
-        for kind, sign in SIGNS.items():
-            yield Metric(f"{split}/{kind}", f"{title} {kind}", kind, sign)
+        for kind, sign in signs(task).items():
+            yield Metric(f"{split}/{kind}", f"{title} {name_of(kind, task)}", kind, sign)
 
 
-def scores(when: str, kind: str) -> Iterable[Metric]:
-    """The scores of one evaluation: the `final` one, or that of the `best` validation accuracy."""
+def scores(when: str, kind: str, task: Task) -> Iterable[Metric]:
+    """The scores of one evaluation: the `final` one, or that of the `best` validation score. Only validation ranks."""
+    score = task.score
+    beside = {"final_val_loss": f"final_test_{score}"} | {f"{w}_val_{score}": f"{w}_test_{score}" for w in WHEN}
     for split, title in SPLITS.items():
         name = f"{when}_{split}_{kind}"
-        yield Metric(name, f"{when} {title} {kind}", kind, SIGNS[kind], single=True, test=TEST.get(name, ""))
+        text = f"{when} {title} {name_of(kind, task)}"
+        yield Metric(name, text, kind, signs(task)[kind], single=True, test=beside.get(name, ""))
+
+
+WHEN = ("final", "best")
+
+
+def name_of(kind: str, task: Task) -> str:
+    return task.title if kind == task.score else kind
 
 
 def probed(level: str, layers: Layers | None, titles: dict[str, str]) -> Iterable[Metric]:
@@ -92,24 +110,29 @@ def probed(level: str, layers: Layers | None, titles: dict[str, str]) -> Iterabl
         yield Metric(f"layer/{{l}}/{name}" if layers else name, title, level=level, layers=layers)
 
 
-ROWS = (
-    Metric("step", "training steps taken"),
-    Metric("epoch", "epochs trained"),
-    Metric("lr", "learning rate"),
-    *curves(),
-    *scores("final", ACCURACY),
-    *scores("best", ACCURACY),
-    Metric("auc", "time-mean validation accuracy", ACCURACY, +1, single=True, test="final_test_accuracy"),
-    *scores("final", LOSS),
-    *scores("best", LOSS),
-    Metric("best_step", "step of the best validation accuracy", STEPS, single=True),
+def of_training(task: Task) -> Iterable[Metric]:
+    """What every run has, whatever its probes."""
+    score, title, test = task.score, task.title, f"final_test_{task.score}"
+    yield Metric("step", "training steps taken")
+    yield Metric("epoch", "epochs trained")
+    yield Metric("lr", "learning rate")
+    yield from curves(task)
+    yield from scores("final", score, task)
+    yield from scores("best", score, task)
+    yield Metric("auc", f"time-mean validation {title}", score, +1, single=True, test=test)
+    yield from scores("final", LOSS, task)
+    yield from scores("best", LOSS, task)
+    yield Metric("best_step", f"step of the best validation {title}", STEPS, single=True)
     # Positive where a network overfits.
-    Metric("gap_accuracy", "train − test accuracy", NUMBER, -1, single=True),
-    Metric("gap_loss", "test − train loss", NUMBER, -1, single=True),
+    yield Metric(f"gap_{score}", f"train − test {title}", NUMBER, -1, single=True)
+    yield Metric("gap_loss", "test − train loss", NUMBER, -1, single=True)
     # The whole budget where it was never reached.
-    Metric("steps_to_tau", "steps to τ", STEPS, -1, single=True, test="final_test_accuracy"),
-    Metric("tau_reached", "whether validation accuracy stayed at τ, 0 or 1", NUMBER, +1, single=True),
-    Metric("total_steps", "steps of the whole training", STEPS, single=True),
+    yield Metric("steps_to_tau", "steps to τ", STEPS, -1, single=True, test=test)
+    yield Metric("tau_reached", f"whether validation {title} stayed at τ, 0 or 1", NUMBER, +1, single=True)
+    yield Metric("total_steps", "steps of the whole training", STEPS, single=True)
+
+
+READINGS = (
     *probed(
         LIGHT,
         None,
@@ -144,9 +167,7 @@ ROWS = (
         None,
         {
             "batch/loss": "loss of the probe batch with batch statistics",
-            "batch/accuracy": "accuracy on the probe batch with batch statistics",
             "bn_gap": "loss with batch statistics less that with running statistics",
-            "mates": "how much outputs depend on batch mates",
             "landscape/loss_range": "range of the loss along a gradient step",
             "landscape/gradient_change": "change of the gradient along a gradient step",
             "landscape/beta": "effective smoothness along a gradient step",
@@ -179,7 +200,26 @@ ROWS = (
     ),
     Metric("drift_{l}", "drift of activation inputs", single=True, level=FULL, layers=HIDDEN),
 )
-METRICS = {row.name: row for row in ROWS}
+"""Of the probe batch, in runs of any task."""
+
+
+def of_probes(task: Task) -> Iterable[Metric]:
+    """Readings of the probe batch that not every task has, or has by another name."""
+    titles = {f"batch/{task.score}": f"{task.title} on the probe batch with batch statistics"}
+    if task is CLASSIFICATION:
+        titles["mates"] = "how much outputs depend on batch mates"
+    return probed(FULL, None, titles)
+
+
+@cache
+def metrics(task: Task) -> dict[str, Metric]:
+    """Everything that the runs of a task can leave, by its name in the table."""
+    rows = (*of_training(task), *of_probes(task), *READINGS)
+    return {row.name: replace(row, task=task) for row in rows}
+
+
+METRICS = metrics(REGRESSION) | metrics(CLASSIFICATION)
+"""Of every task; a name that several have is that of a classification."""
 
 
 def metric_of(name: str) -> Metric | None:
@@ -188,6 +228,6 @@ def metric_of(name: str) -> Metric | None:
 
 
 @cache
-def measured(hidden: int) -> dict[str, Metric]:
+def measured(hidden: int, task: Task = CLASSIFICATION) -> dict[str, Metric]:
     """Everything that a network of so many hidden layers can have measured, by its name there."""
-    return {name: row for row in ROWS for name in row.names(hidden)}
+    return {name: row for row in metrics(task).values() for name in row.names(hidden)}

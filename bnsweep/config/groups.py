@@ -9,10 +9,11 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bnsweep.catalogue.activations import ACTIVATIONS
-from bnsweep.catalogue.datasets import DATASETS, MISSING, TASKS, DatasetFacts
+from bnsweep.catalogue.datasets import DATASETS, MISSING, DatasetFacts
 from bnsweep.catalogue.inits import INITS
 from bnsweep.catalogue.optimizers import OPTIMIZERS
 from bnsweep.catalogue.schedules import SCHEDULES
+from bnsweep.catalogue.tasks import TASKS
 from bnsweep.config.checks import (
     LESS_THAN_ALL,
     NOT_NEGATIVE,
@@ -160,7 +161,8 @@ class DataConfig(Checked, group="data"):
     missing: str = setting("refuse", OneOf(MISSING), role=Role.SOURCE)
     """What is done about missing values in data=table, one of MISSING."""
     task: str = setting("classification", OneOf(TASKS), matters=lambda run: run.data.task != "classification")
-    """One of TASKS."""
+    """One of TASKS. A regression is trained on the squared error of a target that is shifted and scaled to mean 0 and
+    variance 1 over the training samples, and scored by R²."""
     standardize: bool = setting(False, matters=lambda run: run.data.standardize)
     """Whether every number of a sample is shifted and scaled to mean 0 and standard deviation 1 over the training
     samples."""
@@ -317,8 +319,9 @@ class TrainConfig(Checked, group="train"):
     """Steps between evaluations, counted back from the end, in place of evaluate_every."""
     replacement: bool = setting(False)
     """Whether each batch is drawn from all training samples anew, with replacement; an epoch is as many steps."""
-    tau: float = setting(0.9, SHARE, role=Role.FREE)
-    """Validation accuracy that counts as learned, for steps-to-tau."""
+    tau: float | None = setting(None, or_null(SHARE), role=Role.FREE, matters=said_elsewhere)
+    """Validation score that counts as learned, for steps-to-tau: an accuracy, or in a regression R². The task's own
+    when null: an accuracy of 0.9, an R² of 0.5."""
     device: str = setting("auto", OneOf(DEVICES), role=Role.PLACE)
     """auto (cuda where there is one), cpu or cuda."""
     dtype: str = setting("float32", OneOf(DTYPES))

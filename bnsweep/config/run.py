@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bnsweep.catalogue.datasets import DatasetFacts
+from bnsweep.catalogue.tasks import TASKS, Task
 from bnsweep.config.checks import SEED, TEXT, Rule, at_least, check, or_null
 from bnsweep.config.fields import Checked, Role, setting
 from bnsweep.config.groups import (
@@ -156,6 +157,15 @@ class RunConfig(Checked):
     @property
     def data_seed(self) -> int:
         return self.seed if self.data.seed is None else self.data.seed
+
+    @property
+    def task(self) -> Task:
+        return TASKS[self.data.task]
+
+    @property
+    def tau(self) -> float:
+        """Validation score that counts as learned."""
+        return self.task.tau if self.train.tau is None else self.train.tau
 
     @property
     def rate(self) -> float:

@@ -30,21 +30,26 @@ def split(dataset: Dataset, config: DataConfig, seed: int) -> Split:
 
     `seed` is the data seed (RunConfig.data_seed).
     """
-    facts = config.facts
+    facts, strata_N = config.facts, strata(dataset)
     rows = torch.arange(len(dataset.y_N))
     if facts.official_test:
         pool, test = rows[: facts.pool], rows[facts.pool :]
     else:
-        test, pool = draw(rows, dataset.y_N, facts.test, stream("test", seed))
+        test, pool = draw(rows, strata_N, facts.test, stream("test", seed))
     train = pool[: config.train_size]
     rest = pool[config.train_size :] if config.draw == "first" else pool
-    validation, rest = draw(rest, dataset.y_N, config.validation_size, stream("validation", seed))
+    validation, rest = draw(rest, strata_N, config.validation_size, stream("validation", seed))
     if config.draw == "stratified":
-        train, _ = draw(rest, dataset.y_N, config.train_size, stream("subset", seed))
+        train, _ = draw(rest, strata_N, config.train_size, stream("subset", seed))
     if config.test is not None:
-        test, _ = draw(test, dataset.y_N, config.test, stream("test subset", seed))
+        test, _ = draw(test, strata_N, config.test, stream("test subset", seed))
     assert (len(train), len(validation), len(test)) == (config.train_size, config.validation_size, config.test_size)
     return Split(train, validation, test)
+
+
+def strata(dataset: Dataset) -> Tensor:
+    """What is drawn by its share: the classes, or all samples of a regression as one."""
+    return torch.zeros_like(dataset.y_N, dtype=torch.int64) if dataset.y_N.is_floating_point() else dataset.y_N
 
 
 def draw(rows: Tensor, y_N: Tensor, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -1,9 +1,76 @@
-"""Cross-entropy of a stack and its gradient: K members, C classes, B samples."""
+"""What a stack is trained to make small and what its score is counted from, by task.
+
+K members, G data seeds, C outputs, B samples.
+"""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor
+
+from bnsweep.catalogue.tasks import CLASSIFICATION, REGRESSION
+
+
+class Loss(ABC):
+    """The loss of a sample, of which a batch has the mean, and the score of a split."""
+
+    @abstractmethod
+    def of_samples(self, outputs_KCB: Tensor, y_KB: Tensor) -> tuple[Tensor, Tensor]:
+        """[K, B] loss of each sample, and what `gradient` takes."""
+
+    @abstractmethod
+    def gradient(self, kept: Tensor, y_KB: Tensor) -> Tensor:
+        """d mean loss / d outputs [K, C, B]; may overwrite what `of_samples` kept."""
+
+    @abstractmethod
+    def counts(self, outputs_KCB: Tensor, y_KB: Tensor) -> Tensor:
+        """[K] sum over samples of what the score is counted from."""
+
+    @abstractmethod
+    def score(self, mean_K: Tensor, y_GB: Tensor, group_of_K: Tensor) -> Tensor:
+        """[K] score of a split: of the mean of its `counts`, and of all of its targets by data seed."""
+
+
+class CrossEntropy(Loss):
+    """Of classes, whose score is accuracy."""
+
+    def of_samples(self, outputs_KCB: Tensor, y_KB: Tensor) -> tuple[Tensor, Tensor]:
+        log_p, right_KB = log_probabilities(outputs_KCB, y_KB)
+        return right_KB.neg_(), log_p
+
+    def gradient(self, kept: Tensor, y_KB: Tensor) -> Tensor:
+        return logit_gradients(kept, y_KB)
+
+    def counts(self, outputs_KCB: Tensor, y_KB: Tensor) -> Tensor:
+        return is_right(outputs_KCB, y_KB).sum(1)
+
+    def score(self, mean_K: Tensor, y_GB: Tensor, group_of_K: Tensor) -> Tensor:
+        return mean_K
+
+
+class SquaredError(Loss):
+    """Of one number, whose score is R² (see `catalogue.tasks`)."""
+
+    def of_samples(self, outputs_KCB: Tensor, y_KB: Tensor) -> tuple[Tensor, Tensor]:
+        error_KB = outputs_KCB[:, 0] - y_KB
+        return error_KB.square(), error_KB
+
+    def gradient(self, kept: Tensor, y_KB: Tensor) -> Tensor:
+        return kept.mul_(2 / y_KB.shape[1])[:, None]
+
+    def counts(self, outputs_KCB: Tensor, y_KB: Tensor) -> Tensor:
+        return (outputs_KCB[:, 0].double() - y_KB).square().sum(1)
+
+    def score(self, mean_K: Tensor, y_GB: Tensor, group_of_K: Tensor) -> Tensor:
+        variance_K = y_GB.double().var(1, correction=0)[group_of_K]
+        perfect_K = (mean_K == 0).double()  # 1 or 0, as sklearn has it, where all targets are one number
+        return torch.where(variance_K > 0, 1 - mean_K / variance_K, perfect_K)
+
+
+LOSSES: dict[str, Loss] = {CLASSIFICATION.name: CrossEntropy(), REGRESSION.name: SquaredError()}
+"""By task."""
 
 
 def log_probabilities(logits_KCB: Tensor, y_KB: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,6 +17,7 @@ from bnsweep.config.run import RunConfig
 from bnsweep.nets.families import layers_of
 from bnsweep.nets.init import draw_normals
 from bnsweep.nets.layer import Kept, Layer, neighbour_key
+from bnsweep.nets.loss import LOSSES
 from bnsweep.nets.norm import NATIVE_BELOW
 from bnsweep.nets.plain import build
 from bnsweep.nets.workspace import Neighbours, runs_of
@@ -86,6 +87,7 @@ class Stack:
         self.configs = [configs[i] for i in self.positions]
         self.device, self.dtype = device, getattr(torch, configs[0].train.dtype)
         self.native_below = native_below
+        self.loss = LOSSES[configs[0].task.name]
         self.layers = layers_of(self.configs)
         self._kept = kept_by(self.layers)
         self.data_seeds = sorted({c.data_seed for c in configs})

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from bnsweep.catalogue.tasks import CLASSIFICATION
 from bnsweep.nets.engine import Activated, Engine
-from bnsweep.nets.loss import is_right, log_probabilities
 from bnsweep.nets.stack import Stack
 from bnsweep.probes import gradients, shift
 from bnsweep.probes.one_pass import OnePass, Values
@@ -32,6 +32,7 @@ class Diagnostics:
 
     def __init__(self, stack: Stack, engine: Engine, batches: Batches, optimizer: Optimizer) -> None:
         self.stack, self.engine, self.batches, self.optimizer = stack, engine, batches, optimizer
+        self._task = stack.configs[0].task
         self._all = OnePass(stack, engine)
         self._parts: list[tuple[slice, OnePass]] = []
         self._plain_K = torch.tensor([c.bn.placement == "none" for c in stack.configs], device=stack.device)
@@ -68,16 +69,16 @@ class Diagnostics:
         both senses, the landscape along the gradient, the BN gap, angular updates, dropout's shift in variance."""
         x_GBD, y_KB = self._probe_batch()
         values, counts, here = self._all.read(histograms, x_GBD, y_KB, self._lr_K())
-        values |= {"batch/loss": here.loss_K, "batch/accuracy": accuracy(here.logits, y_KB)}
+        values |= {"batch/loss": here.loss_K, f"batch/{self._task.score}": self._score(here.logits, y_KB)}
         values |= self._of_units(here.activated) | self._of_weights(here)
         p_KCB = here.logits.softmax(1)
         values |= self._dropout_ratios(self._variances(here.logits, here.activated), x_GBD)
         trial = TrialSteps(self.stack, self.optimizer, self.engine, x_GBD, y_KB)
         values |= trial.covariate_shift() | trial.landscape(self._lr_K())
-        _, right_KB = log_probabilities(self.engine.evaluate(x_GBD), y_KB)
-        gap_K = values["batch/loss"] + right_KB.mean(1, dtype=torch.float64)
-        values |= {"bn_gap": torch.where(self._plain_K, torch.nan, gap_K), "mates": self._mates(p_KCB, x_GBD)}
-        return values, counts
+        running_KB, _ = self.stack.loss.of_samples(self.engine.evaluate(x_GBD), y_KB)
+        gap_K = values["batch/loss"] - running_KB.mean(1, dtype=torch.float64)
+        values["bn_gap"] = torch.where(self._plain_K, torch.nan, gap_K)
+        return values | ({"mates": self._mates(p_KCB, x_GBD)} if self._task is CLASSIFICATION else {}), counts
 
     @torch.no_grad()
     def remember(self) -> None:
@@ -90,6 +91,12 @@ class Diagnostics:
 
     def _probe_batch(self) -> tuple[Tensor, Tensor]:
         return self.batches.take(self.batches.rows["probe"])
+
+    def _score(self, outputs_KCB: Tensor, y_KB: Tensor) -> Tensor:
+        """[K] score on the probe batch."""
+        mean_K = self.stack.loss.counts(outputs_KCB, y_KB).double() / y_KB.shape[1]
+        targets_GB = self.batches.targets(self.batches.rows["probe"])
+        return self.stack.loss.score(mean_K, targets_GB, self.stack.group_of_K)
 
     def _of_units(self, layers: list[list[Activated]]) -> Values:
         """Percentiles of every unit's activation input, and how far they moved since the last full reading."""
@@ -155,8 +162,3 @@ class Diagnostics:
         one_of_two_K = (rates_K > 0) & (noises_K == 0)  # noise comes with dropout, and would count as dropout's
         pairs = enumerate(zip(without, with_it, strict=True), start=2)
         return {f"layer/{i}/dropout_ratio": torch.where(one_of_two_K, a / b, torch.nan) for i, (a, b) in pairs}
-
-
-def accuracy(logits_KCB: Tensor, y_KB: Tensor) -> Tensor:
-    """[K] share of samples whose class has the largest logit."""
-    return is_right(logits_KCB, y_KB).double().mean(1)

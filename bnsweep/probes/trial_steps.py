@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from bnsweep.nets.engine import Activated, Engine
-from bnsweep.nets.loss import log_probabilities, logit_gradients
 from bnsweep.nets.stack import Stack
 from bnsweep.probes import landscape
 from bnsweep.probes.gradients import norms
@@ -43,9 +42,9 @@ def gradients_of(
 ) -> Gradients:
     """Without dropout or noise; `watch` as `Engine.backward` has it."""
     logits = engine.forward(x_GBD)
-    log_p, right_KB = log_probabilities(logits, y_KB)
-    loss_K = -right_KB.mean(1, dtype=torch.float64)
-    d_logits = logit_gradients(log_p, y_KB)
+    loss_KB, kept = engine.stack.loss.of_samples(logits, y_KB)
+    loss_K = loss_KB.mean(1, dtype=torch.float64)
+    d_logits = engine.stack.loss.gradient(kept, y_KB)
     engine.backward(d_logits, watch)
     found = dict(engine.gradients)
     for product in engine.products:

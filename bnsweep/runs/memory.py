@@ -82,7 +82,7 @@ def batch_rows(config: RunConfig) -> int:
 def history_bytes(config: RunConfig) -> int:
     """Memory of a run's history, which is kept until the run is logged."""
     levels = LEVELS[: LEVELS.index(config.probes.name) + 1]
-    one, two = (sum(not m.single and m.level in levels for m in measured(n).values()) for n in (1, 2))
+    one, two = (sum(not m.single and m.level in levels for m in measured(n, config.task).values()) for n in (1, 2))
     return VALUE_BYTES * config.evaluation_count * (one + (two - one) * (len(config.model.units) - 1))
 
 

@@ -24,14 +24,21 @@ class Batches:
     rows: dict[str, Tensor]
     """Split name -> row indices [G, n]."""
     group_of_K: Tensor
+    y_GN: Tensor | None = None
+    """In a regression the target of all samples, as each data seed has it."""
 
     def take(self, rows_GB: Tensor) -> tuple[Tensor, Tensor]:
-        """Inputs [G, B, D] and labels [K, B]."""
+        """Inputs [G, B, D] and targets [K, B]."""
         g, b = rows_GB.shape
-        rows = rows_GB.reshape(-1)
-        y_GB = self.y_N.index_select(0, rows).view(g, b)
+        y_GB = self.targets(rows_GB)
         y_KB = y_GB.expand(len(self.group_of_K), b) if g == 1 else y_GB[self.group_of_K]
-        return self.x_ND.index_select(0, rows).view(g, b, -1), y_KB
+        return self.x_ND.index_select(0, rows_GB.reshape(-1)).view(g, b, -1), y_KB
+
+    def targets(self, rows_GB: Tensor) -> Tensor:
+        """[G, B] classes, or numbers as `standardised` has them."""
+        if self.y_GN is not None:
+            return self.y_GN.gather(1, rows_GB)
+        return self.y_N.index_select(0, rows_GB.reshape(-1)).view(rows_GB.shape)
 
 
 def place_data(stack: Stack, dataset: Dataset) -> Batches:
@@ -45,4 +52,16 @@ def place_data(stack: Stack, dataset: Dataset) -> Batches:
     x_ND = dataset.x_ND.to(stack.device, stack.dtype)
     if stack.configs[0].data.binary:
         x_ND = (x_ND > 0.5).to(stack.dtype)
-    return Batches(x_ND, dataset.y_N.to(stack.device), rows, stack.group_of_K)
+    y_GN = None
+    if dataset.y_N.is_floating_point():
+        y_GN = standardised(dataset.y_N, rows["train"].cpu()).to(stack.device, stack.dtype)
+    return Batches(x_ND, dataset.y_N.to(stack.device), rows, stack.group_of_K, y_GN)
+
+
+def standardised(y_N: Tensor, rows_GB: Tensor) -> Tensor:
+    """[G, N] float64 numbers, shifted and scaled so that those in each of the rows have mean 0 and variance 1; a single
+    number stays one."""
+    y_N = y_N.double()
+    some_GB = y_N[rows_GB]
+    std_G1 = some_GB.std(1, correction=0, keepdim=True)
+    return (y_N - some_GB.mean(1, keepdim=True)) / torch.where(std_G1 > 0, std_G1, 1)

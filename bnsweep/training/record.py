@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,31 +42,29 @@ def record_of(config: RunConfig, evaluations: Sequence[Evaluation], k: int) -> R
     return record
 
 
-SCORES = tuple(f"{split}_{kind}" for split in ("train", "val", "test") for kind in ("loss", "accuracy"))
-
-
 def summarise(history: dict[str, list[float]], config: RunConfig) -> dict[str, float]:
     """Single numbers of a run; NaN where divergence leaves none.
 
-    best_*: the evaluation of highest validation accuracy (the earliest of equals), never chosen on test.
+    best_*: the evaluation of highest validation score (the earliest of equals), never chosen on test.
     """
-    nothing = [math.nan] * len(history["step"])
-    curve = history.get("val/accuracy", nothing)
+    task, nothing = config.task, [math.nan] * len(history["step"])
+    curve = history.get(f"val/{task.score}", nothing)
     seen = [i for i, a in enumerate(curve) if not math.isnan(a)]
     best = max(seen, key=lambda i: (curve[i], -i)) if seen else None
     out: dict[str, float] = {}
-    for score in SCORES:
-        values = history.get(score.replace("_", "/"), nothing)
-        out[f"final_{score}"] = values[-1]
-        out[f"best_{score}"] = values[best] if best is not None else math.nan
+    for split, kind in itertools.product(("train", "val", "test"), ("loss", task.score)):
+        values = history.get(f"{split}/{kind}", nothing)
+        out[f"final_{split}_{kind}"] = values[-1]
+        out[f"best_{split}_{kind}"] = values[best] if best is not None else math.nan
     out["best_step"] = history["step"][best] if best is not None else math.nan
-    out["gap_accuracy"] = out["final_train_accuracy"] - out["final_test_accuracy"]
+    train, test = (task.counted(out[f"final_{split}_{task.score}"]) for split in ("train", "test"))
+    out[f"gap_{task.score}"] = train - test
     out["gap_loss"] = out["final_test_loss"] - out["final_train_loss"]
-    reached = steps_to(curve, history["step"], config.train.tau)
+    reached = steps_to(curve, history["step"], config.tau)
     out["steps_to_tau"] = float(config.total_steps) if reached is None else reached
     out["tau_reached"] = float(reached is not None)
     out["total_steps"] = float(config.total_steps)
-    out["auc"] = time_mean(curve, history["step"])
+    out["auc"] = time_mean([task.counted(value) for value in curve], history["step"])
     for name in [name for name in history if name.endswith("/spread")]:
         _, layer, _ = name.split("/")
         out[f"drift_{layer}"] = drift(history.get(f"layer/{layer}/shift", nothing), history[name])

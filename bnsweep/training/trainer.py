@@ -17,7 +17,6 @@ from bnsweep.config.run import RunConfig
 from bnsweep.data import splits
 from bnsweep.data.dataset import Dataset
 from bnsweep.nets.engine import Engine
-from bnsweep.nets.loss import is_right, log_probabilities, logit_gradients
 from bnsweep.nets.norm import NATIVE_BELOW, RunningStatistics
 from bnsweep.nets.stack import Stack
 from bnsweep.probes.diagnostics import Diagnostics
@@ -46,6 +45,7 @@ class Trainer:
         native_below: int = NATIVE_BELOW,
     ) -> None:
         self.stack = Stack(configs, device, native_below)
+        self.loss = self.stack.loss
         self.engine, self.reader = Engine(self.stack), Engine(self.stack)
         """Of training steps, whose tensors keep their place for a captured step, and of scores and probes."""
         self.optimizer = Optimizer(self.stack)
@@ -74,11 +74,10 @@ class Trainer:
     @torch.no_grad()
     def _take_step(self, rows_GB: Tensor) -> None:
         x_GBD, y_KB = self.batches.take(rows_GB)
-        logits = self.engine.forward(x_GBD, self.stack.t)
-        log_p, right_KB = log_probabilities(logits, y_KB)
-        self.keep_finite(right_KB.sum(1))
+        loss_KB, kept = self.loss.of_samples(self.engine.forward(x_GBD, self.stack.t), y_KB)
+        self.keep_finite(loss_KB.sum(1))
         self.survived_K += self.alive_K
-        self.engine.backward(logit_gradients(log_p, y_KB))
+        self.engine.backward(self.loss.gradient(kept, y_KB))
         # To ask costs little on a CPU, and a wait on a GPU.
         everyone = self.alive_K.device.type == "cpu" and bool(self.alive_K.all())
         alive_K = None if everyone else self.alive_K
@@ -112,18 +111,19 @@ class Trainer:
 
     @torch.no_grad()
     def score(self, split: str) -> tuple[Tensor, Tensor]:
-        """Mean loss and accuracy [K] over a whole split with running statistics (eval mode)."""
+        """Mean loss and the task's score [K] over a whole split with running statistics (eval mode)."""
         rows = self.batches.rows[split]
         loss_K = torch.zeros(len(self.stack), device=rows.device, dtype=torch.float64)
-        right_K = torch.zeros_like(loss_K)
+        count_K = torch.zeros_like(loss_K)
         widest = max(len(self.stack) * self.stack.widest, self.batches.x_ND[0].numel() * len(rows))
         samples = max(EVALUATION_SAMPLES, EVALUATION_ELEMENTS[rows.device.type] // widest)
         for rows_GB in rows.split(samples, dim=1):
             x_GBD, y_KB = self.batches.take(rows_GB)
-            logits = self.reader.evaluate(x_GBD)
-            loss_K -= log_probabilities(logits, y_KB)[1].sum(1)
-            right_K += is_right(logits, y_KB).sum(1)
-        return loss_K / rows.shape[1], right_K / rows.shape[1]
+            outputs = self.reader.evaluate(x_GBD)
+            loss_K += self.loss.of_samples(outputs, y_KB)[0].sum(1)
+            count_K += self.loss.counts(outputs, y_KB)
+        n, y_GN = rows.shape[1], self.batches.targets(rows)
+        return loss_K / n, self.loss.score(count_K / n, y_GN, self.stack.group_of_K)
 
     def probe(self, step: int) -> tuple[dict[str, Tensor], list[Tensor]]:
         """What the run's probes read at this step, if anything; histograms at the start and the end."""
@@ -135,8 +135,9 @@ class Trainer:
     def evaluate(self, step: int) -> Evaluation:
         """Every number of this moment, `step` steps after the start, in one transfer to the host."""
         values: dict[str, Tensor] = {}
+        task = self.stack.configs[0].task
         for name, split in (("train", "train"), ("val", "validation"), ("test", "test")):
-            values[f"{name}/loss"], values[f"{name}/accuracy"] = self.score(split)
+            values[f"{name}/loss"], values[f"{name}/{task.score}"] = self.score(split)
         if step > 0:  # before the first step nothing has diverged: BN may yet train what overflows without it
             before_K = self.alive_K.clone()
             self.keep_finite(values["train/loss"])

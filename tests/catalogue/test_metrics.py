@@ -6,11 +6,17 @@ import math
 
 import pytest
 
-from bnsweep.catalogue.metrics import METRICS, ROWS, measured, metric_of
+from bnsweep.catalogue.metrics import METRICS, measured, metric_of, metrics
+from bnsweep.catalogue.tasks import CLASSIFICATION, REGRESSION, TASKS, Task
 
 
-def test_each_metric_has_one_row() -> None:
-    assert len(METRICS) == len(ROWS)
+def test_the_score_of_a_task_names_its_metrics_and_no_others() -> None:
+    accuracies = [{name for name in metrics(task) if "accuracy" in name} for task in TASKS.values()]
+    r2s = [{name for name in metrics(task) if "r2" in name} for task in TASKS.values()]
+    assert accuracies[0] == {name.replace("r2", "accuracy") for name in r2s[1]} and len(accuracies[0]) == 11
+    assert accuracies[1] == r2s[0] == set()
+    assert not any("accuracy" in row.title for row in metrics(REGRESSION).values())
+    assert not any("R²" in row.title for row in metrics(CLASSIFICATION).values())
 
 
 @pytest.mark.parametrize("hidden", [1, 3])
@@ -37,16 +43,18 @@ def test_a_metric_of_layers_is_of_those_that_have_it(name: str, layers: list[int
     assert METRICS[name].names(3) == [name.format(l=l) for l in layers]
 
 
-def test_only_validation_ranks_and_a_number_of_the_test_split_stands_beside_it() -> None:
-    ranked = [row for row in ROWS if row.test]
-    assert ranked and all(row.sign and row.single and "test" not in row.name for row in ranked)
-    assert all(METRICS[row.test].name.endswith("_test_accuracy") for row in ranked)
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+def test_only_validation_ranks_and_a_number_of_the_test_split_stands_beside_it(task: Task) -> None:
+    ranked = [row for row in metrics(task).values() if row.test]
+    assert len(ranked) == 5 and all(row.sign and row.single and "test" not in row.name for row in ranked)
+    assert all(metrics(task)[row.test].name.endswith(f"_test_{task.score}") for row in ranked)
 
 
 @pytest.mark.parametrize(
     ("name", "value", "text"),
     [
         ("final_val_accuracy", 0.9725, "97.2 %"),
+        ("final_val_r2", 0.87654, "0.877"),
         ("final_val_loss", 0.12345, "0.123"),
         ("steps_to_tau", 1440.0, "1,440"),
         ("steps_to_tau", math.nan, "–"),

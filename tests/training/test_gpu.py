@@ -8,6 +8,7 @@ import pytest
 import torch
 from members import assert_same_numbers, changed, mix
 from plain_loop import nudged_distance
+from regressions import regressions, smooth_numbers
 
 from bnsweep.config.groups import DataConfig, ProbesConfig
 from bnsweep.data import dataset as data
@@ -53,6 +54,19 @@ def test_a_captured_step_gives_the_numbers_of_the_ordinary_one(optimizer: str, m
         assert a.histograms == b.histograms
         for name, values in b.history.items():
             assert a.history[name] == pytest.approx(values, rel=1e-10, abs=1e-14, nan_ok=True), name
+
+
+@pytest.mark.parametrize("probes", ["light", "full"])
+def test_a_captured_step_of_a_regression_gives_the_numbers_of_a_cpu(probes: str) -> None:
+    numbers = smooth_numbers(610)  # so that the last batch is a smaller one
+    configs = [changed(config, {"probes.name": probes}) for config in regressions(numbers)]
+    lost = changed(configs[3], {"lr.value": 1e30})
+    on_cpu, _ = train([*configs, lost], numbers, torch.device("cpu"))
+    on_gpu, _ = train([*configs, lost], numbers, resolve_device("cuda"))
+    for a, b in zip(on_cpu, on_gpu, strict=True):
+        assert (a.status, a.diverged_step) == (b.status, b.diverged_step)
+        for name in ("train/loss", "val/r2", "test/r2", "layer/1/grad_activation"):
+            assert_same_numbers(b.history[name], a.history[name], 1e-7, name)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
