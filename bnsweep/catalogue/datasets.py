@@ -56,6 +56,7 @@ ROWS = (
     DatasetKind("gaussian", "bnsweep.data.generated:read", DatasetFacts(2000, 500, 100)),
     DatasetKind("pixels", "bnsweep.data.generated:read", DatasetFacts(2000, 500, 784)),
     DatasetKind("fashion_mnist", "bnsweep.data.mnist:read", DatasetFacts(60_000, 10_000, 784)),
+    DatasetKind("arrays", "bnsweep.data.arrays:read", takes=("file", "task"), needs=("file",)),
     DatasetKind("callable", "bnsweep.data.outside:read", takes=("call", "kwargs", "task")),
 )
 DATASETS = {row.name: row for row in ROWS}

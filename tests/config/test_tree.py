@@ -20,7 +20,11 @@ Composed = Callable[..., RunConfig]
 
 CONF = conf_folder()
 CHOICES = sorted(path.relative_to(CONF) for path in CONF.glob("*/*.yaml"))
-NEEDED = {"data/callable.yaml": ("data.call=module:function",)}
+NEEDED = {
+    "data/arrays.yaml": ("data.file=x.npz",),
+    "data/callable.yaml": ("data.call=module:function",),
+    "data/table.yaml": ("data.file=x.csv", "data.target=y"),
+}
 
 
 @pytest.mark.parametrize("path", CHOICES, ids=str)

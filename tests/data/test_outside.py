@@ -7,6 +7,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +53,7 @@ def test_samples_are_flattened_and_taken_as_they_are(give: Give, tmp_path: Path)
     assert found.x_ND.dtype == torch.float32 and found.y_N.dtype == torch.int64
     assert torch.equal(found.x_ND, (torch.arange(1200.0, dtype=torch.float64).view(300, 4) / 1200).float())
     assert found.y_N.tolist() == [i % 3 for i in range(300)]
-    assert facts(found) == DatasetFacts(240, 60, 4, 3, official_test=False, digest=found.info.digest)
+    assert facts(found) == DatasetFacts(240, 60, 4, 3, official_test=False, digest=found.info.digest, shape=(2, 2))
     assert (found.info.name, Path(found.info.source).parent) == (config.call, tmp_path)
 
 
@@ -101,7 +102,10 @@ def test_the_users_arrays_are_not_changed(give: Give) -> None:
 
 
 REFUSED = {
-    "one thing": ("return x", r"must give \(x, y\) or \(x_train, y_train, x_test, y_test\), gives ndarray"),
+    "one thing": (
+        "return x",
+        r"must give \(x, y\) or \(x_train, y_train, x_test, y_test\), or a Dataset .*, gives ndarray",
+    ),
     "three things": ("return x, y, x", r"must give \(x, y\) or .*, gives 3 of them"),
     "words": ("return x.astype(str), y", r"x must hold numbers, holds <U32"),
     "rows": (
@@ -112,10 +116,36 @@ REFUSED = {
     "nothing": ("return x[:0], y[:0]", r"x and y must hold .*, have the shapes \(0, 2, 2\) and \(0,\)"),
     "NaN": ("x[3] = np.nan; return x, y", r"x must be finite as float32, holds NaN or infinity"),
     "large": ("return x * 1e300, y", r"x must be finite as float32"),
-    "fractions": ("return x, y / 2", r"y must hold integers, holds float64"),
-    "from 1": ("return x, y + 1", r"labels must be 0, 1, … without a gap, at least two of them, are 1, 2, 3"),
-    "a gap": ("return x, 10 * y", r"labels must be .*, are 0, 10, 20"),
-    "one class": ("return x, 0 * y", r"labels must be .*, are 0"),
+    "fractions": (
+        "return x, y / 2",
+        r"y must hold labels, holds numbers such as 0.5 \(data.task=regression takes numbers\)",
+    ),
+    "one class": ("return x, 0 * y", r"y must hold labels of at least two classes, holds 0 alone"),
+    "a label a sample": (
+        "return x, np.arange(300)",
+        r"y must hold classes of two samples or more, holds 300 labels in 300 samples \(data.task=regression takes num",
+    ),
+    "a label that is not there": (
+        "y = y.astype(float); y[3] = np.nan; return x, y",
+        r"y must hold a label of each sam",
+    ),
+    "numbers and texts": ("return x, y, x, y.astype(str)", r"y_train and y_test must hold labels of one kind"),
+    "a stream": (
+        "return type('S', (torch.utils.data.IterableDataset,), {'__iter__': lambda s: iter(())})()",
+        r"must give a Dataset with a length and items, gives S \(give its samples as arrays\)",
+    ),
+    "a loader": (
+        "return torch.utils.data.DataLoader([1])",
+        r"must give a Dataset with a length and items, gives DataLoader \(give its dataset\)",
+    ),
+    "a Dataset without targets": (
+        "return torch.utils.data.TensorDataset(torch.tensor(x))",
+        r"must give a Dataset of \(x, y\), of which TensorDataset gives none \(ValueError: not enough values",
+    ),
+    "a Dataset of several shapes": (
+        "D, x = torch.utils.data, torch.tensor(x); return D.ConcatDataset([D.TensorDataset(z, z) for z in [x, x[0]]])",
+        r"must give a Dataset of samples of one shape, item 300 is \(2,\), item 0 \(2, 2\)",
+    ),
     "strange test": ("return x, y, x, y + 1", r"y_test must hold labels of y_train, which has no 3"),
     "features": ("return x, y, x[:, 0], y", r"x_train and x_test must have as many numbers a sample, have 4 and 2"),
     "an error": (
@@ -140,11 +170,6 @@ REFUSED = {
     ),
     "no numbers a sample": ("return x[:, :0], y", r"x and y must hold .*, have the shapes \(300, 0, 2\) and"),
     "masked": ("return np.ma.masked_less(x, 0.1), y", r"x must have a number everywhere, has masked ones"),
-    "float labels": ("return x, y.astype(float)", r"y must hold integers, holds float64"),
-    "yes and no": ("return x, y == 0", r"y must hold integers, holds bool"),
-    "labels below 0": ("return x, y - 1", r"labels must be 0, 1, … without a gap, at least two of them, are -1, 0, 1"),
-    "labels to 10^9": ("return x, y * 500_000_000", r"labels must be .*, are 0, 500000000, 1000000000"),
-    "labels beyond 2^63": ("return x, y.astype('u8') * 2**63", r"labels must be .*, are 0, 9223372036854775808"),
     "what no memory holds": (
         "return np.lib.stride_tricks.as_strided(np.ones(1), (10**6, 10**8), (0, 0)), np.arange(10**6)",
         r"must give samples that fit into memory: 10{14} numbers take 372529.0 GiB as float32, and [\d.]+ GiB are free",
@@ -199,6 +224,109 @@ def test_however_the_samples_are_held_they_are_the_same(body: str, give: Give) -
     time.sleep(0.1 if "Timer" in body else 0)
     assert torch.equal(found.x_ND, (torch.arange(1200.0, dtype=torch.float64).view(300, 4) / 1200).float())
     assert found.y_N.tolist() == [i % 3 for i in range(300)]
+
+
+LABELS = {
+    "from 1": "y + 1",
+    "with a gap": "10 * y",
+    "floats": "y.astype(float)",
+    "below 0": "y - 1",
+    "to 10^9": "y * 500_000_000",
+    "beyond 2^63": "y.astype('u8') * 2**62",
+    "texts": "np.array(['a', 'b', 'ä'])[y]",
+    "texts in a list": "[['a', 'b', 'c'][i] for i in y]",
+    "bytes": "np.array([b'a', b'b', b'c'])[y]",
+    "objects": "np.array(['a', 'b', 'c'], dtype=object)[y]",
+    "in a column": "y[:, None]",
+}
+
+
+@pytest.mark.parametrize("labels", LABELS.values(), ids=list(LABELS))
+def test_labels_of_any_kind_are_classes_in_sorted_order(labels: str, give: Give) -> None:
+    found = load(give(f"return x, {labels}"))
+    assert found.y_N.tolist() == [i % 3 for i in range(300)]
+    assert found.info.digest == load(give("return x, y")).info.digest
+
+
+def test_yes_and_no_are_two_classes(give: Give) -> None:
+    assert load(give("return x, y == 0")).y_N.tolist() == [int(i % 3 == 0) for i in range(300)]
+
+
+def test_what_is_unevenly_shared_is_said(give: Give) -> None:
+    even, uneven = (
+        load(give("return x, y")),
+        load(give("return x, np.array(['no', 'yes'])[((y == 0) & (x[:, 0, 0] < .3)) * 1]")),
+    )
+    assert even.notes[0].endswith(
+        ":load: 300 samples of 2 x 2 numbers from 0 to 0.9992; 3 classes: 0 (100), 1 (100), 2 (100)"
+    )
+    assert uneven.notes[0].endswith("2 classes: no (270), yes (30); always guessing no gets 90.0 % right")
+
+
+DATASETS = {
+    "of tensors": "return torch.utils.data.TensorDataset(torch.tensor(x), torch.tensor(y))",
+    "a part": "d = torch.utils.data; return d.Subset(d.TensorDataset(torch.tensor(x), torch.tensor(y)), range(300))",
+    "of numbers": "return type('D', (torch.utils.data.Dataset,), {'__len__': lambda s: 300, "
+    "'__getitem__': lambda s, i: (x[i].tolist(), int(y[i]))})()",
+}
+
+
+@pytest.mark.parametrize("body", DATASETS.values(), ids=list(DATASETS))
+def test_a_torch_dataset_is_the_samples_that_it_gives(body: str, give: Give) -> None:
+    assert load(give(body)).info.digest == load(give("return x, y")).info.digest
+
+
+def test_two_torch_datasets_are_a_pool_and_a_test_set(give: Give) -> None:
+    of = "torch.utils.data.TensorDataset(torch.tensor(x[{0}]), torch.tensor(y[{0}]))"
+    found = load(give(f"return {of.format(':200')}, {of.format('200:')}"))
+    assert found.info.digest == load(give("return x[:200], y[:200], x[200:], y[200:]")).info.digest
+
+
+def test_images_of_a_torch_dataset_are_channels_first_and_in_0_to_1(give: Give) -> None:
+    body = "from PIL import Image; p = (x.reshape(300, 4) * 255).astype(np.uint8); return type('D', "
+    body += "(torch.utils.data.Dataset,), {'__len__': lambda s: 300, '__getitem__': lambda s, i: "
+    body += "(Image.fromarray(np.stack([p[i].reshape(2, 2)] * 3, -1)), int(y[i]))})()"
+    found = load(give(body))
+    assert facts(found).shape == (3, 2, 2)
+    pixels = (torch.arange(1200.0, dtype=torch.float64).view(300, 1, 4) / 1200 * 255).byte() / 255
+    assert torch.equal(found.x_ND, pixels.expand(300, 3, 4).reshape(300, 12))
+
+
+def test_a_function_takes_arguments(give: Give) -> None:
+    config = give("return x, y")
+    module = Path(f"{config.call.partition(':')[0]}.py")  # type: ignore[union-attr]
+    module.write_text(
+        module.read_text().replace("load()", "load(size=300)").replace("return x, y", "return x[:size], y[:size]")
+    )
+    assert len(load(DataConfig("callable", call=config.call, kwargs={"size": 120})).y_N) == 120
+    with pytest.raises(ConfigError, match=r"\(TypeError: load\(\) got an unexpected keyword argument 'length'\)$"):
+        load(DataConfig("callable", call=config.call, kwargs={"length": 120}))
+
+
+def test_a_regression_takes_numbers(give: Give) -> None:
+    config = replace(give("return x, 1e9 + x.sum((1, 2))"), task="regression")
+    found = load(config)
+    assert facts(found).classes == 0 and facts(found).outputs == 1 and found.y_N.dtype == torch.float32
+    sums = (torch.arange(1200.0, dtype=torch.float64).view(300, 4) / 1200).sum(1)
+    torch.testing.assert_close(found.y_N.double(), sums - sums.mean(), atol=1e-6, rtol=1e-6)
+    assert "targets from 1e+09 to 1e+09" in found.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ("return x, 0 * y", "y must hold numbers that differ, holds 0 alone"),
+        (
+            "return x, np.array(['a', 'b', 'c'])[y]",
+            "y must hold numbers for data.task=regression, holds texts such as a",
+        ),
+        ("y = y / 1.0; y[3] = np.nan; return x, y", "y must be finite, holds NaN or infinity"),
+        ("return x, y * 1e300", "y must be finite as float32, holds up to 2e\\+300"),
+    ],
+)
+def test_what_is_no_number_is_refused_in_a_regression(body: str, says: str, give: Give) -> None:
+    with pytest.raises(ConfigError, match=rf"^data.call=my_data_\d+:load: {says}$"):
+        load(replace(give(body), task="regression"))
 
 
 SETS = {
