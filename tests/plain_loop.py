@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -107,6 +108,15 @@ def targets(dataset: data.Dataset, train: Tensor, dtype: torch.dtype) -> Tensor:
     return ((y - y[train].mean()) / y[train].std(correction=0)).to(dtype)
 
 
+def filled_and_standardised(x: Tensor, train: Tensor, config: RunConfig) -> Tensor:
+    """By the mean and the standard deviation of the training rows."""
+    known = x[train].double().numpy()
+    mean, std = np.nanmean(known, 0), np.nanstd(known, 0)
+    std[std == 0] = 1
+    x = torch.where(x.isnan(), torch.from_numpy(mean).to(x.dtype), x)
+    return ((x - torch.from_numpy(mean)) / torch.from_numpy(std)).to(x.dtype) if config.data.standardize else x
+
+
 def nudge(model: nn.Module, number: int, size: float = NUDGE) -> None:
     """Change every first weight by about `size` of itself; number 0 changes none. A network whose loss this moves is
     chaotic: no two orders of summation agree on it."""
@@ -130,6 +140,7 @@ def train_plain(config: RunConfig, dataset: data.Dataset, nudged: int = 0) -> Pl
     if config.data.binary:
         x = (x > 0.5).to(x.dtype)
     split = splits.split(dataset, config.data, config.data_seed)
+    x = filled_and_standardised(x, split.train, config)
     y = targets(dataset, split.train, x.dtype)
     run, batches = PlainRun(model), rows_of(config, split.train)
     for step in range(config.total_steps + 1):

@@ -29,6 +29,10 @@ class DatasetFacts:
     """Of a sample, as it was given: [C, H, W], [H, W] or [L]; empty where it is a row of numbers."""
     unused: int = 0
     """Samples of the pool that a seed may have to leave out, so that no group is divided; always so many."""
+    groups: int = 0
+    """How many groups stay together; 0 where samples are on their own."""
+    step: int = 1
+    """Samples of a group, where all groups are of one size: parts of a split are multiples of it."""
 
     @property
     def outputs(self) -> int:
@@ -56,6 +60,12 @@ ROWS = (
     DatasetKind("gaussian", "bnsweep.data.generated:read", DatasetFacts(2000, 500, 100)),
     DatasetKind("pixels", "bnsweep.data.generated:read", DatasetFacts(2000, 500, 784)),
     DatasetKind("fashion_mnist", "bnsweep.data.mnist:read", DatasetFacts(60_000, 10_000, 784)),
+    DatasetKind(
+        "table",
+        "bnsweep.data.table:read",
+        takes=("file", "target", "features", "drop", "group", "missing", "task"),
+        needs=("file", "target"),
+    ),
     DatasetKind("arrays", "bnsweep.data.arrays:read", takes=("file", "task"), needs=("file",)),
     DatasetKind("callable", "bnsweep.data.outside:read", takes=("call", "kwargs", "task")),
 )

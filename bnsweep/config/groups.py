@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from copy import copy
 from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import dataclass, fields
@@ -173,6 +174,8 @@ class DataConfig(Checked, group="data"):
     def check_together(self) -> None:
         check(self.draw != "first" or self.subset is not None, "data.draw", self.draw, "given with a data.subset")
         self._check_taken()
+        ok = not self.binary or self.missing != "mean"
+        check(ok, "data.missing", self.missing, f"refuse or drop with data.binary={self.binary}")
         if self.name == "callable":
             ok = self.call is not None and all(self.call.partition(":"))
             check(ok, "data.call", self.call, "a function that gives the data, as module:function")
@@ -195,6 +198,11 @@ class DataConfig(Checked, group="data"):
         pool, test, source = self.facts.pool - self.facts.unused, self.facts.test, self.call or self.file or self.name
         says = f"at least 10 and less than the {pool} samples of the {source} training pool"
         check(10 <= self.validation_size < pool, "data.validation", self.validation_size, says)
+        step = self.facts.step
+        says = f"a multiple of the {step} samples of a group, none of which is divided"
+        check(self.validation_size % step == 0, "data.validation", self.validation_size, says)
+        ok = self.draw == "stratified" or not self.facts.groups
+        check(ok, "data.draw", self.draw, "stratified where groups stay together")
         left = self._rest
         if self.subset is not None:
             says = f"between 10 and the {left} samples that data.validation={self.validation_size} leaves"
@@ -236,7 +244,10 @@ class DataConfig(Checked, group="data"):
 
     @property
     def validation_size(self) -> int:
-        return max(10, round(VALIDATION_SHARE * self.facts.pool)) if self.validation is None else self.validation
+        if self.validation is not None:
+            return self.validation
+        step = self.facts.step
+        return step * max(math.ceil(10 / step), round(VALIDATION_SHARE * self.facts.pool / step))
 
     @property
     def takes_all(self) -> bool:

@@ -43,7 +43,7 @@ def read(config: DataConfig) -> Samples:
 
 def noted(samples: Samples, config: DataConfig, left_out: list[str]) -> Samples:
     """With what is to be said of a file."""
-    notes = [f"{config.file}: {samples.notes[0]}"]
+    notes = [f"{config.file}: {'; '.join(samples.notes)}"]
     largest = max(abs(float(samples.x_ND.min())), abs(float(samples.x_ND.max())))
     if largest > WIDE and not config.standardize:
         notes.append("inputs are taken as they are; data.standardize=true brings each to mean 0 and deviation 1")

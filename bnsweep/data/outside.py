@@ -38,7 +38,7 @@ def read(config: DataConfig) -> Samples:
         samples = samples_of(arrays_of(given), config.task, source)
     except Refused as error:
         raise ConfigError(f"data.call={config.call}: {error}") from None
-    return replace(samples, notes=tuple(f"{config.call}: {note}" for note in samples.notes))
+    return replace(samples, notes=(f"{config.call}: {'; '.join(samples.notes)}",))
 
 
 def arrays_of(given: Any) -> Sequence[Any]:

@@ -65,34 +65,35 @@ class Targets:
     """What is to be said of them."""
 
 
-def samples_of(given: Sequence[Any], task: str, source: str, pixels: bool = False) -> Samples:
+def samples_of(given: Sequence[Any], task: str, source: str, pixels: bool = False, missing: bool = False) -> Samples:
     """Samples of (x, y), of which every seed draws its own test set, or of (x_train, y_train, x_test, y_test).
 
     Inputs [N, …] are taken as they are, as float32; with `pixels`, bytes of two axes or more a sample are divided by
     255. Targets [N] or [N, 1] are the numbers of a regression, or labels of any kind: integers, whole numbers, texts or
-    truth values, which become classes in sorted order. Raises Refused.
+    truth values, which become classes in sorted order. `missing`: inputs may be NaN, which training fills. The notes
+    are one of the inputs and one of the targets. Raises Refused.
     """
     parts = parts_of(given)
     white = 255.0 if pixels and all(part.x.dtype == np.uint8 and part.x.ndim > 2 for part in parts) else 1.0
     of = classes_of if task == CLASSIFICATION.name else numbers_of
     check_room(sum(part.x.size for part in parts))
     targets = of(parts)
-    x_ND = inputs(parts, white)
+    x_ND = inputs(parts, white, missing)
     count, official = len(x_ND), len(parts) == 2
     test = len(parts[1].y_N) if official else round(TEST_SHARE * count)
     shapes = {part.x.shape[1:] for part in parts}
     shape = shapes.pop() if len(shapes) == 1 else ()
     shape = shape if len(shape) > 1 else ()
     facts = DatasetFacts(count - test, test, x_ND.shape[1], targets.classes, official, shape=shape)
-    return Samples(x_ND, targets.y_N, source, facts=facts, notes=(description(x_ND, shape, targets.note),))
+    return Samples(x_ND, targets.y_N, source, facts=facts, notes=(description(x_ND, shape), targets.note))
 
 
-def description(x_ND: X, shape: tuple[int, ...], targets: str) -> str:
-    """The samples in a line."""
+def description(x_ND: X, shape: tuple[int, ...]) -> str:
+    """How many inputs there are, and of what size."""
     size = f"{' x '.join(map(str, shape))} numbers" if shape else f"{x_ND.shape[1]:,} numbers"
     size = size.removesuffix("s") if x_ND.shape[1] == 1 else size
-    low, high = float(x_ND.min()), float(x_ND.max())
-    return f"{len(x_ND):,} samples of {size} from {low:.4g} to {high:.4g}; {targets}"
+    low, high = float(np.nanmin(x_ND)), float(np.nanmax(x_ND))
+    return f"{len(x_ND):,} samples of {size} from {low:.4g} to {high:.4g}"
 
 
 def parts_of(given: Sequence[Any]) -> list[Part]:
@@ -139,7 +140,7 @@ def error_text(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def inputs(parts: Sequence[Part], white: float) -> X:
+def inputs(parts: Sequence[Part], white: float, missing: bool) -> X:
     """All rows, flattened and divided by `white`, in the one copy that is made of them. Raises Refused."""
     count, numbers = sum(len(part.x) for part in parts), sum(part.x.size for part in parts)
     x_ND, first = np.empty((count, numbers // count), np.float32), 0
@@ -147,7 +148,8 @@ def inputs(parts: Sequence[Part], white: float) -> X:
         rows = x_ND[first : first + len(part.x)]
         with np.errstate(over="ignore"):
             rows.reshape(part.x.shape)[...] = part.x
-        if not (np.isfinite(rows.min()) and np.isfinite(rows.max())):  # NaN is both
+        least, most = (np.nanmin, np.nanmax) if missing else (np.min, np.max)  # of these, NaN is both
+        if not (np.isfinite(least(rows)) and np.isfinite(most(rows))):
             raise Refused(f"{part.x_name} must be finite as float32, holds NaN or infinity")
         first += len(rows)
     if white != 1:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from bnsweep.config.groups import DataConfig
 from bnsweep.data.dataset import Dataset
+from bnsweep.data.groups import draw_groups
 
 
 @dataclass(frozen=True)
@@ -25,20 +26,27 @@ class Split:
 
 
 def split(dataset: Dataset, config: DataConfig, seed: int) -> Split:
-    """Stratified split of exact sizes. The test rows depend on the seed alone, the validation rows not on the subset,
-    unless it is the first samples of the files: those are taken before validation is drawn.
+    """Stratified split of exact sizes; of groups, where they stay together. The test rows depend on the seed alone, the
+    validation rows not on the subset, unless it is the first samples of the files: those are taken before validation is
+    drawn.
 
     `seed` is the data seed (RunConfig.data_seed).
     """
     facts, strata_N = config.facts, strata(dataset)
     rows = torch.arange(len(dataset.y_N))
+    group_N = dataset.group_N
     if facts.official_test:
         pool, test = rows[: facts.pool], rows[facts.pool :]
+    elif group_N is not None:
+        test, pool = draw_groups(rows, group_N, facts.test, stream("test", seed))
     else:
         test, pool = draw(rows, strata_N, facts.test, stream("test", seed))
     train = pool[: config.train_size]
     rest = pool[config.train_size :] if config.draw == "first" else pool
-    validation, rest = draw(rest, strata_N, config.validation_size, stream("validation", seed))
+    if group_N is not None:
+        validation, rest = draw_groups(rest, group_N, config.validation_size, stream("validation", seed))
+    else:
+        validation, rest = draw(rest, strata_N, config.validation_size, stream("validation", seed))
     if config.draw == "stratified":
         train, _ = draw(rest, strata_N, config.train_size, stream("subset", seed))
     if config.test is not None:

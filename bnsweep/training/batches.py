@@ -26,13 +26,23 @@ class Batches:
     group_of_K: Tensor
     y_GN: Tensor | None = None
     """In a regression the target of all samples, as each data seed has it."""
+    filled_G1D: Tensor | None = None
+    """What stands where an input is missing."""
+    mean_G1D: Tensor | None = None
+    """Inputs are standardised by it and by `factor_G1D`, where they are."""
+    factor_G1D: Tensor | None = None
 
     def take(self, rows_GB: Tensor) -> tuple[Tensor, Tensor]:
         """Inputs [G, B, D] and targets [K, B]."""
         g, b = rows_GB.shape
         y_GB = self.targets(rows_GB)
         y_KB = y_GB.expand(len(self.group_of_K), b) if g == 1 else y_GB[self.group_of_K]
-        return self.x_ND.index_select(0, rows_GB.reshape(-1)).view(g, b, -1), y_KB
+        x_GBD = self.x_ND.index_select(0, rows_GB.reshape(-1)).view(g, b, -1)
+        if self.filled_G1D is not None:
+            x_GBD = torch.where(x_GBD.isnan(), self.filled_G1D, x_GBD)
+        if self.mean_G1D is not None and self.factor_G1D is not None:
+            x_GBD.sub_(self.mean_G1D).mul_(self.factor_G1D)
+        return x_GBD, y_KB
 
     def targets(self, rows_GB: Tensor) -> Tensor:
         """[G, B] classes, or numbers as `standardised` has them."""
@@ -55,7 +65,38 @@ def place_data(stack: Stack, dataset: Dataset) -> Batches:
     y_GN = None
     if dataset.y_N.is_floating_point():
         y_GN = standardised(dataset.y_N, rows["train"].cpu()).to(stack.device, stack.dtype)
-    return Batches(x_ND, dataset.y_N.to(stack.device), rows, stack.group_of_K, y_GN)
+    found = Batches(x_ND, dataset.y_N.to(stack.device), rows, stack.group_of_K, y_GN)
+    missing, standardize = bool(x_ND.isnan().any()), stack.configs[0].data.standardize
+    if missing or standardize:
+        mean_GD, std_GD = (t.to(stack.device) for t in input_moments(x_ND, rows["train"]))
+        found.filled_G1D = mean_GD[:, None].to(stack.dtype) if missing else None
+        found.mean_G1D = mean_GD[:, None].to(stack.dtype) if standardize else None
+        found.factor_G1D = (1 / std_GD)[:, None].to(stack.dtype) if standardize else None
+    return found
+
+
+PIECE = 4096
+"""Rows that statistics of inputs look at in one go."""
+
+
+def input_moments(x_ND: Tensor, rows_GB: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation [G, D], float64, of the inputs in each of the rows. What is missing counts for
+    nothing; of an input that is missing in all of them the mean is 0, and of one that never differs the deviation 1."""
+    means, stds = [], []
+    for rows_B in rows_GB:
+        pieces = rows_B.split(PIECE)
+        known_D, sum_D, square_D = (torch.zeros(x_ND.shape[1], device=x_ND.device, dtype=torch.float64) for _ in "ksq")
+        for piece in pieces:
+            x_BD = x_ND[piece].double()
+            known_D += (~x_BD.isnan()).sum(0)
+            sum_D += x_BD.nansum(0)
+        mean_D = sum_D / known_D.clamp_(min=1)
+        for piece in pieces:
+            square_D += (x_ND[piece].double() - mean_D).square_().nansum(0)
+        std_D = (square_D / known_D).sqrt_()
+        means.append(mean_D)
+        stds.append(torch.where(std_D > 0, std_D, 1))
+    return torch.stack(means), torch.stack(stds)
 
 
 def standardised(y_N: Tensor, rows_GB: Tensor) -> Tensor:
