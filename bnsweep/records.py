@@ -23,6 +23,7 @@ class DatasetInfo:
     samples: int
     features: int
     classes: int
+    """0 in a regression."""
 
 
 @dataclass
@@ -42,7 +43,7 @@ class RunRecord:
     """`start` and `end` -> hidden layer -> counts in HISTOGRAM_EDGES of the probe batch's activation outputs."""
     summary: dict[str, float] = field(default_factory=dict)
     """Metric name -> its single number, as `catalogue.metrics` lists them: `final_*` is of the last evaluation,
-    `best_*` of the one of best validation accuracy."""
+    `best_*` of the one of best validation score."""
     seconds: float = math.nan
     """This run's share of its stack's training time."""
     stack_size: int = 1

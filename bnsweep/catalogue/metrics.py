@@ -69,7 +69,7 @@ class Metric:
             return "–"
         if self.kind == ACCURACY:
             return f"{100 * value:.1f} %"
-        return f"{value:,.0f}" if self.kind == STEPS else f"{value:.3f}"
+        return (f"{value:,.0f}" if self.kind == STEPS else f"{value:.3f}").replace("-", "−")
 
 
 SPLITS = {"train": "training", "val": "validation", "test": "test"}

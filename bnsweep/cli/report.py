@@ -7,19 +7,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+from bnsweep.catalogue.tasks import CLASSIFICATION, REGRESSION
 from bnsweep.cli.entry import run_command
 from bnsweep.cli.terminal import output_lost
 from bnsweep.config.checks import ConfigError
 from bnsweep.config.run import TrackingConfig
-from bnsweep.report import DEFAULT_METRIC, compare_sweeps, report_sweep
-from bnsweep.report.frame.metrics import RANKABLE, metric_named
+from bnsweep.report import compare_sweeps, report_sweep
+from bnsweep.report.frame.metrics import check_metric, default_metric, rankable
 from bnsweep.store.address import default_experiment, origin
 
+METRICS = "\n".join(
+    f"  metric={default_metric(task).name:<23}{where}one of {', '.join(rankable(task))}"
+    for task, where in ((CLASSIFICATION, ""), (REGRESSION, "of a regression: "))
+)
 HELP = f"""python -m bnsweep.report [KEY=VALUE ...]: rank a tracked sweep and write its report,
 or set two sweeps side by side
 
   sweep=latest                  latest, or a sweep's id; A,B compares two (EXPERIMENT/ID: one of another experiment)
-  metric={DEFAULT_METRIC}     one of {", ".join(RANKABLE)}
+{METRICS}
   out=report                    folder for report.html, .md and .png, summary.json, and claims, ranking, factors and
                                 runs as .csv; for compare.html, .md, .csv and .json of two sweeps
   tracking.uri=null             MLflow tracking URI; null: MLFLOW_TRACKING_URI, else mlflow.db in the working directory
@@ -30,7 +35,8 @@ or set two sweeps side by side
 @dataclass
 class Request:
     sweep: str = "latest"
-    metric: str = DEFAULT_METRIC
+    metric: str | None = None
+    """Null: the default of the sweep's task."""
     out: str = "report"
     tracking_uri: str | None = None
     tracking_experiment: str = field(default_factory=default_experiment)
@@ -48,7 +54,8 @@ def read_request(arguments: Sequence[str]) -> Request:
         if not value:
             raise ConfigError(f"{argument}: must have a value (--help lists the defaults)")
         setattr(request, names[key], None if (key, value) == ("tracking.uri", "null") else value)
-    metric_named(request.metric)
+    if request.metric is not None:
+        check_metric(request.metric)
     return request
 
 

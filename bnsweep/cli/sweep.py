@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bnsweep.catalogue.tasks import Task
 from bnsweep.cli.arguments import check_arguments
 from bnsweep.cli.entry import run_command
 from bnsweep.cli.folders import check_job_folders
@@ -173,7 +174,7 @@ def run_job(config: DictConfig, single: bool) -> float:
         raise SystemExit(0)
     (own,) = result.runs
     if single:
-        print(describe_run(own, result.tracking.experiment))
+        print(describe_run(own, run.task, result.tracking.experiment))
     value = value_of(own)
     if isinstance(value, RunFailed):
         raise value
@@ -203,14 +204,14 @@ def discard(hydra: Any, folder: Path) -> None:
             empty.rmdir()
 
 
-def describe_run(result: RunResult, experiment: str) -> str:
+def describe_run(result: RunResult, task: Task, experiment: str) -> str:
     """`experiment`: MLflow's."""
     s = result.summary
     lines = [f"{result.status}{': ' + printable(result.reason) if result.reason else ''}"]
     if result.status == "finished":
         splits = (("train", "train"), ("validation", "val"), ("test", "test"))
-        scores = [f"{name} {s[f'final_{key}_accuracy']:.4f}" for name, key in splits]
-        lines.append(f"accuracy: {', '.join(scores)}")
+        scores = [f"{name} {s[f'final_{key}_{task.score}']:.4f}" for name, key in splits]
+        lines.append(f"{task.title}: {', '.join(scores)}")
     lines.append(f"run {result.run_id} in experiment {experiment}; `make ui` opens MLflow")
     return "\n".join(lines)
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bnsweep.report.frame.libraries import load_libraries
-from bnsweep.report.frame.metrics import DEFAULT_METRIC
 
 if TYPE_CHECKING:
     from bnsweep.config.run import TrackingConfig
@@ -19,12 +18,12 @@ if TYPE_CHECKING:
     from bnsweep.store.store import Store
     from bnsweep.store.sweep_data import SweepInfo
 
-__all__ = ["DEFAULT_METRIC", "compare_sweeps", "report_sweep", "write_report"]
+__all__ = ["compare_sweeps", "report_sweep", "write_report"]
 
 
-def write_report(frame: Source, out: Path, metric: str = DEFAULT_METRIC) -> Report:
+def write_report(frame: Source, out: Path, metric: str | None = None) -> Report:
     """Write report.html, report.md, report.png, summary.json and the tables as CSV into `out`; each file appears whole
-    or not at all.
+    or not at all. The default metric is the final validation score of the sweep's task.
 
     Raises ConfigError for a metric that cannot rank, a frame without runs, or a folder that cannot be written.
     """
@@ -38,7 +37,7 @@ def report_sweep(
     tracking: TrackingConfig,
     sweep: str = "latest",
     out: Path = Path("report"),
-    metric: str = DEFAULT_METRIC,
+    metric: str | None = None,
     own_run: str = "",
 ) -> Report:
     """Write the report of a tracked sweep into `out`. `own_run`: id of its own run in MLflow; by default the newest.
@@ -53,7 +52,7 @@ def report_sweep(
         store = Store.open(tracking, create=False)
         frame = store.load(sweep, own_run)
         written = write_report(frame, out, metric)
-    note = attach(store, frame.info, written) if metric == DEFAULT_METRIC else ""
+    note = attach(store, frame.info, written) if written.by_default else ""
     return replace(written, note=note)
 
 
@@ -69,9 +68,7 @@ def attach(store: Store, info: SweepInfo, written: Report) -> str:
     return ""
 
 
-def compare_sweeps(
-    tracking: TrackingConfig, sweeps: str, out: Path = Path("report"), metric: str = DEFAULT_METRIC
-) -> str:
+def compare_sweeps(tracking: TrackingConfig, sweeps: str, out: Path = Path("report"), metric: str | None = None) -> str:
     """Write the comparison of two tracked sweeps, `A,B`, into `out`; returns its first screen and where it is.
 
     Each is a sweep's id or latest, EXPERIMENT/ID where it is in another experiment of the same store. Raises

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from bnsweep.catalogue.tasks import TASKS
 from bnsweep.config.run import SweepConfig, TrackingConfig
 from bnsweep.records import DIVERGED, FAILED, FINISHED
 
@@ -25,9 +26,10 @@ class RunResult:
 
     @property
     def objective(self) -> float:
-        """What a sweeper maximises: final validation accuracy, 0 for a run that diverged."""
-        value = self.summary.get("final_val_accuracy", math.nan)
-        return 0.0 if math.isnan(value) else value
+        """What a sweeper maximises: the final validation score, 0 for a run that diverged and for what is worse."""
+        names = [f"final_val_{task.score}" for task in TASKS.values()]
+        value = next((self.summary[name] for name in names if name in self.summary), math.nan)
+        return 0.0 if math.isnan(value) else max(value, 0.0)
 
 
 @dataclass

@@ -42,6 +42,9 @@ def shared_config(configs: Sequence[RunConfig]) -> tuple[TrackingConfig, SweepCo
         for name in ("tracking", "sweep"):
             if getattr(config, name) != getattr(first, name):
                 raise ConfigError(f"{name}: settings of the whole sweep must be the same in all of its jobs")
+        if config.data.task != first.data.task:
+            both = f"{first.data.task},{config.data.task}"
+            raise ConfigError(f"data.task={both}: must be one in all jobs of a sweep, as their scores do not compare")
         if config.train.device != first.train.device:
             raise ConfigError("train.device: must be the same in all jobs of a sweep")
     return first.tracking, first.sweep
@@ -200,7 +203,7 @@ def run_sweep(
     in batches gives the configs of its `earlier` ones, so that its plan holds all of them. `workers`: stacks trained
     at a time at most, by default what the machine has cores for. `datasets` are those that were read already.
     """
-    tracking, sweep = shared_config(configs)
+    tracking, sweep = shared_config([*earlier[:1], *configs])
     hide_secrets_in_logs()
     print("".join(f"{line}\n" for line in origin(tracking)), end="", flush=True)
     device = resolve_device(configs[0].train.device)

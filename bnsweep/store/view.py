@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
+from bnsweep.catalogue.tasks import CLASSIFICATION, TASKS, Task
+
 LOCAL = "http://127.0.0.1:5000"
 """Where `make ui` serves a store that has no address of its own."""
 KEY = "bnsweep"
@@ -18,7 +20,6 @@ FACTORS = ("activation", "init", "lr.value", "bn", "seed")
 """Always shown as columns, before whatever else the sweep varies."""
 UNTOLD = ("identity", "data.seed")
 """Not shown: the data's seed follows the run's."""
-RESULTS = ("final_val_accuracy", "final_test_accuracy", "steps_to_tau")
 LOADED = 100
 """Runs that the UI loads at once; more are a click away."""
 OURS = {
@@ -58,12 +59,21 @@ def varied(planned: Sequence[dict[str, Any]]) -> list[str]:
     return [key for key in shared if len({row[key] for row in planned}) > 1]
 
 
+def task_of(planned: Sequence[dict[str, Any]]) -> Task:
+    return TASKS[planned[0].get("data.task", CLASSIFICATION.name)]
+
+
+def results(task: Task) -> tuple[str, ...]:
+    """The metrics shown as columns."""
+    return f"final_val_{task.score}", f"final_test_{task.score}", "steps_to_tau"
+
+
 def state(planned: Sequence[dict[str, Any]], prefixes: Sequence[str], search: str) -> str:
     """JSON of the view of the planned runs, which `search` finds; `prefixes` are those of their metrics."""
-    factors = varied(planned)
+    factors, task = varied(planned), task_of(planned)
     columns = [*FACTORS, *(name for name in factors if name not in FACTORS)]
     # Sorted by result, the first hundred would be one corner of a large grid; sorted by seed, complete replicates.
-    order = {"orderByKey": "metrics.`final_val_accuracy`", "orderByAsc": False}
+    order = {"orderByKey": f"metrics.`final_val_{task.score}`", "orderByAsc": False}
     if len(planned) > LOADED:
         order = {"orderByKey": "params.`seed`", "orderByAsc": True}
     return json.dumps(
@@ -74,14 +84,15 @@ def state(planned: Sequence[dict[str, Any]], prefixes: Sequence[str], search: st
             "lifecycleFilter": "Active",
             "modelVersionFilter": "All Runs",
             "datasetsFilter": [],
-            "selectedColumns": [f"params.`{name}`" for name in columns] + [f"metrics.`{name}`" for name in RESULTS],
+            "selectedColumns": [f"params.`{name}`" for name in columns]
+            + [f"metrics.`{name}`" for name in results(task)],
             "runsHiddenMode": "SHOW_ALL",
             "isAccordionReordered": True,
             "compareRunSections": [
                 *(section(name, display=True, **size) for name, size in OURS.items()),
                 *(section(name or UNPREFIXED, display=False) for name in prefixes),
             ],
-            "compareRunCharts": charts(factors),
+            "compareRunCharts": charts(factors, task.score),
         }
     )
 
@@ -91,17 +102,17 @@ def section(name: str, **more: Any) -> dict[str, Any]:
     return {"uuid": name, "name": name, "isReordered": False, "deleted": False, "isGenerated": False, **more}
 
 
-def charts(factors: list[str]) -> list[dict[str, Any]]:
-    """The cards of our sections: parallel coordinates of what varies, two curves, and accuracy against the rate."""
+def charts(factors: list[str], score: str) -> list[dict[str, Any]]:
+    """The cards of our sections: parallel coordinates of what varies, two curves, and the score against the rate."""
     result, course = OURS
     axes = [name for name in factors if name != "seed"]
     lr = {"key": "lr.value", "type": "PARAM"}
-    accuracy = {"key": "final_val_accuracy", "type": "METRIC"}
+    best = {"key": f"final_val_{score}", "type": "METRIC"}
     cards = [
-        (result, "PARALLEL", {"selectedParams": axes, "selectedMetrics": ["final_val_accuracy"], "showAllRuns": True}),
-        (course, "LINE", {"metricKey": "val/accuracy", **LINE}),
+        (result, "PARALLEL", {"selectedParams": axes, "selectedMetrics": [best["key"]], "showAllRuns": True}),
+        (course, "LINE", {"metricKey": f"val/{score}", **LINE}),
         (course, "LINE", {"metricKey": "train/loss", **LINE}),
-        (course, "SCATTER", {"xaxis": lr, "yaxis": accuracy}),
+        (course, "SCATTER", {"xaxis": lr, "yaxis": best}),
     ]
     return [
         {

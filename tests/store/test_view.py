@@ -19,6 +19,7 @@ import pytest
 from servers import mlflow_server
 from store_runs import log_run
 
+from bnsweep.catalogue.tasks import CLASSIFICATION
 from bnsweep.config.checks import ConfigError
 from bnsweep.config.groups import ActivationConfig, BnConfig, LrConfig
 from bnsweep.config.identity import identity, numbers
@@ -103,7 +104,7 @@ def test_the_printed_url_opens_the_parallel_coordinates_of_the_factors(server: S
 @needs_browser
 def test_the_table_has_the_factor_columns(server: Server) -> None:
     columns = [f"params.`{name}`" for name in mlflow_view.FACTORS]
-    columns += [f"metrics.`{name}`" for name in mlflow_view.RESULTS]
+    columns += [f"metrics.`{name}`" for name in mlflow_view.results(CLASSIFICATION)]
     wanted = [f'col-id="{name}"' for name in columns]
     dom = page(server.store.view_url(server.url).replace("=CHART", "=TABLE"), *wanted)
     assert [name for name in wanted if name not in dom] == []

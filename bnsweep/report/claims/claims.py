@@ -26,6 +26,7 @@ import numpy as np
 
 from bnsweep.catalogue.activations import ACTIVATIONS
 from bnsweep.catalogue.metrics import Metric
+from bnsweep.catalogue.tasks import Task
 from bnsweep.inference import ALPHA
 from bnsweep.report.claims.contrasts import (
     BEST,
@@ -42,7 +43,7 @@ from bnsweep.report.claims.contrasts import (
     sides,
 )
 from bnsweep.report.claims.measure import measure
-from bnsweep.report.claims.quantities import QUANTITIES, RunValues
+from bnsweep.report.claims.quantities import RunValues, quantities
 from bnsweep.report.claims.seeds import deciding, least_p_holm, most, seeds_needed
 from bnsweep.report.claims.sentences import comparison_name, sentence
 from bnsweep.report.claims.verdicts import (
@@ -162,10 +163,13 @@ CLAIMS = (
 
 def answer_claims(frame: Source, grid: Grid, metric: Metric) -> list[Verdict]:
     """One verdict a claim, in the note's order."""
-    readings, reached = RunValues(frame, grid), tau(grid.fixed)
+    readings, reached = RunValues(frame, grid), tau(grid)
     found = [[compare(grid, readings, metric, item) for item in claim.contrasts] for claim in CLAIMS]
     made = [
-        tuple(map(evidence_of, claim.contrasts, items, names_of(claim, grid), [reached] * len(items)))
+        tuple(
+            evidence_of(contrast, item, name, grid.task, reached)
+            for contrast, item, name in zip(claim.contrasts, items, names_of(claim, grid), strict=True)
+        )
         for claim, items in zip(CLAIMS, found, strict=True)
     ]
     p_holm = resample.holm(np.array([most(items)[0] for items in made]))
@@ -206,7 +210,7 @@ def compare(grid: Grid, readings: RunValues, metric: Metric, contrast: Contrast)
 
 def names_of(claim: Claim, grid: Grid) -> list[str]:
     """What a claim's comparisons are called. Those that differ in their runs alone say of which runs they are."""
-    names = [comparison_name(item, len(grid.lrs) > 1, tau(grid.fixed)) for item in claim.contrasts]
+    names = [comparison_name(item, grid.task, len(grid.lrs) > 1, tau(grid)) for item in claim.contrasts]
     parts = [", ".join(restricted(grid, item, claim.contrasts)) for item in claim.contrasts]
     return [
         f"{name}, {part}" if part and names.count(name) > 1 else name for name, part in zip(names, parts, strict=True)
@@ -221,11 +225,13 @@ def restricted(grid: Grid, item: Contrast, beside: Sequence[Contrast]) -> Iterat
             yield few([level_text(factor, level) for level in there or allowed], 3)
 
 
-def evidence_of(contrast: Contrast, item: tuple[Sides, Measured] | Missing, name: str, tau: str) -> Evidence:
-    """What a comparison found. `tau`: how the accuracy that training is timed to is called."""
-    quantity = QUANTITIES[contrast.quantity]
+def evidence_of(
+    contrast: Contrast, item: tuple[Sides, Measured] | Missing, name: str, task: Task, tau: str
+) -> Evidence:
+    """What a comparison found. `tau`: how the score that training is timed to is called."""
+    quantity = quantities(task)[contrast.quantity]
     unit = quantity.unit if contrast.across is None else replace(quantity.unit, level=None)
-    meaning = quantity.meaning.replace("τ", tau)
+    meaning = quantity.meaning.replace("τ", tau.removeprefix(f"{task.title} "))
     if isinstance(item, Missing):
         return Evidence(name=name, unit=unit, note=item.note, meaning=meaning)
     found, m = item
@@ -246,15 +252,15 @@ def evidence_of(contrast: Contrast, item: tuple[Sides, Measured] | Missing, name
         says=OPEN if not apart else FOR if m.effect > 0 else AGAINST,
         pairs=m.pairs,
         note=m.note,
-        aside=beside_text(contrast, m),
+        aside=beside_text(contrast, m, task),
         meaning=meaning,
     )
 
 
-def beside_text(contrast: Contrast, m: Measured) -> str:
+def beside_text(contrast: Contrast, m: Measured, task: Task) -> str:
     if m.beside is None:
         return ""
-    quantity = QUANTITIES[contrast.beside]
+    quantity = quantities(task)[contrast.beside]
     return f"{quantity.title} there: {' against '.join(map(quantity.unit.level_text, m.beside))}"
 
 

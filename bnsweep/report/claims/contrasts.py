@@ -27,7 +27,7 @@ class Contrast:
     """What a claim compares; declared in `claims`."""
 
     quantity: str
-    """A key of `quantities.QUANTITIES`."""
+    """A key of `quantities.quantities`."""
     sign: int
     """+1 where the claim expects the first side to have more of it, -1 where less."""
     factor: str

@@ -24,7 +24,7 @@ from bnsweep.report.claims.contrasts import (
     Unmeasured,
     Unreached,
 )
-from bnsweep.report.claims.quantities import QUANTITIES, RunValues
+from bnsweep.report.claims.quantities import RunValues, quantities
 from bnsweep.report.frame.formats import tau
 from bnsweep.report.frame.grid import Grid
 from bnsweep.report.stats import resample
@@ -42,9 +42,10 @@ def measure(grid: Grid, readings: RunValues, metric: Metric, contrast: Contrast,
     Unreached, and Unmeasured."""
     more = readings.values(contrast.quantity, found.more)
     less = readings.values(contrast.quantity, found.less) if len(found.less) else np.zeros_like(more)
+    quantity = quantities(grid.task)[contrast.quantity]
     if not np.isfinite(more).any() or not np.isfinite(less).any():
-        raise Unasked(QUANTITIES[contrast.quantity].needs)
-    if QUANTITIES[contrast.quantity].censored:
+        raise Unasked(quantity.needs)
+    if quantity.censored:
         return steps(grid, readings, metric, contrast, found, (more, less))
     if contrast.at == BEST and more.shape[1] > 1:
         return at_best(grid, metric, contrast.sign, (more, less), found)
@@ -57,7 +58,7 @@ def measure(grid: Grid, readings: RunValues, metric: Metric, contrast: Contrast,
         keep = learned(grid, readings, found.more) & learned(grid, readings, found.less)
         more, less = (np.asarray(np.where(keep, x, np.nan), dtype=np.float64) for x in (more, less))
         if not np.isfinite(more - less).any():
-            raise Unmeasured(f"there is no pair of runs that both reached {tau(grid.fixed)}")
+            raise Unmeasured(f"there is no pair of runs that both reached {tau(grid)}")
         return replace(paired(contrast, more, less), beside=beside(readings, contrast, found, more - less))
     at = without_holes(more, less)
     return paired(contrast, more[at], less[at])
@@ -80,7 +81,7 @@ def steps(
     runs = measured.pairs * len(measured.difference_N)
     what = "seeds" if measured.pairs == 1 else "runs"
     few = [
-        f"{name} reached {tau(grid.fixed)} in {round(share * runs)} of {runs} {what}"
+        f"{name} reached {tau(grid)} in {round(share * runs)} of {runs} {what}"
         for name, share in zip(found.names, measured.reached, strict=True)
         if share < HALF
     ]

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bnsweep.catalogue.metrics import METRICS
+from bnsweep.catalogue.metrics import ACCURACY, METRICS, R2, metrics
+from bnsweep.catalogue.tasks import Task
 from bnsweep.report.claims.verdicts import Unit
+from bnsweep.report.frame.formats import capital
 from bnsweep.report.frame.grid import Grid, most_hidden_layers
 from bnsweep.report.frame.metrics import column
 from bnsweep.report.frame.source import Source
 
 Values = NDArray[np.float64]
 
-ACCURACY = Unit("points", 100, 1, "%")
-POINTS = Unit("points", 100, 1)
+SCORES = {ACCURACY: Unit("points", 100, 1, "%"), R2: Unit("R²", 1, 3, "")}
+"""Of a task's score, and below of the difference of two."""
+GAPS = {ACCURACY: Unit("points", 100, 1), R2: Unit("R²", 1, 3)}
 STEPS = Unit("steps", 1, 0)
 FACTOR = Unit("decades a layer", 1, 2, level="", factor=True)
 SHARE = Unit("points", 100, 0, "%")
@@ -55,7 +59,7 @@ class RunValues:
         wanted = np.unique(rows[rows >= 0])
         out = np.full(len(self.run_ids) + 1, np.nan)
         if len(wanted):
-            out[wanted] = QUANTITIES[quantity].read(self, wanted)
+            out[wanted] = quantities(self.grid.task)[quantity].read(self, wanted)
         return out[rows]
 
     def summary(self, name: str, rows: NDArray[np.int64]) -> Values:
@@ -83,15 +87,11 @@ class RunValues:
 
 def ranked(name: str) -> Callable[[RunValues, NDArray[np.int64]], Values]:
     """A metric that can rank, scored as the ranking does: divergence at chance, or with the whole budget."""
-    return lambda of, rows: of.grid.scores(METRICS[name], rows)
-
-
-def test_accuracy(of: RunValues, rows: NDArray[np.int64]) -> Values:
-    return of.grid.scores(METRICS["final_test_accuracy"], rows)
+    return lambda of, rows: of.grid.scores(metrics(of.grid.task)[name], rows)
 
 
 def gap(of: RunValues, rows: NDArray[np.int64]) -> Values:
-    return np.where(of.grid.finished[rows], of.summary("gap_accuracy", rows), np.nan)
+    return np.where(of.grid.finished[rows], of.summary(f"gap_{of.grid.task.score}", rows), np.nan)
 
 
 def backward_decades(of: RunValues, rows: NDArray[np.int64]) -> Values:
@@ -150,13 +150,15 @@ def covariate_shift(of: RunValues, rows: NDArray[np.int64]) -> Values:
 LIGHT, FULL = "probes=light or full", "probes=full"
 LAYERS = f"{LIGHT}, or a second hidden layer"
 
-AUC = "The mean of validation accuracy over training: high where a network learns early."
+AUC = "The mean of validation {score} over training: high where a network learns early."
+FLOOR = " Below 0 counts as 0."
+"""Of what is made of scores that have no lower bound."""
 STEPS_MEANING = (
-    "Training steps until validation accuracy stays at τ. A run that never gets there counts with all of its steps: its"
+    "Training steps until validation {score} stays at τ. A run that never gets there counts with all of its steps: its"
     " side then stands with “≥” and the share of runs that got there. Where fewer than half of a side's runs do, steps"
     " are not compared."
 )
-GAP = "Accuracy on the training data less that on the test data: how much a network fits what does not carry over."
+GAP = "{score} on the training data less that on the test data: how much a network fits what does not carry over."
 BACKWARD = (
     "What happens to the size of the gradient on its way back: × 0.10 shrinks it to 0.10 of its size in each layer."
 )
@@ -174,14 +176,8 @@ ICS = (
     " covariate shift as Santurkar et al. measured it."
 )
 
-QUANTITIES: dict[str, Quantity] = {
-    "final": Quantity(METRICS["final_val_accuracy"].title, ACCURACY, ranked("final_val_accuracy")),
-    "test": Quantity("test accuracy", ACCURACY, test_accuracy),
-    "auc": Quantity(METRICS["auc"].title, ACCURACY, ranked("auc"), meaning=AUC),
-    "steps": Quantity(
-        METRICS["steps_to_tau"].title, STEPS, ranked("steps_to_tau"), meaning=STEPS_MEANING, censored=True
-    ),
-    "gap": Quantity(METRICS["gap_accuracy"].title, POINTS, gap, meaning=GAP),
+
+OF_ANY_TASK = {
     "backward": Quantity("gradient from each layer to the one below", FACTOR, backward_decades, LAYERS, BACKWARD),
     "change": Quantity("change of the gradient from layer to layer", FACTOR, gradient_change, LAYERS, CHANGE),
     "std_change": Quantity("spread of activations from each layer to the next", FACTOR, std_change, LAYERS, STD_CHANGE),
@@ -189,3 +185,21 @@ QUANTITIES: dict[str, Quantity] = {
     "drift": Quantity(METRICS["drift_{l}"].title, RATIO, drift, FULL, DRIFT),
     "ics": Quantity(METRICS["layer/{l}/ics_ratio"].title, RATIO, covariate_shift, FULL, ICS),
 }
+
+
+@cache
+def quantities(task: Task) -> dict[str, Quantity]:
+    """What claims on the runs of a task are about."""
+    known, score, title = metrics(task), task.score, task.title
+    final, test, steps = f"final_val_{score}", f"final_test_{score}", "steps_to_tau"
+    floor = FLOOR if task.capped else ""
+    auc, difference = AUC.format(score=title) + floor, GAP.format(score=capital(title)) + floor
+    times = STEPS_MEANING.format(score=title)
+    return {
+        "final": Quantity(known[final].title, SCORES[score], ranked(final)),
+        "test": Quantity(f"test {title}", SCORES[score], ranked(test)),
+        "auc": Quantity(known["auc"].title, SCORES[score], ranked("auc"), meaning=auc),
+        "steps": Quantity(known[steps].title, STEPS, ranked(steps), meaning=times, censored=True),
+        "gap": Quantity(known[f"gap_{score}"].title, GAPS[score], gap, meaning=difference),
+        **OF_ANY_TASK,
+    }

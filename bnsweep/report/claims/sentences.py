@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bnsweep.catalogue.tasks import Task
 from bnsweep.report.claims.contrasts import BEST, EQUAL, START, Contrast
-from bnsweep.report.claims.quantities import QUANTITIES
+from bnsweep.report.claims.quantities import quantities
 from bnsweep.report.claims.verdicts import AGAINST, CONTRADICTED, FOR, MIXED, SUPPORTED, TOO_FEW, Evidence
-from bnsweep.report.frame.formats import p_text
+from bnsweep.report.frame.formats import capital, p_text
 
 DEVIATION = "standard deviation of"
 AT = {BEST: "best lr", EQUAL: "same lr", START: "before training"}
 
 
-def comparison_name(contrast: Contrast, lr_swept: bool, tau: str) -> str:
-    """`tau`: how the accuracy that training is timed to is called."""
-    title = QUANTITIES[contrast.quantity].title.replace("τ", tau)
+def comparison_name(contrast: Contrast, task: Task, lr_swept: bool, tau: str) -> str:
+    """`tau`: how the score that training is timed to is called."""
+    title = quantities(task)[contrast.quantity].title.replace("τ", tau)
     across = (contrast.across or "").rpartition(".")[2]
     if across:
         title = (
@@ -52,10 +53,6 @@ def side_text(item: Evidence, which: int, unit: bool = True) -> str:
 
 def p_equals(p: float) -> str:
     return f"p = {p_text(p)}".replace("= <", "<")
-
-
-def capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def sentence(verdict: str, evidence: Sequence[Evidence], p_holm: float, family: int, needed: int | None) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from bnsweep.catalogue.metrics import Metric
+from bnsweep.catalogue.metrics import ACCURACY, LOSS, R2, STEPS, Metric
 from bnsweep.config.checks import ConfigError, check_folder, printable
 from bnsweep.config.run import TrackingConfig
 from bnsweep.inference import ENOUGH
@@ -23,7 +23,7 @@ from bnsweep.report.figures.compare import differences
 from bnsweep.report.figures.types import Drawing
 from bnsweep.report.frame.formats import at_least, censored, integer, p_text, span
 from bnsweep.report.frame.grid import read_grid
-from bnsweep.report.frame.metrics import RANKABLE, metric_named, scored
+from bnsweep.report.frame.metrics import metric_named, rankable, scored, task_of
 from bnsweep.report.frame.source import Source
 from bnsweep.report.pages.machine import csv_text, json_text, shown
 from bnsweep.report.pages.render import environment
@@ -35,7 +35,7 @@ from bnsweep.store.store import Store
 
 KINDS = {moves.WORSE: 0, moves.BETTER: 1, moves.SAME: 4, moves.NOISE: 6, moves.FEW: 6}
 """The figure's colour and marker of each verdict."""
-UNITS = {"accuracy": Unit("points", 100, 2), "loss": Unit("nats", 1, 4), "steps": Unit("steps", 1, 0)}
+UNITS = {ACCURACY: Unit("points", 100, 2), R2: Unit("R²", 1, 4), STEPS: Unit("steps", 1, 0)}
 
 ASIDE = ("p (Holm)", "Rank in A", "Rank in B", "Changed places with")
 """Columns for which a terminal is too narrow."""
@@ -84,13 +84,18 @@ class ComparisonContent:
         return "\n".join(lines + ([f"… and {more:,} more in compare.csv"] if more > 0 else []))
 
 
-def write_comparison(a: Source, b: Source, out: Path, metric: str) -> tuple[ComparisonContent, tuple[Path, ...]]:
+def write_comparison(a: Source, b: Source, out: Path, metric: str | None) -> tuple[ComparisonContent, tuple[Path, ...]]:
     """Write compare.html, compare.md, compare.csv and compare.json into `out`; each appears whole or not at all.
 
-    Raises ConfigError for a metric that either sweep did not record, sweeps without a shared arm, or a bad folder.
+    Raises ConfigError for a metric that either sweep did not record, sweeps of two tasks or without a shared arm, or a
+    bad folder.
     """
     check_folder("out", out)
-    content = build(a, b, metric_named(metric))
+    one, two = task_of(a.runs), task_of(b.runs)
+    if one is not two:
+        names = ",".join(named(a, b))
+        raise ConfigError(f"sweep={names}: must be two of the same task, and they are a {one.name} and a {two.name}")
+    content = build(a, b, metric_named(metric, one))
     texts = {
         "compare.csv": csv_text(content.found.table),
         "compare.md": shown(page(content, "compare.md.j2")),
@@ -104,13 +109,13 @@ def build(a: Source, b: Source, metric: Metric) -> ComparisonContent:
     names = named(a, b)
     for name, frame in zip(names, (a, b), strict=True):
         if scored(frame.runs, metric).isna().all():
-            there = [n for n, other in RANKABLE.items() if scored(frame.runs, other).notna().any()]
+            there = [n for n, other in rankable(metric.task).items() if scored(frame.runs, other).notna().any()]
             says = f"one that both sweeps recorded ({name} has {', '.join(there) or 'no result at all'})"
             raise ConfigError(f"metric={metric.name}: must be {says}")
     found = moves.compare(a.runs, b.runs, metric)
     changed, same = changed_factors(a.runs, b.runs)
     around = circumstances(a.info, b.info)
-    unit = UNITS[metric.kind]
+    unit = unit_of(metric)
     drawing = differences(found.table, KINDS, unit, metric.title, censored(metric))
     claims, said = both_claims(a, b, metric), notices(found, a.info, b.info, changed)
     return ComparisonContent(names, metric, found, changed, same, around, claims, said, drawing)
@@ -145,8 +150,13 @@ def both_claims(a: Source, b: Source, metric: Metric) -> list[tuple[Verdict, Ver
     return [pair for pair in both if {v.verdict for v in pair} != {UNASKED}]
 
 
+def unit_of(metric: Metric) -> Unit:
+    """Of differences of a metric."""
+    return Unit(metric.task.loss_unit, 1, 4) if metric.kind == LOSS else UNITS[metric.kind]
+
+
 def arm_line(row: TableRow, metric: Metric) -> Line:
-    unit = UNITS[metric.kind]
+    unit = unit_of(metric)
     ends = unit.text(row["low"], signed=True), unit.text(row["high"], signed=True)
     ranks = [{f"rank{end}": row[f"rank_{side}{end}"] for end in ("", "_low", "_high")} for side in "ab"]
     cells = {

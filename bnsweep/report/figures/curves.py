@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from bnsweep.catalogue.metrics import METRICS
+from bnsweep.catalogue.metrics import ACCURACY, LOSS, Metric, metrics
 from bnsweep.report.figures.style import (
     DASHES,
     INK,
@@ -21,6 +21,7 @@ from bnsweep.report.figures.style import (
     within_all,
 )
 from bnsweep.report.figures.types import Drawing, Scene, legend, more_lines
+from bnsweep.report.frame.formats import capped, tau_value
 from bnsweep.report.frame.metrics import chance, untrained
 
 CAPTION = (
@@ -34,24 +35,27 @@ SQUEEZED = 0.85
 
 
 def learning_curves(scene: Scene) -> Drawing | None:
-    name = "val/loss" if scene.metric.kind == "loss" else "val/accuracy"
-    history = scene.frame.history([name], scene.all_run_ids)
+    task = scene.metric.task
+    shown = metrics(task)["val/loss" if scene.metric.kind == LOSS else f"val/{task.score}"]
+    history = scene.frame.history([shown.name], scene.all_run_ids)
     if untrained(scene.grid.runs) or history.empty or not np.isfinite(history["value"]).any():
         return None
-    curves = run_curves(scene, history, loss=name == "val/loss")
+    curves = run_curves(scene, history, shown)
     rows, columns = scene.facets.shape
     figure, axes = panels(rows, columns, Sheet((max(2.1, 5.6 / columns), 1.5), top=0.62 + more_lines(scene)))
     for i, j, title, lines in scene.facets.panels:
         axes[i][j].set_title(title, loc="left")
         for k, _, arm in lines:
             band(axes[i][j], curves[curves.columns.intersection(scene.run_ids[arm])], k)
-    label_edges(axes, "epoch", METRICS[name].title)
+    label_edges(axes, "epoch", shown.title)
     for ax in (ax for row in axes for ax in row):
         ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     text, every = CAPTION, [ax for row in axes for ax in row]
-    if name == "val/accuracy":
+    text += capped(shown)
+    if shown.is_score:
         axes[0][0].set_ylim(within_all(*axes[0][0].get_ylim()))
-        text += stretched(every) + goal(scene, every)
+        text += (stretched(every) if shown.kind == ACCURACY else "") + goal(scene, every)
+    if shown.kind == ACCURACY:
         axes[0][0].yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:g} %"))  # all panels share it
     legend(figure, scene)
     return Drawing("curves", "Learning curves", text + scene.facets.held_text("drawn"), to_svg(figure, "curves"))
@@ -79,17 +83,19 @@ def goal(scene: Scene, axes: list[Axes]) -> str:
         return ""
     for ax in axes:
         ax.axhline(tau, color=INK, lw=0.9, ls=(0, (2, 3)), zorder=1)
-    return f" Thin dotted line: τ = {100 * tau:g} %, to which steps to τ count."
+    return f" Thin dotted line: τ = {tau_value(scene.grid)}, to which steps to τ count."
 
 
-def run_curves(scene: Scene, history: pd.DataFrame, loss: bool) -> pd.DataFrame:
+def run_curves(scene: Scene, history: pd.DataFrame, metric: Metric) -> pd.DataFrame:
     """Epoch x run. A diverged run goes on at chance: leaving it out would show the survivors only."""
     history = history.drop_duplicates(["run_id", "epoch"], keep="last")
     wide = history.pivot(index="epoch", columns="run_id", values="value").astype(float)
     runs = scene.grid.runs[scene.grid.diverged]
-    level = chance(runs).to_numpy(float)
-    floor = dict(zip(runs["run_id"], -np.log(level) if loss else level, strict=True))
+    floor = dict(zip(runs["run_id"], chance(runs, metric), strict=True))
     wide = wide.replace([np.inf, -np.inf], np.nan)
+    if metric.task.capped:
+        guess = chance(scene.grid.runs, metric).set_axis(scene.grid.runs["run_id"]).reindex(wide.columns)
+        wide = wide.clip(lower=guess, axis=1) if metric.is_score else wide.clip(upper=guess, axis=1)
     return wide.fillna({run_id: floor[run_id] for run_id in wide.columns.intersection(list(floor))})
 
 

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
+from bnsweep.catalogue.metrics import ACCURACY
 from bnsweep.inference import ENOUGH
 from bnsweep.report.figures.style import (
     LETTER,
@@ -23,7 +24,7 @@ from bnsweep.report.figures.style import (
     within_all,
 )
 from bnsweep.report.figures.types import Drawing, Scene, legend, level_key, more_lines
-from bnsweep.report.frame.formats import censored, letters, shortened_apart
+from bnsweep.report.frame.formats import capped, censored, letters, shortened_apart
 
 MOST = 18
 MOST_LETTERS = 44
@@ -57,27 +58,28 @@ def draw(ax: Axes, scene: Scene, ranked: pd.DataFrame) -> None:
         k = colour_of.get(row["arm"], 0)
         ax.plot([row["low"], row["high"]], [y, y], color=SERIES[k], lw=2.2, solid_capstyle="round")
         ax.plot(row["score"], y, MARKERS[k], color=SERIES[k], ms=6)
-        if scene.metric.kind == "accuracy":
-            ax.plot(row["test_accuracy"], y, "|", color=ink(), ms=9, mew=1.3)
+        if scene.metric.is_score:
+            ax.plot(row[f"test_{scene.metric.task.score}"], y, "|", color=ink(), ms=9, mew=1.3)
         ax.annotate(letters(int(row["group"])), (1.01, y), xycoords=("axes fraction", "data"), va="center")
     ax.set_yticks(range(len(ranked)), shortened_apart([*ranked["arm"]], MOST_LETTERS))
     ax.set_ylim(len(ranked) - 0.4, -0.6)
     ax.grid(axis="y", visible=False)
     ax.set_xlabel(scene.metric.title)
     ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: scene.metric.text(v)))
-    if scene.metric.kind == "accuracy":
+    if scene.metric.is_score:
         ax.set_xlim(within_all(*ax.get_xlim()))
-        if ranked["score"].max() - ranked["score"].min() > WIDE:
+        if scene.metric.kind == ACCURACY and ranked["score"].max() - ranked["score"].min() > WIDE:
             stretch(ax)
 
 
 def key_of_test(scene: Scene) -> list[Line2D]:
-    accuracy = scene.metric.kind == "accuracy"
-    return [Line2D([], [], color=ink(), marker="|", ls="", ms=9, mew=1.3, label="test accuracy")] if accuracy else []
+    label = f"test {scene.metric.task.title}"
+    handle = Line2D([], [], color=ink(), marker="|", ls="", ms=9, mew=1.3, label=label)
+    return [handle] if scene.metric.is_score else []
 
 
 def key(scene: Scene) -> list[Line2D]:
-    """Handles of the legend: the levels that have colours, and the test accuracy."""
+    """Handles of the legend: the levels that have colours, and the test score."""
     return [*level_key(scene, markers=True), *key_of_test(scene)]
 
 
@@ -108,7 +110,7 @@ def caption(scene: Scene, shown: int) -> str:
     total = len(scene.view.arms)
     which = f"The top {shown} of {total} arms" if shown < total else "All arms"
     text = f"{which}, {scene.metric.title}: mean over seeds and its 95 % bootstrap interval."
-    text += censored(scene.metric)
+    text += censored(scene.metric) + capped(scene.metric)
     if len(scene.view.bundles) >= ENOUGH:
         text += " An arm cannot be told apart from the first of its letter, on the right: look at the letters first."
         text += (

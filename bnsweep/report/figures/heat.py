@@ -14,11 +14,11 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from bnsweep.catalogue.metrics import STEPS
+from bnsweep.catalogue.metrics import ACCURACY, STEPS
 from bnsweep.report.figures.facets import same
 from bnsweep.report.figures.style import INK, LETTER, Sheet, panels, to_svg
 from bnsweep.report.figures.types import Drawing, Scene
-from bnsweep.report.frame.formats import censored
+from bnsweep.report.frame.formats import capped, censored
 from bnsweep.report.frame.grid import evenly_spaced, level_text, levels
 
 MOST, MOST_RATES = 8, 16
@@ -68,13 +68,13 @@ def colour_bar(figure: Figure, colours: ScalarMappable, scene: Scene) -> None:
 
 def caption(scene: Scene, tall: str, rest: Sequence[str]) -> str:
     others = [f for f in scene.grid.arm_factors if f not in (tall, *rest)]
-    unit = ", in %," if scene.metric.kind == "accuracy" else ""
+    unit = ", in %," if scene.metric.kind == ACCURACY else ""
     text = (
         f"Mean {scene.metric.title}{unit} over seeds{' and over ' + ', '.join(others) if others else ''}; diverged runs"
     )
     text += f" count as chance. The wider the bright area, the less a network depends on {tall} and learning rate:"
     text += " compare its size between panels, not only its brightest cell."
-    text += censored(scene.metric)
+    text += censored(scene.metric) + capped(scene.metric)
     cut = [f for f in (tall, *rest) if len(levels(scene.grid.runs, f)) > MOST]
     text += f" Only the first {MOST} levels of {', '.join(cut)} are drawn." if cut else ""
     many = len(scene.grid.lrs)
@@ -118,6 +118,6 @@ def paint(
     for (i, j), value in np.ndenumerate(cells):
         known = np.isfinite(value)
         dark = known and np.dot(colours(good(value))[:3], (0.3, 0.59, 0.11)) < 0.5
-        text = f"{100 * value:.0f}" if known and scene.metric.kind == "accuracy" else scene.metric.text(value)
+        text = f"{100 * value:.0f}" if known and scene.metric.kind == ACCURACY else scene.metric.text(value)
         text = f"≥ {text}" if never[i, j] else text
         ax.text(j, i, text, ha="center", va="center", color=("white" if dark else "black") if known else INK, size=8.5)

@@ -10,12 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullLocator
 from numpy.typing import NDArray
 
-from bnsweep.catalogue.metrics import ACCURACY
 from bnsweep.inference import ALPHA, ENOUGH
 from bnsweep.report.figures.style import DASHES, LETTER, MARKERS, SERIES, Sheet, panels, to_svg, within_all
 from bnsweep.report.figures.types import Drawing, Scene
 from bnsweep.report.frame.design import Design, Factor
-from bnsweep.report.frame.formats import censored
+from bnsweep.report.frame.formats import capped, censored
 from bnsweep.report.frame.grid import evenly_spaced, value_text
 from bnsweep.report.stats import resample
 from bnsweep.report.stats.factorial import TIMES, Analysis, spoken
@@ -51,15 +50,15 @@ def interactions(scene: Scene) -> Drawing | None:
     )
     figure, axes = panels(len(shown), 1, sheet)
     for (ax,), (across, by), (_, row) in zip(axes, chosen, shown.iterrows(), strict=True):
-        draw_pair(ax, design, across, by, scene.metric.kind == ACCURACY)
+        draw_pair(ax, design, across, by, scene.metric.is_score)
         ax.set_title(f"{spoken(row['effect'])}: {100 * row['omega2']:.1f} % of the variance", loc="left")
         ax.set_ylabel(scene.metric.title, fontsize=8)
         ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: scene.metric.text(v).replace(".0 %", " %")))
     limits = [ax.get_ylim() for (ax,) in axes]
     ends = min(low for low, _ in limits), max(high for _, high in limits)
     for (ax,) in axes:
-        ax.set_ylim(within_all(*ends) if scene.metric.kind == ACCURACY else ends)
-    text = caption(scene.analysis, len(sure) > 0) + censored(scene.metric) + cut_text(chosen)
+        ax.set_ylim(within_all(*ends) if scene.metric.is_score else ends)
+    text = caption(scene.analysis, len(sure) > 0) + censored(scene.metric) + capped(scene.metric) + cut_text(chosen)
     return Drawing("interaction", "How factors act together", text, to_svg(figure, "interaction"))
 
 

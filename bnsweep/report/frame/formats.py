@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from bnsweep.catalogue.metrics import STEPS, Metric
-from bnsweep.report.frame.grid import level_text, value_text
+from bnsweep.catalogue.metrics import ACCURACY, LOSS, STEPS, Metric
+from bnsweep.report.frame.grid import Grid, level_text, value_text
 
 
 def letters(group: int) -> str:
@@ -44,6 +44,12 @@ def at_least(metric: Metric, value: float, reached: float) -> str:
 def censored(metric: Metric) -> str:
     """CENSORED, of steps to τ."""
     return CENSORED if metric.kind == STEPS else ""
+
+
+def capped(metric: Metric) -> str:
+    """What is to be said where means are drawn of what has no bound of its own."""
+    unbounded = metric.task.capped and (metric.is_score or metric.kind == LOSS)
+    return " What is worse than guessing counts as guessing." if unbounded else ""
 
 
 def fixed(value: float, digits: int) -> str:
@@ -102,10 +108,23 @@ def level_name(factor: str, level: Any) -> str:
     return level_text(factor, level) or "–"
 
 
-def tau(fixed: Mapping[str, Any]) -> str:
-    """The accuracy that training is timed to: 90 %, or its name where the sweep varies it."""
-    level = fixed.get("train.tau")
-    return f"{100 * level:g} %" if isinstance(level, (int, float)) else "τ"
+def tau_value(grid: Grid) -> str:
+    """The score that training is timed to: 90 %, 0.5, or its name where the sweep varies it."""
+    level = grid.fixed.get("train.tau")
+    if not isinstance(level, (int, float)):
+        return "τ"
+    return f"{100 * level:g} %" if grid.task.score == ACCURACY else f"{level:g}"
+
+
+def tau(grid: Grid) -> str:
+    """The same where nothing beside it says what score it is: 90 %, R² 0.5."""
+    value = tau_value(grid)
+    return value if value == "τ" or grid.task.score == ACCURACY else f"{grid.task.title} {value}"
+
+
+def capital(text: str) -> str:
+    """With a capital first letter, and all others as they are."""
+    return text[:1].upper() + text[1:]
 
 
 def few(names: list[str], most: int = 12) -> str:

@@ -22,12 +22,13 @@ from bnsweep.catalogue.inits import INITS
 from bnsweep.catalogue.metrics import Metric
 from bnsweep.catalogue.optimizers import OPTIMIZERS
 from bnsweep.catalogue.schedules import SCHEDULES
+from bnsweep.catalogue.tasks import Task
 from bnsweep.config.checks import printable
 from bnsweep.config.groups import DISTRIBUTIONS, PLACEMENTS
 from bnsweep.config.identity import NAME_FIELDS, layers_in
 from bnsweep.config.tree import known_keys
 from bnsweep.records import DIVERGED, FINISHED
-from bnsweep.report.frame.metrics import reached, scored
+from bnsweep.report.frame.metrics import reached, scored, task_of
 
 ORDER: dict[str, tuple[str, ...]] = {
     "activation": tuple(ACTIVATIONS),
@@ -133,6 +134,11 @@ class Grid:
     """Whether several data seeds share a seed or the other way round, so that bundles are not independent."""
     fixed: dict[str, Any] = field(default_factory=dict)
     """Settings that all runs (to which they apply) share."""
+
+    @cached_property
+    def task(self) -> Task:
+        """Of all runs."""
+        return task_of(self.runs)
 
     @cached_property
     def finished(self) -> NDArray[np.bool_]:

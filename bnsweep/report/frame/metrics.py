@@ -5,27 +5,56 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from bnsweep.catalogue.metrics import ACCURACY, LOSS, METRICS, Metric
+from bnsweep.catalogue.metrics import LOSS, Metric, metrics
+from bnsweep.catalogue.tasks import CLASSIFICATION, TASKS, Task
 from bnsweep.config.checks import ConfigError
 from bnsweep.records import DIVERGED, FINISHED
 
 if TYPE_CHECKING:
     import pandas as pd
 
-DEFAULT_METRIC = "final_val_accuracy"
-RANKABLE = {name: metric for name, metric in METRICS.items() if metric.test}
+WHY = "validation ranks, test only reports"
 
 
-def metric_named(name: str) -> Metric:
-    """Raises ConfigError for one that cannot rank."""
-    if name not in RANKABLE:
-        raise ConfigError(f"metric={name}: must be one of {', '.join(RANKABLE)} (validation ranks, test only reports)")
-    return RANKABLE[name]
+def rankable(task: Task) -> dict[str, Metric]:
+    """What may rank the runs of a task, by name; the default comes first."""
+    return {name: metric for name, metric in metrics(task).items() if metric.test}
 
 
-def chance(runs: pd.DataFrame) -> pd.Series[float]:
-    """Accuracy of guessing, 1/classes of each run's data; NaN where the number of classes is not known."""
-    return 1 / column(runs, "classes")
+def default_metric(task: Task) -> Metric:
+    return metrics(task)[f"final_val_{task.score}"]
+
+
+def check_metric(name: str) -> None:
+    """Raises ConfigError for one that ranks no task's runs."""
+    names = dict.fromkeys(name for task in TASKS.values() for name in rankable(task))
+    if name not in names:
+        raise ConfigError(f"metric={name}: must be one of {', '.join(names)} ({WHY})")
+
+
+def metric_named(name: str | None, task: Task) -> Metric:
+    """The default where no name is given. Raises ConfigError for one that cannot rank runs of the task."""
+    found = rankable(task)
+    if name is not None and name not in found:
+        raise ConfigError(f"metric={name}: must be one of {', '.join(found)} in a {task.name} ({WHY})")
+    return default_metric(task) if name is None else found[name]
+
+
+def task_of(runs: pd.DataFrame) -> Task:
+    """The task that all runs have. Raises ConfigError where they have several."""
+    given = runs["data.task"].fillna(CLASSIFICATION.name).unique() if "data.task" in runs else ()
+    names = [str(name) for name in given]
+    if len(names) > 1:
+        says = "must be one in all runs of a sweep: their scores do not rank together"
+        raise ConfigError(f"data.task={','.join(names)}: {says}")
+    return TASKS[names[0]] if names else CLASSIFICATION
+
+
+def chance(runs: pd.DataFrame, metric: Metric) -> pd.Series[float]:
+    """What guessing gets in the score or the loss, by the number of classes of each run's data; NaN where that is not
+    known."""
+    of = metric.task.chance_loss if metric.kind == LOSS else metric.task.chance
+    return column(runs, "classes").map(of)
 
 
 def untrained(runs: pd.DataFrame) -> bool:
@@ -54,14 +83,14 @@ def reached(runs: pd.DataFrame) -> pd.Series[float]:
 def scored(runs: pd.DataFrame, metric: Metric) -> pd.Series[float]:
     """The score of each run: as recorded when finished; chance level when diverged; missing when failed or missing.
 
-    Divergence scores 1/classes for an accuracy, ln(classes) for a loss. All else is as recorded: steps-to-tau is what
-    was reached before the divergence, else the whole budget.
+    Divergence scores 1/classes for an accuracy, ln(classes) for its loss; 0 for R², 1 for its loss, where what is worse
+    counts as much. All else is as recorded: steps-to-tau is what was reached before the divergence, else the whole
+    budget.
     """
-    value, guess = column(runs, metric.name), chance(runs)
-    diverged = value
-    if metric.kind == ACCURACY:
-        diverged = guess
-    elif metric.kind == LOSS:
-        diverged = guess.map(lambda share: -math.log(share))
+    value = diverged = column(runs, metric.name)
+    if metric.is_score or metric.kind == LOSS:
+        diverged = chance(runs, metric)
+        if metric.task.capped:
+            value = value.clip(lower=diverged) if metric.is_score else value.clip(upper=diverged)
     known = runs["status"] == FINISHED
     return value.where(known, diverged.where(runs["status"] == DIVERGED, math.nan))

@@ -10,13 +10,14 @@ from typing import Any
 from bnsweep.catalogue.metrics import Metric
 from bnsweep.report.frame.formats import few
 from bnsweep.report.frame.grid import Grid, levels, value_text
-from bnsweep.report.frame.metrics import DEFAULT_METRIC
+from bnsweep.report.frame.metrics import default_metric
 from bnsweep.store.sweep_data import SweepInfo
 
 
 def dataset_text(data: Mapping[str, Any]) -> str:
     """A dataset's name and what is known of it."""
-    return ", ".join([str(data["name"]), *(f"{k} {v}" for k, v in data.items() if k != "name")])
+    known = {k: v for k, v in data.items() if k != "name" and (k, v) != ("classes", 0)}  # a regression has none
+    return ", ".join([str(data["name"]), *(f"{k} {v}" for k, v in known.items())])
 
 
 def provenance(info: SweepInfo, grid: Grid) -> list[tuple[str, str]]:
@@ -45,7 +46,7 @@ def provenance(info: SweepInfo, grid: Grid) -> list[tuple[str, str]]:
 def commands(info: SweepInfo, metric: Metric) -> list[tuple[str, str]]:
     """What to type to get the same again, as purpose and command; what is not known is left out."""
     arguments = [f"sweep={info.sweep}"] if info.sweep else []
-    arguments += [f"metric={metric.name}"] if metric.name != DEFAULT_METRIC else []
+    arguments += [f"metric={metric.name}"] if metric is not default_metric(metric.task) else []
     arguments += [f"tracking.uri={info.uri}"] if info.uri.startswith("http") else []
     arguments += [f"tracking.experiment={info.experiment}"] if info.experiment not in ("", "bnsweep") else []
     rows = [

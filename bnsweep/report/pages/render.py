@@ -11,7 +11,7 @@ from bnsweep.config.checks import printable
 from bnsweep.inference import ENOUGH
 from bnsweep.report.claims import verdicts
 from bnsweep.report.figures import Drawing
-from bnsweep.report.frame.formats import p_text, tau, together
+from bnsweep.report.frame.formats import capital, p_text, tau_value, together
 from bnsweep.report.frame.grid import evenly_spaced
 from bnsweep.report.pages import sentences, tables
 from bnsweep.report.pages.content import ReportContent
@@ -76,7 +76,8 @@ def page(content: ReportContent, template: str) -> str:
         notices=content.notices,
         ledger=content.ledger,
         metric=content.metric,
-        tau=tau(content.grid.fixed),
+        tau=tau_value(content.grid),
+        task=content.grid.task,
         bundles=len(content.grid.bundles),
         lr_swept=len(content.grid.lrs) > 1,
         provenance=provenance(content.info, content.grid),
@@ -104,8 +105,8 @@ def top_lines(content: ReportContent) -> list[Line]:
     """The first arms, with the columns that matter at a glance."""
     best = content.best
     lines = tables.ranking_lines(best[best["rank"].notna()].head(FIRST), content.metric, [])
-    names = {"Rank": "Rank", "Arm": "Arm", "Score": content.metric.title.capitalize(), "95 % interval": "95 % interval"}
-    names |= {"Group": "Tied group", "Test": "Test accuracy", "Best lr": "Learning rate"}
+    names = {"Rank": "Rank", "Arm": "Arm", "Score": capital(content.metric.title), "95 % interval": "95 % interval"}
+    names |= {"Group": "Tied group", "Test": tables.test_title(content.metric), "Best lr": "Learning rate"}
     found = [{short: line.cells[name] for short, name in names.items()} for line in lines]
     for cell_of in found:
         rate = cell_of["Best lr"]

@@ -9,10 +9,12 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from bnsweep.catalogue.metrics import METRICS, Metric
+from bnsweep.catalogue.metrics import ACCURACY, METRICS, Metric, metrics
+from bnsweep.catalogue.tasks import Task
 from bnsweep.report.claims.verdicts import Evidence
 from bnsweep.report.frame.formats import (
     at_least,
+    capital,
     fixed,
     integer,
     interval,
@@ -75,11 +77,12 @@ def tau_text(row: TableRow) -> str:
     return "never" if reached == 0 else at_least(METRICS["steps_to_tau"], row["steps_to_tau"], reached)
 
 
-def gap_text(row: TableRow) -> str:
-    """In percentage points; says of how many runs when some diverged."""
-    if not math.isfinite(row["gap_accuracy"]):
+def gap_text(row: TableRow, task: Task) -> str:
+    """Of accuracy in percentage points; says of how many runs when some diverged."""
+    gap = row[f"gap_{task.score}"]
+    if not math.isfinite(gap):
         return "–"
-    text = f"{100 * row['gap_accuracy']:+.1f}".replace("-", "−")
+    text = (f"{100 * gap:+.1f}" if task.score == ACCURACY else f"{gap:+.3f}").replace("-", "−")
     there, seeds = row["gap_n"], row["n_seeds"]
     return text if there == seeds else f"{text} ({integer(there)} of {integer(seeds)} runs)"
 
@@ -111,8 +114,14 @@ def side(one: Evidence, which: int) -> str:
     return f"{name}: {one.mean_text(which)}{one.reached_text(which)}" if math.isfinite(mean) else name
 
 
+def test_title(metric: Metric) -> str:
+    """Heading of the test score beside a ranking."""
+    return f"Test {metric.task.title}"
+
+
 def ranked_cells(row: TableRow, metric: Metric, with_p: bool) -> dict[str, Cell]:
-    score = metric.title.capitalize()
+    score, task = capital(metric.title), metric.task
+    test, gap = row[f"test_{task.score}"], row[f"gap_{task.score}"]
     if not math.isfinite(row["rank"]):
         return {"Rank": Cell("–", math.nan), "Arm": Cell(str(row["arm"])), score: Cell(row["note"], math.nan)}
     wins = row["wins"] * row["n_seeds"]
@@ -124,11 +133,11 @@ def ranked_cells(row: TableRow, metric: Metric, with_p: bool) -> dict[str, Cell]
         "Tied group": Cell(letters(int(row["group"])) or "–", float(row["group"] or math.nan)),
         "Rank interval": Cell(rank_span(row), row["rank_low"]),
         "Top arm ahead in": Cell(f"{wins:g} of {row['n_seeds']:g}" if math.isfinite(wins) else "–", wins),
-        "Test accuracy": Cell(percent(row["test_accuracy"]), row["test_accuracy"]),
+        test_title(metric): Cell(metrics(task)[metric.test].text(test), test),
         "Learning rate": Cell(lr_text(row)),
         "Diverged": Cell(percent(row["diverged"], 0), row["diverged"]),
         "Steps to τ": Cell(tau_text(row), math.inf if row["tau_share"] == 0 else row["steps_to_tau"]),
-        GAP: Cell(gap_text(row), row["gap_accuracy"]),
+        GAP: Cell(gap_text(row, task), gap),
         **({"p (Holm)": Cell(p_text(row["p_holm"]), row["p_holm"])} if with_p else {}),
         "Seeds": integer_cell(row["n_seeds"]),
     }
@@ -159,14 +168,14 @@ def top_levels(table: pd.DataFrame) -> pd.DataFrame:
 
 def effect_line(row: TableRow, metric: Metric) -> Line:
     """One level of a factor, averaged over all else."""
-    points = metric.kind == "accuracy"
+    points = metric.kind == ACCURACY
     behind = [row[k] * (100 if points else 1) for k in ("behind", "behind_low", "behind_high")]
     text = [fixed(b, 1) if points else metric.text(b) for b in behind]
     best = math.isnan(row["behind"])
     return Line(
         {
             "Level": Cell(str(row["level"])),
-            metric.title.capitalize(): Cell(at_least(metric, row["score"], row["reached"]), row["score"]),
+            capital(metric.title): Cell(at_least(metric, row["score"], row["reached"]), row["score"]),
             "95 % interval": Cell(interval(metric, row["low"], row["high"]), row["low"]),
             f"Behind the best{', points' if points else ''}": Cell(
                 "best" if best else text[0], 0.0 if best else behind[0]
@@ -192,7 +201,7 @@ def factor_line(row: TableRow) -> Line:
 
 def sensitivity_line(row: TableRow, metric: Metric) -> Line:
     """How much the score depends on one factor, at a level of another."""
-    points = metric.kind == "accuracy"
+    points = metric.kind == ACCURACY
     sd, low, high, less, less_low, less_high = (
         row[k] * (100 if points else 1) for k in ("sd", "low", "high", "less", "less_low", "less_high")
     )

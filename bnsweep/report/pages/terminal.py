@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from bnsweep.config.checks import printable
 from bnsweep.report.claims.verdicts import CONTRADICTED, INCONCLUSIVE, MIXED, SUPPORTED, TOO_FEW, UNASKED, Verdict
-from bnsweep.report.frame.formats import together
+from bnsweep.report.frame.formats import capital, together
 from bnsweep.report.pages import sentences, tables
 from bnsweep.report.pages.content import ReportContent
 from bnsweep.report.pages.render import ICONS
@@ -103,13 +103,13 @@ def arm_table(content: ReportContent) -> RenderableType:
 
     metric, best = content.metric, content.best
     lines = tables.ranking_lines(best[best["rank"].notna()].head(MOST), metric, [])
-    score = metric.title.capitalize()
+    score, test = capital(metric.title), tables.test_title(metric)
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
     for name in ("Rank", "Arm", "Score", "95 % interval", "Group", "Test", "Learning rate"):
         right = name in ("Rank", "Score", "Test")
         table.add_column(name, justify="right" if right else "left", overflow="fold", no_wrap=right)
     for line in lines:
-        texts = [line.cells[n].text for n in ("Rank", "Arm", score, "95 % interval", "Tied group", "Test accuracy")]
+        texts = [line.cells[n].text for n in ("Rank", "Arm", score, "95 % interval", "Tied group", test)]
         row = [*texts, line.cells["Learning rate"].text.removesuffix(tables.EDGE)]
         table.add_row(*map(Text, row), style="" if line.kind else "dim")
     return table

@@ -13,7 +13,7 @@ from bnsweep.report.figures import Scene, drawings, scene_of
 from bnsweep.report.figures.claims import claim_figures
 from bnsweep.report.frame.design import read_design
 from bnsweep.report.frame.grid import read_grid
-from bnsweep.report.frame.metrics import DEFAULT_METRIC, RANKABLE, metric_named, scored
+from bnsweep.report.frame.metrics import default_metric, metric_named, rankable, scored, task_of
 from bnsweep.report.frame.source import Source
 from bnsweep.report.pages import machine, picture, render, terminal
 from bnsweep.report.pages.content import ReportContent
@@ -43,6 +43,12 @@ class Report:
         return next(path for path in self.files if path.name == name)
 
     @property
+    def by_default(self) -> bool:
+        """Whether it ranks by the default metric."""
+        metric = self.content.metric
+        return metric is default_metric(metric.task)
+
+    @property
     def answer(self) -> str:
         return self.content.answer
 
@@ -56,10 +62,10 @@ class Report:
         print(f"\nReport: {printable(str(self.html.resolve()))}" + f"\n{self.note}" * bool(self.note), flush=True)
 
 
-def write(frame: Source, out: Path, metric: str = DEFAULT_METRIC) -> Report:
+def write(frame: Source, out: Path, metric: str | None = None) -> Report:
     """Raises ConfigError; see `write_report`."""
     check_folder("out", out)
-    content, scene = build(frame, metric_named(metric))
+    content, scene = build(frame, metric_named(metric, task_of(frame.runs)))
     return Report(content, write_all(out, files(content, scene)))
 
 
@@ -82,7 +88,7 @@ def build(frame: Source, metric: Metric) -> tuple[ReportContent, Scene | None]:
     if len(frame.runs) == 0:
         raise ConfigError(f"sweep={frame.info.sweep}: must hold at least one run to report on")
     if scored(frame.runs, metric).isna().all():
-        there = [name for name, other in RANKABLE.items() if scored(frame.runs, other).notna().any()]
+        there = [name for name, other in rankable(metric.task).items() if scored(frame.runs, other).notna().any()]
         if there:
             raise ConfigError(f"metric={metric.name}: must be one that this sweep recorded ({', '.join(there)})")
     grid = read_grid(frame.runs)

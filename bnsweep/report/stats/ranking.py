@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bnsweep.catalogue.metrics import METRICS, Metric
+from bnsweep.catalogue.metrics import Metric, metrics
 from bnsweep.inference import ENOUGH
 from bnsweep.report.frame.grid import Grid
 from bnsweep.report.frame.metrics import column
@@ -180,17 +180,18 @@ def top_p(score_AN: Scores, top: int) -> tuple[Scores, Scores]:
 
 
 def beside_columns(grid: Grid, view: View, metric: Metric) -> dict[str, NDArray[Any]]:
-    """What stands beside the score: learning rate, test accuracy, divergence, steps-to-tau, gap, numbers of runs."""
+    """What stands beside the score: learning rate, test score, divergence, steps-to-tau, gap, numbers of runs."""
+    score, known = metric.task.score, metrics(metric.task)
     rows, lr_A = view.run_AN, np.array([view.lr[a] for a in view.arms], dtype=np.int64)
     planned_ALN = grid.run_ALN[view.arms] >= 0
     diverged_ALN, finished_ALN = (is_[grid.run_ALN[view.arms]] & planned_ALN for is_ in (grid.diverged, grid.finished))
     planned_A = planned_ALN.sum(axis=(1, 2))
-    gap = np.where(grid.finished[rows], column(grid.runs, "gap_accuracy").to_numpy()[rows], np.nan)
+    gap = np.where(grid.finished[rows], column(grid.runs, f"gap_{score}").to_numpy()[rows], np.nan)
     gap_n = (~np.isnan(gap)).sum(axis=1)
     beside_AN = {
-        "test_accuracy": grid.scores(METRICS[metric.test], rows),
+        "test": grid.scores(known[metric.test], rows),
         "diverged": grid.diverged[rows],
-        "steps_to_tau": grid.scores(METRICS["steps_to_tau"], rows),
+        "steps_to_tau": grid.scores(known["steps_to_tau"], rows),
         "tau_share": grid.reached[rows],
     }
     beside = {k: v.mean(axis=1) if v.size else np.full(len(rows), np.nan) for k, v in beside_AN.items()}
@@ -199,14 +200,14 @@ def beside_columns(grid: Grid, view: View, metric: Metric) -> dict[str, NDArray[
         "lr": grid.lrs["lr"].to_numpy(object)[lr_A],
         "lr_share": np.array([view.lr_share.get(a, np.nan) for a in view.arms]),
         "lr_edge": (grid_end(grid, view.arms, lr_A) != 0) & (view.name == BEST),
-        "test_accuracy": beside["test_accuracy"],
+        f"test_{score}": beside["test"],
         "diverged": beside["diverged"],
         "diverged_all_lr": diverged_ALN.sum(axis=(1, 2)) / planned_A,
         "no_result_all_lr": (planned_ALN & ~diverged_ALN & ~finished_ALN).sum(axis=(1, 2)) / planned_A,
         "steps_to_tau": beside["steps_to_tau"],
         "tau_share": beside["tau_share"],
         "gap_n": gap_n,
-        "gap_accuracy": np.nansum(gap, axis=1) / np.where(gap_n > 0, gap_n, np.nan),
+        f"gap_{score}": np.nansum(gap, axis=1) / np.where(gap_n > 0, gap_n, np.nan),
     }
 
 

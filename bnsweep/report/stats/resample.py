@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from bnsweep.catalogue.metrics import ACCURACY, Metric
+from bnsweep.catalogue.metrics import Metric
 from bnsweep.inference import ALPHA, ENOUGH
 
 Array = NDArray[np.float64]
@@ -116,8 +116,8 @@ def ranks(goodness: Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def around(difference: Array, half: Array, metric: Metric) -> tuple[Array, Array]:
-    """A symmetric interval; two accuracies cannot be further apart than 1."""
-    most = 1 if metric.kind == ACCURACY else np.inf
+    """A symmetric interval; two scores cannot be further apart than 1."""
+    most = 1 if metric.is_score else np.inf
     return np.clip(difference - half, -most, most), np.clip(difference + half, -most, most)
 
 

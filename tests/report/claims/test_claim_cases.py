@@ -12,6 +12,7 @@ import pytest
 from claim_sweeps import GRID, Sweep, Truth, product, sweep
 
 from bnsweep.catalogue.metrics import METRICS
+from bnsweep.catalogue.tasks import CLASSIFICATION
 from bnsweep.report.claims.best_rate import at_best, value_of_choice
 from bnsweep.report.claims.claims import answer_claims, evidence_of, most
 from bnsweep.report.claims.contrasts import BEST, Contrast, sides
@@ -73,7 +74,7 @@ def test_equal_seeds_are_ties_whatever_their_means_are_rounded_to() -> None:
     found = sides(grid, comparison)
     item = measure(grid, RunValues(made, grid), METRIC, comparison, found)
     assert sum(scores) != sum(scores[::-1]), "rounding tells them apart"
-    assert evidence_of(comparison, (found, item), "it", tau="τ").wins == 0.5
+    assert evidence_of(comparison, (found, item), "it", CLASSIFICATION, tau="τ").wins == 0.5
 
 
 def made_up(effect: float, p: float) -> Evidence:

@@ -19,7 +19,7 @@ from bnsweep.report.claims.best_rate import at_best, studentized
 from bnsweep.report.claims.claims import CLAIMS, answer_claims, most
 from bnsweep.report.claims.contrasts import BEST, Contrast, sides
 from bnsweep.report.claims.measure import deviation_contrast, measure
-from bnsweep.report.claims.quantities import QUANTITIES, RunValues
+from bnsweep.report.claims.quantities import OF_ANY_TASK, RunValues
 from bnsweep.report.claims.sentences import finding
 from bnsweep.report.claims.verdicts import (
     AGAINST,
@@ -433,7 +433,7 @@ def test_units_are_written_with_the_numbers() -> None:
 
 def test_equal_seeds_are_counted_as_equal() -> None:
     differences = (0.1, 0.1, 0.1, 0.1, *[0.0] * 6)
-    unit = QUANTITIES["blown_up"].unit
+    unit = OF_ANY_TASK["blown_up"].unit
     item = Evidence(name="runs that blow up", unit=unit, effect=0.04, difference_N=differences, p=0.125, says=OPEN)
     verdict = Verdict("k", "A claim", INCONCLUSIVE, "", (item,))
     assert ahead(item) == "4 of 10 seeds, 6 equal"
