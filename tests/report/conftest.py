@@ -48,7 +48,8 @@ class Simulated:
         runs = runs[runs["status"].isin(["finished", "diverged"])]
         epoch = np.arange(EPOCHS + 1)
         keep_RE = epoch <= np.where(runs["status"] == "diverged", 3, EPOCHS)[:, None]
-        final = np.nan_to_num(runs["final_val_accuracy"].to_numpy(float), nan=0.1)
+        score = next(name for name in runs if name in ("final_val_accuracy", "final_val_r2"))
+        final = np.nan_to_num(runs[score].to_numpy(float), nan=0.1)
         parts = []
         for metric in metrics:
             layer = int(metric.split("/")[1]) if metric.startswith("layer/") else 0
@@ -114,6 +115,17 @@ def lecture_truth(run: Mapping[str, Any]) -> float:
     if run["bn"] == "none" and run["activation"] == "sigmoid" and run["lr.value"] < 0.1:
         return 0.3
     return score - 0.03 * abs(math.log10(run["lr.value"]) + 1)
+
+
+def as_regression(made: Simulated) -> Simulated:
+    """The same sweep, whose scores are R²."""
+    runs = made.runs.rename(columns=lambda name: name.replace("accuracy", "r2"))
+    return Simulated(made.info, runs.assign(**{"data.task": "regression", "train.tau": 0.5, "classes": 0.0}))
+
+
+@pytest.fixture(name="regression", scope="session")
+def regression_fixture() -> Callable[[Simulated], Simulated]:
+    return as_regression
 
 
 @pytest.fixture(name="simulate")
