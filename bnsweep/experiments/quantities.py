@@ -76,7 +76,7 @@ def is_summary(name: str) -> bool:
 def check_known(quantity: Quantity, config: RunConfig) -> None:
     """Refuses what a run of this config does not measure. Raises ConfigError."""
     names = needed(quantity, len(config.model.units))
-    known = measured(len(config.model.units))
+    known = measured(len(config.model.units), config.task)
     for name in names:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=3)
@@ -114,7 +114,7 @@ def layer_names(name: str, hidden: int) -> list[str]:
 
 
 def measure(quantity: Quantity, run: Run) -> float:
-    """One number; NaN where the run has none. An accuracy that a diverged run lost is chance level."""
+    """One number; NaN where the run has none. A score that a diverged run lost is chance level."""
     if is_summary(quantity.name):
         value = run.record.summary.get(quantity.name, math.nan)
     elif quantity.name in OVER_READINGS:
@@ -122,8 +122,9 @@ def measure(quantity: Quantity, run: Run) -> float:
     else:
         value = at(curve(quantity, run), quantity.reading, run)
     lost = math.isnan(value) and run.record.status == DIVERGED
-    score = re.fullmatch(r"(final_|best_)?(train|val|test)[/_]accuracy", quantity.name)
-    return 1 / run.config.data.facts.classes if lost and score else value
+    task = run.config.task
+    score = re.fullmatch(rf"(final_|best_)?(train|val|test)[/_]{task.score}", quantity.name)
+    return task.chance(run.config.data.facts.classes) if lost and score else value
 
 
 def curve(quantity: Quantity, run: Run) -> Curve:

@@ -32,7 +32,7 @@ def by_seed(runs: Sequence[Run]) -> dict[int, list[Run]]:
 
 
 def reached(run: Run) -> bool:
-    """Whether validation accuracy stayed at train.tau for two evaluations running."""
+    """Whether the validation score stayed at train.tau for two evaluations running."""
     return run.record.summary.get("tau_reached") == 1
 
 
@@ -54,7 +54,7 @@ def largest_lr(runs: Sequence[Run]) -> SeedValues:
 
 
 def trainable_depth(runs: Sequence[Run]) -> SeedValues:
-    """Each seed's largest number of hidden layers whose final training accuracy is above twice chance level."""
+    """Each seed's largest number of hidden layers whose final training score is above twice chance level."""
     values: dict[Seed, float] = {}
     for seed, some in by_seed(runs).items():
         depths = [len(run.config.model.units) for run in some if learned(run)]
@@ -63,8 +63,10 @@ def trainable_depth(runs: Sequence[Run]) -> SeedValues:
 
 
 def learned(run: Run) -> bool:
-    """Whether final training accuracy is above twice chance level; a run that diverged has none."""
-    return run.record.summary.get("final_train_accuracy", math.nan) > 2 / run.config.data.facts.classes
+    """Whether the final training score is above twice chance level; a run that diverged has none."""
+    task = run.config.task
+    score = run.record.summary.get(f"final_train_{task.score}", math.nan)
+    return score > 2 * task.chance(run.config.data.facts.classes)
 
 
 def edge_remark(values: dict[Seed, float], grid: Sequence[float]) -> str:

@@ -97,5 +97,5 @@ def by(runs: Sequence[Run], *factors: str) -> dict[str, list[Run]]:
 
 
 def chance(run: Run) -> float:
-    """Accuracy of guessing."""
-    return 1 / run.config.data.facts.classes
+    """Score of guessing."""
+    return run.config.task.chance(run.config.data.facts.classes)

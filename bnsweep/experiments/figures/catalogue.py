@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
+from bnsweep.catalogue.tasks import CLASSIFICATION
 from bnsweep.experiments.figures import curves, dots, heat, histograms, layers, special
 from bnsweep.experiments.figures.curves import Multiples
 from bnsweep.experiments.selection import Run
@@ -40,9 +41,10 @@ START = Drawing(layers.gradients, GRADIENTS)
 
 
 def drawings(name: str, runs: Sequence[Run]) -> tuple[Drawing, ...]:
-    """Those of an experiment, or what suits its runs where it has none of its own."""
+    """Those of an experiment, or what suits its runs where it has none of its own, or these are of another task."""
     trained = any(len(run.record.history["step"]) > 1 for run in runs)
-    return FIGURES.get(name, (CURVES if trained else START,))
+    own = FIGURES.get(name) if runs[0].config.task is CLASSIFICATION else None
+    return own or (CURVES if trained else START,)
 
 
 FIGURES: dict[str, tuple[Drawing, ...]] = {

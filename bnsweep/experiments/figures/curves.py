@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from bnsweep.catalogue.metrics import ACCURACY, R2
 from bnsweep.experiments.figures import page
 from bnsweep.experiments.figures.arms import by, chance, swept
 from bnsweep.experiments.figures.page import Page, colour, dash
@@ -36,15 +37,16 @@ class Bundle:
 
 
 def readings(run: Run, name: str, x: str = "step") -> dict[float, float]:
-    """x -> value. From divergence on an accuracy is at chance and anything else infinite; what was not read is left
-    out."""
+    """x -> value. From divergence on a score is at chance and anything else infinite; what was not read is left out."""
+    task = run.config.task
+    score = name.endswith(f"/{task.score}")
     lost = run.record.diverged_step if run.record.status == DIVERGED else None
-    instead = chance(run) if name.endswith("accuracy") else math.inf
+    instead = chance(run) if score else math.inf
     steps = run.record.history["step"]
     found = {}
     for step, at, value in zip(steps, metric(run, x), metric(run, name), strict=True):
         if not math.isnan(value):
-            found[at] = value
+            found[at] = task.counted(value) if score else value
         elif lost is not None and step >= lost:
             found[at] = instead
     return found
@@ -86,7 +88,7 @@ def divergence(run: Run, name: str, x: str) -> tuple[float, float] | None:
         for at, step in zip(metric(run, x), run.record.history["step"], strict=True)
         if step >= (run.record.diverged_step or 0)
     ]
-    if name.endswith("accuracy") and lost and lost[0] in values:
+    if name.endswith(f"/{run.config.task.score}") and lost and lost[0] in values:
         return lost[0], values[lost[0]]
     finite = [(at, value) for at, value in values.items() if math.isfinite(value)]
     return finite[-1] if finite else None
@@ -130,16 +132,19 @@ class Multiples:
                 for arm, seeds in by(here, *self.colour).items():
                     draw(ax, seeds, self.metric, arms.index(arm), self.x)
         for ax in (ax for row in axes for ax in row):
-            accuracy_axis(ax, self.metric)
+            score_axis(ax, self.metric)
         page.label(axes, AXES[self.x], self.metric.partition("/")[2])
         return figure
 
 
-def accuracy_axis(ax: Axes, name: str) -> None:
-    """Ticks of training time, and of an accuracy from 0 to 1."""
+def score_axis(ax: Axes, name: str) -> None:
+    """Ticks of training time, and of a score from 0 to 1."""
     ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-    if name.endswith("accuracy"):
+    kind = name.partition("/")[2]
+    if kind == ACCURACY:
         page.percent(ax, 0, 1.02)
+    if kind in (ACCURACY, R2):
+        ax.set_ylim(0, 1.02)
         ax.set_yticks([0, 0.5, 1])
 
 
@@ -168,15 +173,16 @@ def learning_curves(runs: Sequence[Run]) -> Figure:
     shown = dict(list(groups.items())[:MOST_PANELS])
     columns = min(4, len(shown))
     cut = f", the first {len(shown)} of {len(groups)} settings" if len(groups) > len(shown) else ""
-    around = Page(f"Validation accuracy over the training{cut}", key(arms if told else (), runs), 1.4)
+    task = runs[0].config.task
+    around = Page(f"Validation {task.title} over the training{cut}", key(arms if told else (), runs), 1.4)
     figure, axes = around.lay_out(math.ceil(len(shown) / columns), columns, list(shown))
     flat = [ax for row in axes for ax in row]
-    page.label(axes, AXES["step"], "accuracy")
+    page.label(axes, AXES["step"], task.title)
     for ax, (name, some) in zip(flat, shown.items(), strict=False):
         page.title(ax, name)
         for arm, seeds in by(some, *told).items():
-            draw(ax, seeds, "val/accuracy", arms.index(arm))
+            draw(ax, seeds, f"val/{task.score}", arms.index(arm))
     for ax in flat:
-        accuracy_axis(ax, "val/accuracy")
+        score_axis(ax, f"val/{task.score}")
     page.hide_rest(axes, len(shown), AXES["step"])
     return figure

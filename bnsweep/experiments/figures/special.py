@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from bnsweep.experiments.figures import page
 from bnsweep.experiments.figures.arms import by, swept, text
-from bnsweep.experiments.figures.curves import accuracy_axis, bundle, draw, readings
+from bnsweep.experiments.figures.curves import bundle, draw, readings, score_axis
 from bnsweep.experiments.figures.curves import key as curve_key
 from bnsweep.experiments.figures.layers import deepest, layer_axis, name_zeros, profile
 from bnsweep.experiments.figures.page import DARK, Page, colour, dash
@@ -93,7 +93,7 @@ def sixteen(runs: Sequence[Run]) -> Figure:
         for arm, seeds in by(some, "bn").items():
             draw(ax, seeds, "train/accuracy", arms.index(arm), "epoch")
     for ax in flat:
-        accuracy_axis(ax, "train/accuracy")
+        score_axis(ax, "train/accuracy")
     page.hide_rest(axes, len(groups), "epochs")
     return figure
 
@@ -111,7 +111,7 @@ def train_and_test(runs: Sequence[Run]) -> Figure:
         page.title(ax, name)
         for k, split in enumerate(("train", "test")):
             draw(ax, groups[name], f"{split}/accuracy", k, "epoch")
-        accuracy_axis(ax, "train/accuracy")
+        score_axis(ax, "train/accuracy")
     page.hide_rest(axes, len(groups), "epochs")
     return figure
 
@@ -222,6 +222,6 @@ def running_statistics(runs: Sequence[Run]) -> Figure:
         if some[0].config.bn.placement != "none":
             keep = 1 - some[0].config.bn.momentum
             ax.plot(steps, [keep**step for step in steps], color=DARK, lw=1, ls=dash(2))
-        accuracy_axis(ax, "train/accuracy")
+        score_axis(ax, "train/accuracy")
     page.label(axes, "training steps", "accuracy, share")
     return figure
