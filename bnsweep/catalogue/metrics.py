@@ -130,6 +130,11 @@ def of_training(task: Task) -> Iterable[Metric]:
     yield Metric("steps_to_tau", "steps to τ", STEPS, -1, single=True, test=test)
     yield Metric("tau_reached", f"whether validation {title} stayed at τ, 0 or 1", NUMBER, +1, single=True)
     yield Metric("total_steps", "steps of the whole training", STEPS, single=True)
+    if task is REGRESSION:
+        # A prediction times the second plus the first is a number as it was given; an RMSE is the second times the
+        # root of a loss.
+        yield Metric("target_mean", "mean of the training targets", single=True)
+        yield Metric("target_std", "standard deviation of the training targets", single=True)
 
 
 READINGS = (

@@ -56,7 +56,7 @@ class Dataset:
     x_ND: Tensor
     """float32; in [0, 1] but for gaussian and data from outside."""
     y_N: Tensor
-    """int64 class of each row; in a regression float32."""
+    """int64 class of each row; in a regression float64."""
     facts: DatasetFacts | None = None
     """As `load` found them; for RunConfig.with_facts."""
     group_N: Tensor | None = None
@@ -87,7 +87,7 @@ def dataset_of(samples: Samples, config: DataConfig) -> Dataset:
     info = DatasetInfo(name, facts.digest, samples.source, count, facts.features, facts.classes)
     x_ND = torch.from_numpy(samples.x_ND).float().div_(samples.white)
     y_N, groups = torch.from_numpy(samples.y_N), samples.group_N
-    y_N = y_N.long() if facts.classes else y_N.float()
+    y_N = y_N.long() if facts.classes else y_N.double()
     return Dataset(info, x_ND, y_N, facts, None if groups is None else torch.from_numpy(groups), samples.notes)
 
 

@@ -57,7 +57,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Targets:
-    y_N: npt.NDArray[np.int64 | np.float32]
+    y_N: npt.NDArray[np.int64 | np.float64]
     """Classes 0 to C - 1, or numbers."""
     classes: int
     """C; 0 for numbers."""
@@ -220,8 +220,7 @@ def class_note(names: Sequence[str], counts: npt.NDArray[np.int64]) -> str:
 
 
 def numbers_of(parts: Sequence[Part]) -> Targets:
-    """Targets of a regression, less the mean of the pool's, so that float32 loses nothing of large ones. Training
-    standardises them, so that nothing depends on where they begin. Raises Refused."""
+    """Targets of a regression, in float64: what differs among large ones is not lost. Raises Refused."""
     for part in parts:
         if part.y_N.dtype.kind not in "buif":
             raise Refused(
@@ -233,8 +232,7 @@ def numbers_of(parts: Sequence[Part]) -> Targets:
     low, high = numbers[0].min(), numbers[0].max()
     if low == high:
         raise Refused(f"{parts[0].y_name} must hold numbers that differ, holds {low:.4g} alone")
-    with np.errstate(over="ignore"):
-        y_N = (np.concatenate(numbers) - numbers[0].mean()).astype(np.float32)
-    if not np.isfinite(y_N).all():
-        raise Refused(f"{parts[0].y_name} must be finite as float32, holds up to {max(abs(low), abs(high)):.4g}")
-    return Targets(y_N, 0, f"targets from {low:.4g} to {high:.4g}")
+    largest = max(float(abs(part).max()) for part in numbers)
+    if largest > np.finfo(np.float32).max:
+        raise Refused(f"{parts[0].y_name} must be finite as float32, holds up to {largest:.4g}")
+    return Targets(np.concatenate(numbers), 0, f"targets from {low:.4g} to {high:.4g}")

@@ -26,6 +26,8 @@ class Batches:
     group_of_K: Tensor
     y_GN: Tensor | None = None
     """In a regression the target of all samples, as each data seed has it."""
+    target_G2: Tensor | None = None
+    """On the host: mean and standard deviation of its training targets, as they were given."""
     filled_G1D: Tensor | None = None
     """What stands where an input is missing."""
     mean_G1D: Tensor | None = None
@@ -43,6 +45,13 @@ class Batches:
         if self.mean_G1D is not None and self.factor_G1D is not None:
             x_GBD.sub_(self.mean_G1D).mul_(self.factor_G1D)
         return x_GBD, y_KB
+
+    def target(self, k: int) -> dict[str, float]:
+        """What leads from a regression's predictions by member k to numbers as they were given."""
+        if self.target_G2 is None:
+            return {}
+        mean, std = self.target_G2[int(self.group_of_K[k])].tolist()
+        return {"target_mean": mean, "target_std": std}
 
     def targets(self, rows_GB: Tensor) -> Tensor:
         """[G, B] classes, or numbers as `standardised` has them."""
@@ -62,17 +71,17 @@ def place_data(stack: Stack, dataset: Dataset) -> Batches:
     x_ND = dataset.x_ND.to(stack.device, stack.dtype)
     if stack.configs[0].data.binary:
         x_ND = (x_ND > 0.5).to(stack.dtype)
-    y_GN = None
+    batches = Batches(x_ND, dataset.y_N.to(stack.device), rows, stack.group_of_K)
     if dataset.y_N.is_floating_point():
-        y_GN = standardised(dataset.y_N, rows["train"].cpu()).to(stack.device, stack.dtype)
-    found = Batches(x_ND, dataset.y_N.to(stack.device), rows, stack.group_of_K, y_GN)
+        y_GN, batches.target_G2 = standardised(dataset.y_N, rows["train"].cpu())
+        batches.y_GN = y_GN.to(stack.device, stack.dtype)
     missing, standardize = bool(x_ND.isnan().any()), stack.configs[0].data.standardize
     if missing or standardize:
         mean_GD, std_GD = (t.to(stack.device) for t in input_moments(x_ND, rows["train"]))
-        found.filled_G1D = mean_GD[:, None].to(stack.dtype) if missing else None
-        found.mean_G1D = mean_GD[:, None].to(stack.dtype) if standardize else None
-        found.factor_G1D = (1 / std_GD)[:, None].to(stack.dtype) if standardize else None
-    return found
+        batches.filled_G1D = mean_GD[:, None].to(stack.dtype) if missing else None
+        batches.mean_G1D = mean_GD[:, None].to(stack.dtype) if standardize else None
+        batches.factor_G1D = (1 / std_GD)[:, None].to(stack.dtype) if standardize else None
+    return batches
 
 
 PIECE = 4096
@@ -99,10 +108,11 @@ def input_moments(x_ND: Tensor, rows_GB: Tensor) -> tuple[Tensor, Tensor]:
     return torch.stack(means), torch.stack(stds)
 
 
-def standardised(y_N: Tensor, rows_GB: Tensor) -> Tensor:
-    """[G, N] float64 numbers, shifted and scaled so that those in each of the rows have mean 0 and variance 1; a single
-    number stays one."""
+def standardised(y_N: Tensor, rows_GB: Tensor) -> tuple[Tensor, Tensor]:
+    """[G, N] float64 numbers, shifted and scaled so that those in each of the rows have mean 0 and variance 1, and the
+    mean and standard deviation that they had [G, 2]. What never varies is only shifted."""
     y_N = y_N.double()
     some_GB = y_N[rows_GB]
-    std_G1 = some_GB.std(1, correction=0, keepdim=True)
-    return (y_N - some_GB.mean(1, keepdim=True)) / torch.where(std_G1 > 0, std_G1, 1)
+    mean_G1, std_G1 = some_GB.mean(1, keepdim=True), some_GB.std(1, correction=0, keepdim=True)
+    std_G1 = torch.where(std_G1 > 0, std_G1, 1)
+    return (y_N - mean_G1) / std_G1, torch.cat([mean_G1, std_G1], 1)

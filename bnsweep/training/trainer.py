@@ -194,5 +194,6 @@ def train(
         record = record_of(trainer.stack.configs[k], evaluations, k)
         record.seconds, record.stack_size = seconds, len(configs)
         record.device, record.dataset = describe_device(device), dataset.info
+        record.summary |= trainer.batches.target(k)
         records[position] = record
     return records, trainer.stack

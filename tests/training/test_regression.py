@@ -60,15 +60,16 @@ def test_r2_is_sklearn_s_on_the_target_as_it_was_given(numbers: Dataset) -> None
         split = splits.split(numbers, configs[i].data, configs[i].data_seed)
         model = stack.export(k)
         y_N = numbers.y_N.double()
-        mean, std = y_N[split.train].mean(), y_N[split.train].std(correction=0)
+        mean, std = (records[i].summary[name] for name in ("target_mean", "target_std"))
+        assert mean == pytest.approx(y_N[split.train].mean().item(), rel=1e-12)
         for name in ("train", "validation", "test"):
             rows = getattr(split, name)
             with torch.no_grad():
                 found = model(numbers.x_ND[rows].double())[:, 0] * std + mean
             short = name.replace("validation", "val")
             assert records[i].summary[f"final_{short}_r2"] == pytest.approx(r2_score(y_N[rows], found), abs=1e-6)
-            wanted = ((found - y_N[rows]) ** 2).mean() / std**2
-            assert records[i].summary[f"final_{short}_loss"] == pytest.approx(wanted.item(), rel=1e-6)
+            rmse = std * math.sqrt(records[i].summary[f"final_{short}_loss"])
+            assert rmse == pytest.approx(((found - y_N[rows]) ** 2).mean().sqrt().item(), rel=1e-6)
 
 
 def test_predicting_the_mean_scores_0_at_a_loss_of_1(numbers: Dataset) -> None:
@@ -88,11 +89,12 @@ def test_r2_of_a_target_that_never_varies_is_sklearn_s() -> None:
 
 def test_each_data_seed_standardises_by_its_own_training_rows() -> None:
     y_N, rows = torch.tensor([1.0, 2, 3, 4, 1e9, 1e9]), torch.tensor([[0, 1, 2], [3, 1, 0], [4, 5, 5]])
-    found = standardised(y_N, rows)
+    found, scale_G2 = standardised(y_N, rows)
     some = found.gather(1, rows)
     assert found.dtype == torch.float64 and torch.allclose(some.mean(1), torch.zeros(3).double(), atol=1e-12)
     assert torch.allclose(some.std(1, correction=0), torch.tensor([1.0, 1, 0]).double())
-    assert found[2, 4] == 0 and found[2].isfinite().all(), "a single number has no scale"
+    assert found[2, 4] == 0 and found[2].isfinite().all(), "what never varies is only shifted"
+    assert torch.allclose(found * scale_G2[:, 1:] + scale_G2[:, :1], y_N.double().expand(3, 6), rtol=1e-12)
 
 
 def test_a_regression_draws_its_splits_from_all_samples(numbers: Dataset) -> None:
