@@ -233,6 +233,6 @@ def numbers_of(parts: Sequence[Part]) -> Targets:
     if low == high:
         raise Refused(f"{parts[0].y_name} must hold numbers that differ, holds {low:.4g} alone")
     largest = max(float(abs(part).max()) for part in numbers)
-    if largest > np.finfo(np.float32).max:
+    if largest > float(np.finfo(np.float32).max):
         raise Refused(f"{parts[0].y_name} must be finite as float32, holds up to {largest:.4g}")
     return Targets(np.concatenate(numbers), 0, f"targets from {low:.4g} to {high:.4g}")
