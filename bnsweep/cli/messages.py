@@ -129,7 +129,7 @@ def not_merged(override: str, reason: str) -> str:
 def without_multirun(override: str) -> str:
     """Values with commas between them in a single run."""
     key, _, value = override.partition("=")
-    if "list" in (kind_of(key) or ""):
+    if "list" in (kind_of(key) or "") and not value.startswith("["):
         return f"{shortened(override)}: must be in brackets, as in '{key}=[{shortened(value)}]'"
     return f"{shortened(override)}: several values need --multirun (-m)"
 

@@ -6,7 +6,7 @@ import re
 import shlex
 from collections.abc import Iterator, Sequence
 
-from bnsweep.config.tree import GROUPS, kind_of
+from bnsweep.config.tree import EXAMPLES, GROUPS, kind_of
 
 LONG = 200
 FORM = "must be KEY=VALUE (a value with spaces is quoted, for the shell and for Hydra: 'data.root=\"my data\"')"
@@ -25,9 +25,11 @@ def unreadable(text: str, says: str, several: bool = False) -> str:
     elif not value.isprintable():
         rule = "must be without control characters"
     elif called := re.search(r"while evaluating '.*?': (.*?)(\n|$)", says):
-        rule = f"must be a sweep such as seed=range(0,10) or seed=choice(0,1) ({called[1]})"
+        rule = f"must be a sweep such as seed=range(0,10), seed=choice(0,1) or lr.value=logspace(-3,1,9) ({called[1]})"
     elif "${" in value or (value[:1] in "[{(" and value) or (re.match(r"\w+\(", value) and not in_text):
         rule = "must close its brackets, and quote what is in them where it is more than letters and digits"
+        if name in EXAMPLES:
+            rule += f"; with the quotes that the shell takes away: '{name}={EXAMPLES[name]}'"
     elif not in_text and "" in value.split(","):
         rule = "must have a value on both sides of each comma"
     elif name in GROUPS:

@@ -17,6 +17,7 @@ from bnsweep.cli.arguments import check_arguments
 from bnsweep.cli.entry import run_command
 from bnsweep.cli.folders import check_job_folders
 from bnsweep.cli.messages import local_of, one_line, out_of_memory
+from bnsweep.config.cells import excluded, refused_text
 from bnsweep.config.checks import ConfigError, printable
 from bnsweep.config.run import RunConfig
 from bnsweep.config.tree import conf_folder, from_composed, register_schema
@@ -24,6 +25,7 @@ from bnsweep.config.tree import conf_folder, from_composed, register_schema
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from bnsweep.data.dataset import DataKey, Dataset
     from bnsweep.runs.ledger import RunResult, SweepResult
 
 STARTED = time.perf_counter()
@@ -55,23 +57,29 @@ class SweepBatches:
         self.results: list[SweepResult] = []
         """One a batch."""
 
-    def run(self, configs: Sequence[DictConfig]) -> list[float | RunFailed]:
-        """All jobs of a batch as one computation; the stacked launcher calls this."""
-        runs = compose(configs)
+    def run(self, configs: Sequence[DictConfig]) -> list[object]:
+        """All jobs of a batch as one computation; the stacked launcher calls this. What it returns of each is a float,
+        RunFailed, or LEFT_OUT."""
+        from hydra_plugins.bnsweep.launcher import LEFT_OUT
+
         if configs[0].hydra.sweeper.get("max_batch_size") is not None:
             rule = "left out: all runs are checked before any is trained (sweep.max_stack bounds how many train as one)"
             raise ConfigError(f"hydra.sweeper.max_batch_size={configs[0].hydra.sweeper.max_batch_size}: must be {rule}")
+        check_sweeper(configs[0])
+        datasets: dict[DataKey, Dataset] = {}
+        cells = wanted(compose(configs), datasets)
         from bnsweep.runs.sweep import run_sweep
 
-        begun = time.perf_counter()
-        result = run_sweep(runs, command(), earlier=self.runs)
+        begun, runs = time.perf_counter(), list(cells.values())
+        result = run_sweep(runs, command(), earlier=self.runs, datasets=datasets)
         self.runs += runs
         if result is None:
             raise SystemExit(0)
         result.seconds |= {"start and compose": begun - STARTED, "sweep": time.perf_counter() - begun}
         self.results.append(result)
         print(f"writing {len(runs)} job directories", flush=True)
-        return [value_of(run) for run in result.runs]
+        values = dict(zip(cells, map(value_of, result.runs), strict=True))
+        return [values.get(job, LEFT_OUT) for job in range(len(configs))]
 
     def conclude(self) -> None:
         """The report, where it is, the way to the comparison, and where the time went. Raises ConfigError for a report
@@ -96,22 +104,73 @@ class SweepBatches:
         print(f"{ended - STARTED:.0f} s: " + ", ".join(f"{name} {value:.0f}" for name, value in split.items()))
 
 
-def compose(configs: Sequence[DictConfig]) -> list[RunConfig]:
-    """The runs of a sweep's jobs. Raises ConfigError for a job that cannot be run, or whose folder cannot be made."""
+def compose(configs: Sequence[DictConfig]) -> list[RunConfig | ConfigError]:
+    """The runs of a sweep's jobs, or what a rule says of a job, which is the end of the sweep unless such jobs are left
+    out. Raises ConfigError for it, and for a folder that cannot be made."""
     from hydra_plugins.bnsweep.directory import job_folder
 
-    runs: list[RunConfig] = []
+    runs: list[RunConfig | ConfigError] = []
     folders: list[Path] = []
-    told = time.monotonic()
+    told, skips = time.monotonic(), configs[0].get("sweep", {}).get("invalid") == "skip"
     for config in configs:
         if len(configs) > SLOW_TO_COMPOSE and (not runs or time.monotonic() - told > SILENCE):
             told = time.monotonic()
             print(f"composing {len(configs)} jobs" + f", {len(runs)} so far" * bool(runs), flush=True)
-        runs.append(from_composed(config))
+        try:
+            runs.append(from_composed(config))
+        except ConfigError as error:
+            if not skips:
+                raise with_remedy(error, configs) from error
+            runs.append(error)
         if len(runs) in (1, len(configs)) or not numbered(config):
             folders.append(job_folder(config) / (config.hydra.output_subdir or ""))
     check_job_folders(folders, len(configs))
     return runs
+
+
+def with_remedy(error: ConfigError, configs: Sequence[DictConfig]) -> ConfigError:
+    """What a rule says of one job, with the way to train the others, where the first or the last is one of them."""
+    for config in (configs[0], configs[-1]):
+        with suppress(ConfigError):
+            from_composed(config)
+            return type(error)(f"{error}; sweep.invalid=skip leaves such jobs out")
+    return error
+
+
+def wanted(found: Sequence[RunConfig | ConfigError], datasets: dict[DataKey, Dataset]) -> dict[int, RunConfig]:
+    """Job -> run, without those that the sweep leaves out, which is said. `datasets` gets the data that had to be read
+    to know that. Raises ConfigError where none is left."""
+    errors = {job: error for job, error in enumerate(found) if isinstance(error, ConfigError)}
+    runs = {job: run for job, run in enumerate(found) if isinstance(run, RunConfig)}
+    if not runs:
+        raise next(iter(errors.values()))
+    sweep = next(iter(runs.values())).sweep
+    out = excluded(runs, sweep.exclude)
+    runs = {job: run for job, run in runs.items() if job not in out}
+    if sweep.invalid == "skip" and any(not run.data.known for run in runs.values()):
+        from bnsweep.data.dataset import with_facts
+
+        for job, run in list(runs.items()):
+            try:
+                (runs[job],) = with_facts([run], datasets)
+            except ConfigError as error:
+                if run.data.key not in datasets:  # the data themselves are refused
+                    raise
+                errors[job] = error
+                del runs[job]
+        if not runs:
+            raise next(iter(errors.values()))
+    lines = [f"sweep.exclude leaves out {len(out):,} of {len(found):,} jobs"] if out else []
+    for line in [*lines, *refused_text([str(error) for error in errors.values()])]:
+        print(line, flush=True)
+    return runs
+
+
+def check_sweeper(config: DictConfig) -> None:
+    """Refuses what only our own sweeper does where another makes the jobs."""
+    own = str(config.hydra.sweeper.get("_target_", "")).endswith(".StackedSweeper")
+    if not own and config.sweep.zip:
+        raise ConfigError("sweep.zip: must be left out with another sweeper than hydra/sweeper=stacked")
 
 
 def numbered(config: DictConfig) -> bool:
@@ -167,6 +226,7 @@ def run_job(config: DictConfig, single: bool) -> float:
 
     check_duplicates(list(HydraConfig.get().overrides.task))
     run = from_composed(config)
+    check_alone(run)
     from bnsweep.runs.sweep import run_sweep
 
     result = run_sweep([run], command(), keep_plan=single)
@@ -179,6 +239,19 @@ def run_job(config: DictConfig, single: bool) -> float:
     if isinstance(value, RunFailed):
         raise value
     return value
+
+
+def check_alone(run: RunConfig) -> None:
+    """Refuses what makes sense for a sweep whose jobs are known together."""
+    for name in ("exclude", "zip"):
+        if getattr(run.sweep, name):
+            raise ConfigError(
+                f"sweep.{name}: must be left out of a single run, and with hydra/launcher=basic or joblib"
+            )
+    if run.sweep.invalid != "refuse":
+        raise ConfigError(
+            f"sweep.invalid={run.sweep.invalid}: must be refuse for a single run, and with other launchers"
+        )
 
 
 class Stop(SystemExit):
@@ -224,6 +297,9 @@ def run_hydra() -> None:
     """Hydra reads the command line, and calls back for a run or a batch of them."""
     import hydra
 
+    from hydra_plugins.bnsweep.spaced import register_functions
+
+    register_functions()
     check_arguments(sys.argv[1:])
     register_schema()
     batches = SweepBatches()

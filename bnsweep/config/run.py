@@ -11,7 +11,7 @@ from typing import Any
 
 from bnsweep.catalogue.datasets import DatasetFacts
 from bnsweep.catalogue.tasks import TASKS, Task
-from bnsweep.config.checks import SEED, TEXT, Rule, at_least, check, or_null
+from bnsweep.config.checks import SEED, TEXT, OneOf, Rule, at_least, check, or_null
 from bnsweep.config.fields import Checked, Role, setting
 from bnsweep.config.groups import (
     ActivationConfig,
@@ -44,6 +44,7 @@ SWEEP_ID = Rule(
     lambda text: re.fullmatch(r"(?!latest$)[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", text) is not None,
     "letters, digits, '_', '-' and '.', at most 100, a letter or digit first, and not latest",
 )
+INVALID = ("refuse", "skip")
 ID_LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"
 """32 that are not taken for one another."""
 
@@ -98,6 +99,13 @@ class SweepConfig(Checked, group="sweep"):
     """Most runs trained as one; null: what memory and cache suggest."""
     report: str | None = setting("report", or_null(TEXT))
     """Folder the report is written to when a multirun ends; null: none."""
+    exclude: tuple[Any, ...] = setting(())
+    """Cells that are left out of the grid, each by settings and values, as in [{bn: none, init: he}]; a list of values
+    stands for any of them."""
+    zip: tuple[Any, ...] = setting(())
+    """Settings whose values go together, the first with the first, as in [[lr.value, train.batch_size]]."""
+    invalid: str = setting("refuse", OneOf(INVALID))
+    """What is done about cells that a rule refuses: the sweep is refused, or with skip they are left out."""
     save_models: bool = setting(False)
     """Keep each trained network as `model.safetensors` beside its run's artifacts."""
 

@@ -37,11 +37,15 @@ def kind_of(key: str) -> str | None:
         return None
     kinds = [KINDS.get(kind, "a list") for kind in get_args(hints[name]) or (hints[name],) if kind is not NoneType]
     if get_origin(hints[name]) is tuple:
-        kinds = [LISTS.get(get_args(hints[name])[0], "a list")]
+        kinds = [
+            f"a list, such as {EXAMPLES[key]}" if key in EXAMPLES else LISTS.get(get_args(hints[name])[0], "a list")
+        ]
     return " or ".join([*kinds, *(["null"] if NoneType in get_args(hints[name]) else [])])
 
 
 KINDS = {int: "an integer", float: "a number", bool: "true or false", str: "text"}
+EXAMPLES = {"sweep.exclude": "[{bn: none, init: he}]", "sweep.zip": "[[lr.value, train.batch_size]]"}
+"""Of settings whose form is not guessed."""
 LISTS = {int: "a list of integers, such as [32,32]", str: "a list of texts"}
 
 

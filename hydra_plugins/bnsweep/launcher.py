@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 SILENCE = 10.0
 """Seconds without a word while job directories are written."""
 
+LEFT_OUT = object()
+"""In the place of what a job returned: it is none of the sweep's."""
+
 Batched = Callable[[Sequence[DictConfig]], Sequence[Any]]
 
 
@@ -43,7 +46,8 @@ class StackedLauncher(BasicLauncher):
 
     `task.batched(configs)` is called once with the configs of all jobs, each with its `hydra` node, in the order of
     their numbers. It returns, for each, what the task would have returned, or the exception that it would have raised;
-    what it raises itself ends the sweep. A config is composed when it is read, and anew at each reading, so that a
+    what it raises itself ends the sweep. A job for which it returns LEFT_OUT gets no
+    directory and no JobReturn. A config is composed when it is read, and anew at each reading, so that a
     sweep of any length fits in memory: one that cannot be composed raises then, so read them all before any work.
     Directories, `.hydra`, callbacks and JobReturns are made afterwards, job by job. Inside `batched` no job is Hydra's
     current one: `HydraConfig`, `${hydra:…}`, hydra.job.chdir and hydra.job.env_set are not in force; `${hydra.…}` is.
@@ -71,6 +75,8 @@ class StackedLauncher(BasicLauncher):
         outcomes = self.batched(jobs)
         directories, returns, told = Directories(), [], time.monotonic()
         for place, outcome in zip(range(len(jobs)), outcomes, strict=True):
+            if outcome is LEFT_OUT:
+                continue
             returns.append(self._conclude(directories, jobs, place, outcome))
             if time.monotonic() - told > SILENCE:
                 told = time.monotonic()

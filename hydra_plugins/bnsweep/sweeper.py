@@ -2,6 +2,7 @@
 
 # No `from __future__ import annotations`: Hydra's scanner executes modules before they are in sys.modules, where
 # dataclasses look text annotations up.
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -38,7 +39,7 @@ ConfigStore.instance().store(group="hydra/sweeper", name="stacked", node=Stacked
 
 
 class StackedSweeper(BasicSweeper):
-    """The basic sweeper, but for six things.
+    """The basic sweeper, but for seven things.
 
     All jobs of the first `seed` come first, then those of the second, and so on, so that a sweep cut short still
     compares what it compares; within a seed, and within a job's overrides, the order is the basic sweeper's.
@@ -46,16 +47,11 @@ class StackedSweeper(BasicSweeper):
     (`seed`, `+seed`, `++seed`). Jobs are not composed only to see whether they can be, where the launcher composes
     all of them before the first runs; elsewhere each is also given to the task's `check`, if it has one, which raises
     for a job that the task would refuse. A sweep that is refused leaves no directory behind. One of more than MOST_JOBS
-    is refused before any job is made.
+    is refused before any job is made. Settings that sweep.zip names go together, value by value.
     """
 
-    @staticmethod
-    def split_arguments(overrides: list[Override], max_batch_size: int | None) -> list[list[list[str]]]:
-        check_count(overrides)
-        (jobs,) = BasicSweeper.split_arguments(overrides, None)
-        seeds = list(dict.fromkeys(text for job in jobs for text in job if text.startswith(REPLICATE)))
-        rank = {text: position for position, text in enumerate(seeds)}
-        jobs.sort(key=lambda job: max((rank.get(text, 0) for text in job), default=0))
+    def split_arguments(self, overrides: list[Override], max_batch_size: int | None) -> list[list[list[str]]]:  # type: ignore[override]
+        jobs = jobs_of(overrides, zipped_in(self.config))
         return list(BasicSweeper.split_overrides_to_chunks(jobs, max_batch_size)) if jobs else [jobs]
 
     def sweep(self, arguments: list[str]) -> Any:
@@ -142,14 +138,58 @@ def sweep_jobs(master: DictConfig, arguments: Sequence[str], changes: Sequence[s
     params = untyped({**(master.hydra.sweeper.params or {}), **changed}, arguments)
     texts = [*(f"{key}={value}" for key, value in params.items()), *arguments]
     overrides = OverridesParser.create().parse_overrides(texts)
-    (jobs,) = StackedSweeper.split_arguments(overrides, None)
+    return jobs_of(overrides, zipped_in(master))
+
+
+def zipped_in(config: DictConfig | None) -> list[list[str]]:
+    """What sweep.zip says. Raises ConfigError where it is no list of lists."""
+    from bnsweep.config.checks import check
+
+    sweep = None if config is None else config.get("sweep")
+    groups = [] if sweep is None or not sweep.get("zip") else OmegaConf.to_container(sweep.zip)
+    assert isinstance(groups, list)
+    ok = all(isinstance(group, list) and len(group) > 1 and all(isinstance(k, str) for k in group) for group in groups)
+    check(ok, "sweep.zip", groups, "lists of two settings or more, as in 'sweep.zip=[[lr.value, train.batch_size]]'")
+    names = [key for group in groups for key in group]
+    check(len(set(names)) == len(names), "sweep.zip", groups, "lists that name each setting once")
+    return groups
+
+
+def jobs_of(overrides: Sequence[Override], zipped: Sequence[Sequence[str]] = ()) -> list[list[str]]:
+    """The overrides of every job: all combinations of what is swept, of which the values of `zipped` settings go
+    together; those of the first seed first, then those of the second, and so on."""
+    check_count(overrides, zipped)
+    of_key: dict[str, list[list[str]]] = {}
+    for override in overrides:
+        (jobs,) = BasicSweeper.split_arguments([override], None)
+        of_key[override.get_key_element()] = jobs
+    for group in zipped:
+        keys = [key for key in of_key if key.lstrip("+") in group]
+        together = [[text for job in row for text in job] for row in zip(*(of_key[key] for key in keys), strict=True)]
+        for key in keys[1:]:
+            del of_key[key]
+        of_key[keys[0]] = together
+    jobs = [[text for part in parts for text in part] for parts in itertools.product(*of_key.values())]
+    seeds = list(dict.fromkeys(text for job in jobs for text in job if text.startswith(REPLICATE)))
+    rank = {text: position for position, text in enumerate(seeds)}
+    jobs.sort(key=lambda job: max((rank.get(text, 0) for text in job), default=0))
     return jobs
 
 
-def check_count(overrides: Sequence[Override]) -> None:
-    """Refuses a sweep of more jobs than can be kept in memory, without making them."""
+def check_count(overrides: Sequence[Override], zipped: Sequence[Sequence[str]] = ()) -> None:
+    """Refuses a sweep of more jobs than can be kept in memory, without making them, and zipped settings that do not
+    fit one another."""
     lengths = {override.get_key_element(): count_values(override) for override in overrides}
-    jobs = math.prod(lengths.values())
+    named = {key.lstrip("+"): length for key, length in lengths.items()}
+    for group in zipped:
+        alone = [key for key in group if named.get(key, 1) == 1]
+        if alone:
+            raise HydraException(f"sweep.zip: must name settings with several values in this sweep, {alone[0]} has one")
+        if len({named[key] for key in group}) > 1:
+            counts = ", ".join(f"{key} has {named[key]}" for key in group)
+            raise HydraException(f"sweep.zip: must name settings with as many values as one another; {counts}")
+    double = {key for group in zipped for key in group[1:]}
+    jobs = math.prod(length for key, length in lengths.items() if key.lstrip("+") not in double)
     if jobs > MOST_JOBS:
         longest = max(lengths, key=lambda key: lengths[key])
         says = f"fewer values: its {lengths[longest]:,} make {jobs:,} jobs, and {MOST_JOBS:,} are the most in a sweep"

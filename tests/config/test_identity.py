@@ -133,6 +133,9 @@ OTHER = {
     "sweep.max_stack": 3,
     "sweep.report": None,
     "sweep.save_models": True,
+    "sweep.exclude": [{"bn": "none"}],
+    "sweep.zip": [["seed", "data.seed"]],
+    "sweep.invalid": "skip",
     "seed": 9,
 }
 """Another value for every setting but those that other data take."""
