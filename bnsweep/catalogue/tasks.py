@@ -20,7 +20,8 @@ class Task:
     title: str
     """The score as text writes it."""
     tau: float
-    """Validation score that counts as learned where train.tau is null."""
+    """Validation score that counts as learned where train.tau is null. That of a regression is low, as noise bounds R²:
+    at 0.45 for sklearn's diabetes."""
     chance: Callable[[float], float]
     """Score of guessing, by the number of classes."""
     chance_loss: Callable[[float], float]
@@ -50,7 +51,7 @@ REGRESSION = Task(
     "regression",
     score="r2",
     title="R²",
-    tau=0.5,
+    tau=0.3,
     chance=lambda classes: 0.0,
     chance_loss=lambda classes: 1.0,
     loss_unit="variances",

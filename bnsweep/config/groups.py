@@ -332,7 +332,7 @@ class TrainConfig(Checked, group="train"):
     """Whether each batch is drawn from all training samples anew, with replacement; an epoch is as many steps."""
     tau: float | None = setting(None, or_null(SHARE), role=Role.FREE, matters=said_elsewhere)
     """Validation score that counts as learned, for steps-to-tau: an accuracy, or in a regression R². The task's own
-    when null: an accuracy of 0.9, an R² of 0.5."""
+    when null: an accuracy of 0.9, an R² of 0.3."""
     device: str = setting("auto", OneOf(DEVICES), role=Role.PLACE)
     """auto (cuda where there is one), cpu or cuda."""
     dtype: str = setting("float32", OneOf(DTYPES))

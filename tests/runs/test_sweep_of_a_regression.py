@@ -52,8 +52,8 @@ def test_runs_are_scored_by_r2_in_mlflow_and_in_the_report(tracking: TrackingCon
 def test_tau_is_the_task_s_own_where_none_is_set() -> None:
     (config, *_) = grid()
     (same,) = on(NUMBERS, [config])
-    assert (config.tau, same.tau, numbers(config)["train.tau"], numbers(same)["train.tau"]) == (0.9, 0.5, 0.9, 0.5)
-    set_by_hand = replace(same, train=replace(same.train, tau=0.5))
+    assert (config.tau, same.tau, numbers(config)["train.tau"], numbers(same)["train.tau"]) == (0.9, 0.3, 0.9, 0.3)
+    set_by_hand = replace(same, train=replace(same.train, tau=0.3))
     assert identity(set_by_hand) == identity(same) != identity(replace(same, train=replace(same.train, tau=0.9)))
 
 
