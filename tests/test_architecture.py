@@ -44,6 +44,7 @@ FLOORS: list[dict[str, Room]] = [
     {"report": room("torch hydra.core training nets data runs hydra_plugins")},
     {"experiments": room("mlflow")},
     {"cli": room("torch mlflow")},
+    {"api": room("mlflow")},
 ]
 REPORT = ("frame", "stats", "claims", "figures", "pages", "compare")
 """The folders of the report, from the top down: the same rule."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import Counter
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bnsweep.records import DIVERGED, FAILED
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 PLAIN_SECONDS = 10.0
 """Between two lines where there is no terminal."""
+NOTEBOOK_SECONDS, BAR = 0.5, 30
+"""Between two looks of a bar in a notebook, and its length."""
 
 
 class Progress:
@@ -30,14 +33,16 @@ class Progress:
         self._diverged = dict.fromkeys(stacks, 0)
         self._started = self._last = time.monotonic()
         self._rich: RichProgress | None = None
+        self._display: Any = None
 
     def __enter__(self) -> Progress:
         from rich.console import Console
         from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
         from rich.progress import Progress as Rich
 
+        self._display = notebook_display(self.line())
         console = Console(stderr=True)
-        if console.is_terminal:
+        if self._display is None and console.is_terminal:
             columns = (BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), TextColumn("gone, left"))
             self._rich = Rich(*columns, TimeRemainingColumn(), console=console)
             self._task = self._rich.add_task(self.line(), total=self.work)
@@ -83,8 +88,34 @@ class Progress:
             self._rich.update(self._task, completed=done, description=self.line())
             return
         now = time.monotonic()
-        if force or now - self._last >= PLAIN_SECONDS:
+        if force or now - self._last >= (PLAIN_SECONDS if self._display is None else NOTEBOOK_SECONDS):
             self._last = now
             elapsed = now - self._started
             eta = f"{max(0, elapsed * (self.work - done) / done):.0f}" if done else "?"
-            print(f"{self.line()}; {elapsed:.0f} s gone, about {eta} s to go", flush=True)
+            text = f"{self.line()}; {elapsed:.0f} s gone, about {eta} s to go"
+            if self._display is None:
+                print(text, flush=True)
+            else:
+                share = round(BAR * done / self.work)
+                self._display.update(Text(f"{'█' * share}{'░' * (BAR - share)} {text}"))
+
+
+class Text:
+    """What a notebook shows as it is."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def notebook_display(text: str) -> Any:
+    """A place in the output of a notebook's cell that can be written anew; None where this is no notebook."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    if ipython is None or not hasattr(shell, "kernel"):
+        return None
+    from IPython.display import display
+
+    return display(Text(text), display_id=True)

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnsweep.config.checks import ConfigError, check
@@ -105,6 +106,15 @@ class SweepFrame:
     def histograms(self, run_ids: Iterable[str]) -> dict[str, dict[str, list[list[int]]]]:
         """run_id -> start and end -> hidden layer -> counts; see records.HISTOGRAM_EDGES."""
         return {run_id: self.record(run_id)["histograms"] for run_id in run_ids}
+
+    def model_folder(self, run_id: str) -> Path | None:
+        """Where the run's config.yaml and model.safetensors lie; None where its network was not kept."""
+        run = self.kept.get(run_id)
+        if run is None or "bnsweep.model" not in run.tags:
+            return None
+        self.backend.artifact(run, "config.yaml")
+        path = self.backend.artifact(run, "model.safetensors")
+        return path.parent if path.is_file() else None
 
     def record(self, run_id: str) -> dict[str, Any]:
         """The run's record.json."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import resource
 import subprocess
 import sys
@@ -75,24 +76,29 @@ class TestProcesses(ExecutorTests):
 
 
 SCRIPT = """
-import torch
+import pathlib, torch
 from bnsweep.config.run import RunConfig
-from bnsweep.runs.executors.local import LocalProcesses
-executor = LocalProcesses(2, {}, torch.device("cpu"), None)
-try:
-    executor.submit(0, [RunConfig()]).result()
-finally:
-    executor.stop()
+from bnsweep.config.groups import TrainConfig
+from bnsweep.data.dataset import load
+from bnsweep.runs.executors.local import LocalProcesses, keep_datasets
+print("begun")
+run = RunConfig(train=TrainConfig(epochs=1))
+files = keep_datasets({run.data.key: load(run.data)}, pathlib.Path("."))
+executor = LocalProcesses(2, files, torch.device("cpu"), None)
+found = [executor.submit(name, [run]) for name in (0, 1)]
+print([future.result().records[0].status for future in found])
+executor.stop()
 """
 
 
-def test_a_script_whose_workers_cannot_start_says_what_it_needs(tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", ["a script without a guard", "standard input"])
+def test_workers_start_whatever_started_the_sweep(way: str, tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(SCRIPT)
-    run = subprocess.run([sys.executable, tmp_path / "script.py"], capture_output=True, text=True, check=False)
-    assert run.returncode == 1
-    says = "NoWorker: a worker process ended before it could train anything"
-    guard = "a script that starts a sweep does so under `if __name__ == '__main__':`"
-    assert run.stderr.splitlines()[-1].endswith(f"{says} ({guard})")
+    command = [sys.executable, *(["script.py"] if "script" in way else ["-"])]
+    given = None if "script" in way else SCRIPT
+    path = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    run = subprocess.run(command, cwd=tmp_path, env=path, input=given, capture_output=True, text=True, check=False)
+    assert run.stdout == "begun\n['finished', 'finished']\n", run.stderr
 
 
 def test_an_exception_that_cannot_be_pickled_comes_as_what_it_says() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bnsweep.report.figures.draw import drawings, scene_of
+from bnsweep.report.figures.draw import drawings, pictures, scene_of
 from bnsweep.report.figures.types import Drawing, Scene
 
-__all__ = ["Drawing", "Scene", "drawings", "scene_of"]
+__all__ = ["Drawing", "Scene", "drawings", "pictures", "scene_of"]

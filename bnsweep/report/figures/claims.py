@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from bnsweep.report.claims.verdicts import AGAINST, FOR, Evidence, Verdict
-from bnsweep.report.figures.style import FAINT, INK, SERIES, Sheet, panels, styled, to_svg
+from bnsweep.report.figures.style import FAINT, INK, SERIES, Sheet, panels, styled
 from bnsweep.report.figures.types import Drawing
 
 TITLE, LETTERS = 9.5, 64
@@ -33,7 +33,7 @@ def draw(verdict: Verdict, found: Sequence[Evidence]) -> Drawing:
     for (ax,), item in zip(axes, found, strict=True):
         strip(ax, item)
     name = f"claim-{verdict.key}"
-    return Drawing(name, verdict.claim, CAPTION, to_svg(figure, name))
+    return Drawing(name, verdict.claim, CAPTION, figure)
 
 
 def strip(ax: Axes, item: Evidence) -> None:

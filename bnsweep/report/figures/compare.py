@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.lines import Line2D
 
 from bnsweep.report.claims.verdicts import Unit
-from bnsweep.report.figures.style import INK, LETTER, MARKERS, SERIES, Sheet, panels, styled, to_svg
+from bnsweep.report.figures.style import INK, LETTER, MARKERS, SERIES, Sheet, panels, styled
 from bnsweep.report.figures.types import Drawing
 
 MOST = 30
@@ -34,8 +34,7 @@ def differences(table: pd.DataFrame, kinds: Mapping[str, int], unit: Unit, title
         there = {kind: k for kind, k in kinds.items() if kind in set(shown["verdict"])}
         handles = [Line2D([], [], color=SERIES[k], marker=MARKERS[k], ms=5, label=kind) for kind, k in there.items()]
         figure.legend(handles=handles, loc="upper left", ncols=4, handlelength=2.2, columnspacing=1.4)
-        svg = to_svg(figure, "forest")
     which = f"{MOST} of {len(table)} shared arms" if len(table) > MOST else "All shared arms"
     caption = f"{which}: mean difference and its 95 % interval. An arm moved where its colour says so:"
     caption += " that is decided over all arms at once, so that an interval by itself can leave 0 out by chance."
-    return Drawing("forest", "How far each arm moved", caption + aside, svg)
+    return Drawing("forest", "How far each arm moved", caption + aside, figure)

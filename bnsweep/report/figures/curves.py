@@ -17,7 +17,6 @@ from bnsweep.report.figures.style import (
     Sheet,
     error_ticks,
     panels,
-    to_svg,
     within_all,
 )
 from bnsweep.report.figures.types import Drawing, Scene, legend, more_lines
@@ -58,7 +57,7 @@ def learning_curves(scene: Scene) -> Drawing | None:
     if shown.kind == ACCURACY:
         axes[0][0].yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:g} %"))  # all panels share it
     legend(figure, scene)
-    return Drawing("curves", "Learning curves", text + scene.facets.held_text("drawn"), to_svg(figure, "curves"))
+    return Drawing("curves", "Learning curves", text + scene.facets.held_text("drawn"), figure)
 
 
 def stretched(axes: list[Axes]) -> str:

@@ -9,7 +9,7 @@ import pandas as pd
 from bnsweep.catalogue.metrics import Metric
 from bnsweep.report.figures import curves, factors, forest, heat, interaction, layers
 from bnsweep.report.figures.facets import facets
-from bnsweep.report.figures.style import styled
+from bnsweep.report.figures.style import PAPER, styled
 from bnsweep.report.figures.types import Drawing, Scene
 from bnsweep.report.frame.design import Design
 from bnsweep.report.frame.grid import Grid
@@ -42,4 +42,10 @@ def scene_of(
 def drawings(scene: Scene) -> list[Drawing]:
     """A figure whose data were not recorded is left out."""
     with styled():
+        return [drawing for draw in FIGURES if (drawing := draw(scene)) is not None]
+
+
+def pictures(scene: Scene) -> list[Drawing]:
+    """The same figures in colours for paper and notebooks."""
+    with styled(PAPER):
         return [drawing for draw in FIGURES if (drawing := draw(scene)) is not None]

@@ -11,7 +11,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter
 
 from bnsweep.inference import ALPHA, ENOUGH
-from bnsweep.report.figures.style import INK, LETTER, SERIES, Sheet, panels, to_svg
+from bnsweep.report.figures.style import INK, LETTER, SERIES, Sheet, panels
 from bnsweep.report.figures.types import Drawing, Scene
 from bnsweep.report.stats.factorial import Analysis, spoken
 
@@ -46,7 +46,7 @@ def factor_shares(scene: Scene) -> Drawing | None:
     handles = [Patch(facecolor=LOOKS[o][0], edgecolor="white", hatch=LOOKS[o][1], label=LOOKS[o][2]) for o in orders]
     figure.legend(handles=handles, loc="upper left", ncols=3, handlelength=1.6, columnspacing=1.4)
     text = caption(scene.analysis, len(effects) - MOST)
-    return Drawing("factors", "Which factors mattered", text, to_svg(figure, "factors"))
+    return Drawing("factors", "Which factors mattered", text, figure)
 
 
 def bar(ax: Axes, y: float, row: pd.Series[Any], alpha: float) -> None:

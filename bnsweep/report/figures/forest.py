@@ -20,7 +20,6 @@ from bnsweep.report.figures.style import (
     error_ticks,
     ink,
     panels,
-    to_svg,
     within_all,
 )
 from bnsweep.report.figures.types import Drawing, Scene, legend, level_key, more_lines
@@ -38,7 +37,7 @@ def top_arms(scene: Scene) -> Drawing | None:
     figure, [[ax]] = panels(1, 1, Sheet((4.4, 0.235 * len(ranked)), left, right=0.4, top=top, bottom=0.4))
     draw(ax, scene, ranked)
     legend(figure, scene, key_of_test(scene), markers=True)
-    return Drawing("forest", "Arms at their best learning rate", caption(scene, len(ranked)), to_svg(figure, "forest"))
+    return Drawing("forest", "Arms at their best learning rate", caption(scene, len(ranked)), figure)
 
 
 def shown(scene: Scene, most: int) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from bnsweep.catalogue.metrics import ACCURACY, STEPS
 from bnsweep.report.figures.facets import same
-from bnsweep.report.figures.style import INK, LETTER, Sheet, panels, to_svg
+from bnsweep.report.figures.style import INK, LETTER, Sheet, panels
 from bnsweep.report.figures.types import Drawing, Scene
 from bnsweep.report.frame.formats import capped, censored
 from bnsweep.report.frame.grid import evenly_spaced, level_text, levels
@@ -53,7 +53,7 @@ def init_by_lr(scene: Scene) -> Drawing | None:
             axes[i][j].set_yticks(range(len(cells)), [level_text(tall, v) for v in levels_of[tall]])
             axes[i][j].set_xticks(range(len(rates)), list(grid.lrs["lr"].iloc[rates]))
     colour_bar(figure, ScalarMappable(good, colours), scene)
-    return Drawing("heat", f"{tall} × learning rate".capitalize(), caption(scene, tall, rest), to_svg(figure, "heat"))
+    return Drawing("heat", f"{tall} × learning rate".capitalize(), caption(scene, tall, rest), figure)
 
 
 def colour_bar(figure: Figure, colours: ScalarMappable, scene: Scene) -> None:

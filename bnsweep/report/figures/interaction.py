@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 from numpy.typing import NDArray
 
 from bnsweep.inference import ALPHA, ENOUGH
-from bnsweep.report.figures.style import DASHES, LETTER, MARKERS, SERIES, Sheet, panels, to_svg, within_all
+from bnsweep.report.figures.style import DASHES, LETTER, MARKERS, SERIES, Sheet, panels, within_all
 from bnsweep.report.figures.types import Drawing, Scene
 from bnsweep.report.frame.design import Design, Factor
 from bnsweep.report.frame.formats import capped, censored
@@ -59,7 +59,7 @@ def interactions(scene: Scene) -> Drawing | None:
     for (ax,) in axes:
         ax.set_ylim(within_all(*ends) if scene.metric.is_score else ends)
     text = caption(scene.analysis, len(sure) > 0) + censored(scene.metric) + capped(scene.metric) + cut_text(chosen)
-    return Drawing("interaction", "How factors act together", text, to_svg(figure, "interaction"))
+    return Drawing("interaction", "How factors act together", text, figure)
 
 
 def axes_of(design: Design, effect: str) -> tuple[Factor, Factor]:

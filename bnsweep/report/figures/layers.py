@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from bnsweep.records import HISTOGRAM_EDGES
 from bnsweep.report.figures.curves import label_edges
-from bnsweep.report.figures.style import DASHES, INK, MARKERS, SERIES, Sheet, panels, to_svg
+from bnsweep.report.figures.style import DASHES, INK, MARKERS, SERIES, Sheet, panels
 from bnsweep.report.figures.types import Drawing, Scene, legend, more_lines
 from bnsweep.report.frame.grid import most_hidden_layers
 
@@ -67,7 +67,7 @@ def gradient_flow(scene: Scene) -> Drawing | None:
         ends_key.append(Line2D([], [], color=INK, label="at the end"))
     legend(figure, scene, ends_key, markers=True)
     text = FLOW.format(ended=", solid where training ended" if trained else "") + scene.facets.held_text("drawn")
-    return Drawing("gradients", "Gradient flow", text, to_svg(figure, "gradients"))
+    return Drawing("gradients", "Gradient flow", text, figure)
 
 
 def flow(ax: Axes, ends: pd.Series[Any], names: list[str], k: int) -> None:
@@ -96,7 +96,7 @@ def activation_histograms(scene: Scene) -> Drawing | None:
     label_edges(axes, "activation output", "share")
     legend(figure, scene)
     text = HISTOGRAMS + scene.facets.held_text("drawn")
-    return Drawing("histograms", "Activation histograms", text, to_svg(figure, "histograms"))
+    return Drawing("histograms", "Activation histograms", text, figure)
 
 
 def outline(ax: Axes, counts: np.ndarray[tuple[int, ...], np.dtype[np.float64]], k: int) -> None:

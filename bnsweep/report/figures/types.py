@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from bnsweep.catalogue.metrics import Metric
 from bnsweep.report.figures.facets import Facets
-from bnsweep.report.figures.style import DASHES, MARKERS, SERIES
+from bnsweep.report.figures.style import DASHES, MARKERS, SERIES, styled, to_svg
 from bnsweep.report.frame.design import Design
 from bnsweep.report.frame.grid import Grid
 from bnsweep.report.frame.source import Source
@@ -24,7 +24,13 @@ class Drawing:
     name: str
     title: str
     caption: str
-    svg: str
+    figure: Figure
+
+    @cached_property
+    def svg(self) -> str:
+        """For a page, which gives it its colours."""
+        with styled():
+            return to_svg(self.figure, self.name)
 
 
 @dataclass(frozen=True)

@@ -120,13 +120,17 @@ def evidence_dict(one: Evidence) -> dict[str, Any]:
 
 
 def claims_csv(verdicts: list[Verdict]) -> str:
+    return csv_text(claims_table(verdicts))
+
+
+def claims_table(verdicts: list[Verdict]) -> pd.DataFrame:
     """One row a comparison; a claim that was not asked has one row without numbers."""
     found = []
     for v in verdicts:
         head = {"key": v.key, "claim": v.claim, "verdict": v.verdict, "claim_p_holm": v.p_holm}
         head |= {"claim_seeds_needed": v.seeds_needed}
         found += [head | evidence_dict(e) for e in v.evidence] or [head]
-    return csv_text(pd.DataFrame(found))
+    return pd.DataFrame(found)
 
 
 def runs_csv(content: ReportContent) -> str:

@@ -12,16 +12,18 @@ import pickle
 import queue
 import shutil
 import signal
+import sys
 import tempfile
 import threading
 import traceback
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from multiprocessing import connection, forkserver, parent_process, resource_tracker, util
 from multiprocessing.context import BaseContext
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -115,6 +117,22 @@ class LocalProcesses(LocalExecutor):
             self._idle.get().end()
 
 
+_MAIN = threading.Lock()
+
+
+@contextmanager
+def without_main() -> Iterator[None]:
+    """Processes that are started meanwhile do not run the user's script again, which multiprocessing has them do for
+    what they may be sent of it. Workers are sent nothing of it, so that a script needs no guard and stdin will do."""
+    with _MAIN:
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = main
+
+
 LOST = "the worker process ended, as it does for want of memory"
 
 
@@ -126,7 +144,7 @@ class WorkerProcess:
         self.is_lost = False
         self._pipe, far_end = context.Pipe()
         self._process = context.Process(target=serve, args=(far_end, *needs))  # type: ignore[attr-defined]
-        with blocked_signals():
+        with blocked_signals(), without_main():
             self._process.start()
         far_end.close()  # the process alone holds it, so that its end ends the pipe
         try:
@@ -134,8 +152,7 @@ class WorkerProcess:
         except (EOFError, OSError):
             if self.end() < 0:
                 raise WorkerLost(LOST) from None
-            guard = "a script that starts a sweep does so under `if __name__ == '__main__':`"
-            raise NoWorker(f"a worker process ended before it could train anything ({guard})") from None
+            raise NoWorker("a worker process ended before it could train anything (its own output says why)") from None
 
     def train(self, name: int, configs: Sequence[RunConfig], tell: Callable[[Evaluated], None]) -> Trained:
         """Raises what the training raised, or WorkerLost."""

@@ -1,0 +1,168 @@
+"""From Python values to runs.
+
+What a call asks for is written as settings and composed as a command's are, so that a run means the same whichever way
+it was asked for.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bnsweep.cli.quoting import value_read
+from bnsweep.config.cells import excluded, refused_text
+from bnsweep.config.checks import ConfigError
+from bnsweep.config.run import RunConfig
+from bnsweep.config.tree import GROUPS, conf_folder, from_composed, kind_of, known_keys, register_schema
+
+NUMBER_OF = {"lr": "lr.value"}
+"""The setting that a number given for a group means."""
+
+OWN = ("sweep.id", "sweep.dry_run", "sweep.report", "sweep.save_models", "sweep.rerun", "sweep.exclude", "sweep.zip")
+"""Settings that arguments of their own stand for."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The runs of a call."""
+
+    texts: list[str]
+    """As settings of a command."""
+    runs: list[RunConfig]
+    notes: list[str]
+    """Which were left out."""
+
+
+def settings_of(given: Mapping[str, Any]) -> list[str]:
+    """Groups and dotted keys with their values as Hydra writes them; several values of one are swept. None is left
+    out. Raises ConfigError."""
+    texts = []
+    for key, value in given.items():
+        if value is None:
+            continue
+        if isinstance(value, Mapping) and key in GROUPS:
+            texts += settings_of({f"{key}.{name}": one for name, one in value.items()})
+            continue
+        check_known(key)
+        if isinstance(value, range) and len(value) > 1:
+            step = f",{value.step}" if value.step != 1 else ""
+            texts.append(f"{key}=range({value.start},{value.stop}{step})")
+            continue
+        values = several(key, value)
+        if key in NUMBER_OF and not any(isinstance(one, str) for one in values):
+            key = NUMBER_OF[key]
+        if not values:
+            raise ConfigError(f"{key}: must have a value, has none (an empty list)")
+        texts.append(f"{key}={','.join(encoded(key, one) for one in values)}")
+    return texts
+
+
+def check_known(key: str) -> None:
+    """Raises ConfigError for what is neither a group nor a setting, or has an argument of its own."""
+    if key not in GROUPS and key not in known_keys():
+        near = difflib.get_close_matches(key, [*GROUPS, *known_keys()], n=3) or [*GROUPS, "seed"]
+        raise ConfigError(f"{key}: no such setting (did you mean {', '.join(near)}?)")
+    if key in OWN or key.startswith("tracking."):
+        raise ConfigError(f"{key}: must be given by the argument of sweep() that stands for it")
+
+
+def several(key: str, value: Any) -> list[Any]:
+    """The values of a setting: a list, range or array is swept, but for a setting that is a list itself, of which a
+    list of lists is."""
+    if isinstance(value, str | Mapping) or not isinstance(value, Iterable):
+        return [value]
+    values = list(value)
+    if "list" in (kind_of(key) or "") and not any(isinstance(one, list | tuple) for one in values):
+        return [values]
+    return values
+
+
+def encoded(key: str, value: Any) -> str:
+    """A value as Hydra reads it. Raises ConfigError for one that no setting holds."""
+    from hydra.core.override_parser.types import Quote, QuotedString
+
+    value = value.item() if hasattr(value, "item") and getattr(value, "ndim", 0) == 0 else value
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return str(value).lower()
+        case int() | float():
+            return repr(value)
+        case list() | tuple():
+            return f"[{','.join(encoded(key, one) for one in value)}]"
+        case Mapping():
+            return "{" + ",".join(f"{name}:{encoded(key, one)}" for name, one in value.items()) + "}"
+    text = str(value) if not isinstance(value, str) and hasattr(value, "__fspath__") else value
+    if not isinstance(text, str):
+        raise ConfigError(
+            f"{key}: must be a number, a text, true or false, or a list of them, is {type(value).__name__}"
+        )
+    return text if value_read(f"k={text}") == text else QuotedString(text, Quote.double).with_quotes()
+
+
+def composed(texts: Sequence[str], zipped: Sequence[Sequence[str]]) -> list[RunConfig | ConfigError]:
+    """The run of each job, or what a rule says of it. Raises ConfigError, and Hydra's errors as such."""
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
+    from hydra._internal.utils import create_config_search_path
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.plugins import Plugins
+    from hydra.core.singleton import Singleton
+    from hydra.core.utils import setup_globals
+    from hydra.errors import HydraException
+    from hydra.types import RunMode
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    from bnsweep.cli.messages import one_line
+    from hydra_plugins.bnsweep.compose import Composer
+    from hydra_plugins.bnsweep.overrides import check_duplicates
+    from hydra_plugins.bnsweep.sweeper import jobs_of, zipped_in
+
+    before = Singleton.get_state()
+    try:
+        register_schema()
+        setup_globals()
+        Plugins.instance()
+        check_duplicates(texts)
+        zipped_in(OmegaConf.create({"sweep": {"zip": [list(group) for group in zipped]}}))
+        loader = ConfigLoaderImpl(create_config_search_path(str(conf_folder())))
+        overrides = OverridesParser.create().parse_overrides([*texts])
+        fixed = [text for text, o in zip(texts, overrides, strict=True) if not o.is_sweep_override()]
+        master = loader.load_configuration("config", fixed, RunMode.MULTIRUN)
+        OmegaConf.select(master, "hydra.sweep.dir")
+        jobs = jobs_of(overrides, zipped)
+        composer = Composer(loader, master, jobs)
+        return [run_or_error(composer.compose(job)) for job in jobs]
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(one_line(error, ["-m", *texts]) or str(error)) from error
+    finally:
+        Singleton.set_state(before)
+
+
+def run_or_error(config: Any) -> RunConfig | ConfigError:
+    try:
+        return from_composed(config)
+    except ConfigError as error:
+        return error
+
+
+def wanted(
+    texts: Sequence[str], exclude: Sequence[Mapping[str, Any]], zipped: Sequence[Sequence[str]], invalid: str
+) -> Wanted:
+    """The runs of these settings, without those that are to be left out. Raises ConfigError."""
+    found = composed(texts, zipped)
+    runs = {job: run for job, run in enumerate(found) if isinstance(run, RunConfig)}
+    errors = [error for error in found if isinstance(error, ConfigError)]
+    if errors and (invalid != "skip" or not runs):
+        remedy = "; invalid='skip' leaves such runs out" if runs else ""
+        raise ConfigError(f"{errors[0]}{remedy}") from errors[0]
+    out = excluded(runs, exclude)
+    notes = [f"exclude leaves out {len(out):,} of {len(found):,} runs"] if out else []
+    notes += refused_text([str(error) for error in errors])
+    more = [f"sweep.exclude={encoded('sweep.exclude', list(exclude))}"] if exclude else []
+    more += [f"sweep.zip={encoded('sweep.zip', [list(group) for group in zipped])}"] if zipped else []
+    more += ["sweep.invalid=skip"] if invalid == "skip" else []
+    return Wanted([*texts, *more], [run for job, run in runs.items() if job not in out], notes)

@@ -1,0 +1,203 @@
+"""What a sweep found, as tables, figures, networks and files."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bnsweep.config.checks import ConfigError
+from bnsweep.config.run import RunConfig
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+    from torch import nn
+
+    from bnsweep.report.figures import Scene
+    from bnsweep.report.frame.source import Source
+    from bnsweep.report.pages.content import ReportContent
+    from bnsweep.report.pages.write import Report
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a sweep found. In a notebook its last line shows the answer, the verdicts and the ranking."""
+
+    frame: Source = field(repr=False)
+    """The sweep as the report reads it."""
+    command: str
+    """The command that trains the same runs; after a line that saves the data, where they were in memory."""
+    metric: str | None = None
+    """What ranks; None: the final validation score."""
+    configs: Mapping[str, RunConfig] = field(default_factory=dict, repr=False)
+    """Identity -> run."""
+    networks: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """Identity -> state dict, of networks that are kept in memory."""
+
+    @property
+    def runs(self) -> pd.DataFrame:
+        """One row a run, in the order planned: run_id, identity, status (finished, diverged, failed, missing), reason;
+        a column for each setting, under the name that a command gives it; classes of the data (0: a regression);
+        seconds of training; single numbers of the run. Accuracies and R² are shares (1 is all), losses are in nats or,
+        in a regression, in variances of the target; steps are training steps. `attrs["titles"]` says what each number
+        is."""
+        from bnsweep.catalogue.metrics import metric_of
+
+        runs = self.frame.runs.copy()
+        titles = {name: row.title for name in runs if (row := metric_of(str(name))) is not None}
+        runs.attrs["titles"] = titles | {"seconds": "seconds of training, a run's share of its stack"}
+        return runs
+
+    def history(self, metrics: Sequence[str] | str | None = None) -> pd.DataFrame:
+        """One row a run, evaluation and metric: run_id, step, epoch, metric, value, and the settings that were swept.
+        By default losses and scores of all three splits; a name with * takes all that match, such as layer/*/std."""
+        import fnmatch
+
+        from bnsweep.report.frame.metrics import task_of
+
+        score = task_of(self.frame.runs).score
+        default = [f"{split}/{kind}" for split in ("train", "val", "test") for kind in ("loss", score)]
+        asked = [metrics] if isinstance(metrics, str) else metrics or default
+        known = self._measured
+        names = [name for name in known if any(fnmatch.fnmatchcase(name, one) for one in asked)]
+        for one in asked:
+            if not fnmatch.filter(known, one):
+                raise ConfigError(f"metrics={one}: must be one that these runs have: {', '.join(known)}")
+        long = self.frame.history(names)
+        swept = [*self._content.grid.swept, "seed"]
+        return long.merge(self.frame.runs[["run_id", *dict.fromkeys(swept)]], on="run_id")
+
+    @cached_property
+    def _measured(self) -> list[str]:
+        """Of the history of any run."""
+        from bnsweep.catalogue.metrics import measured
+        from bnsweep.report.frame.grid import most_hidden_layers
+        from bnsweep.report.frame.metrics import task_of
+
+        rows = measured(most_hidden_layers(self.frame.runs), task_of(self.frame.runs))
+        possible = [name for name, row in rows.items() if not row.single and name not in ("step", "epoch")]
+        some = [run_id for run_id in self.frame.runs["run_id"] if run_id][:50]
+        found = set(self.frame.history(possible, some)["metric"])
+        return [name for name in possible if name in found]
+
+    @property
+    def ranking(self) -> pd.DataFrame:
+        """One row an arm, best first, each at its best learning rate, and then at one for all; ranking.csv."""
+        return self._content.ranking.copy()
+
+    @property
+    def claims(self) -> pd.DataFrame:
+        """One row a comparison, with the verdict of its claim; claims.csv."""
+        from bnsweep.report.pages.machine import claims_table
+
+        return claims_table(self._content.verdicts)
+
+    @property
+    def factors(self) -> pd.DataFrame:
+        """How much of the differences each setting explains, alone and in pairs; factors.csv."""
+        return self._content.analysis.table.copy()
+
+    @property
+    def answer(self) -> str:
+        """Who is ahead, in a sentence."""
+        return self._content.answer
+
+    def plot(self, name: str) -> Figure:
+        """A figure of the report by its name, or by a part of it: "flow" is the one of gradient flow. Raises
+        ConfigError, with the names there are."""
+        from bnsweep.report.figures import pictures
+
+        drawn = pictures(self._scene) if self._scene else []
+        found = [d for d in drawn if d.name == name] or [
+            d for d in drawn if name.lower() in d.name.lower() or name.lower() in d.title.lower()
+        ]
+        if len(found) != 1:
+            names = ", ".join(f"{d.name} ({d.title})" for d in drawn) or "none, as no arm is ranked"
+            raise ConfigError(f"plot={name}: must be one of the figures of this sweep: {names}")
+        return found[0].figure
+
+    def report(self, out: str | Path = "report") -> Report:
+        """Write report.html, .md and .png, summary.json and tables into a folder; `show()` of it prints the answer."""
+        from bnsweep.report import write_report
+
+        return write_report(self.frame, Path(out), self.metric)
+
+    def model(self, run: str | pd.Series[Any]) -> nn.Module:
+        """The trained network of a run, given by its run_id or identity or by its row of `runs`, in eval mode on the
+        CPU. A regression's predictions are of the standardised target: times target_std, plus target_mean of the run's
+        row. Raises ConfigError for a run whose network was not kept."""
+        from bnsweep.nets.plain import build
+
+        row = self._row(run)
+        identity = str(row["identity"])
+        if row["status"] != "finished":
+            raise ConfigError(f"run={row['run_id'] or identity}: must be one that finished, is {row['status']}")
+        config, state = self._kept(identity, str(row["run_id"]))
+        model = build(config)
+        model.load_state_dict(state)
+        return model.eval()
+
+    def _row(self, run: Any) -> pd.Series[Any]:
+        name = run if isinstance(run, str) else str(run["identity"])
+        runs = self.frame.runs
+        rows = runs[(runs["run_id"] == name) | (runs["identity"] == name)]
+        if rows.empty or not name:
+            raise ConfigError(f"run={name}: must be a run_id or an identity of this sweep, or a row of its runs")
+        return rows.iloc[0]
+
+    def _kept(self, identity: str, run_id: str) -> tuple[RunConfig, Any]:
+        """Config and state dict of a run."""
+        if identity in self.networks:
+            return self.configs[identity], self.networks[identity]
+        from bnsweep.store.sweep_data import SweepFrame
+
+        folder = self.frame.model_folder(run_id) if isinstance(self.frame, SweepFrame) else None
+        if folder is None:
+            raise ConfigError(
+                f"run={run_id}: must be one whose network was kept (sweep(..., keep_models=True) keeps it)"
+            )
+        return kept_in(folder)
+
+    @cached_property
+    def _built(self) -> tuple[ReportContent, Scene | None]:
+        from bnsweep.report.frame.libraries import load_libraries
+
+        load_libraries()
+        from bnsweep.report.frame.metrics import metric_named, task_of
+        from bnsweep.report.pages.write import build
+
+        return build(self.frame, metric_named(self.metric, task_of(self.frame.runs)))
+
+    @property
+    def _content(self) -> ReportContent:
+        return self._built[0]
+
+    @property
+    def _scene(self) -> Scene | None:
+        return self._built[1]
+
+    def __str__(self) -> str:
+        """The report's first screen."""
+        from bnsweep.report.pages.terminal import plain_text
+
+        return plain_text(self._content)
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(str(self))}</pre>"
+
+
+def kept_in(folder: Path) -> tuple[RunConfig, Any]:
+    """Config and state dict of a run, of its artifacts."""
+    import safetensors.torch
+    import yaml  # type: ignore[import-untyped]
+
+    from bnsweep.config.tree import from_tree
+    from bnsweep.data.dataset import with_facts
+
+    tree = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    (config,) = with_facts([from_tree(tree)], {})
+    return config, safetensors.torch.load_file(folder / "model.safetensors")

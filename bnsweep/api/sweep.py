@@ -1,0 +1,216 @@
+"""`bnsweep.sweep` and `bnsweep.load`."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+
+from bnsweep.api.compose import settings_of, wanted
+from bnsweep.api.given import Given, given_data
+from bnsweep.api.result import Result
+from bnsweep.config.checks import ConfigError, check
+from bnsweep.config.identity import identity
+
+if TYPE_CHECKING:
+    from bnsweep.config.run import RunConfig, TrackingConfig
+    from bnsweep.data.dataset import DataKey, Dataset
+
+
+class Interrupted(KeyboardInterrupt):
+    """A sweep that was interrupted: `result` is of the runs that were over by then; None where none was."""
+
+    def __init__(self, says: str, result: Result | None) -> None:
+        super().__init__(says)
+        self.result = result
+
+
+class More(TypedDict, total=False):
+    """What `sweep` takes beside."""
+
+    task: str
+    """classification or regression."""
+    standardize: bool
+    """Whether inputs are standardised by the training samples; for tables by default."""
+    model: Any
+    optimizer: Any
+    train: Any
+    probes: Any
+    """Names of choices, or {"hidden": [64, 64]}: settings of the group."""
+    overrides: Mapping[str, Any]
+    """Any settings by their keys in a command, as {"train.batch_size": [32, 64]}; of a setting that is a list, a list
+    of lists is swept over."""
+    exclude: Sequence[Mapping[str, Any]]
+    """Combinations to leave out, each by settings and values."""
+    zipped: Sequence[Sequence[str]]
+    """Settings whose values go together, the first with the first."""
+    invalid: str
+    """"skip" leaves out combinations that a rule refuses."""
+    metric: str | None
+    """What ranks; by default the final validation score."""
+    tracking_uri: str | None
+    experiment: str | None
+    """MLflow's, where they are not those of a command in this folder."""
+    keep_models: bool
+    """Whether each trained network is kept; without `track` they are, in memory."""
+    rerun: bool
+    """Train again what is in the store."""
+    workers: int | None
+    """Stacks trained at a time at most."""
+
+
+SETTINGS = ("model", "optimizer", "train", "probes")
+
+
+def sweep(
+    *,
+    activation: Any = None,
+    init: Any = None,
+    bn: Any = None,
+    lr: Any = None,
+    seed: Any = None,
+    data: Any = None,
+    target: str | None = None,
+    epochs: Any = None,
+    track: bool = True,
+    **more: Unpack[More],
+) -> Result:
+    """Train every combination of what is given, and say which of it mattered.
+
+        result = bnsweep.sweep(bn=["none", "before"], lr=[0.01, 0.1, 1], seed=range(10), epochs=10)
+
+    A list, range or array is swept over, anything else is fixed, None is the command's default; numbers of `lr` are
+    learning rates. `data`: the name of a dataset, a file (.npz, .csv, .tsv, .parquet), arrays or tensors (x, y) or
+    (x_train, y_train, x_test, y_test), a DataFrame with `target`, or a torch Dataset. `More` says what else there is.
+    With `track` the runs are those of the command `result.command`: in MLflow, and not trained again. Without it,
+    nothing is written. Raises ConfigError, a ValueError, before anything is trained; Interrupted, which holds what was
+    over.
+    """
+    check_arguments(more)
+    given = given_data(data)
+    own = {"activation": activation, "init": init, "bn": bn, "lr": lr, "seed": seed, **given.settings}
+    own |= {"data.target": target, "train.epochs": epochs, **{name: more.get(name) for name in SETTINGS}}
+    own |= {f"data.{name}": more.get(name) for name in ("task", "standardize")}
+    overrides = more.get("overrides", {})
+    twice = [key for key in overrides if own.get(key) is not None]
+    check(not twice, "overrides", list(overrides), f"without {', '.join(twice)}, which has an argument of its own here")
+    texts = settings_of({**own, **overrides})
+    found = wanted(texts, more.get("exclude", ()), more.get("zipped", ()), more.get("invalid", "refuse"))
+    for note in found.notes:
+        print(note, flush=True)
+    command = given.command(found.texts)
+    return (tracked if track else untracked)(*with_data(found.runs, given), command, more)
+
+
+def check_arguments(more: Mapping[str, Any]) -> None:
+    """Raises ConfigError for an argument that there is not."""
+    for name in more:
+        if name not in More.__annotations__:
+            known = [
+                "activation",
+                "init",
+                "bn",
+                "lr",
+                "seed",
+                "data",
+                "target",
+                "epochs",
+                "track",
+                *More.__annotations__,
+            ]
+            near = ", ".join(difflib.get_close_matches(name, known, n=3) or known)
+            raise ConfigError(f"{name}: must be an argument of sweep() (did you mean {near}?)")
+
+
+def with_data(runs: Sequence[RunConfig], given: Given) -> tuple[list[RunConfig], dict[DataKey, Dataset]]:
+    """The runs, which know the facts of their data, and the data that had to be read for that. Raises ConfigError."""
+    from bnsweep.data.dataset import with_facts
+
+    datasets: dict[DataKey, Dataset] = {}
+    if given.in_memory:
+        for config in {config.data.key: config for config in runs}.values():
+            datasets[config.data.key] = given.dataset(config.data)
+    return with_facts(runs, datasets), datasets
+
+
+def tracked(configs: Sequence[RunConfig], datasets: dict[DataKey, Dataset], command: str, more: More) -> Result:
+    from bnsweep.runs.sweep import run_sweep
+
+    tracking, metric = tracking_of(more.get("tracking_uri"), more.get("experiment")), more.get("metric")
+    own: dict[str, Any] = {"save_models": more.get("keep_models", False), "rerun": more.get("rerun", False)}
+    configs = [replace_all(c, tracking=tracking, sweep=replace(c.sweep, report=None, **own)) for c in configs]
+    try:
+        run_sweep(configs, command, workers=more.get("workers"), datasets=datasets)
+    except KeyboardInterrupt:
+        result = None
+        with suppress(ConfigError):
+            result = loaded(tracking, configs[0].sweep.id, metric, command, configs)
+        raise Interrupted("interrupted; the same call goes on from here", result) from None
+    return loaded(tracking, configs[0].sweep.id, metric, command, configs)
+
+
+def replace_all(config: RunConfig, **parts: Any) -> RunConfig:
+    """With other parts, and the facts of the same data."""
+    from dataclasses import replace
+
+    return (
+        replace(config, **parts).with_facts(config.data.facts)
+        if config.data.known_by_reading
+        else replace(config, **parts)
+    )
+
+
+def tracking_of(uri: str | None, experiment: str | None) -> TrackingConfig:
+    """The store that a command would use, unless another is named."""
+    from bnsweep.config.run import TrackingConfig
+    from bnsweep.store.address import default_experiment
+
+    return TrackingConfig(uri, default_experiment() if experiment is None else experiment)
+
+
+def loaded(
+    tracking: TrackingConfig, sweep: str, metric: str | None, command: str = "", configs: Sequence[RunConfig] = ()
+) -> Result:
+    from bnsweep.store.store import Store
+
+    frame = Store.open(tracking, create=False).load(sweep)
+    return Result(frame, command or frame.info.command, metric, {identity(config): config for config in configs})
+
+
+def untracked(configs: Sequence[RunConfig], datasets: dict[DataKey, Dataset], command: str, more: More) -> Result:
+    from bnsweep.api.training import InMemory
+    from bnsweep.data.dataset import load
+
+    for config in configs:
+        if config.data.key not in datasets:
+            datasets[config.data.key] = load(config.data)
+    for note in (note for dataset in datasets.values() for note in dataset.notes):
+        print(f"data: {note}", flush=True)
+    training = InMemory(configs)
+
+    def result() -> Result:
+        by_identity = {identity(config): config for config in configs}
+        frame = training.frame(configs[0].sweep.id, command)
+        return Result(frame, command, more.get("metric"), by_identity, training.networks)
+
+    try:
+        training.train(datasets, more.get("workers"), more.get("keep_models", True))
+    except KeyboardInterrupt:
+        over = len(training.records)
+        says = f"interrupted; {over} of {len(configs)} runs are over: the error's `result` holds them"
+        raise Interrupted(says, result() if over else None) from None
+    return result()
+
+
+def load(
+    sweep: str = "latest",
+    *,
+    metric: str | None = None,
+    tracking_uri: str | None = None,
+    experiment: str | None = None,
+) -> Result:
+    """A sweep that was tracked, by its id or `latest`, from the store in this folder or another. Raises ConfigError,
+    which is a ValueError, where there is none."""
+    return loaded(tracking_of(tracking_uri, experiment), sweep, metric)

@@ -1,0 +1,82 @@
+"""The runs of a call trained, into the store that a command would use or into memory alone."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bnsweep.config.identity import identity, numbers
+from bnsweep.config.run import RunConfig
+
+if TYPE_CHECKING:
+    from bnsweep.data.dataset import DataKey, Dataset
+    from bnsweep.records import RunRecord
+    from bnsweep.store.in_memory import FrameInMemory
+
+
+@dataclass
+class InMemory:
+    """Runs that are trained and logged nowhere."""
+
+    configs: Sequence[RunConfig]
+    """With the facts of their data."""
+    records: dict[str, RunRecord] = field(default_factory=dict)
+    """By identity, of the runs that are over."""
+    networks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """State dict of each run that finished, by identity."""
+    seconds: float = 0.0
+
+    def train(self, datasets: Mapping[DataKey, Dataset], workers: int | None, keep_models: bool) -> None:
+        """Raises KeyboardInterrupt between two stacks; what is over by then is kept."""
+        from bnsweep.runs.dispatch import Dispatch
+        from bnsweep.runs.executors.base import Trained
+        from bnsweep.runs.executors.local import local_executor, prepare
+        from bnsweep.runs.interrupt import Interrupts
+        from bnsweep.runs.machine import worker_count
+        from bnsweep.runs.plan import check_memory, describe, make_plan
+        from bnsweep.runs.scratch import scratch
+        from bnsweep.training.device import resolve_device
+
+        device = resolve_device(self.configs[0].train.device)
+        check_memory(self.configs, device)
+        plan = make_plan(self.configs, (), device, worker_count(device) if workers is None else workers)
+        print(describe(plan), flush=True)
+        if plan.workers > 1:
+            prepare()
+
+        def keep(jobs: Sequence[int], trained: Trained) -> None:
+            for job, record, model in zip(jobs, trained.records, trained.models, strict=True):
+                self.records[plan.identities[job]] = record
+                if model is not None:
+                    self.networks[plan.identities[job]] = state_of(model)
+
+        began = time.perf_counter()
+        with tempfile.TemporaryDirectory(dir=scratch()) as folder, Interrupts() as interrupts:
+            executor = local_executor(plan.workers, dict(datasets), device, Path(folder), keep_models)
+            try:
+                Dispatch(plan, executor, interrupts, keep).run()
+            finally:
+                executor.stop()
+                self.seconds = time.perf_counter() - began
+
+    def frame(self, sweep: str, command: str) -> FrameInMemory:
+        """Of the runs that are over. Raises ConfigError where none is."""
+        from bnsweep.config.checks import check
+        from bnsweep.store.in_memory import frame_of
+
+        planned = {identity(config): config for config in self.configs}
+        rows = [{"identity": name, **numbers(config)} for name, config in planned.items()]
+        over = [(planned[name], record) for name, record in self.records.items()]
+        check(len(over) > 0, "sweep", sweep, "one with at least one run that ended; this one has none yet")
+        return frame_of(rows, over, sweep, command, {"training": self.seconds})
+
+
+def state_of(file: Path) -> dict[str, Any]:
+    """A kept network's state dict; the file goes with the sweep's folder."""
+    import safetensors.torch
+
+    return safetensors.torch.load(file.read_bytes())
