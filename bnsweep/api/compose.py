@@ -51,12 +51,23 @@ def settings_of(given: Mapping[str, Any]) -> list[str]:
             texts.append(f"{key}=range({value.start},{value.stop}{step})")
             continue
         values = several(key, value)
-        if key in NUMBER_OF and not any(isinstance(one, str) for one in values):
-            key = NUMBER_OF[key]
+        key = key_for(key, values)
         if not values:
             raise ConfigError(f"{key}: must have a value, has none (an empty list)")
         texts.append(f"{key}={','.join(encoded(key, one) for one in values)}")
     return texts
+
+
+def key_for(key: str, values: Sequence[Any]) -> str:
+    """The group whose choices the values name, or the setting that numbers given for a group are of. Raises ConfigError
+    for what is neither."""
+    strange = [one for one in values if not isinstance(one, str)] if key in GROUPS else []
+    if not strange:
+        return key
+    if key in NUMBER_OF and len(strange) == len(values):
+        return NUMBER_OF[key]
+    names = "numbers or names of choices, not both" if key in NUMBER_OF else "the name of a choice"
+    raise ConfigError(f"{key}={strange[0]}: must be {names}")
 
 
 def check_known(key: str) -> None:

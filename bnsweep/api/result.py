@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -118,7 +119,7 @@ class Result:
         if len(found) != 1:
             names = ", ".join(f"{d.name} ({d.title})" for d in drawn) or "none, as no arm is ranked"
             raise ConfigError(f"plot={name}: must be one of the figures of this sweep: {names}")
-        return found[0].figure
+        return shown_in_notebooks(found[0].figure)
 
     def report(self, out: str | Path = "report") -> Report:
         """Write report.html, .md and .png, summary.json and tables into a folder; `show()` of it prints the answer."""
@@ -157,9 +158,7 @@ class Result:
 
         folder = self.frame.model_folder(run_id) if isinstance(self.frame, SweepFrame) else None
         if folder is None:
-            raise ConfigError(
-                f"run={run_id}: must be one whose network was kept (sweep(..., keep_models=True) keeps it)"
-            )
+            raise ConfigError(f"run={run_id}: must be one whose network was kept (keep_models=True keeps it)")
         return kept_in(folder)
 
     @cached_property
@@ -188,6 +187,18 @@ class Result:
 
     def _repr_html_(self) -> str:
         return f"<pre>{html.escape(str(self))}</pre>"
+
+
+def shown_in_notebooks(figure: Figure) -> Figure:
+    """A figure that a notebook shows, whether or not it was told of matplotlib's."""
+
+    def png() -> bytes:
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=110, facecolor="white")
+        return buffer.getvalue()
+
+    figure._repr_png_ = png  # type: ignore[attr-defined]
+    return figure
 
 
 def kept_in(folder: Path) -> tuple[RunConfig, Any]:

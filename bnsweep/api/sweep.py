@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
@@ -101,7 +101,17 @@ def sweep(
     for note in found.notes:
         print(note, flush=True)
     command = given.command(found.texts)
-    return (tracked if track else untracked)(*with_data(found.runs, given), command, more)
+    with global_numbers_kept():
+        return (tracked if track else untracked)(*with_data(found.runs, given), command, more)
+
+
+@contextmanager
+def global_numbers_kept() -> Iterator[None]:
+    """torch's global random numbers serve nothing here, but modules draw from them when they are made."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        yield
 
 
 def check_arguments(more: Mapping[str, Any]) -> None:
@@ -199,7 +209,9 @@ def untracked(configs: Sequence[RunConfig], datasets: dict[DataKey, Dataset], co
         training.train(datasets, more.get("workers"), more.get("keep_models", True))
     except KeyboardInterrupt:
         over = len(training.records)
-        says = f"interrupted; {over} of {len(configs)} runs are over: the error's `result` holds them"
+        says = f"interrupted; {over} of {len(configs)} runs are over" + ": `result` of this error holds them" * bool(
+            over
+        )
         raise Interrupted(says, result() if over else None) from None
     return result()
 

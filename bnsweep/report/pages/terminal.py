@@ -39,7 +39,8 @@ def plain_text(content: ReportContent) -> str:
     from rich.console import Console
 
     file = io.StringIO()
-    show(content, Console(file=file, width=WIDTH, highlight=False, color_system=None, force_terminal=False))
+    to = Console(file=file, width=WIDTH, highlight=False, color_system=None, force_terminal=False, force_jupyter=False)
+    show(content, to)
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
 
 
