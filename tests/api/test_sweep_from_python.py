@@ -220,8 +220,8 @@ def test_cells_are_left_out_and_zipped(capsys: pytest.CaptureFixture[str]) -> No
         ({"bn": []}, r"^bn: must have a value, has none \(an empty list\)$"),
         ({"seed": [0, 0.5]}, "seed"),
         (
-            {"activation": object()},
-            r"^activation: must be a number, a text, true or false, or a list of them, is object$",
+            {"overrides": {"bn.eps": object()}},
+            r"^bn.eps: must be a number, a text, true or false, or a list of them, is object$",
         ),
         ({"init": ["he", "normal"], "overrides": {"init.std": 0.1}}, r"; invalid='skip' leaves such runs out$"),
         ({"exclude": [{"bn": "before"}]}, r"^sweep.exclude=\[.*\]: must leave a run of the sweep, matches all 1$"),
