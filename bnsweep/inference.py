@@ -14,9 +14,13 @@ def least_p(n: int, family: int = 1) -> float:
     return min(1.0, 2.0 ** (1 - n) * family)
 
 
+MANY = 100
+"""Seeds beyond which every number of claims that there could be is decidable."""
+
+
 def decidable(n: int) -> int:
     """The most claims that may be asked together for n seeds to decide one of them, were all seeds on one side."""
-    return int(ALPHA / least_p(n)) if n >= ENOUGH else 0
+    return int(ALPHA / least_p(min(n, MANY))) if n >= ENOUGH else 0
 
 
 def least_seeds(claims: int) -> int:

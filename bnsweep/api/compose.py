@@ -11,11 +11,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bnsweep.cli.quick_runs import QuickRuns
 from bnsweep.cli.quoting import value_read
 from bnsweep.config.cells import excluded, refused_text
 from bnsweep.config.checks import ConfigError
 from bnsweep.config.run import RunConfig
-from bnsweep.config.tree import GROUPS, conf_folder, from_composed, kind_of, known_keys, register_schema
+from bnsweep.config.tree import GROUPS, conf_folder, kind_of, known_keys, register_schema
 
 NUMBER_OF = {"lr": "lr.value"}
 """The setting that a number given for a group means."""
@@ -129,6 +130,7 @@ def composed(texts: Sequence[str], zipped: Sequence[Sequence[str]]) -> list[RunC
 
     from bnsweep.cli.messages import one_line
     from hydra_plugins.bnsweep.compose import Composer
+    from hydra_plugins.bnsweep.launcher import Jobs
     from hydra_plugins.bnsweep.overrides import check_duplicates
     from hydra_plugins.bnsweep.sweeper import jobs_of, zipped_in
 
@@ -145,17 +147,17 @@ def composed(texts: Sequence[str], zipped: Sequence[Sequence[str]]) -> list[RunC
         master = loader.load_configuration("config", fixed, RunMode.MULTIRUN)
         OmegaConf.select(master, "hydra.sweep.dir")
         jobs = jobs_of(overrides, zipped)
-        composer = Composer(loader, master, jobs)
-        return [run_or_error(composer.compose(job)) for job in jobs]
+        quick = QuickRuns(Jobs(Composer(loader, master, jobs), jobs, 0))
+        return [run_or_error(quick, place) for place in range(len(jobs))]
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(one_line(error, ["-m", *texts]) or str(error)) from error
     finally:
         Singleton.set_state(before)
 
 
-def run_or_error(config: Any) -> RunConfig | ConfigError:
+def run_or_error(runs: QuickRuns, place: int) -> RunConfig | ConfigError:
     try:
-        return from_composed(config)
+        return runs.run(place)
     except ConfigError as error:
         return error
 

@@ -17,6 +17,7 @@ from bnsweep.cli.arguments import check_arguments
 from bnsweep.cli.entry import run_command
 from bnsweep.cli.folders import check_job_folders
 from bnsweep.cli.messages import local_of, one_line, out_of_memory
+from bnsweep.cli.quick_runs import QuickRuns
 from bnsweep.config.cells import excluded, refused_text
 from bnsweep.config.checks import ConfigError, printable
 from bnsweep.config.run import RunConfig
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from bnsweep.data.dataset import DataKey, Dataset
     from bnsweep.runs.ledger import RunResult, SweepResult
+    from hydra_plugins.bnsweep.launcher import Jobs
 
 STARTED = time.perf_counter()
 
@@ -57,7 +59,7 @@ class SweepBatches:
         self.results: list[SweepResult] = []
         """One a batch."""
 
-    def run(self, configs: Sequence[DictConfig]) -> list[object]:
+    def run(self, configs: Jobs) -> list[object]:
         """All jobs of a batch as one computation; the stacked launcher calls this. What it returns of each is a float,
         RunFailed, or LEFT_OUT."""
         from hydra_plugins.bnsweep.launcher import LEFT_OUT
@@ -104,33 +106,35 @@ class SweepBatches:
         print(f"{ended - STARTED:.0f} s: " + ", ".join(f"{name} {value:.0f}" for name, value in split.items()))
 
 
-def compose(configs: Sequence[DictConfig]) -> list[RunConfig | ConfigError]:
+def compose(configs: Jobs) -> list[RunConfig | ConfigError]:
     """The runs of a sweep's jobs, or what a rule says of a job, which is the end of the sweep unless such jobs are left
     out. Raises ConfigError for it, and for a folder that cannot be made."""
     from hydra_plugins.bnsweep.directory import job_folder
 
     runs: list[RunConfig | ConfigError] = []
     folders: list[Path] = []
-    told, skips = time.monotonic(), configs[0].get("sweep", {}).get("invalid") == "skip"
-    for config in configs:
+    told, skips, by_number = time.monotonic(), configs[0].sweep.get("invalid") == "skip", numbered(configs[0])
+    quick = QuickRuns(configs)
+    for place in range(len(configs)):
         if len(configs) > SLOW_TO_COMPOSE and (not runs or time.monotonic() - told > SILENCE):
             told = time.monotonic()
             print(f"composing {len(configs)} jobs" + f", {len(runs)} so far" * bool(runs), flush=True)
         try:
-            runs.append(from_composed(config))
+            runs.append(quick.run(place))
         except ConfigError as error:
             if not skips:
                 raise with_remedy(error, configs) from error
             runs.append(error)
-        if len(runs) in (1, len(configs)) or not numbered(config):
+        if place in (0, len(configs) - 1) or not by_number:
+            config = configs[place]
             folders.append(job_folder(config) / (config.hydra.output_subdir or ""))
     check_job_folders(folders, len(configs))
     return runs
 
 
-def with_remedy(error: ConfigError, configs: Sequence[DictConfig]) -> ConfigError:
+def with_remedy(error: ConfigError, configs: Jobs) -> ConfigError:
     """What a rule says of one job, with the way to train the others, where the first or the last is one of them."""
-    for config in (configs[0], configs[-1]):
+    for config in (configs[0], configs[len(configs) - 1]):
         with suppress(ConfigError):
             from_composed(config)
             return type(error)(f"{error}; sweep.invalid=skip leaves such jobs out")

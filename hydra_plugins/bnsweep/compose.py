@@ -12,7 +12,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.types import Override, OverrideType
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, Node, OmegaConf
 
 from hydra_plugins.bnsweep.overrides import parse_override
 from hydra_plugins.bnsweep.parts import Parts, copy_node, fill, merges_into_references
@@ -57,6 +57,24 @@ class Composer:
             reason = " ".join(f"{type(fault).__name__}: {fault}".split())
             log.warning("composing jobs the slow way, as the quick one failed: %s", reason)
         return config
+
+    def are_apart(self, overrides: Sequence[str], varied: Sequence[str]) -> bool:
+        """Whether every part of a job's config, but for Hydra's own, depends on nothing but the overrides of that part,
+        of those that `varied` jobs differ in. `overrides`: those of one of the jobs."""
+        parsed = [parse_override(text) for text in overrides]
+        if "other" in {self._kind(override) for override in (*parsed, *map(parse_override, varied))}:
+            return False
+        choices = [override for override in parsed if self._kind(override) == "choice"]
+        keys = {override.get_key_element() for override in choices}
+        differ = {
+            key
+            for text in varied
+            if self._kind(parse_override(text)) == "choice"
+            for key in [parse_override(text).get_key_element()]
+        }
+        config = self.compose(overrides)
+        parts = self._parts_of.get(tuple(override.get_key_element() for override in choices))
+        return differ <= keys and (parts is not None or not differ) and not refers(config)
 
     def _load(self, overrides: Sequence[str]) -> DictConfig:
         return self._loader.load_sweep_config(self._master, list(overrides))
@@ -148,6 +166,19 @@ class Composer:
                 parent, ObjectType.GROUP, hydra.job.config_name, self._hydra_overrides
             )
         return name in self._groups[parent]
+
+
+def refers(config: DictConfig) -> bool:
+    """Whether a value of the config, but for Hydra's own part, is taken from elsewhere than the environment."""
+
+    def visit(node: Node) -> bool:
+        content = node.__dict__.get("_content")
+        if node._is_interpolation():
+            return not str(node._value()).startswith("${oc.env:")
+        children = content.values() if isinstance(content, dict) else content if isinstance(content, list) else ()
+        return any(visit(child) for child in children)
+
+    return any(visit(cast(Node, config._get_node(key))) for key in config if key != "hydra")
 
 
 def _is_plain(override: Override) -> bool:

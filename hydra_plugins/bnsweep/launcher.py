@@ -111,7 +111,8 @@ class Jobs(Sequence[DictConfig]):
 
     def __init__(self, composer: Composer, overrides: Sequence[Sequence[str]], first: int) -> None:
         self._composer = composer
-        self._overrides = overrides
+        self.overrides = overrides
+        """Of each job."""
         self._nums = range(first, first + len(overrides))
 
     def __len__(self) -> int:
@@ -126,8 +127,12 @@ class Jobs(Sequence[DictConfig]):
             return [self.compose(i) for i in range(len(self))[place]]
         return self.compose(place)
 
+    def are_apart(self, varied: Sequence[str]) -> bool:
+        """See `Composer.are_apart`."""
+        return len(self) > 0 and self._composer.are_apart(self.overrides[0], varied)
+
     def compose(self, place: int) -> DictConfig:
-        num, overrides = self._nums[place], self._overrides[place]
+        num, overrides = self._nums[place], self.overrides[place]
         log.debug("#%d : %s", num, " ".join(filter_overrides(overrides)))
         config = self._composer.compose(overrides)
         job = config.hydra.job
