@@ -47,7 +47,7 @@ def at_least(least: int) -> Rule:
     return Rule(lambda value: value >= least, f">= {least}")
 
 
-def or_null(rule: Rule) -> Rule:
+def or_null(rule: Rule | OneOf) -> Rule:
     """The rule, of what is set."""
     return Rule(lambda value: value is None or rule.holds(value), f"{rule.says} or null")
 

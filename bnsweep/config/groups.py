@@ -40,6 +40,7 @@ SCALINGS = ("train", "test")
 DEVICES = ("auto", "cpu", "cuda")
 DTYPES = ("float32", "float64")
 PROBES = ("off", "light", "full")
+COLOURS = ("grey", "colour")
 VALIDATION_SHARE = 0.2
 """Of the pool, where no number is given."""
 
@@ -126,7 +127,8 @@ class DataConfig(Checked, group="data"):
     name: str = setting("digits", OneOf(DATASETS), names=True)
     """One of DATASETS."""
     root: str = setting("data", TEXT, role=Role.PLACE)
-    """Folder of the IDX files (`<root>/MNIST/raw`, `<root>/FashionMNIST/raw`); digits needs none."""
+    """Folder of the IDX files (`<root>/MNIST/raw`, `<root>/FashionMNIST/raw`, or itself), of CIFAR-10's, or of images
+    in a folder a class; digits needs none."""
     subset: int | None = setting(None, matters=lambda run: not run.data.takes_all)
     """Training samples kept after validation is held out; all when null."""
     validation: int | None = setting(287, matters=said_elsewhere)
@@ -159,6 +161,14 @@ class DataConfig(Checked, group="data"):
     """Columns of data=table that are left out."""
     group: str | None = setting(None, or_null(TEXT), role=Role.SOURCE)
     """Column of data=table whose rows of one value stay together: all in training, in validation or in the test set."""
+    size: tuple[int, ...] | None = setting(
+        None,
+        or_null(Rule(lambda size: len(size) in (1, 2) and all(1 <= s <= 4096 for s in size), "a list such as [28,28]")),
+        role=Role.SOURCE,
+    )
+    """Height and width that images of data=images are brought to; null: that of the images, where all agree."""
+    colour: str | None = setting(None, or_null(OneOf(COLOURS)), role=Role.SOURCE)
+    """grey or colour, which images of data=images are brought to; null: colour where one of them has it."""
     missing: str = setting("refuse", OneOf(MISSING), role=Role.SOURCE)
     """What is done about missing values in data=table, one of MISSING."""
     task: str = setting("classification", OneOf(TASKS), matters=lambda run: run.data.task != "classification")

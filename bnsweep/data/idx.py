@@ -30,19 +30,15 @@ SHA256 = {
         "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
         "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
         "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-    }
-}
-"""Of the uncompressed files, so that it does not matter who compressed them."""
-
-MD5_GZ = {
+    },
     "fashion_mnist": {
-        "train-images-idx3-ubyte": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
-        "train-labels-idx1-ubyte": "25c81989df183df01b3e8a0aad5dffbe",
-        "t10k-images-idx3-ubyte": "bef4ecab320f06d8554ea6380940ec79",
-        "t10k-labels-idx1-ubyte": "bb300cfdad3c16e7a12a480ee83cd310",
-    }
+        "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+        "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+        "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+        "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+    },
 }
-"""Of the .gz files as published; used where no digest of the uncompressed file is known."""
+"""Of the uncompressed files, so that it does not matter who compressed them: Debian's package has its own .gz."""
 
 PACKED_MORE = 2**16
 """Bytes that a .gz may be longer than what it holds: its header and its block marks."""
@@ -55,21 +51,15 @@ class Spoiled(Exception):
 
 
 def array_of(config: DataConfig, name: str, path: Path) -> Bytes:
-    """What the file of this name holds, verified: by checksum, and by header, size and labels. Raises Spoiled, OSError.
-
-    Of a plain Fashion-MNIST file no checksum is known: header, size and labels are all that is verified.
-    """
+    """What the file of this name holds, verified: by checksum, and by header, size and labels. Raises Spoiled,
+    OSError."""
     side = math.isqrt(config.facts.features)
     samples = config.facts.pool if name.startswith("train") else config.facts.test
     shape = (samples, side, side) if name.endswith(IMAGES) else (samples,)
     size = header_bytes(shape) + math.prod(shape)
-    if path.suffix == ".gz":
-        content = inflated(path, size, MD5_GZ.get(config.name, {}).get(name))
-    else:
-        content = first_bytes(path, size + 1)
+    content = inflated(path, size) if path.suffix == ".gz" else first_bytes(path, size + 1)
     array = parse(content, shape)
-    found = hashlib.sha256(content).hexdigest()
-    verify("sha256", found, SHA256.get(config.name, {}).get(name, found))
+    verify("sha256", hashlib.sha256(content).hexdigest(), SHA256[config.name][name])
     if name.endswith(LABELS) and array.max() >= config.facts.classes:
         raise Spoiled(f"labels must be below {config.facts.classes}, found {array.max()}")
     return array
@@ -85,17 +75,12 @@ def first_bytes(path: Path, most: int) -> bytes:
         return file.read(most)
 
 
-def inflated(path: Path, size: int, md5: str | None) -> bytes:
-    """What a gzip file holds, of which no more than size + 1 bytes are made. Raises Spoiled, OSError.
-
-    `md5`: of the file as it was published, where that is known.
-    """
+def inflated(path: Path, size: int) -> bytes:
+    """What a gzip file holds, of which no more than size + 1 bytes are made. Raises Spoiled, OSError."""
     most = size + size // 1000 + PACKED_MORE
     packed = first_bytes(path, most + 1)
     if len(packed) > most:
         raise Spoiled(f"must be a gzip file of {size} bytes, and is longer itself")
-    found = hashlib.md5(packed, usedforsecurity=False).hexdigest()
-    verify("md5", found, md5 or found)
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(packed)) as file:
             return file.read(size + 1)

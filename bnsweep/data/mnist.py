@@ -13,14 +13,14 @@ from bnsweep.config.checks import ConfigError
 from bnsweep.config.groups import DataConfig
 from bnsweep.data.dataset import Bytes, Samples
 from bnsweep.data.download import download
-from bnsweep.data.idx import FOLDERS, IMAGES, LABELS, PARTS, SHA256, Spoiled, array_of
+from bnsweep.data.idx import FOLDERS, IMAGES, LABELS, PARTS, Spoiled, array_of
 
 
 def read(config: DataConfig) -> Samples:
     """The training file's samples and then the test file's. Raises ConfigError for files that are not as published."""
     folder = folder_of(config)
     wanted = [f"{part}-{kind}" for part in PARTS for kind in (IMAGES, LABELS)]
-    missing = [name for name in wanted if not any(map(os.path.lexists, forms(folder, config.name, name)))]
+    missing = [name for name in wanted if not any(map(os.path.lexists, forms(folder, name)))]
     if missing:
         download(config, folder, missing)
     arrays = {name: idx_file(config, folder, name) for name in wanted}
@@ -32,7 +32,10 @@ def read(config: DataConfig) -> Samples:
 def folder_of(config: DataConfig) -> Path:
     """Where the files lie or would lie. Raises ConfigError for a folder that is there and cannot be read."""
     try:
-        folder = Path(config.root).expanduser() / FOLDERS[config.name]
+        root = Path(config.root).expanduser()
+        folder = root / FOLDERS[config.name]
+        if any(map(os.path.lexists, forms(root, f"{PARTS[0]}-{IMAGES}"))):  # as Debian's package has them
+            folder = root
         there = stat.S_ISDIR(folder.stat().st_mode)
         if there and not os.access(folder, os.R_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
@@ -44,15 +47,14 @@ def folder_of(config: DataConfig) -> Path:
     return folder
 
 
-def forms(folder: Path, dataset: str, name: str) -> list[Path]:
-    """The two forms of a file, first the one to read where both are there: the one whose checksum is known."""
-    plain, packed = folder / name, folder / f"{name}.gz"
-    return [plain, packed] if dataset in SHA256 else [packed, plain]
+def forms(folder: Path, name: str) -> list[Path]:
+    """The two forms of a file, first the one to read where both are there."""
+    return [folder / name, folder / f"{name}.gz"]
 
 
 def idx_file(config: DataConfig, folder: Path, name: str) -> Bytes:
     """One IDX file, verified. Raises ConfigError."""
-    path = next(path for path in forms(folder, config.name, name) if os.path.lexists(path))
+    path = next(path for path in forms(folder, name) if os.path.lexists(path))
     try:
         return array_of(config, name, path)
     except OSError as error:

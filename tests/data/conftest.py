@@ -26,7 +26,7 @@ def files(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
     facts = DatasetFacts(pool=POOL, test=TEST, features=SIDE * SIDE)
     for name in ("mnist", "fashion_mnist"):
         monkeypatch.setitem(datasets.DATASETS, name, replace(datasets.DATASETS[name], facts=facts))
-    monkeypatch.setitem(idx.SHA256, "mnist", {name: hashlib.sha256(made[name]).hexdigest() for name in made})
+        monkeypatch.setitem(idx.SHA256, name, {file: hashlib.sha256(made[file]).hexdigest() for file in made})
     return made
 
 

@@ -18,6 +18,7 @@ from idx_files import POOL, SIDE, TEST, TRAIN_IMAGES, TRAIN_LABELS, tiny, write
 from bnsweep.config.checks import ConfigError
 from bnsweep.config.groups import DataConfig
 from bnsweep.data import dataset as data
+from bnsweep.data import idx
 from bnsweep.data.splits import split
 
 MNIST = Path(__file__).parents[3] / "shared/data"
@@ -100,19 +101,33 @@ def test_a_file_that_cannot_be_read_is_named(raw: Path, files: dict[str, bytes])
         data.load(tiny(raw.parents[1]))
 
 
-def test_a_published_gz_of_fashion_mnist_must_have_its_md5(tmp_path: Path, files: dict[str, bytes]) -> None:
-    write(tmp_path / "FashionMNIST/raw", files)
-    with pytest.raises(ConfigError, match=rf"{TRAIN_IMAGES}\.gz: must have the md5 8d4fb7e6c68d591d4c3dfef9ec88bf0d"):
-        data.load(tiny(tmp_path, "fashion_mnist"))
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
+@pytest.mark.parametrize("packed", [True, False], ids=["gz", "plain"])
+def test_who_packed_a_file_does_not_matter_and_what_is_in_it_does(
+    name: str, packed: bool, tmp_path: Path, files: dict[str, bytes]
+) -> None:
+    folder = tmp_path / idx.FOLDERS[name]
+    write(folder, files, packed)
+    assert len(data.load(tiny(tmp_path, name)).y_N) == POOL + TEST
+    write(folder, {TRAIN_LABELS: files[TRAIN_LABELS][:-1] + b"\x00"}, packed)
+    with pytest.raises(
+        ConfigError, match=rf"{TRAIN_LABELS}(\.gz)?: must have the sha256 [0-9a-f]{{64}}, has [0-9a-f]{{64}};"
+    ):
+        data.load(tiny(tmp_path, name))
 
 
-def test_plain_fashion_mnist_is_held_to_its_header_and_labels(tmp_path: Path, files: dict[str, bytes]) -> None:
-    folder = tmp_path / "FashionMNIST/raw"
-    write(folder, files, packed=False)
-    assert len(data.load(tiny(tmp_path, "fashion_mnist")).y_N) == POOL + TEST
-    (folder / TRAIN_LABELS).write_bytes(files[TRAIN_LABELS][:-1] + b"\x0a")
-    with pytest.raises(ConfigError, match=rf"{TRAIN_LABELS}: labels must be below 10, found 10; delete it"):
-        data.load(tiny(tmp_path, "fashion_mnist"))
+def test_the_folder_of_the_files_itself_may_be_named(tmp_path: Path, files: dict[str, bytes]) -> None:
+    """As Debian's package has them."""
+    write(tmp_path / "fashion-mnist", files)
+    loaded = data.load(tiny(tmp_path / "fashion-mnist", "fashion_mnist"))
+    assert loaded.info.source == str(tmp_path / "fashion-mnist")
+
+
+@pytest.mark.skipif(not (MNIST / "FashionMNIST").exists(), reason="no Fashion-MNIST files in ../shared/data")
+def test_the_real_fashion_mnist_is_read_and_verified() -> None:
+    fashion = data.load(DataConfig(name="fashion_mnist", root=str(MNIST)))
+    assert fashion.x_ND.shape == (70_000, 784)
+    assert fashion.x_ND[:60_000].mean().item() == pytest.approx(0.2860, abs=1e-4)
 
 
 def test_the_official_test_set_is_the_test_split_of_every_seed(raw: Path, files: dict[str, bytes]) -> None:

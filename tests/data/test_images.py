@@ -1,0 +1,219 @@
+"""A folder of images is read right, or refused in one line that names folder or file, rule and remedy."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from bnsweep.config.checks import ConfigError
+from bnsweep.config.groups import DataConfig
+from bnsweep.data import samples
+from bnsweep.data.dataset import Dataset, load
+
+RANDOM = np.random.default_rng(0)
+PIXELS = RANDOM.integers(0, 256, (2, 20, 6, 4, 3), dtype=np.uint8)
+"""Of two classes."""
+CLASSES = ("cat", "dog")
+
+
+def read(root: Path, **settings: Any) -> Dataset:
+    return load(DataConfig("images", root=str(root), validation=None, **settings))
+
+
+def save(root: Path, mode: str = "RGB", suffix: str = ".png", part: slice = slice(None), **more: Any) -> Path:
+    for c, name in enumerate(CLASSES):
+        (root / name).mkdir(parents=True, exist_ok=True)
+        for i, pixels in enumerate(PIXELS[c][part]):
+            Image.fromarray(pixels).convert(mode).save(root / name / f"{i:02}{suffix}", **more)
+    return root
+
+
+def test_colour_is_channels_first_and_in_0_to_1(tmp_path: Path) -> None:
+    found = read(save(tmp_path / "pets"))
+    assert found.facts is not None and found.facts.shape == (3, 6, 4) and found.facts.classes == 2
+    expected = torch.from_numpy(np.moveaxis(PIXELS.reshape(40, 6, 4, 3), -1, 1).reshape(40, -1) / np.float32(255))
+    assert torch.equal(found.x_ND, expected) and found.y_N.tolist() == [0] * 20 + [1] * 20
+    assert found.notes[0].endswith("pets: 40 samples of 3 x 6 x 4 numbers from 0 to 1; 2 classes: cat (20), dog (20)")
+
+
+def test_grey_has_no_channels(tmp_path: Path) -> None:
+    found = read(save(tmp_path, "L"))
+    assert found.facts is not None and found.facts.shape == (6, 4)
+    assert read(save(tmp_path / "b"), colour="grey").info.digest == found.info.digest
+
+
+def test_folders_for_training_and_test_are_respected(tmp_path: Path) -> None:
+    save(tmp_path / "train", part=slice(0, 15))
+    save(tmp_path / "test", part=slice(15, 20))
+    found = read(tmp_path)
+    assert found.facts is not None and (found.facts.pool, found.facts.test, found.facts.official_test) == (30, 10, True)
+
+
+def test_neither_place_nor_age_nor_order_of_writing_matters(tmp_path: Path) -> None:
+    first = read(save(tmp_path / "a")).info.digest
+    (tmp_path / "b").mkdir()
+    save(tmp_path / "b" / "c", part=slice(None))
+    for path in (tmp_path / "b").rglob("*.png"):
+        os.utime(path, (1, 1))
+    assert read(tmp_path / "b" / "c").info.digest == first
+    image = Image.open(tmp_path / "a/cat/00.png")
+    image.putpixel((0, 0), (1, 2, 3))
+    image.save(tmp_path / "a/cat/00.png")
+    assert read(tmp_path / "a").info.digest != first
+
+
+def sixteen_bit(root: Path) -> None:
+    for c, name in enumerate(CLASSES):
+        (root / name).mkdir(parents=True)
+        for i, pixels in enumerate(PIXELS[c]):
+            grey = np.asarray(Image.fromarray(pixels).convert("L")).astype(np.uint16) * 257
+            Image.fromarray(grey).save(root / name / f"{i:02}.png")
+
+
+SAME_GREY: dict[str, Callable[[Path], Any]] = {
+    "upper-case names": lambda root: save(root, "L", ".PNG"),
+    "TIFF": lambda root: save(root, "L", ".tif"),
+    "with alpha": lambda root: save(root, "LA"),
+    "of 16 bits": sixteen_bit,
+}
+
+
+@pytest.mark.parametrize("make", SAME_GREY.values(), ids=list(SAME_GREY))
+def test_however_grey_images_are_saved_they_are_the_same(make: Callable[[Path], Any], tmp_path: Path) -> None:
+    make(tmp_path / "a")
+    assert torch.equal(read(tmp_path / "a").x_ND, read(save(tmp_path / "b", "L")).x_ND)
+
+
+def left_lying(root: Path) -> None:
+    (root / ".DS_Store").write_bytes(b"x")
+    (root / "cat/Thumbs.db").write_bytes(b"x")
+    (root / ".git").mkdir()
+    (root / "cat/.hidden.png").write_bytes(b"x")
+    (root / "readme.txt").write_text("x")
+
+
+def test_what_systems_leave_is_overlooked(tmp_path: Path) -> None:
+    before = read(save(tmp_path)).info.digest
+    left_lying(tmp_path)
+    assert read(tmp_path).info.digest == before and len(read(tmp_path).notes) == 1
+    (tmp_path / "cat/list.csv").write_text("x")
+    assert read(tmp_path).notes[1].endswith(": 1 files that are no images are left out")
+
+
+def test_folders_in_a_class_are_of_the_class(tmp_path: Path) -> None:
+    save(tmp_path)
+    (tmp_path / "cat/more").mkdir()
+    (tmp_path / "cat/00.png").rename(tmp_path / "cat/more/00.png")
+    (tmp_path / "cat/loop").symlink_to(tmp_path)
+    assert torch.bincount(read(tmp_path).y_N).tolist() == [20, 20]
+
+
+def test_images_are_brought_to_one_size(tmp_path: Path) -> None:
+    save(tmp_path)
+    Image.fromarray(PIXELS[0, 0, :3]).save(tmp_path / "dog/00.png")
+    with pytest.raises(
+        ConfigError, match=r"must hold images of one size, holds 6 x 4 \(00.png\) and 3 x 4 \(00.png\); data"
+    ):
+        read(tmp_path)
+    for size, shape in (((6, 4), (3, 6, 4)), ((8,), (3, 8, 8))):
+        found = read(tmp_path, size=size)
+        assert found.facts is not None and found.facts.shape == shape
+
+
+def test_a_turned_photograph_stands_upright_and_an_animation_is_its_first_picture(tmp_path: Path) -> None:
+    save(tmp_path)
+    turned = Image.fromarray(np.rot90(PIXELS[0, 0]).copy())
+    exif = turned.getexif()
+    exif[0x0112] = 6  # to be turned by 90 degrees to the right
+    turned.save(tmp_path / "cat/00.png", exif=exif)
+    frames = [Image.fromarray(PIXELS[0, i]).convert("P") for i in (1, 2)]
+    frames[0].save(tmp_path / "cat/01.gif", save_all=True, append_images=frames[1:])
+    (tmp_path / "cat/01.png").unlink()
+    found = read(tmp_path, size=(6, 4))
+    assert torch.equal(found.x_ND[0], torch.from_numpy(np.moveaxis(PIXELS[0, 0], -1, 0).reshape(-1) / np.float32(255)))
+    assert len(found.y_N) == 40
+
+
+def empty(root: Path) -> None:
+    save(root)
+    (root / "eel").mkdir()
+
+
+def spoiled(content: bytes) -> Callable[[Path], None]:
+    def make(root: Path) -> None:
+        save(root)
+        (root / "cat/05.png").write_bytes(content)
+
+    return make
+
+
+def cut(root: Path) -> None:
+    save(root)
+    content = (root / "cat/05.png").read_bytes()
+    (root / "cat/05.png").write_bytes(content[:-30])
+
+
+def flat(root: Path) -> None:
+    root.mkdir()
+    Image.fromarray(PIXELS[0, 0]).save(root / "a.png")
+
+
+REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "not there": (lambda root: None, r"must be a folder with one folder of images a class"),
+    "a file": (lambda root: root.write_text("x"), r"must be a folder with one folder of images a class"),
+    "nothing": (lambda root: root.mkdir(), r"must be a folder with one folder of images a class, .* has none"),
+    "no folders": (flat, r"must be a folder with one folder of images a class, .* has none; 1 images lie in none"),
+    "an empty class": (empty, r"must hold images in each folder, holds none in .*eel \(remove it\)"),
+    "no bytes": (spoiled(b""), r".*05.png must be an image that can be read \(UnidentifiedImageError"),
+    "a text": (spoiled(b"hello"), r".*05.png must be an image that can be read \(UnidentifiedImageError"),
+    "cut off": (cut, r".*05.png must be an image that can be read \("),
+    "one class": (
+        lambda root: [save(root), [p.unlink() for p in (root / "dog").iterdir()], (root / "dog").rmdir()],
+        r"y must hold labels of at least two classes, holds cat alone",
+    ),
+}
+
+
+@pytest.mark.parametrize(("make", "says"), REFUSED.values(), ids=list(REFUSED))
+def test_what_cannot_be_trained_on_is_refused_in_one_line(
+    make: Callable[[Path], Any], says: str, tmp_path: Path
+) -> None:
+    make(tmp_path / "bad")
+    with pytest.raises(ConfigError, match=rf"^data.root={tmp_path}/bad: {says}[^\n]*$"):
+        read(tmp_path / "bad")
+
+
+def test_a_bomb_is_not_inflated(tmp_path: Path) -> None:
+    save(tmp_path)
+    Image.new("1", (20_000, 20_000)).save(tmp_path / "cat/05.png")
+    with pytest.raises(ConfigError, match=r"05.png must be an image of fewer pixels \(Decompression"):
+        read(tmp_path)
+
+
+def test_what_is_larger_than_memory_is_refused_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(tmp_path)
+    monkeypatch.setattr(samples, "free_host_bytes", lambda: 1000)
+    with pytest.raises(ConfigError, match=r"must give samples that fit into memory: 2880 numbers"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"size": (0,)}, r"^data.size=\(0,\): must be a list such as \[28,28\] or null$"),
+        ({"size": (1, 2, 3)}, r"^data.size=\(1, 2, 3\): must be a list such as \[28,28\] or null$"),
+        ({"colour": "red"}, r"^data.colour=red: must be one of grey, colour or null$"),
+    ],
+)
+def test_bad_settings_are_named(settings: dict[str, Any], says: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=says):
+        read(tmp_path, **settings)
