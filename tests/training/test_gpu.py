@@ -98,6 +98,20 @@ def test_full_probes_on_cuda_and_cpu_agree(optimizer: str) -> None:
         assert (a - b.cpu()).abs().sum() <= 4
 
 
+def test_inputs_are_filled_and_standardised_in_a_captured_step() -> None:
+    """As on a CPU, for several data seeds at once."""
+    digits = data.load(DataConfig())
+    x_ND = digits.x_ND * 100 + 7
+    x_ND[::7, ::5] = torch.nan
+    table = replace(digits, x_ND=x_ND)
+    configs = [replace(c, data=replace(c.data, standardize=True), seed=i % 3) for i, c in enumerate(mix(subset=310))]
+    on_cpu, _ = train(configs, table, torch.device("cpu"))
+    on_gpu, _ = train(configs, table, resolve_device("cuda"))
+    for a, b in zip(on_cpu, on_gpu, strict=True):
+        for name in ("train/loss", "val/loss", "test/loss"):
+            assert_same_numbers(b.history[name], a.history[name], 1e-8, name)
+
+
 def test_every_step_is_taken_exactly_once() -> None:
     trainer = Trainer(mix(), data.load(DataConfig()), resolve_device("cuda"))
     for epoch in range(3):
