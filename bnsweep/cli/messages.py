@@ -115,9 +115,23 @@ def of_hydra(text: str, cause: BaseException | None, arguments: list[str]) -> st
         return f"{sweep[1]}: several values need --multirun (-m)"
     if unknown := re.match(r"Could not override '([^']+)'", text):
         return no_such_setting(getattr(cause, "full_key", None) or unknown[1])
+    if data := re.search(r"Could not find 'data/(.*?)'", text):
+        text += file_hint(data[1])
     if inside := INSIDE.match(text):
         return in_file(inside[1], inside[3], arguments) or text
     return text
+
+
+def file_hint(name: str) -> str:
+    """How a file, or a folder of images, is named; empty for what is none."""
+    suffix = Path(name).suffix.lower()
+    if suffix == ".npz":
+        return f" (a file is named by data=arrays data.file={name})"
+    if suffix in (".csv", ".tsv", ".txt", ".parquet", ".pq"):
+        return f" (a file is named by data=table data.file={name} data.target=COLUMN)"
+    return (
+        f" (a folder of images is named by data=images data.root={name})" if "/" in name or Path(name).is_dir() else ""
+    )
 
 
 def not_merged(override: str, reason: str) -> str:
