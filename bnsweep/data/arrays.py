@@ -19,7 +19,7 @@ import numpy.typing as npt
 from bnsweep.config.checks import ConfigError
 from bnsweep.config.groups import DataConfig
 from bnsweep.data.dataset import Samples
-from bnsweep.data.samples import WIDE, Refused, array, check_room, error_text, samples_of
+from bnsweep.data.samples import WIDE, Refused, array, check_room, error_text, home_path, samples_of
 
 ONE, TWO = ("x", "y"), ("x_train", "y_train", "x_test", "y_test")
 SAVE = "np.savez('FILE.npz', x=x, y=y) writes one"
@@ -30,8 +30,8 @@ UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError
 def read(config: DataConfig) -> Samples:
     """x and y, or x_train, y_train, x_test and y_test, of the file. Raises ConfigError."""
     assert config.file is not None
-    path = Path(config.file).expanduser()
     try:
+        path = home_path(config.file)
         given, left_out = arrays_of(path)
         samples = samples_of(given, config.task, str(path.absolute()), pixels=True)
     except OSError as error:
@@ -71,17 +71,20 @@ def arrays_of(path: Path) -> tuple[list[npt.NDArray[Any]], list[str]]:
 
 def wanted(archive: zipfile.ZipFile) -> tuple[list[npt.NDArray[Any]], list[str]]:
     """Raises Refused, and UNREADABLE."""
-    members = {name.removesuffix(".npy").lower(): name for name in archive.namelist() if name.endswith(".npy")}
+    found = [name for name in archive.namelist() if name.endswith(".npy")]
+    members = {name.removesuffix(".npy").lower(): name for name in found}
+    if len(members) < len(found):
+        raise Refused("must hold arrays whose names differ by more than capital letters")
     names = next((names for names in (TWO, ONE) if set(names) <= members.keys()), None)
     if names is None:
-        found = ", ".join(members) or "none"
-        raise Refused(f"must hold the arrays {', '.join(ONE)}, or {', '.join(TWO)}; holds {found} ({SAVE})")
+        there = ", ".join(members) or "none"
+        raise Refused(f"must hold the arrays {', '.join(ONE)}, or {', '.join(TWO)}; holds {there} ({SAVE})")
     headers = {name: header_of(archive, members[name]) for name in names}
-    for name, (shape, dtype) in headers.items():
+    for name, (_, dtype) in headers.items():
         if dtype.hasobject:
             raise Refused(f"{name} must hold numbers, holds pickled objects, which are not read ({dtype})")
         array(name, np.empty((0,), dtype))
-        check_room(math.prod(shape) * max(1, math.ceil(dtype.itemsize / 4)))
+    check_room(sum(math.prod(shape) * max(1, math.ceil(dtype.itemsize / 4)) for shape, dtype in headers.values()))
     arrays = []
     for name in names:
         with archive.open(members[name]) as file:

@@ -16,6 +16,7 @@ from bnsweep.config.checks import ConfigError
 from bnsweep.config.groups import DataConfig
 from bnsweep.data.dataset import Bytes, Samples
 from bnsweep.data.idx import Spoiled, first_bytes, verify
+from bnsweep.data.samples import Refused, home_path
 
 FOLDER, ARCHIVE = "cifar-10-batches-bin", "cifar-10-binary.tar.gz"
 FILES = (*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin")
@@ -27,7 +28,10 @@ ROW = 1 + 3 * 32 * 32
 
 def read(config: DataConfig) -> Samples:
     """The training files' images and then the test file's. Raises ConfigError for files that are not as published."""
-    root = Path(config.root).expanduser()
+    try:
+        root = home_path(config.root)
+    except Refused as error:
+        raise ConfigError(f"data.root={config.root}: {error}") from None
     found, source = contents(config, root)
     parts = len(FILES)
     each = (config.facts.pool + config.facts.test) // parts

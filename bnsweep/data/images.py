@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,28 +15,30 @@ import numpy.typing as npt
 from bnsweep.config.checks import ConfigError, printable
 from bnsweep.config.groups import DataConfig
 from bnsweep.data.dataset import Samples
-from bnsweep.data.samples import Refused, check_room, error_text, said, samples_of
+from bnsweep.data.samples import Refused, check_room, error_text, home_path, said, samples_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
-OVERLOOKED = {"thumbs.db", "desktop.ini"}
+OVERLOOKED = {"thumbs.db", "desktop.ini", "__macosx"}
 """What systems leave in folders of images, beside what begins with a dot."""
 PARTS = ("train", "test")
 MODES = {"grey": "L", "colour": "RGB"}
+ORIENTATION, ON_THEIR_SIDE = 0x0112, (5, 6, 7, 8)
+"""EXIF's tag, and those of its values that swap height and width."""
 LARGEST = 4096
 """Pixels along a side."""
 
 
 def read(config: DataConfig) -> Samples:
     """The images, divided by 255: [H, W] of grey ones, [3, H, W] of others. Raises ConfigError."""
-    root = Path(config.root).expanduser()
     try:
+        root = home_path(config.root)
         given, notes = arrays_of(root, config)
         samples = samples_of(given, config.task, str(root.absolute()), pixels=True)
     except OSError as error:
-        where = error.filename or root
+        where = error.filename or config.root
         raise ConfigError(f"data.root={config.root}: {where} must be readable ({error.strerror or error})") from None
     except Refused as error:
         raise ConfigError(f"data.root={config.root}: {error}") from None
@@ -47,7 +50,11 @@ def arrays_of(root: Path, config: DataConfig) -> tuple[list[npt.NDArray[Any]], l
     Refused, OSError."""
     if not root.is_dir():
         raise Refused("must be a folder with one folder of images a class")
-    parts = [root / name for name in PARTS] if all((root / name).is_dir() for name in PARTS) else [root]
+    there = [name for name in PARTS if (root / name).is_dir()]
+    if there and [path.name for path in class_folders(root)] == there[:1]:
+        says = f"must hold {' and '.join(PARTS)}, holds {there[0]} alone"
+        raise Refused(f"{says}; data.root={printable(str(root / there[0]))} has each seed draw its own test set")
+    parts = [root / name for name in there] if len(there) == len(PARTS) else [root]
     files = [files_of(part) for part in parts]
     first = [path for part in files for path, _ in part]
     size, mode = form_of(first, config)
@@ -64,8 +71,7 @@ def arrays_of(root: Path, config: DataConfig) -> tuple[list[npt.NDArray[Any]], l
 def files_of(part: Path) -> list[tuple[Path, str]]:
     """Every image with the name of its class, by name. Raises Refused for a class without any."""
     found = []
-    folders = sorted(path for path in part.iterdir() if path.is_dir() and not path.name.startswith("."))
-    for folder in folders:
+    for folder in class_folders(part):
         images = sorted(path for path in walk(folder) if path.suffix.lower() in SUFFIXES)
         if not images:
             raise Refused(f"must hold images in each folder, holds none in {printable(str(folder))} (remove it)")
@@ -75,6 +81,13 @@ def files_of(part: Path) -> list[tuple[Path, str]]:
         more = f"; {loose:,} images lie in none" if loose else ""
         raise Refused(f"must be a folder with one folder of images a class, {printable(str(part))} has none{more}")
     return found
+
+
+def class_folders(part: Path) -> list[Path]:
+    """One a class; a link to a folder that holds them all is none."""
+    folders = sorted(path for path in part.iterdir() if path.is_dir() and not path.name.startswith("."))
+    real = part.resolve()
+    return [f for f in folders if f.name.lower() not in OVERLOOKED and not real.is_relative_to(f.resolve())]
 
 
 def walk(folder: Path) -> list[Path]:
@@ -88,8 +101,7 @@ def walk(folder: Path) -> list[Path]:
 
 
 def other_files(part: Path) -> int:
-    folders = [path for path in part.iterdir() if path.is_dir() and not path.name.startswith(".")]
-    return sum(path.suffix.lower() not in SUFFIXES for folder in folders for path in walk(folder))
+    return sum(path.suffix.lower() not in SUFFIXES for folder in class_folders(part) for path in walk(folder))
 
 
 def form_of(files: Sequence[Path], config: DataConfig) -> tuple[tuple[int, int], str]:
@@ -98,9 +110,10 @@ def form_of(files: Sequence[Path], config: DataConfig) -> tuple[tuple[int, int],
     sizes: dict[tuple[int, int], Path] = {}
     grey = True
     for path in files if height_width is None or config.colour is None else ():
-        with opened(path) as image:
-            sizes.setdefault((image.height, image.width), path)
-            grey = grey and image.mode in ("1", "L", "LA", "I", "F", "I;16")
+        with opened(path) as image, quiet(path):
+            turned = image.getexif().get(ORIENTATION, 1) in ON_THEIR_SIDE
+            sizes.setdefault((image.width, image.height) if turned else (image.height, image.width), path)
+            grey = grey and (image.mode in ("1", "L", "LA", "La", "F") or image.mode.startswith("I"))
         if height_width is None and len(sizes) > 1:
             (one, first), (other, second) = list(sizes.items())[:2]
             both = f"{one[0]} x {one[1]} ({said(first.name)}) and {other[0]} x {other[1]} ({said(second.name)})"
@@ -122,15 +135,33 @@ def opened(path: Path) -> Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
+            warnings.simplefilter("error", UserWarning)
             return Image.open(path)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise Refused(f"{printable(str(path))} must be an image of fewer pixels ({error_text(error)})") from None
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, UserWarning) as error:
         if isinstance(error, FileNotFoundError | PermissionError):
             raise
-        raise Refused(
-            f"{printable(str(path))} must be an image that can be read ({error_text(error)}); remove it"
-        ) from None
+        raise unreadable(path, error) from None
+
+
+def unreadable(path: Path, error: Exception) -> Refused:
+    return Refused(f"{printable(str(path))} must be an image that can be read ({error_text(error)}); remove it")
+
+
+@contextmanager
+def quiet(path: Path) -> Iterator[None]:
+    """What Pillow warns of, or finds that is no error of the system, is that a file is damaged."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        try:
+            yield
+        except (UserWarning, SyntaxError, ValueError) as error:
+            raise error if isinstance(error, Refused) else unreadable(path, error) from None
+        except OSError as error:
+            if error.errno is not None:
+                raise
+            raise unreadable(path, error) from None
 
 
 def pixels_of(path: Path, size: tuple[int, int], mode: str) -> npt.NDArray[np.uint8]:
@@ -138,27 +169,28 @@ def pixels_of(path: Path, size: tuple[int, int], mode: str) -> npt.NDArray[np.ui
     Refused."""
     from PIL import Image, ImageOps
 
-    with opened(path) as image:
+    with opened(path) as image, quiet(path):
         try:
-            upright = ImageOps.exif_transpose(image)
-            if upright.mode in ("I;16", "I"):
-                upright = upright.point(lambda value: value / 257, "L") if upright.mode == "I;16" else to_bytes(upright)
-            if upright.mode in ("LA", "RGBA", "PA") or "transparency" in upright.info:
-                below = Image.new("RGBA", upright.size, "white")
-                upright = Image.alpha_composite(below, upright.convert("RGBA"))
-            upright = upright.convert(mode)
+            upright = of_bytes(ImageOps.exif_transpose(image)).convert(mode)
             if (upright.height, upright.width) != size:
                 upright = upright.resize((size[1], size[0]), Image.Resampling.BILINEAR)
             return np.asarray(upright)
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise Refused(
-                f"{printable(str(path))} must be an image that can be read ({error_text(error)}); remove it"
-            ) from None
+            raise unreadable(path, error) from None
 
 
-def to_bytes(image: Image) -> Image:
-    """Grey values up to 65535 as values up to 255."""
+def of_bytes(image: Image) -> Image:
+    """With values up to 255, on white where it is transparent. Grey values of 16 bits are divided by 257. Raises
+    ValueError for numbers that are no grey values of 8 or 16 bits."""
     from PIL import Image
 
-    values = np.asarray(image).astype(np.float64)
-    return Image.fromarray(np.clip(values / (257 if values.max() > 255 else 1), 0, 255).astype(np.uint8))
+    if image.mode == "F":
+        raise ValueError("its values are fractions, of which nothing says what white is")
+    if image.mode.startswith("I"):
+        values = np.asarray(image).astype(np.int64)
+        if values.min() < 0 or values.max() > 65535:
+            raise ValueError("its values are no grey values of 16 bits")
+        return Image.fromarray((values / 257 + 0.5).astype(np.uint8))
+    if image.mode in ("LA", "La", "RGBA", "RGBa", "PA") or "transparency" in image.info:
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+    return image.convert("L" if image.mode == "1" else "RGB" if image.mode in ("P", "CMYK") else image.mode)

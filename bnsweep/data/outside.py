@@ -75,6 +75,8 @@ def gathered(dataset: Any) -> tuple[npt.NDArray[Any], list[Any]]:
             found = image_or_array(item)
             if found.shape != shape:
                 raise Refused(f"must give a Dataset of samples of one shape, item {i} is {found.shape}, item 0 {shape}")
+            if found.dtype.kind == "f" and x.dtype.kind != "f":
+                x = x.astype(found.dtype)
             x[i] = found
             y.append(np.asarray(target.detach().cpu() if isinstance(target, Tensor) else target)[()])
     except Refused:
@@ -89,8 +91,10 @@ def image_or_array(item: Any) -> npt.NDArray[Any]:
     """An image of Pillow's, channels first, in [0, 1]; anything else as it is."""
     if not hasattr(item, "getbands"):
         return np.asarray(item.detach().cpu() if isinstance(item, Tensor) else item)
-    pixels = np.asarray(item, np.float32) / 255
-    return np.moveaxis(pixels, -1, 0) if pixels.ndim == 3 else pixels
+    from bnsweep.data.images import of_bytes
+
+    pixels = np.asarray(of_bytes(item), np.float32) / 255
+    return np.moveaxis(pixels[..., :3], -1, 0) if pixels.ndim == 3 else pixels
 
 
 def call(dotted: str, kwargs: Mapping[str, Any]) -> tuple[Any, str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -74,7 +75,10 @@ def samples_of(given: Sequence[Any], task: str, source: str, pixels: bool = Fals
     are one of the inputs and one of the targets. Raises Refused.
     """
     parts = parts_of(given)
-    white = 255.0 if pixels and all(part.x.dtype == np.uint8 and part.x.ndim > 2 for part in parts) else 1.0
+    of_pixels = [part.x.dtype == np.uint8 and part.x.ndim > 2 for part in parts]
+    if pixels and len(set(of_pixels)) > 1:
+        raise Refused("x_train and x_test must both hold bytes of pixels, which are divided by 255, or neither")
+    white = 255.0 if pixels and all(of_pixels) else 1.0
     of = classes_of if task == CLASSIFICATION.name else numbers_of
     check_room(sum(part.x.size for part in parts))
     targets = of(parts)
@@ -86,6 +90,14 @@ def samples_of(given: Sequence[Any], task: str, source: str, pixels: bool = Fals
     shape = shape if len(shape) > 1 else ()
     facts = DatasetFacts(count - test, test, x_ND.shape[1], targets.classes, official, shape=shape)
     return Samples(x_ND, targets.y_N, source, facts=facts, notes=(description(x_ND, shape), targets.note))
+
+
+def home_path(text: str) -> Path:
+    """A path that may begin with ~. Raises Refused where nobody of that name has a home."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise Refused(f"must be a path that can be found ({error})") from None
 
 
 def description(x_ND: X, shape: tuple[int, ...]) -> str:
@@ -168,6 +180,10 @@ def check_room(numbers: int) -> None:
 def classes_of(parts: Sequence[Part]) -> Targets:
     """Labels as classes, in sorted order; each is at least once in the pool. Raises Refused."""
     labels = [labels_of(part) for part in parts]
+    if len({own.dtype.kind for own in labels} & {"u", "i"}) > 1 and all(
+        abs(own.astype(float)).max() < 2**62 for own in labels
+    ):
+        labels = [own.astype(np.int64) for own in labels]
     kinds = {found.dtype.kind == "U" for found in labels}
     if len(kinds) > 1:
         raise Refused("y_train and y_test must hold labels of one kind, hold numbers and texts")
@@ -180,7 +196,7 @@ def classes_of(parts: Sequence[Part]) -> Targets:
     for part, own in zip(parts[1:], labels[1:], strict=True):
         if strange := np.setdiff1d(own, found).tolist():
             raise Refused(f"{part.y_name} must hold labels of {parts[0].y_name}, which has no {said(strange[0])}")
-    y_N = np.searchsorted(found, np.concatenate(labels)).astype(np.int64)
+    y_N = np.concatenate([np.searchsorted(found, own.astype(found.dtype)) for own in labels]).astype(np.int64)
     return Targets(y_N, len(found), class_note([said(label) for label in found.tolist()], np.bincount(y_N)))
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from bnsweep.config.checks import ConfigError
 from bnsweep.config.groups import DataConfig
 from bnsweep.data.dataset import Samples
 from bnsweep.data.groups import grouped
-from bnsweep.data.samples import TAKES_NUMBERS, Refused, check_room, said, samples_of
+from bnsweep.data.samples import TAKES_NUMBERS, Refused, check_room, home_path, said, samples_of
 from bnsweep.data.table_file import frame_of
 
 if TYPE_CHECKING:
@@ -40,8 +39,8 @@ Column = npt.NDArray[np.float64]
 def read(config: DataConfig) -> Samples:
     """The table's rows. Raises ConfigError."""
     assert config.file is not None
-    path = Path(config.file).expanduser()
     try:
+        path = home_path(config.file)
         frame, said_of_file = frame_of(path)
         samples = samples_of_frame(frame, config, str(path.absolute()))
     except OSError as error:

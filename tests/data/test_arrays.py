@@ -151,6 +151,13 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
     "fields": (lambda path: np.savez(path, x=np.zeros(300, "f4,i4"), y=Y), r"x must hold numbers, holds \[\("),
     "texts": (lambda path: np.savez(path, x=X.astype(str), y=Y), r"x must hold numbers, holds <U"),
     "numbers for labels": (lambda path: np.savez(path, x=X, y=Y / 2), r"y must hold labels, holds numbers such as 0.5"),
+    "one name twice": (lambda path: np.savez(path, x=X, X=X, y=Y), r"must hold arrays whose names differ by more than"),
+    "pixels and numbers": (
+        lambda path: np.savez(
+            path, x_train=np.zeros((300, 2, 2), np.uint8), y_train=Y, x_test=X.reshape(300, 2, 2), y_test=Y
+        ),
+        r"x_train and x_test must both hold bytes of pixels, which are divided by 255, or neither",
+    ),
     "more than memory": (
         lambda path: packed(path, x=npy((10**7, 10**7)), y=npy((10**7,))),
         r"must give samples that fit into memory: 2\d+ numbers take",
@@ -178,7 +185,7 @@ def test_a_small_file_of_many_zeros_is_refused_before_it_is_inflated(
     assert path.stat().st_size < 200_000
     monkeypatch.setattr(samples, "free_host_bytes", lambda: 2**20)
     monkeypatch.setattr(np.lib.format, "read_array", lambda *given, **more: pytest.fail("it was inflated"))
-    with pytest.raises(ConfigError, match=r"must give samples that fit into memory: 8388608 numbers take 0.0 GiB"):
+    with pytest.raises(ConfigError, match=r"must give samples that fit into memory: 8519680 numbers take 0.0 GiB"):
         read(path)
 
 
@@ -187,6 +194,14 @@ def test_a_file_is_needed_and_taken_by_nothing_else() -> None:
         DataConfig("arrays")
     with pytest.raises(ConfigError, match=r"^data.file=x.npz: must be left out with data=digits \(data=.* takes it"):
         DataConfig(file="x.npz")
+
+
+@pytest.mark.parametrize(
+    "data", [DataConfig("arrays", file="~nobody-here/x.npz"), DataConfig("cifar10", root="~nobody-here")]
+)
+def test_a_home_that_is_not_there_is_named(data: DataConfig) -> None:
+    with pytest.raises(ConfigError, match=r"=~nobody-here.*: must be a path that can be found \(Could not determine"):
+        load(data)
 
 
 def test_headers_of_every_version_are_read() -> None:

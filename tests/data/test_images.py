@@ -91,6 +91,43 @@ def test_however_grey_images_are_saved_they_are_the_same(make: Callable[[Path], 
     assert torch.equal(read(tmp_path / "a").x_ND, read(save(tmp_path / "b", "L")).x_ND)
 
 
+def test_photographs_that_lie_on_their_side_are_of_the_size_that_they_have_upright(tmp_path: Path) -> None:
+    save(tmp_path)
+    for path in (tmp_path / "cat").iterdir():
+        turned = Image.fromarray(np.rot90(np.asarray(Image.open(path))).copy())
+        exif = turned.getexif()
+        exif[0x0112] = 6
+        turned.save(path, exif=exif)
+    assert read(tmp_path).info.digest == read(save(tmp_path / "other")).info.digest
+
+
+def test_grey_values_of_16_bits_are_divided_alike(tmp_path: Path) -> None:
+    """Also in the other byte order, and in a dark picture."""
+    for name, values in (("a", 200), ("b", 60_000)):
+        (tmp_path / name).mkdir()
+        for i, kind in enumerate(("<u2", ">u2", "<u2")):
+            Image.fromarray(np.full((4, 4), values, kind)).save(tmp_path / name / f"{i}.tif")
+    found = read(tmp_path)
+    assert found.x_ND[:3].unique().tolist() == pytest.approx([1 / 255]) and found.x_ND[
+        3:
+    ].unique().tolist() == pytest.approx([233 / 255])
+
+
+def test_fractions_are_no_pixels(tmp_path: Path) -> None:
+    save(tmp_path, "L")
+    Image.fromarray(np.full((6, 4), 0.5, np.float32)).save(tmp_path / "cat/05.tif")
+    with pytest.raises(ConfigError, match=r"05.tif must be an image .* \(ValueError: its values are fractions"):
+        read(tmp_path)
+
+
+def test_a_test_folder_that_is_missing_is_said(tmp_path: Path) -> None:
+    save(tmp_path / "train")
+    with pytest.raises(
+        ConfigError, match=r"must hold train and test, holds train alone; data.root=.*/train has each seed"
+    ):
+        read(tmp_path)
+
+
 def left_lying(root: Path) -> None:
     (root / ".DS_Store").write_bytes(b"x")
     (root / "cat/Thumbs.db").write_bytes(b"x")
@@ -112,6 +149,8 @@ def test_folders_in_a_class_are_of_the_class(tmp_path: Path) -> None:
     (tmp_path / "cat/more").mkdir()
     (tmp_path / "cat/00.png").rename(tmp_path / "cat/more/00.png")
     (tmp_path / "cat/loop").symlink_to(tmp_path)
+    (tmp_path / "self").symlink_to(tmp_path)
+    (tmp_path / "__MACOSX").mkdir()
     assert torch.bincount(read(tmp_path).y_N).tolist() == [20, 20]
 
 

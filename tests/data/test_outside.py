@@ -292,6 +292,25 @@ def test_images_of_a_torch_dataset_are_channels_first_and_in_0_to_1(give: Give) 
     assert torch.equal(found.x_ND, pixels.expand(300, 3, 4).reshape(300, 12))
 
 
+def test_the_first_item_of_a_dataset_does_not_decide_what_numbers_are(give: Give) -> None:
+    body = "z = [x[i].tolist() for i in range(300)]; z[0] = [[0, 0], [0, 0]]; return type('D', "
+    body += "(torch.utils.data.Dataset,), {'__len__': lambda s: 300, '__getitem__': lambda s, i: (z[i], int(y[i]))})()"
+    found = load(give(body))
+    assert found.x_ND[1:].unique().numel() == 1196
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGBA"])
+def test_images_of_every_mode_are_in_0_to_1(mode: str, give: Give) -> None:
+    body = f"from PIL import Image; white = Image.new('RGB', (2, 2), 'white').convert('{mode}'); return type('D', "
+    body += "(torch.utils.data.Dataset,), {'__len__': lambda s: 300, '__getitem__': lambda s, i: (white, int(y[i]))})()"
+    assert load(give(body)).x_ND.unique().tolist() == [1.0]
+
+
+def test_labels_of_two_kinds_of_integers_are_the_same_labels(give: Give) -> None:
+    found = load(give("y = y + 2**60; return x, y.astype('u8'), x, y"))
+    assert found.y_N.tolist() == [i % 3 for i in range(300)] * 2
+
+
 def test_a_function_takes_arguments(give: Give) -> None:
     config = give("return x, y")
     module = Path(f"{config.call.partition(':')[0]}.py")  # type: ignore[union-attr]
