@@ -7,22 +7,36 @@ it was asked for.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+import threading
+from collections.abc import Iterable, KeysView, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
 from bnsweep.cli.quick_runs import QuickRuns
-from bnsweep.cli.quoting import value_read
+from bnsweep.cli.quoting import shortened, value_read
 from bnsweep.config.cells import excluded, refused_text
-from bnsweep.config.checks import ConfigError
+from bnsweep.config.checks import ConfigError, check, printable
 from bnsweep.config.run import RunConfig
+from bnsweep.config.secrets import check_no_secret
 from bnsweep.config.tree import GROUPS, conf_folder, kind_of, known_keys, register_schema
 
 NUMBER_OF = {"lr": "lr.value"}
 """The setting that a number given for a group means."""
 
-OWN = ("sweep.id", "sweep.dry_run", "sweep.report", "sweep.save_models", "sweep.rerun", "sweep.exclude", "sweep.zip")
+OWN = (
+    "sweep.id",
+    "sweep.dry_run",
+    "sweep.report",
+    "sweep.save_models",
+    "sweep.rerun",
+    "sweep.exclude",
+    "sweep.zip",
+    "sweep.invalid",
+)
 """Settings that arguments of their own stand for."""
+
+COMPOSING = threading.Lock()
+"""Hydra's store of configs holds the id of one sweep at a time."""
 
 
 @dataclass(frozen=True)
@@ -37,17 +51,15 @@ class Wanted:
 
 
 def settings_of(given: Mapping[str, Any]) -> list[str]:
-    """Groups and dotted keys with their values as Hydra writes them; several values of one are swept. None is left
-    out. Raises ConfigError."""
+    """Groups and dotted keys with their values as Hydra writes them; several values of one are swept. Raises
+    ConfigError."""
     texts = []
     for key, value in given.items():
-        if value is None:
-            continue
         if isinstance(value, Mapping) and key in GROUPS:
             texts += settings_of({f"{key}.{name}": one for name, one in value.items()})
             continue
         check_known(key)
-        if isinstance(value, range) and len(value) > 1:
+        if isinstance(value, range) and len(value) > 1 and not is_list(key):
             step = f",{value.step}" if value.step != 1 else ""
             texts.append(f"{key}=range({value.start},{value.stop}{step})")
             continue
@@ -80,22 +92,47 @@ def check_known(key: str) -> None:
         raise ConfigError(f"{key}: must be given by the argument of sweep() that stands for it")
 
 
+def is_list(key: str) -> bool:
+    """Whether one value of the setting is itself a list."""
+    return "list" in (kind_of(key) or "") and key != "data.kwargs"
+
+
 def several(key: str, value: Any) -> list[Any]:
     """The values of a setting: a list, range or array is swept, but for a setting that is a list itself, of which a
-    list of lists is."""
-    if isinstance(value, str | Mapping) or not isinstance(value, Iterable):
+    list of lists is. Raises ConfigError for what is neither."""
+    value = unpacked(value)
+    if isinstance(value, Set) and not isinstance(value, KeysView):
+        raise ConfigError(f"{key}: must be a value or a list of values, which has an order, is {type(value).__name__}")
+    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
         return [value]
-    values = list(value)
-    if "list" in (kind_of(key) or "") and not any(isinstance(one, list | tuple) for one in values):
+    values = [unpacked(one) for one in value]
+    lists = [isinstance(one, list | tuple) for one in values]
+    if not is_list(key):
+        check(not any(lists), key, short(values), "a value, or a list of values to sweep over")
+    elif not any(lists):
         return [values]
+    says = f"one list, as in {key}=[32, 32], or a list of lists to sweep over, as in {key}=[[32, 32], [64, 64]]"
+    check(all(lists) or not is_list(key), key, short(values), says)
     return values
+
+
+def unpacked(value: Any) -> Any:
+    """An array, tensor or column, or a number of one, as Python's own."""
+    if isinstance(value, range):
+        return list(value)
+    return value.tolist() if callable(getattr(value, "tolist", None)) else value
+
+
+def short(values: Sequence[Any]) -> str:
+    """Some values in an error."""
+    return shortened(printable(str(values)))
 
 
 def encoded(key: str, value: Any) -> str:
     """A value as Hydra reads it. Raises ConfigError for one that no setting holds."""
     from hydra.core.override_parser.types import Quote, QuotedString
 
-    value = value.item() if hasattr(value, "item") and getattr(value, "ndim", 0) == 0 else value
+    value = unpacked(value)
     match value:
         case None:
             return "null"
@@ -116,43 +153,53 @@ def encoded(key: str, value: Any) -> str:
 
 
 def composed(texts: Sequence[str], zipped: Sequence[Sequence[str]]) -> list[RunConfig | ConfigError]:
-    """The run of each job, or what a rule says of it. Raises ConfigError, and Hydra's errors as such."""
+    """The run of each job, or what a rule says of it. Raises ConfigError. Hydra's own state is as before."""
+    from hydra.core.singleton import Singleton
+
+    from bnsweep.cli.messages import one_line
+
+    check_no_secret(texts)
+    with COMPOSING:
+        before = Singleton.get_state()
+        try:
+            return composed_by_hydra(texts, zipped)
+        except Exception as error:
+            says = one_line(error, ["-m", *texts])
+            if says is None:
+                raise
+            raise ConfigError(says) from error
+        finally:
+            Singleton.set_state(before)
+
+
+def composed_by_hydra(texts: Sequence[str], zipped: Sequence[Sequence[str]]) -> list[RunConfig | ConfigError]:
+    """Raises ConfigError, and Hydra's errors as such."""
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
     from hydra._internal.utils import create_config_search_path
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.core.plugins import Plugins
-    from hydra.core.singleton import Singleton
     from hydra.core.utils import setup_globals
-    from hydra.errors import HydraException
     from hydra.types import RunMode
     from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
 
-    from bnsweep.cli.messages import one_line
     from hydra_plugins.bnsweep.compose import Composer
     from hydra_plugins.bnsweep.launcher import Jobs
     from hydra_plugins.bnsweep.overrides import check_duplicates
     from hydra_plugins.bnsweep.sweeper import jobs_of, zipped_in
 
-    before = Singleton.get_state()
-    try:
-        register_schema()
-        setup_globals()
-        Plugins.instance()
-        check_duplicates(texts)
-        zipped_in(OmegaConf.create({"sweep": {"zip": [list(group) for group in zipped]}}))
-        loader = ConfigLoaderImpl(create_config_search_path(str(conf_folder())))
-        overrides = OverridesParser.create().parse_overrides([*texts])
-        fixed = [text for text, o in zip(texts, overrides, strict=True) if not o.is_sweep_override()]
-        master = loader.load_configuration("config", fixed, RunMode.MULTIRUN)
-        OmegaConf.select(master, "hydra.sweep.dir")
-        jobs = jobs_of(overrides, zipped)
-        quick = QuickRuns(Jobs(Composer(loader, master, jobs), jobs, 0))
-        return [run_or_error(quick, place) for place in range(len(jobs))]
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(one_line(error, ["-m", *texts]) or str(error)) from error
-    finally:
-        Singleton.set_state(before)
+    register_schema()
+    setup_globals()
+    Plugins.instance()
+    check_duplicates(texts)
+    zipped_in(OmegaConf.create({"sweep": {"zip": [list(group) for group in zipped]}}))
+    loader = ConfigLoaderImpl(create_config_search_path(str(conf_folder())))
+    overrides = OverridesParser.create().parse_overrides([*texts])
+    fixed = [text for text, o in zip(texts, overrides, strict=True) if not o.is_sweep_override()]
+    master = loader.load_configuration("config", fixed, RunMode.MULTIRUN)
+    OmegaConf.select(master, "hydra.sweep.dir")
+    jobs = jobs_of(overrides, zipped)
+    quick = QuickRuns(Jobs(Composer(loader, master, jobs), jobs, 0))
+    return [run_or_error(quick, place) for place in range(len(jobs))]
 
 
 def run_or_error(runs: QuickRuns, place: int) -> RunConfig | ConfigError:

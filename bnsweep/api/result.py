@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bnsweep.api.process import load_matplotlib
 from bnsweep.config.checks import ConfigError
 from bnsweep.config.run import RunConfig
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from bnsweep.report.pages.write import Report
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Result:
     """What a sweep found. In a notebook its last line shows the answer, the verdicts and the ranking."""
 
@@ -125,6 +126,7 @@ class Result:
         """Write report.html, .md and .png, summary.json and tables into a folder; `show()` of it prints the answer."""
         from bnsweep.report import write_report
 
+        load_matplotlib()
         return write_report(self.frame, Path(out), self.metric)
 
     def model(self, run: str | pd.Series[Any]) -> nn.Module:
@@ -165,6 +167,7 @@ class Result:
     def _built(self) -> tuple[ReportContent, Scene | None]:
         from bnsweep.report.frame.libraries import load_libraries
 
+        load_matplotlib()
         load_libraries()
         from bnsweep.report.frame.metrics import metric_named, task_of
         from bnsweep.report.pages.write import build

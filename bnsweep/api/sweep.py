@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
+from bnsweep.api.arguments import More, check_arguments, check_metric_of, excluded_of, zipped_of
 from bnsweep.api.compose import settings_of, wanted
 from bnsweep.api.given import Given, given_data
+from bnsweep.api.process import process_kept
 from bnsweep.api.result import Result
 from bnsweep.config.checks import ConfigError, check
 from bnsweep.config.identity import identity
@@ -25,40 +26,6 @@ class Interrupted(KeyboardInterrupt):
     def __init__(self, says: str, result: Result | None) -> None:
         super().__init__(says)
         self.result = result
-
-
-class More(TypedDict, total=False):
-    """What `sweep` takes beside."""
-
-    task: str
-    """classification or regression."""
-    standardize: bool
-    """Whether inputs are standardised by the training samples; for tables by default."""
-    model: Any
-    optimizer: Any
-    train: Any
-    probes: Any
-    """Names of choices, or {"hidden": [64, 64]}: settings of the group."""
-    overrides: Mapping[str, Any]
-    """Any settings by their keys in a command, as {"train.batch_size": [32, 64]}; of a setting that is a list, a list
-    of lists is swept over."""
-    exclude: Sequence[Mapping[str, Any]]
-    """Combinations to leave out, each by settings and values."""
-    zipped: Sequence[Sequence[str]]
-    """Settings whose values go together, the first with the first."""
-    invalid: str
-    """"skip" leaves out combinations that a rule refuses."""
-    metric: str | None
-    """What ranks; by default the final validation score."""
-    tracking_uri: str | None
-    experiment: str | None
-    """MLflow's, where they are not those of a command in this folder."""
-    keep_models: bool
-    """Whether each trained network is kept; without `track` they are, in memory."""
-    rerun: bool
-    """Train again what is in the store."""
-    workers: int | None
-    """Stacks trained at a time at most."""
 
 
 SETTINGS = ("model", "optimizer", "train", "probes")
@@ -88,50 +55,29 @@ def sweep(
     nothing is written. Raises ConfigError, a ValueError, before anything is trained; Interrupted, which holds what was
     over.
     """
-    check_arguments(more)
+    beside = cast(More, {name: value for name, value in more.items() if value is not None})
+    check_arguments(track, beside)
     given = given_data(data)
     own = {"activation": activation, "init": init, "bn": bn, "lr": lr, "seed": seed, **given.settings}
-    own |= {"data.target": target, "train.epochs": epochs, **{name: more.get(name) for name in SETTINGS}}
-    own |= {f"data.{name}": more.get(name) for name in ("task", "standardize")}
-    overrides = more.get("overrides", {})
+    own |= {name: beside.get(name) for name in SETTINGS} | {"data.target": target, "train.epochs": epochs}
+    own |= {f"data.{name}": beside.get(name) for name in ("task", "standardize")}
+    with process_kept():
+        return swept(own, given, track, beside)
+
+
+def swept(own: Mapping[str, Any], given: Given, track: bool, more: More) -> Result:
+    """The sweep over these settings. Raises ConfigError and Interrupted."""
+    overrides, metric = more.get("overrides", {}), more.get("metric")
     twice = [key for key in overrides if own.get(key) is not None]
     check(not twice, "overrides", list(overrides), f"without {', '.join(twice)}, which has an argument of its own here")
-    texts = settings_of({**own, **overrides})
-    found = wanted(texts, more.get("exclude", ()), more.get("zipped", ()), more.get("invalid", "refuse"))
+    check_metric_of(metric)
+    texts = settings_of({key: value for key, value in own.items() if value is not None} | dict(overrides))
+    found = wanted(texts, excluded_of(more), zipped_of(more, texts), more.get("invalid", "refuse"))
+    check_metric_of(metric, found.runs[0].task)
     for note in found.notes:
         print(note, flush=True)
-    command = given.command(found.texts)
-    with global_numbers_kept():
-        return (tracked if track else untracked)(*with_data(found.runs, given), command, more)
-
-
-@contextmanager
-def global_numbers_kept() -> Iterator[None]:
-    """torch's global random numbers serve nothing here, but modules draw from them when they are made."""
-    import torch
-
-    with torch.random.fork_rng(devices=[]):
-        yield
-
-
-def check_arguments(more: Mapping[str, Any]) -> None:
-    """Raises ConfigError for an argument that there is not."""
-    for name in more:
-        if name not in More.__annotations__:
-            known = [
-                "activation",
-                "init",
-                "bn",
-                "lr",
-                "seed",
-                "data",
-                "target",
-                "epochs",
-                "track",
-                *More.__annotations__,
-            ]
-            near = ", ".join(difflib.get_close_matches(name, known, n=3) or known)
-            raise ConfigError(f"{name}: must be an argument of sweep() (did you mean {near}?)")
+    configs, datasets = with_data(found.runs, given)
+    return (tracked if track else untracked)(configs, datasets, given.command(found.texts), more)
 
 
 def with_data(runs: Sequence[RunConfig], given: Given) -> tuple[list[RunConfig], dict[DataKey, Dataset]]:
@@ -225,4 +171,6 @@ def load(
 ) -> Result:
     """A sweep that was tracked, by its id or `latest`, from the store in this folder or another. Raises ConfigError,
     which is a ValueError, where there is none."""
-    return loaded(tracking_of(tracking_uri, experiment), sweep, metric)
+    check_metric_of(metric)
+    with process_kept():
+        return loaded(tracking_of(tracking_uri, experiment), sweep, metric)

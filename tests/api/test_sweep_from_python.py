@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import shlex
@@ -224,6 +225,28 @@ def test_cells_are_left_out_and_zipped(capsys: pytest.CaptureFixture[str]) -> No
             r"^bn.eps: must be a number, a text, true or false, or a list of them, is object$",
         ),
         ({"init": ["he", "normal"], "overrides": {"init.std": 0.1}}, r"; invalid='skip' leaves such runs out$"),
+        ({"overrides": "x"}, r"^overrides=x: must be settings with their values, as in "),
+        ({"overrides": {3: 1}}, r"^overrides={3: 1}: must be settings with their values, as in "),
+        (
+            {"overrides": {"model.hidden": [32, [32]]}},
+            r"^model.hidden=\[32, \[32\]\]: must be one list, .* or a list of",
+        ),
+        ({"overrides": {"sweep.invalid": "skip"}}, r"^sweep.invalid: must be given by the argument of sweep\(\)"),
+        ({"epochs": [[1]]}, r"^train.epochs=\[\[1\]\]: must be a value, or a list of values to sweep over$"),
+        ({"bn": {"none", "before"}}, r"^bn: must be a value or a list of values, which has an order, is set$"),
+        ({"lr": 10**400}, r"^OverflowError: int too large to convert to float"),
+        ({"workers": "2"}, r"^workers='2': must be a number of processes, 1 or more$"),
+        ({"workers": 0}, r"^workers=0: must be a number of processes, 1 or more$"),
+        ({"track": "no"}, r"^track='no': must be True or False$"),
+        ({"keep_models": 1}, r"^keep_models=1: must be True or False$"),
+        ({"invalid": "skp"}, r"^invalid=skp: must be one of refuse, skip$"),
+        ({"metric": "accuracy"}, r"^metric=accuracy: must be one of final_val_accuracy, "),
+        (
+            {"metric": "final_val_r2"},
+            r"^metric=final_val_r2: must be one of final_val_accuracy, .* in a classification",
+        ),
+        ({"tracking_uri": "x", "track": False}, r"^tracking_uri=x: must be left out with track=False"),
+        ({"exclude": "bn"}, r"^sweep.exclude=\[bn\]: must be settings with their values"),
         ({"exclude": [{"bn": "before"}]}, r"^sweep.exclude=\[.*\]: must leave a run of the sweep, matches all 1$"),
     ],
 )
@@ -237,12 +260,24 @@ def test_bad_input_is_one_line_and_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_exclude_and_zipped_know_the_names_of_arguments() -> None:
+    one: dict[str, Any] = {"track": False, "workers": 1}
+    found = bnsweep.sweep(lr=[0.1, 0.2], epochs=[1, 2], exclude={"lr": 0.1, "epochs": 2}, **one)
+    assert found.runs[["lr.value", "train.epochs"]].to_numpy().tolist() == [[0.1, 1], [0.2, 1], [0.2, 2]]
+    zipped = bnsweep.sweep(lr=[0.1, 0.2], epochs=[1, 2], zipped=["lr", "epochs"], **one)
+    assert zipped.runs[["lr.value", "train.epochs"]].to_numpy().tolist() == [[0.1, 1], [0.2, 2]]
+
+
 def test_lists_are_swept_but_for_settings_that_are_lists() -> None:
     assert settings_of({"model.hidden": [32, 32]}) == ["model.hidden=[32,32]"]
     assert settings_of({"model.hidden": [[32], [64, 64]]}) == ["model.hidden=[32],[64,64]"]
     assert settings_of({"model": {"hidden": (8,), "dropout": [0, 0.5]}}) == ["model.hidden=[8]", "model.dropout=0,0.5"]
     assert settings_of({"lr": np.array([0.1, 1])}) == ["lr.value=0.1,1.0"]
     assert settings_of({"lr": ["small", "large"], "seed": range(0, 6, 2)}) == ["lr=small,large", "seed=range(0,6,2)"]
+    assert settings_of({"lr": torch.tensor(0.5), "seed": pd.Series([0, 1])}) == ["lr.value=0.5", "seed=0,1"]
+    assert settings_of({"model.hidden": range(8, 10)}) == ["model.hidden=[8,9]"]
+    assert settings_of({"model.hidden": [np.array([8]), np.array([4, 4])]}) == ["model.hidden=[8],[4,4]"]
+    assert settings_of({"data.subset": None}) == ["data.subset=null"]
     assert settings_of({"data.root": "my, data", "model.bias": False}) == ['data.root="my, data"', "model.bias=false"]
 
 
@@ -253,22 +288,35 @@ def state() -> Iterator[None]:
     def now() -> tuple[Any, ...]:
         threads, grad = torch.get_num_threads(), torch.is_grad_enabled()
         handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-        return threads, grad, handlers, Path.cwd(), sys.modules["__main__"], GlobalHydra.instance().is_initialized()
+        logs = [(handler, *handler.filters) for handler in logging.root.handlers]
+        return (
+            logs,
+            threads,
+            grad,
+            handlers,
+            Path.cwd(),
+            sys.modules["__main__"],
+            GlobalHydra.instance().is_initialized(),
+        )
 
     random.seed(1)
+    np.random.seed(1)
     torch.manual_seed(1)
     before, instances = now(), {*Singleton.get_state()["instances"]}
     yield
     assert now() == before and {*Singleton.get_state()["instances"]} == instances
-    assert (random.random(), torch.rand(1).item()) == (
+    assert (random.random(), np.random.random(), torch.rand(1).item()) == (
         random.Random(1).random(),
+        np.random.RandomState(1).random(),
         torch.rand(1, generator=torch.Generator().manual_seed(1)).item(),
     )
 
 
 @pytest.mark.usefixtures("state")
-def test_a_call_leaves_the_process_as_it_was() -> None:
-    bnsweep.sweep(bn=["none", "before"], epochs=1, track=False, workers=1)
+@pytest.mark.parametrize("track", [False, True])
+def test_a_call_leaves_the_process_as_it_was(track: bool, here: Path) -> None:
+    result = bnsweep.sweep(bn=["none", "before"], epochs=1, track=track, workers=1)
+    assert result.answer and len(bnsweep.load().runs if track else result.runs) == 2
 
 
 def test_a_thread_sweeps_as_well(memory: bnsweep.Result) -> None:
@@ -277,6 +325,38 @@ def test_a_thread_sweeps_as_well(memory: bnsweep.Result) -> None:
     thread.start()
     thread.join()
     assert found[0].answer == memory.answer
+
+
+def test_threads_that_sweep_at_once_have_a_sweep_each(here: Path) -> None:
+    found: dict[int, bnsweep.Result] = {}
+
+    def sweep(seed: int) -> None:
+        found[seed] = bnsweep.sweep(seed=[seed, seed + 10], epochs=1, workers=1)
+
+    threads = [threading.Thread(target=sweep, args=(seed,)) for seed in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {seed: result.runs["seed"].tolist() for seed, result in found.items()} == {s: [s, s + 10] for s in range(3)}
+
+
+OWN_FIGURES = """
+import sys, bnsweep
+result = bnsweep.sweep(bn=["none", "before"], epochs=1, track=False, workers=1)
+result.plot("forest")
+import matplotlib
+print("matplotlib.pyplot" in sys.modules, matplotlib.rcParams["lines.linewidth"], matplotlib.get_backend().lower())
+"""
+
+
+def test_the_callers_own_figures_look_as_before(tmp_path: Path) -> None:
+    """And are shown where they were: by the backend that was asked for."""
+    (tmp_path / "matplotlibrc").write_text("lines.linewidth: 7\n")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": "svg"}
+    command = [sys.executable, "-c", OWN_FIGURES]
+    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert run.stdout.splitlines()[-1:] == ["False 7.0 svg"], run.stderr
 
 
 SCRIPT = """
