@@ -63,8 +63,8 @@ def check_arguments(track: object, more: Mapping[str, Any]) -> None:
     for name, value in {"track": track, **more}.items():
         if name in ("track", "keep_models", "rerun"):
             check(isinstance(value, bool), name, repr(value), "True or False")
-    workers, overrides = more.get("workers", 1), more.get("overrides", {})
-    ok = isinstance(workers, int) and not isinstance(workers, bool) and workers >= 1
+    workers, overrides = more.get("workers"), more.get("overrides", {})
+    ok = workers is None or (isinstance(workers, int) and not isinstance(workers, bool) and workers >= 1)
     check(ok, "workers", repr(workers), "a number of processes, 1 or more")
     ok = isinstance(overrides, Mapping) and all(isinstance(key, str) for key in overrides)
     check(ok, "overrides", overrides, "settings with their values, as in {'train.batch_size': [32, 64]}")
