@@ -383,7 +383,7 @@ def test_two_workers_train_for_any_script(way: str, tmp_path: Path) -> None:
 INTERRUPTED = """
 import bnsweep, sys
 try:
-    bnsweep.sweep(seed=range(60), epochs=400, workers=1, track=TRACK, overrides={"sweep.max_stack": 1})
+    bnsweep.sweep(seed=range(60), epochs=100, workers=1, track=TRACK, overrides={"sweep.max_stack": 1})
 except KeyboardInterrupt as error:
     print(type(error).__name__, error, len(error.result.runs), (error.result.runs["status"] == "finished").sum())
 """
