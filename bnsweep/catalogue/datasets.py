@@ -55,12 +55,12 @@ class DatasetKind:
 
 
 ROWS = (
-    DatasetKind("digits", "bnsweep.data.digits:read", DatasetFacts(1437, 360, 64, official_test=False)),
-    DatasetKind("mnist", "bnsweep.data.mnist:read", DatasetFacts(60_000, 10_000, 784)),
+    DatasetKind("digits", "bnsweep.data.digits:read", DatasetFacts(1437, 360, 64, official_test=False, shape=(8, 8))),
+    DatasetKind("mnist", "bnsweep.data.mnist:read", DatasetFacts(60_000, 10_000, 784, shape=(28, 28))),
     DatasetKind("gaussian", "bnsweep.data.generated:read", DatasetFacts(2000, 500, 100)),
     DatasetKind("pixels", "bnsweep.data.generated:read", DatasetFacts(2000, 500, 784)),
-    DatasetKind("fashion_mnist", "bnsweep.data.mnist:read", DatasetFacts(60_000, 10_000, 784)),
-    DatasetKind("mnist1d", "bnsweep.data.mnist1d:read", DatasetFacts(4000, 1000, 40)),
+    DatasetKind("fashion_mnist", "bnsweep.data.mnist:read", DatasetFacts(60_000, 10_000, 784, shape=(28, 28))),
+    DatasetKind("mnist1d", "bnsweep.data.mnist1d:read", DatasetFacts(4000, 1000, 40, shape=(40,))),
     DatasetKind("cifar10", "bnsweep.data.cifar:read", DatasetFacts(50_000, 10_000, 3072, shape=(3, 32, 32))),
     DatasetKind("images", "bnsweep.data.images:read", takes=("size", "colour")),
     DatasetKind(

@@ -15,6 +15,9 @@ from bnsweep.data.dataset import Bytes, Samples
 from bnsweep.data.download import download
 from bnsweep.data.idx import FOLDERS, IMAGES, LABELS, PARTS, Spoiled, array_of
 
+PACKAGED = {"fashion_mnist": Path("/usr/share/datasets/fashion-mnist")}
+"""Where a package of the system puts the files: Debian's dataset-fashion-mnist."""
+
 
 def read(config: DataConfig) -> Samples:
     """The training file's samples and then the test file's. Raises ConfigError for files that are not as published."""
@@ -30,12 +33,13 @@ def read(config: DataConfig) -> Samples:
 
 
 def folder_of(config: DataConfig) -> Path:
-    """Where the files lie or would lie. Raises ConfigError for a folder that is there and cannot be read."""
+    """Where the files lie, or would lie: below the root, in it, or where a package of the system puts them. Raises
+    ConfigError for a folder that is there and cannot be read."""
     try:
         root = Path(config.root).expanduser()
-        folder = root / FOLDERS[config.name]
-        if any(map(os.path.lexists, forms(root, f"{PARTS[0]}-{IMAGES}"))):  # as Debian's package has them
-            folder = root
+        places = [root / FOLDERS[config.name], root, PACKAGED.get(config.name, root)]
+        first = f"{PARTS[0]}-{IMAGES}"
+        folder = next((place for place in places if any(map(os.path.lexists, forms(place, first)))), places[0])
         there = stat.S_ISDIR(folder.stat().st_mode)
         if there and not os.access(folder, os.R_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))

@@ -12,7 +12,7 @@ from idx_files import POOL, SIDE, TEST, idx_bytes
 
 from bnsweep.catalogue import datasets
 from bnsweep.catalogue.datasets import DatasetFacts
-from bnsweep.data import idx
+from bnsweep.data import idx, mnist
 
 
 @pytest.fixture
@@ -27,6 +27,7 @@ def files(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
     for name in ("mnist", "fashion_mnist"):
         monkeypatch.setitem(datasets.DATASETS, name, replace(datasets.DATASETS[name], facts=facts))
         monkeypatch.setitem(idx.SHA256, name, {file: hashlib.sha256(made[file]).hexdigest() for file in made})
+    monkeypatch.setattr(mnist, "PACKAGED", {})
     return made
 
 

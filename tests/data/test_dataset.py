@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import numpy as np
@@ -23,6 +24,12 @@ def digits() -> Dataset:
 @pytest.mark.parametrize("name", DATASETS)
 def test_every_row_names_a_function(name: str) -> None:
     assert callable(function_named(DATASETS[name].read))
+
+
+@pytest.mark.parametrize("name", [row.name for row in DATASETS.values() if row.facts and row.facts.shape])
+def test_a_sample_has_as_many_numbers_as_its_shape(name: str) -> None:
+    facts = DATASETS[name].facts
+    assert facts is not None and math.prod(facts.shape) == facts.features
 
 
 def test_digits_are_1797_images_of_64_pixels_in_0_to_1(digits: Dataset) -> None:

@@ -18,7 +18,7 @@ from idx_files import POOL, SIDE, TEST, TRAIN_IMAGES, TRAIN_LABELS, tiny, write
 from bnsweep.config.checks import ConfigError
 from bnsweep.config.groups import DataConfig
 from bnsweep.data import dataset as data
-from bnsweep.data import idx
+from bnsweep.data import idx, mnist
 from bnsweep.data.splits import split
 
 MNIST = Path(__file__).parents[3] / "shared/data"
@@ -121,6 +121,19 @@ def test_the_folder_of_the_files_itself_may_be_named(tmp_path: Path, files: dict
     write(tmp_path / "fashion-mnist", files)
     loaded = data.load(tiny(tmp_path / "fashion-mnist", "fashion_mnist"))
     assert loaded.info.source == str(tmp_path / "fashion-mnist")
+
+
+def test_what_a_package_of_the_system_holds_is_not_downloaded(
+    tmp_path: Path, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packaged = tmp_path / "datasets/fashion-mnist"
+    monkeypatch.setattr(mnist, "PACKAGED", {"fashion_mnist": packaged})
+    write(packaged, files)
+    wanted = tiny(tmp_path / "data", "fashion_mnist")
+    assert data.load(wanted).info.source == str(packaged) and not (tmp_path / "data").exists()
+    own = tmp_path / "data" / idx.FOLDERS["fashion_mnist"]
+    write(own, files)
+    assert data.load(wanted).info.source == str(own)
 
 
 @pytest.mark.skipif(not (MNIST / "FashionMNIST").exists(), reason="no Fashion-MNIST files in ../shared/data")
