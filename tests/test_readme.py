@@ -69,8 +69,10 @@ def test_runs_and_sweeps_compose(line: str) -> None:
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     from bnsweep.config.tree import register_schema
+    from hydra_plugins.bnsweep.spaced import register_functions
 
     register_schema()
+    register_functions()
     with initialize_config_dir(config_dir=str(ROOT / "conf"), version_base="1.3"):
         parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
         choices = [

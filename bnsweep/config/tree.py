@@ -105,5 +105,6 @@ def register_schema() -> None:
     schema = OmegaConf.structured(RunConfig)
     for node in (schema, *(schema[group] for group in GROUPS)):
         OmegaConf.set_readonly(node, None)  # as of frozen dataclasses, which nothing could override
+    OmegaConf.set_struct(schema.data.kwargs, False)  # names of the user's own
     schema.sweep.id = new_sweep_id()
     ConfigStore.instance().store(group="schema", name="run", node=schema, package="_global_")
