@@ -128,6 +128,7 @@ def identity(config: RunConfig) -> str:
     """16 hex digits: runs of equal identity must give the same numbers on the same machine."""
     sources = {factor.key for factor in factors_of(config) if factor.role is Role.SOURCE}
     own = {key: value for key, value in numbers(config).items() if key not in sources}
+    own["data.validation"] = config.data.validation_size
     text = json.dumps({"numerics": NUMERICS, **own}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
