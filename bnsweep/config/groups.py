@@ -41,6 +41,12 @@ DEVICES = ("auto", "cpu", "cuda")
 DTYPES = ("float32", "float64")
 PROBES = ("off", "light", "full")
 COLOURS = ("grey", "colour")
+LARGEST_SIDE = 4096
+"""Pixels of an image's side."""
+IMAGE_SIZE = Rule(
+    lambda size: len(size) in (1, 2) and all(s in range(1, LARGEST_SIDE + 1) for s in size),
+    f"a list of height and width, from 1 to {LARGEST_SIDE}, such as [28,28]",
+)
 VALIDATION_SHARE = 0.2
 """Of the pool, where no number is given."""
 
@@ -161,12 +167,9 @@ class DataConfig(Checked, group="data"):
     """Columns of data=table that are left out."""
     group: str | None = setting(None, or_null(TEXT), role=Role.SOURCE)
     """Column of data=table whose rows of one value stay together: all in training, in validation or in the test set."""
-    size: tuple[int, ...] | None = setting(
-        None,
-        or_null(Rule(lambda size: len(size) in (1, 2) and all(1 <= s <= 4096 for s in size), "a list such as [28,28]")),
-        role=Role.SOURCE,
-    )
-    """Height and width that images of data=images are brought to; null: that of the images, where all agree."""
+    size: tuple[int, ...] | None = setting(None, or_null(IMAGE_SIZE), role=Role.SOURCE)
+    """Height and width that images of data=images are stretched to, [28] for both; null: that of the images, where all
+    agree."""
     colour: str | None = setting(None, or_null(OneOf(COLOURS)), role=Role.SOURCE)
     """grey or colour, which images of data=images are brought to; null: colour where one of them has it."""
     missing: str = setting("refuse", OneOf(MISSING), role=Role.SOURCE)

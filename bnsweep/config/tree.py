@@ -35,16 +35,24 @@ def kind_of(key: str) -> str | None:
     hints = TYPES if not group else get_type_hints(GROUPS[group]) if group in GROUPS else {}
     if key not in known_keys() or name not in hints:
         return None
-    kinds = [KINDS.get(kind, "a list") for kind in get_args(hints[name]) or (hints[name],) if kind is not NoneType]
-    if get_origin(hints[name]) is tuple:
-        kinds = [
-            f"a list, such as {EXAMPLES[key]}" if key in EXAMPLES else LISTS.get(get_args(hints[name])[0], "a list")
-        ]
-    return " or ".join([*kinds, *(["null"] if NoneType in get_args(hints[name]) else [])])
+    hint = hints[name]
+    choices = (hint,) if get_origin(hint) in (None, tuple, dict) else get_args(hint)
+    return " or ".join("null" if kind is NoneType else said_of(kind, key) for kind in choices)
+
+
+def said_of(kind: Any, key: str) -> str:
+    """What a value of one type is."""
+    if get_origin(kind) is not tuple:
+        return KINDS.get(kind, "a list")
+    return f"a list, such as {EXAMPLES[key]}" if key in EXAMPLES else LISTS.get(get_args(kind)[0], "a list")
 
 
 KINDS = {int: "an integer", float: "a number", bool: "true or false", str: "text"}
-EXAMPLES = {"sweep.exclude": "[{bn: none, init: he}]", "sweep.zip": "[[lr.value, train.batch_size]]"}
+EXAMPLES = {
+    "data.size": "[28,28]",
+    "sweep.exclude": "[{bn: none, init: he}]",
+    "sweep.zip": "[[lr.value, train.batch_size]]",
+}
 """Of settings whose form is not guessed."""
 LISTS = {int: "a list of integers, such as [32,32]", str: "a list of texts"}
 

@@ -1,4 +1,7 @@
-"""Images in folders: `data=images data.root=FOLDER`, a folder a class, or FOLDER/train and FOLDER/test with those."""
+"""Images in folders: `data=images data.root=FOLDER`, a folder a class, or FOLDER/train and FOLDER/test with those.
+
+Axes: H height, W width.
+"""
 
 from __future__ import annotations
 
@@ -13,22 +16,21 @@ import numpy as np
 import numpy.typing as npt
 
 from bnsweep.config.checks import ConfigError, printable
-from bnsweep.config.groups import DataConfig
-from bnsweep.data.dataset import Samples
-from bnsweep.data.samples import Refused, check_room, error_text, home_path, said, samples_of
+from bnsweep.config.groups import LARGEST_SIDE, DataConfig
+from bnsweep.data.dataset import Bytes, Samples
+from bnsweep.data.image_folder import parts_of
+from bnsweep.data.samples import Refused, check_room, error_text, home_path, samples_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
-OVERLOOKED = {"thumbs.db", "desktop.ini", "__macosx"}
-"""What systems leave in folders of images, beside what begins with a dot."""
-PARTS = ("train", "test")
 MODES = {"grey": "L", "colour": "RGB"}
-ORIENTATION, ON_THEIR_SIDE = 0x0112, (5, 6, 7, 8)
-"""EXIF's tag, and those of its values that swap height and width."""
-LARGEST = 4096
-"""Pixels along a side."""
+"""Pillow's names."""
+ORIENTATION, TURNED = 0x0112, 5
+"""The EXIF tag; from this value on height and width are exchanged."""
+
+Size = tuple[int, int]
+"""Height and width."""
 
 
 def read(config: DataConfig) -> Samples:
@@ -50,133 +52,95 @@ def arrays_of(root: Path, config: DataConfig) -> tuple[list[npt.NDArray[Any]], l
     Refused, OSError."""
     if not root.is_dir():
         raise Refused("must be a folder with one folder of images a class")
-    there = [name for name in PARTS if (root / name).is_dir()]
-    if there and [path.name for path in class_folders(root)] == there[:1]:
-        says = f"must hold {' and '.join(PARTS)}, holds {there[0]} alone"
-        raise Refused(f"{says}; data.root={printable(str(root / there[0]))} has each seed draw its own test set")
-    parts = [root / name for name in there] if len(there) == len(PARTS) else [root]
-    files = [files_of(part) for part in parts]
-    first = [path for part in files for path, _ in part]
-    size, mode = form_of(first, config)
-    count = len(first)
-    check_room(count * size[0] * size[1] * (3 if mode == "RGB" else 1))
+    parts, notes = parts_of(root)
+    check_classes(parts[0].classes)
+    files = [path for part in parts for path in part.files]
+    size, mode = form_of(files, config)
+    check_room(len(files) * size[0] * size[1] * (3 if mode == "RGB" else 1))
     arrays: list[npt.NDArray[Any]] = []
-    for part in files:
-        pixels = np.stack([pixels_of(path, size, mode) for path, _ in part])
-        arrays += [np.moveaxis(pixels, -1, 1) if mode == "RGB" else pixels, np.array([name for _, name in part])]
-    other = sum(other_files(part) for part in parts)
-    return arrays, [f"{config.root}: {other:,} files that are no images are left out"] if other else []
+    for part in parts:
+        pixels = np.empty((len(part.files), *size, *([3] if mode == "RGB" else [])), np.uint8)
+        for row, path in zip(pixels, part.files, strict=True):
+            row[...] = pixels_of(path, size, mode, resize=config.size is not None)
+        arrays += [np.moveaxis(pixels, -1, 1) if mode == "RGB" else pixels, np.array(part.classes)]
+    return arrays, notes
 
 
-def files_of(part: Path) -> list[tuple[Path, str]]:
-    """Every image with the name of its class, by name. Raises Refused for a class without any."""
-    found = []
-    for folder in class_folders(part):
-        images = sorted(path for path in walk(folder) if path.suffix.lower() in SUFFIXES)
-        if not images:
-            raise Refused(f"must hold images in each folder, holds none in {printable(str(folder))} (remove it)")
-        found += [(path, folder.name) for path in images]
-    if not found:
-        loose = sum(path.suffix.lower() in SUFFIXES for path in part.iterdir())
-        more = f"; {loose:,} images lie in none" if loose else ""
-        raise Refused(f"must be a folder with one folder of images a class, {printable(str(part))} has none{more}")
-    return found
+def check_classes(names: Sequence[str]) -> None:
+    """Raises Refused for fewer than two classes, or fewer than two images a class."""
+    different = set(names)
+    if len(different) < 2:
+        raise Refused(f"must hold images of at least two classes, a folder each; holds {printable(names[0])} alone")
+    if 2 * len(different) > len(names):
+        raise Refused(f"must hold two images a class or more, holds {len(names):,} of {len(different):,} classes")
 
 
-def class_folders(part: Path) -> list[Path]:
-    """One a class; a link to a folder that holds them all is none."""
-    folders = sorted(path for path in part.iterdir() if path.is_dir() and not path.name.startswith("."))
-    real = part.resolve()
-    return [f for f in folders if f.name.lower() not in OVERLOOKED and not real.is_relative_to(f.resolve())]
-
-
-def walk(folder: Path) -> list[Path]:
-    """Every file in the folder and those in it, but for hidden ones; a link to a folder is not followed."""
-    found = []
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or path.name.lower() in OVERLOOKED:
-            continue
-        found += walk(path) if path.is_dir() and not path.is_symlink() else [path] if path.is_file() else []
-    return found
-
-
-def other_files(part: Path) -> int:
-    return sum(path.suffix.lower() not in SUFFIXES for folder in class_folders(part) for path in walk(folder))
-
-
-def form_of(files: Sequence[Path], config: DataConfig) -> tuple[tuple[int, int], str]:
-    """Height and width, and Pillow's mode, of all images: as they are set, or as they are. Raises Refused."""
-    height_width = tuple(config.size) if config.size else None
-    sizes: dict[tuple[int, int], Path] = {}
+def form_of(files: Sequence[Path], config: DataConfig) -> tuple[Size, str]:
+    """Size and Pillow's mode of all images: as they are set, or as they are. Raises Refused."""
+    wanted = (int(config.size[0]), int(config.size[-1])) if config.size else None
+    first: tuple[Size, Path] | None = None
     grey = True
-    for path in files if height_width is None or config.colour is None else ():
-        with opened(path) as image, quiet(path):
-            turned = image.getexif().get(ORIENTATION, 1) in ON_THEIR_SIDE
-            sizes.setdefault((image.width, image.height) if turned else (image.height, image.width), path)
+    for path in files if wanted is None or config.colour is None else ():
+        with opened(path) as image:
             grey = grey and (image.mode in ("1", "L", "LA", "La", "F") or image.mode.startswith("I"))
-        if height_width is None and len(sizes) > 1:
-            (one, first), (other, second) = list(sizes.items())[:2]
-            both = f"{one[0]} x {one[1]} ({said(first.name)}) and {other[0]} x {other[1]} ({said(second.name)})"
-            raise Refused(f"must hold images of one size, holds {both}; data.size=[{one[0]},{one[1]}] makes them one")
-    found = height_width or next(iter(sizes))
-    if len(found) == 1:
-        found = (found[0], found[0])
-    if max(found) > LARGEST:
-        raise Refused(
-            f"must hold images of at most {LARGEST} pixels along a side; data.size=[64,64] makes them smaller"
-        )
-    return (found[0], found[1]), MODES[config.colour or ("grey" if grey else "colour")]
+            found = size_of(image) if wanted is None else wanted
+        first = first or (found, path)
+        if found != first[0]:
+            raise Refused(differ(*first, found, path))
+    size = wanted or (first[0] if first else (0, 0))
+    if max(size) > LARGEST_SIDE:
+        says = f"at most {LARGEST_SIDE} pixels along a side, holds {size[0]} x {size[1]}"
+        raise Refused(f"must hold images of {says}; data.size=[64,64] makes them smaller")
+    return size, MODES[config.colour or ("grey" if grey else "colour")]
 
 
-def opened(path: Path) -> Image:
-    """Raises Refused for what Pillow cannot open."""
+def differ(one: Size, first: Path, other: Size, second: Path) -> str:
+    """Two images of different sizes."""
+    both = " and ".join(f"{h} x {w} ({printable(str(path))})" for (h, w), path in ((one, first), (other, second)))
+    smaller = min(one, other)
+    return f"must hold images of one size, holds {both}; data.size=[{smaller[0]},{smaller[1]}] makes them one"
+
+
+def size_of(image: Image) -> Size:
+    """Once it stands upright. An orientation behind a PNG's pixels is not seen before they are read."""
+    turned = image.format != "PNG" or "exif" in image.info or "xmp" in image.info
+    if turned and image.getexif().get(ORIENTATION, 1) >= TURNED:
+        return image.width, image.height
+    return image.height, image.width
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Image]:
+    """Raises Refused for what Pillow cannot open or read, whatever Pillow raises then; its warnings of lesser things
+    are dropped."""
     from PIL import Image
 
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            warnings.simplefilter("error", UserWarning)
-            return Image.open(path)
+            with Image.open(path) as image:
+                yield image
+    except (Refused, FileNotFoundError, PermissionError):
+        raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise Refused(f"{printable(str(path))} must be an image of fewer pixels ({error_text(error)})") from None
-    except (OSError, SyntaxError, ValueError, UserWarning) as error:
-        if isinstance(error, FileNotFoundError | PermissionError):
-            raise
-        raise unreadable(path, error) from None
+    except Exception as error:
+        says = f"must be an image that can be read ({error_text(error)})"
+        raise Refused(f"{printable(str(path))} {says}; remove it") from None
 
 
-def unreadable(path: Path, error: Exception) -> Refused:
-    return Refused(f"{printable(str(path))} must be an image that can be read ({error_text(error)}); remove it")
-
-
-@contextmanager
-def quiet(path: Path) -> Iterator[None]:
-    """What Pillow warns of, or finds that is no error of the system, is that a file is damaged."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
-        try:
-            yield
-        except (UserWarning, SyntaxError, ValueError) as error:
-            raise error if isinstance(error, Refused) else unreadable(path, error) from None
-        except OSError as error:
-            if error.errno is not None:
-                raise
-            raise unreadable(path, error) from None
-
-
-def pixels_of(path: Path, size: tuple[int, int], mode: str) -> npt.NDArray[np.uint8]:
+def pixels_of(path: Path, size: Size, mode: str, resize: bool) -> Bytes:
     """[H, W] or [H, W, 3], upright, on white where it is transparent; of an animation the first picture. Raises
     Refused."""
     from PIL import Image, ImageOps
 
-    with opened(path) as image, quiet(path):
-        try:
-            upright = of_bytes(ImageOps.exif_transpose(image)).convert(mode)
-            if (upright.height, upright.width) != size:
-                upright = upright.resize((size[1], size[0]), Image.Resampling.BILINEAR)
-            return np.asarray(upright)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise unreadable(path, error) from None
+    with opened(path) as image:
+        upright = of_bytes(ImageOps.exif_transpose(image)).convert(mode)
+        found = upright.height, upright.width
+        if found != size and not resize:
+            raise Refused(f"must hold images of one size, {printable(str(path))} is {found[0]} x {found[1]} upright")
+        return np.asarray(upright if found == size else upright.resize(size[::-1], Image.Resampling.BILINEAR))
 
 
 def of_bytes(image: Image) -> Image:

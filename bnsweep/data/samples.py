@@ -26,6 +26,9 @@ TEST_SHARE = 0.2
 MOST_SAID = 300
 """Letters quoted of an error."""
 
+LISTED = 5
+"""Columns or files that an error or a note names."""
+
 NAMED = 6
 """Classes that are named one by one."""
 
@@ -219,6 +222,11 @@ def said(value: Any) -> str:
     """A label as it is written."""
     text = printable(str(value))
     return text if len(text) <= 40 else f"{text[:40]}…"
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first few."""
+    return ", ".join(map(said, names[:LISTED])) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
 
 
 def class_note(names: Sequence[str], counts: npt.NDArray[np.int64]) -> str:

@@ -18,7 +18,7 @@ from bnsweep.config.checks import ConfigError
 from bnsweep.config.groups import DataConfig
 from bnsweep.data.dataset import Samples
 from bnsweep.data.groups import grouped
-from bnsweep.data.samples import TAKES_NUMBERS, Refused, check_room, home_path, said, samples_of
+from bnsweep.data.samples import LISTED, TAKES_NUMBERS, Refused, check_room, home_path, listed, said, samples_of
 from bnsweep.data.table_file import frame_of
 
 if TYPE_CHECKING:
@@ -29,9 +29,6 @@ MOST_CATEGORIES = 100
 
 FEW = 5
 """Rows that a class of a numeric target has on average, at least; with fewer it is a number to be predicted."""
-
-LISTED = 5
-"""Columns that an error or a note names."""
 
 Column = npt.NDArray[np.float64]
 
@@ -142,11 +139,6 @@ def without_missing(rows: pd.DataFrame, config: DataConfig, chosen: Chosen) -> t
             f"must have a value everywhere, lacks some in {found}; data.missing=drop leaves such rows out{other}"
         )
     return rows, 0
-
-
-def listed(names: Sequence[str]) -> str:
-    """The first few."""
-    return ", ".join(map(said, names[:LISTED])) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
 
 
 @dataclass

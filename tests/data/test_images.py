@@ -56,6 +56,26 @@ def test_folders_for_training_and_test_are_respected(tmp_path: Path) -> None:
     assert found.facts is not None and (found.facts.pool, found.facts.test, found.facts.official_test) == (30, 10, True)
 
 
+@pytest.mark.parametrize("names", [("Train", "Test"), ("training", "testing")])
+def test_folders_for_training_and_test_have_the_usual_names(names: tuple[str, str], tmp_path: Path) -> None:
+    for name in (*names, "valid"):
+        save(tmp_path / name)
+    Image.fromarray(PIXELS[0, 0]).save(tmp_path / "a.png")
+    found = read(tmp_path)
+    assert found.facts is not None and (found.facts.pool, found.facts.classes) == (40, 2)
+    assert found.notes[1].endswith(": left out: valid, a.png")
+
+
+def test_train_and_test_are_classes_where_they_hold_images(tmp_path: Path) -> None:
+    save(tmp_path)
+    (tmp_path / "cat").rename(tmp_path / "test")
+    (tmp_path / "dog").rename(tmp_path / "train")
+    found = read(tmp_path)
+    assert (
+        found.facts is not None and not found.facts.official_test and found.notes[0].endswith("test (20), train (20)")
+    )
+
+
 def test_neither_place_nor_age_nor_order_of_writing_matters(tmp_path: Path) -> None:
     first = read(save(tmp_path / "a")).info.digest
     (tmp_path / "b").mkdir()
@@ -133,6 +153,8 @@ def left_lying(root: Path) -> None:
     (root / "cat/Thumbs.db").write_bytes(b"x")
     (root / ".git").mkdir()
     (root / "cat/.hidden.png").write_bytes(b"x")
+    (root / "__MACOSX").mkdir()
+    (root / "__MACOSX/._00.png").write_bytes(b"x")
     (root / "readme.txt").write_text("x")
 
 
@@ -141,7 +163,7 @@ def test_what_systems_leave_is_overlooked(tmp_path: Path) -> None:
     left_lying(tmp_path)
     assert read(tmp_path).info.digest == before and len(read(tmp_path).notes) == 1
     (tmp_path / "cat/list.csv").write_text("x")
-    assert read(tmp_path).notes[1].endswith(": 1 files that are no images are left out")
+    assert read(tmp_path).notes[1].endswith(": left out: cat/list.csv")
 
 
 def test_folders_in_a_class_are_of_the_class(tmp_path: Path) -> None:
@@ -149,16 +171,23 @@ def test_folders_in_a_class_are_of_the_class(tmp_path: Path) -> None:
     (tmp_path / "cat/more").mkdir()
     (tmp_path / "cat/00.png").rename(tmp_path / "cat/more/00.png")
     (tmp_path / "cat/loop").symlink_to(tmp_path)
-    (tmp_path / "self").symlink_to(tmp_path)
-    (tmp_path / "__MACOSX").mkdir()
+    (tmp_path / "all").symlink_to(".")
     assert torch.bincount(read(tmp_path).y_N).tolist() == [20, 20]
+
+
+def test_links_to_folders_are_followed(tmp_path: Path) -> None:
+    save(tmp_path / "a")
+    (tmp_path / "b").mkdir()
+    for name in CLASSES:
+        (tmp_path / "b" / name).symlink_to(tmp_path / "a" / name)
+    assert read(tmp_path / "b").info.digest == read(tmp_path / "a").info.digest
 
 
 def test_images_are_brought_to_one_size(tmp_path: Path) -> None:
     save(tmp_path)
     Image.fromarray(PIXELS[0, 0, :3]).save(tmp_path / "dog/00.png")
     with pytest.raises(
-        ConfigError, match=r"must hold images of one size, holds 6 x 4 \(00.png\) and 3 x 4 \(00.png\); data"
+        ConfigError, match=r"holds 6 x 4 \(.*cat/00.png\) and 3 x 4 \(.*dog/00.png\); data.size=\[3,4\] makes"
     ):
         read(tmp_path)
     for size, shape in (((6, 4), (3, 6, 4)), ((8,), (3, 8, 8))):
@@ -175,7 +204,8 @@ def test_a_turned_photograph_stands_upright_and_an_animation_is_its_first_pictur
     frames = [Image.fromarray(PIXELS[0, i]).convert("P") for i in (1, 2)]
     frames[0].save(tmp_path / "cat/01.gif", save_all=True, append_images=frames[1:])
     (tmp_path / "cat/01.png").unlink()
-    found = read(tmp_path, size=(6, 4))
+    found = read(tmp_path)
+    assert found.facts is not None and found.facts.shape == (3, 6, 4)
     assert torch.equal(found.x_ND[0], torch.from_numpy(np.moveaxis(PIXELS[0, 0], -1, 0).reshape(-1) / np.float32(255)))
     assert len(found.y_N) == 40
 
@@ -204,18 +234,69 @@ def flat(root: Path) -> None:
     Image.fromarray(PIXELS[0, 0]).save(root / "a.png")
 
 
+def link_to_nothing(root: Path) -> None:
+    save(root)
+    (root / "cat/05.png").unlink()
+    (root / "cat/05.png").symlink_to("nowhere")
+
+
+def pipe(root: Path) -> None:
+    save(root)
+    os.mkfifo(root / "cat/x.png")
+
+
+def divided(*names: str) -> Callable[[Path], None]:
+    def make(root: Path) -> None:
+        for name in names:
+            save(root / name)
+
+    return make
+
+
+def without_classes(root: Path) -> None:
+    save(root / "train")
+    (root / "test").mkdir()
+    Image.fromarray(PIXELS[0, 0]).save(root / "test/a.png")
+
+
+def strange_class(root: Path) -> None:
+    save(root / "train")
+    save(root / "test")
+    (root / "test/dog").rename(root / "test/eel")
+
+
+def other_format(root: Path) -> None:
+    empty(root)
+    (root / "eel/a.heic").write_bytes(b"x")
+
+
+def numbers_of_32_bits(root: Path) -> None:
+    save(root, "L", ".tif")
+    Image.fromarray(np.full((6, 4), 70_000, np.int32)).save(root / "cat/05.tif")
+
+
 REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
     "not there": (lambda root: None, r"must be a folder with one folder of images a class"),
     "a file": (lambda root: root.write_text("x"), r"must be a folder with one folder of images a class"),
     "nothing": (lambda root: root.mkdir(), r"must be a folder with one folder of images a class, .* has none"),
-    "no folders": (flat, r"must be a folder with one folder of images a class, .* has none; 1 images lie in none"),
+    "no folders": (flat, r"must be a folder with one folder of images a class, .* has none; 1 images lie beside them"),
     "an empty class": (empty, r"must hold images in each folder, holds none in .*eel \(remove it\)"),
     "no bytes": (spoiled(b""), r".*05.png must be an image that can be read \(UnidentifiedImageError"),
     "a text": (spoiled(b"hello"), r".*05.png must be an image that can be read \(UnidentifiedImageError"),
     "cut off": (cut, r".*05.png must be an image that can be read \("),
+    "a link to nothing": (link_to_nothing, r".*05.png must be an ordinary file, is a link to nothing; remove it"),
+    "a pipe": (pipe, r".*x.png must be an ordinary file, is none; remove it"),
+    "another format": (other_format, r"must hold images in each folder, holds only .heic in .*eel \(remove it\)"),
+    "of 32 bits": (numbers_of_32_bits, r".*05.tif must be an image .* \(ValueError: its values are no grey values of"),
+    "a folder too far up": (divided("pets"), r".* holds pets alone; data.root=.*/pets has cat, dog"),
+    "no test": (divided("train", "val"), r"must hold train and test, holds train with val; data.root=.*/train has each seed"),
+    "parts": (divided("a", "b"), r".* a, b hold the same folders cat, dog; name two of them train and test"),
+    "a test set without classes": (without_classes, r".*test has none; 1 images lie beside them"),
+    "a class in test alone": (strange_class, r"must hold each class in train, which has no eel of test"),
+    "an image a class": (lambda root: save(root, part=slice(1)), r"must hold two images a class or more, holds 2 of 2"),
     "one class": (
         lambda root: [save(root), [p.unlink() for p in (root / "dog").iterdir()], (root / "dog").rmdir()],
-        r"y must hold labels of at least two classes, holds cat alone",
+        r"must hold images of at least two classes, a folder each; holds cat alone",
     ),
 }
 
@@ -245,11 +326,25 @@ def test_what_is_larger_than_memory_is_refused_before_it_is_read(
         read(tmp_path)
 
 
+def test_the_home_of_nobody_is_refused() -> None:
+    with pytest.raises(
+        ConfigError, match=r"^data.root=~nobody-here/x: must be a path that exists \(Could not determine"
+    ):
+        read(Path("~nobody-here/x"))
+
+
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"size": (0,)}, r"^data.size=\(0,\): must be a list such as \[28,28\] or null$"),
-        ({"size": (1, 2, 3)}, r"^data.size=\(1, 2, 3\): must be a list such as \[28,28\] or null$"),
+        (
+            {"size": (0,)},
+            r"^data.size=\(0,\): must be a list of height and width, from 1 to 4096, such",
+        ),
+        (
+            {"size": (1, 2, 3)},
+            r"^data.size=\(1, 2, 3\): must be a list of height and width, from 1 to 4096, such",
+        ),
+        ({"size": (2.5, 2)}, r"^data.size=\(2.5, 2\): must be a list of height and width"),
         ({"colour": "red"}, r"^data.colour=red: must be one of grey, colour or null$"),
     ],
 )
