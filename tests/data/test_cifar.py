@@ -28,9 +28,11 @@ def files(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
     facts = DatasetFacts(5 * EACH, EACH, 3072, shape=(3, 32, 32))
     monkeypatch.setitem(datasets.DATASETS, "cifar10", replace(datasets.DATASETS["cifar10"], facts=facts))
     rng = np.random.default_rng(0)
-    rows = rng.integers(0, 256, (6, EACH, cifar.ROW), dtype=np.uint8)
+    rows = rng.integers(0, 256, (6, EACH, 1 + cifar.NUMBERS), dtype=np.uint8)
     rows[:, :, 0] = np.arange(EACH) % 10
-    return {name: rows[i].tobytes() for i, name in enumerate(cifar.FILES)}
+    found = {name: rows[i].tobytes() for i, name in enumerate(cifar.SHA1)}
+    monkeypatch.setattr(cifar, "SHA1", {name: hashlib.sha1(content).hexdigest() for name, content in found.items()})
+    return found
 
 
 def read(root: Path) -> Dataset:
@@ -47,7 +49,7 @@ def write(root: Path, files: dict[str, bytes]) -> Path:
 
 def archive(root: Path, files: dict[str, bytes]) -> Path:
     with tarfile.open(root / cifar.ARCHIVE, "w:gz") as tar:
-        for name, content in files.items():
+        for name, content in sorted(files.items(), reverse=True):
             info = tarfile.TarInfo(f"{cifar.FOLDER}/{name}")
             info.size = len(content)
             tar.addfile(info, io.BytesIO(content))
@@ -72,11 +74,27 @@ def test_the_archive_is_read_in_place(tmp_path: Path, files: dict[str, bytes], m
     assert read(tmp_path / "plain").info.digest == digest
 
 
-def test_what_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(
-        ConfigError, match=r"^data.root=.*: must hold .*cifar-10-binary.tar.gz or .*-bin, with data_batch_1"
-    ):
+def test_the_folder_itself_is_a_root_and_a_folder_that_lacks_files_gives_way_to_the_archive(
+    tmp_path: Path, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write(tmp_path, files)
+    digest = read(folder).info.digest
+    path = archive(tmp_path, files)
+    monkeypatch.setattr(cifar, "MD5", hashlib.md5(path.read_bytes()).hexdigest())
+    (folder / "test_batch.bin").unlink()
+    found = read(tmp_path)
+    assert found.info.digest == digest and found.info.source == str(path)
+
+
+def test_what_is_not_there_is_named(tmp_path: Path, files: dict[str, bytes]) -> None:
+    says = r"^data.root=.*: must hold cifar-10-binary.tar.gz \(https://.*\), or cifar-10-batches-bin with "
+    with pytest.raises(ConfigError, match=says + "data_batch_1.bin, data_batch_2.bin"):
         read(tmp_path)
+    (write(tmp_path, files) / "test_batch.bin").unlink()
+    with pytest.raises(ConfigError, match=says + "test_batch.bin; the Python version's batches are pickles"):
+        read(tmp_path)
+    with pytest.raises(ConfigError, match=r"^data.root=~nobody-here: must be a path that can be found"):
+        read(Path("~nobody-here"))
 
 
 def test_another_archive_is_refused(tmp_path: Path, files: dict[str, bytes]) -> None:
@@ -92,8 +110,12 @@ def test_spoiled_files_are_named(tmp_path: Path, files: dict[str, bytes]) -> Non
     for content, says in (
         (files[first][:-1], rf"must hold {EACH * 3073} bytes, holds {EACH * 3073 - 1}"),
         (files[first] + b"0", rf"must hold {EACH * 3073} bytes, holds more"),
-        (b"\x0a" + files[first][1:], "labels must be below 10, found 10"),
+        (b"\x0a" + files[first][1:], rf"must have the sha1 {cifar.SHA1[first]}, has \w+"),
     ):
         (folder / first).write_bytes(content)
-        with pytest.raises(ConfigError, match=rf"^{folder / first}: {says}; put the published file there$"):
+        with pytest.raises(ConfigError, match=rf"^{folder / first}: {says}; put the published file there \("):
             read(tmp_path)
+    (folder / first).unlink()
+    (folder / first).mkdir()
+    with pytest.raises(ConfigError, match=rf"^{folder / first}: must be a readable file \(Is a directory\)$"):
+        read(tmp_path)

@@ -328,7 +328,7 @@ def test_what_is_larger_than_memory_is_refused_before_it_is_read(
 
 def test_the_home_of_nobody_is_refused() -> None:
     with pytest.raises(
-        ConfigError, match=r"^data.root=~nobody-here/x: must be a path that exists \(Could not determine"
+        ConfigError, match=r"^data.root=~nobody-here/x: must be a path that can be found \(Could not determine"
     ):
         read(Path("~nobody-here/x"))
 
