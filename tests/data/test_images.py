@@ -289,7 +289,10 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
     "another format": (other_format, r"must hold images in each folder, holds only .heic in .*eel \(remove it\)"),
     "of 32 bits": (numbers_of_32_bits, r".*05.tif must be an image .* \(ValueError: its values are no grey values of"),
     "a folder too far up": (divided("pets"), r".* holds pets alone; data.root=.*/pets has cat, dog"),
-    "no test": (divided("train", "val"), r"must hold train and test, holds train with val; data.root=.*/train has each seed"),
+    "no test": (
+        divided("train", "val"),
+        r"must hold train and test, holds train with val; data.root=.*/train has",
+    ),
     "parts": (divided("a", "b"), r".* a, b hold the same folders cat, dog; name two of them train and test"),
     "a test set without classes": (without_classes, r".*test has none; 1 images lie beside them"),
     "a class in test alone": (strange_class, r"must hold each class in train, which has no eel of test"),
