@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import replace
+from multiprocessing import spawn
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,7 @@ from bnsweep.runs.executors.local import (
     prepare,
     read_dataset,
     send,
+    without_main,
 )
 
 
@@ -99,6 +101,16 @@ def test_workers_start_whatever_started_the_sweep(way: str, tmp_path: Path) -> N
     path = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     run = subprocess.run(command, cwd=tmp_path, env=path, input=given, capture_output=True, text=True, check=False)
     assert run.stdout == "begun\n['finished', 'finished']\n", run.stderr
+
+
+def test_processes_of_the_callers_own_run_the_main_module_as_ever() -> None:
+    main = sys.modules["__main__"]
+    with without_main("a worker"):
+        own, worker = spawn.get_preparation_data("the caller's"), spawn.get_preparation_data("a worker")
+        assert sys.modules["__main__"] is main
+    mains = [key for key in own if key.startswith("init_main")]
+    assert mains and own == {**worker, "name": "the caller's"} | {key: own[key] for key in mains}
+    assert spawn.get_preparation_data("a worker").keys() == own.keys()
 
 
 def test_an_exception_that_cannot_be_pickled_comes_as_what_it_says() -> None:

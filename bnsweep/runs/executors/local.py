@@ -12,7 +12,6 @@ import pickle
 import queue
 import shutil
 import signal
-import sys
 import tempfile
 import threading
 import traceback
@@ -20,10 +19,9 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from multiprocessing import connection, forkserver, parent_process, resource_tracker, util
+from multiprocessing import connection, forkserver, parent_process, resource_tracker, spawn, util
 from multiprocessing.context import BaseContext
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -117,20 +115,26 @@ class LocalProcesses(LocalExecutor):
             self._idle.get().end()
 
 
-_MAIN = threading.Lock()
+STARTING = threading.Lock()
 
 
 @contextmanager
-def without_main() -> Iterator[None]:
-    """Processes that are started meanwhile do not run the user's script again, which multiprocessing has them do for
-    what they may be sent of it. Workers are sent nothing of it, so that a script needs no guard and stdin will do."""
-    with _MAIN:
-        main = sys.modules["__main__"]
-        sys.modules["__main__"] = ModuleType("__main__")
+def without_main(name: str) -> Iterator[None]:
+    """The process of that name, started meanwhile, does not run the user's script again, which multiprocessing has it
+    do for what it may be sent of it. Workers are sent nothing of it, so that a script needs no guard and stdin will do.
+    Other threads see their own main module, and start processes of their own as ever."""
+    with STARTING:
+        before = spawn.get_preparation_data
+
+        def of_process(own: str, /) -> dict[str, Any]:
+            data = before(own)
+            return {key: data[key] for key in data if own != name or not key.startswith("init_main")}
+
+        spawn.get_preparation_data = of_process  # type: ignore[assignment]
         try:
             yield
         finally:
-            sys.modules["__main__"] = main
+            spawn.get_preparation_data = before
 
 
 LOST = "the worker process ended, as it does for want of memory"
@@ -144,7 +148,7 @@ class WorkerProcess:
         self.is_lost = False
         self._pipe, far_end = context.Pipe()
         self._process = context.Process(target=serve, args=(far_end, *needs))  # type: ignore[attr-defined]
-        with blocked_signals(), without_main():
+        with blocked_signals(), without_main(self._process.name):
             self._process.start()
         far_end.close()  # the process alone holds it, so that its end ends the pipe
         try:
@@ -237,14 +241,15 @@ def process_context() -> BaseContext:
         util.get_temp_dir()  # where multiprocessing keeps its sockets from now on
     finally:
         tempfile.tempdir = before
-    return multiprocessing.get_context("forkserver")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])  # by default it is the user's main module
+    return context
 
 
 def prepare() -> None:
     """Let the process that workers are forked from import torch while this one has other things to do."""
     context = process_context()
     if context.get_start_method() == "forkserver":
-        context.set_forkserver_preload([__name__])
         with blocked_signals():
             forkserver.ensure_running()
 
