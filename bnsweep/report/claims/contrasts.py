@@ -100,27 +100,45 @@ def candidates(grid: Grid, where: Mapping[str, tuple[Any, ...]], at: str) -> pd.
     table = table[planned[table["a"], table["l"]]]
     if at != EQUAL:
         table = table.drop_duplicates("a").drop(columns=grid.lr_factors)
+    met: dict[str, tuple[Any, ...]] = {}
     for factor, allowed in where.items():
         if factor in table:
             table = table[table[factor].isin(allowed)]
         elif grid.fixed.get(factor) not in allowed:
             table = table[:0]
         if table.empty:
-            raise Unasked(f"{factor}={' or '.join(map(str, allowed))}")
+            raise Unasked(lacking(grid, factor, allowed, met))
+        met[factor] = allowed
     return pd.DataFrame(table)
 
 
-def resolve(grid: Grid, factor: str, wanted: Any, table: pd.DataFrame) -> Any:
-    """The level that a side names."""
-    there = [level for level in levels(grid.runs, factor) if (table[factor] == level).any()] if factor in table else []
+def lacking(grid: Grid, factor: str, wanted: tuple[Any, ...], where: Mapping[str, tuple[Any, ...]]) -> str:
+    """What is not there: levels of a factor, or, where the sweep has them otherwise, their combination with others."""
+    text = f"{factor}={' or '.join(map(str, wanted))}"
+    there = factor in grid.runs and grid.runs[factor].isin(wanted).any()
+    met = [f"{name}={' or '.join(map(str, levels))}" for name, levels in where.items()]
+    return f"{text} with {' and '.join(met)}" if there and met else text
+
+
+def resolve(
+    grid: Grid, factor: str, wanted: Any, table: pd.DataFrame, where: Mapping[str, tuple[Any, ...]] | None = None
+) -> Any:
+    """The level that a side names. `where`: what the table was held to."""
+    fixed = [grid.fixed[factor]] if factor in grid.fixed else []
+    swept = levels(grid.runs, factor) if factor in table else []
+    there = [level for level in swept if (table[factor] == level).any()] or fixed
     if wanted in (MIN, MAX):
         if len(there) < 2:
-            raise Unasked(f"two values of {factor}")
+            raise Unasked(two_values(grid, factor))
         return there[0 if wanted == MIN else -1]
     for level in wanted if isinstance(wanted, tuple) else (wanted,):
         if level in there:
             return level
-    raise Unasked(f"{factor}={wanted[0] if isinstance(wanted, tuple) else wanted}")
+    raise Unasked(lacking(grid, factor, (wanted[0] if isinstance(wanted, tuple) else wanted,), where or {}))
+
+
+def two_values(grid: Grid, factor: str) -> str:
+    return f"two values of {factor}" + " with all else equal" * (factor in grid.swept)
 
 
 def sides(grid: Grid, contrast: Contrast) -> Sides:
@@ -129,7 +147,7 @@ def sides(grid: Grid, contrast: Contrast) -> Sides:
     table = candidates(grid, contrast.where, at)
     if contrast.sides[1] is None:
         return one_side(grid, contrast, table)
-    chosen = [resolve(grid, factor, wanted, table) for wanted in contrast.sides]
+    chosen = [resolve(grid, factor, wanted, table, contrast.where) for wanted in contrast.sides]
     more, less = (table[table[factor] == level] for level in chosen)
     own = [f for f in factors_of(table) if f.startswith(f"{factor}.")]
     nested = [f for f in own if more[f].isna().any() or less[f].isna().any()]
@@ -187,11 +205,11 @@ def rows_across(
         pairs = pairs[pairs[across[0]].isin(ends)].sort_values(across[0])
     rest = [f for f in others if f not in across] + [f"{f}{end}" for f in nested for end in ("", "_less")]
     if not across:
-        raise Unasked(f"two values of {contrast.across}")
+        raise Unasked(two_values(grid, contrast.across or ""))
     cell = pairs.groupby(rest, dropna=False).ngroup() if rest else pd.Series(0, index=pairs.index)
     sizes = cell.value_counts()
     full = [number for number in sizes.index if sizes[number] == sizes.max()]
     if sizes.max() < 2:
-        raise Unasked(f"two values of {contrast.across}")
+        raise Unasked(two_values(grid, contrast.across or ""))
     order = [pairs[cell == number] for number in sorted(full)]
     return tuple(np.stack([rows_of(grid, part, end, EQUAL) for part in order]) for end in ("", "_less"))  # type: ignore[return-value]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from bnsweep.report.frame.design import shown_apart
 from bnsweep.report.frame.grid import Grid, level_text, levels
 from bnsweep.report.stats.ranking import View
 
@@ -29,6 +30,8 @@ class Facets:
     held: dict[str, Any]
     cut: bool
     """Whether levels were left out to keep the figure readable."""
+    goes_with: dict[str, str]
+    """Factors without a role, each with the one that decides it."""
 
     @cached_property
     def panels(self) -> list[tuple[int, int, str, list[tuple[int, str, int]]]]:
@@ -65,7 +68,13 @@ class Facets:
     def held_text(self, drawn: str) -> str:
         text = ", ".join(level_text(f, v) or f"no {f}" for f, v in self.held.items())
         text = f" Held at the best arm's setting: {text}." if text else ""
+        text += with_text(self.goes_with)
         return text + (f" Only the best-ranked levels are {drawn}." if self.cut else "")
+
+
+def with_text(goes_with: dict[str, str]) -> str:
+    """Which factors a figure does not show apart."""
+    return "".join(f" {one} goes with {other}." for one, other in goes_with.items())
 
 
 def same(values: pd.Series[Any], level: Any) -> pd.Series[bool]:
@@ -75,7 +84,7 @@ def same(values: pd.Series[Any], level: Any) -> pd.Series[bool]:
 
 def facets(grid: Grid, view: View, best_first: list[int]) -> Facets:
     """`best_first`: arms by rank. They decide what further factors are held at, and which of many levels stay."""
-    free = list(grid.arm_factors)
+    free, goes_with = shown_apart(grid.arms, grid.arm_factors)
     picked: dict[str, str | None] = {}
     for role, wishes in (("colour", COLOUR_FIRST), ("column", COLUMN_FIRST), ("row", ROW_FIRST)):
         options = [f for f in (*wishes, *free) if f in free]
@@ -94,4 +103,4 @@ def facets(grid: Grid, view: View, best_first: list[int]) -> Facets:
             order = [v for v in levels(grid.runs, factor) if v in kept]
             shown[factor] = order + [v for v in kept if pd.isna(v)]
             arms = arms[arms[factor].isin(kept)]
-    return Facets(picked["colour"], picked["column"], picked["row"], shown, arms, held, cut)
+    return Facets(picked["colour"], picked["column"], picked["row"], shown, arms, held, cut, goes_with)

@@ -15,9 +15,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from bnsweep.catalogue.metrics import ACCURACY, STEPS
-from bnsweep.report.figures.facets import same
+from bnsweep.report.figures.facets import same, with_text
 from bnsweep.report.figures.style import INK, LETTER, Sheet, panels
 from bnsweep.report.figures.types import Drawing, Scene
+from bnsweep.report.frame.design import shown_apart
 from bnsweep.report.frame.formats import capped, censored
 from bnsweep.report.frame.grid import evenly_spaced, level_text, levels
 
@@ -26,7 +27,7 @@ MOST, MOST_RATES = 8, 16
 
 def init_by_lr(scene: Scene) -> Drawing | None:
     grid = scene.grid
-    factors = list(grid.arm_factors)
+    factors, goes_with = shown_apart(grid.arms, grid.arm_factors)
     wishes = ("init", *(f for f in factors if f not in ("bn", "activation")), *factors)
     tall = next((f for f in wishes if f in factors), "")
     if len(grid.lrs) < 2 or not tall:
@@ -53,7 +54,9 @@ def init_by_lr(scene: Scene) -> Drawing | None:
             axes[i][j].set_yticks(range(len(cells)), [level_text(tall, v) for v in levels_of[tall]])
             axes[i][j].set_xticks(range(len(rates)), list(grid.lrs["lr"].iloc[rates]))
     colour_bar(figure, ScalarMappable(good, colours), scene)
-    return Drawing("heat", f"{tall} × learning rate".capitalize(), caption(scene, tall, rest), figure)
+    shown = [f for f in (tall, *rest) if f]
+    text = caption(scene, shown, [f for f in factors if f not in shown]) + with_text(goes_with)
+    return Drawing("heat", f"{tall} × learning rate".capitalize(), text, figure)
 
 
 def colour_bar(figure: Figure, colours: ScalarMappable, scene: Scene) -> None:
@@ -66,8 +69,9 @@ def colour_bar(figure: Figure, colours: ScalarMappable, scene: Scene) -> None:
     bar.ax.yaxis.set_major_formatter(lambda v, _: scene.metric.text(v))
 
 
-def caption(scene: Scene, tall: str, rest: Sequence[str]) -> str:
-    others = [f for f in scene.grid.arm_factors if f not in (tall, *rest)]
+def caption(scene: Scene, shown: Sequence[str], others: Sequence[str]) -> str:
+    """`shown`: the factor of the map's rows, then those of the panels; `others`: those that are averaged over."""
+    tall = shown[0]
     unit = ", in %," if scene.metric.kind == ACCURACY else ""
     text = (
         f"Mean {scene.metric.title}{unit} over seeds{' and over ' + ', '.join(others) if others else ''}; diverged runs"
@@ -75,7 +79,10 @@ def caption(scene: Scene, tall: str, rest: Sequence[str]) -> str:
     text += f" count as chance. The wider the bright area, the less a network depends on {tall} and learning rate:"
     text += " compare its size between panels, not only its brightest cell."
     text += censored(scene.metric) + capped(scene.metric)
-    cut = [f for f in (tall, *rest) if len(levels(scene.grid.runs, f)) > MOST]
+    uneven = scene.grid.arms.groupby(list(shown), dropna=False).size().nunique() > 1
+    if others and uneven:
+        text += f" Not all cells have the same settings of {', '.join(others)} to average over."
+    cut = [f for f in shown if len(levels(scene.grid.runs, f)) > MOST]
     text += f" Only the first {MOST} levels of {', '.join(cut)} are drawn." if cut else ""
     many = len(scene.grid.lrs)
     return text + (f" {MOST_RATES} of {many} learning rates are drawn, at even distances." if many > MOST_RATES else "")

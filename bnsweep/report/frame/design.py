@@ -57,9 +57,11 @@ class Design:
     """[K_1, .., K_d, N], without a hole."""
     bundles: tuple[int, ...]
     note: str = ""
+    """What was left out, or why nothing is left."""
     reached: Array | None = None
     """Whether each run got to τ, in the shape of `score`, NaN where that is not known; None: of none."""
-    """What was left out, or why nothing is left."""
+    partial: bool = False
+    """Whether levels were left out, so that what is found holds for the others alone."""
 
     @property
     def n(self) -> int:
@@ -89,7 +91,8 @@ class Design:
 def read_design(grid: Grid, metric: Metric) -> Design:
     """The largest complete product that leaving out whole levels and seeds leads to; see `complete`."""
     table = swept_values(grid)
-    factors, code_SF = coded(table, table[(grid.run_ALN >= 0).any(axis=2).ravel()], grid)
+    planned_SN = (grid.run_ALN >= 0).reshape(len(table), -1)
+    factors, code_SF = coded(table, table.loc[np.flatnonzero(planned_SN.any(axis=1))], grid)
     if not factors:
         return Design((), np.empty((0,)), (), "No factor was swept.")
     score_SN = grid.scores(metric, grid.run_ALN).reshape(len(table), -1)
@@ -104,7 +107,15 @@ def read_design(grid: Grid, metric: Metric) -> Design:
     full, got = np.full(sizes, math.nan), np.full(sizes, math.nan)
     full[place] = score_SN[setting, bundle]
     got[place] = grid.reached[grid.run_ALN.reshape(len(table), -1)[setting, bundle]]
-    return complete_design(factors, full, got, kept, grid)
+    why = reason(bool((planned_SN & np.isnan(score_SN)).any()), int(planned_SN.sum()) < product)
+    return complete_design(factors, full, got, kept, why)
+
+
+def reason(lost: bool, unplanned: bool) -> str:
+    """Why a part of the product is left out."""
+    if not unplanned:
+        return "results are missing there"
+    return "not all combinations there were planned" + " or have a result" * lost
 
 
 def swept_values(grid: Grid) -> pd.DataFrame:
@@ -132,20 +143,35 @@ def coded(table: pd.DataFrame, planned: pd.DataFrame, grid: Grid) -> tuple[list[
 
 def merged(planned: pd.DataFrame) -> list[tuple[str, list[str]]]:
     """Name and columns of each factor. A factor joins the one that says where it is missing, under the other's name;
-    two that only change together become one, `a + b`: no sweep of theirs can tell them apart."""
+    one that another decides becomes one with it, `a + b`: no sweep of theirs can tell them apart."""
     group = {str(f): [str(f)] for f in planned.columns}
     name = {f: f for f in group}
     for f, g in itertools.permutations(list(group), 2):
-        if f not in group or g not in group:
-            continue
         missing = planned[f].isna()
-        if missing.any() and decides(planned[g], missing):
+        if f in group and g in group and missing.any() and decides(planned[g], missing):
             group[g] += group.pop(f)
-        elif decides(planned[f], planned[g]) and decides(planned[g], planned[f]):
+    number = {f: planned.groupby(columns, dropna=False).ngroup() for f, columns in group.items()}
+    for f, g in itertools.permutations(list(group), 2):
+        if f not in group or g not in group or not decides(number[f], number[g]):
+            continue
+        # A factor of which no two settings share a level decides all others: that is a list of settings.
+        if number[f].duplicated().any() or decides(number[g], number[f]):
             name[f] = f"{name[f]} + {name[g]}"
             group[f] += group.pop(g)
     first = sorted(group, key=lambda f: f != "bn")
     return [(name[f], group[f]) for f in first]
+
+
+def shown_apart(arms: pd.DataFrame, arm_factors: list[str]) -> tuple[list[str], dict[str, str]]:
+    """The factors that a figure can give rows, columns and colours of their own, and the others, each with the one that
+    decides it."""
+    free, goes_with = list(arm_factors), {}
+    for f, g in itertools.permutations(arm_factors, 2):
+        whole = not arms[f].isna().any() and arms[f].duplicated().any()
+        if f in free and g in free and whole and decides(arms[f], arms[g]):
+            free.remove(g)
+            goes_with[g] = f
+    return free, goes_with
 
 
 def decides(by: pd.Series[Any], what: pd.Series[Any]) -> bool:
@@ -157,8 +183,10 @@ def complete(present_MF: Codes, sizes: list[int]) -> list[list[int]]:
     """Levels of each axis (the last: seeds) that form a product without a hole.
 
     As long as there are holes, the level or seed with the largest share of missing cells is left out; of equals the one
-    with the fewest results. So a level that always failed goes first and costs no seed; one lost run costs its seed.
+    with the fewest results, of these one of the factor with the most levels, and BN's (the first axis) last. So a level
+    that always failed goes first and costs no seed; one lost run costs its seed.
     """
+    last = len(sizes) - 1
     kept = [list(range(size)) for size in sizes]
     while len(present_MF) < math.prod(map(len, kept)):
         worst = None
@@ -166,7 +194,8 @@ def complete(present_MF: Codes, sizes: list[int]) -> list[list[int]]:
             counts = np.bincount(present_MF[:, axis], minlength=sizes[axis])[here]
             size = math.prod(len(k) for i, k in enumerate(kept) if i != axis)
             at = int(np.argmin(counts))
-            found = (-(1 - counts[at] / size), counts[at], axis, here[at])
+            order = (axis == last, -len(here), axis == 0, axis)
+            found = (-(1 - counts[at] / size), counts[at], *order, here[at])
             worst = min(worst, found) if worst else found
         assert worst is not None
         *_, axis, level = worst
@@ -175,7 +204,7 @@ def complete(present_MF: Codes, sizes: list[int]) -> list[list[int]]:
     return kept
 
 
-def complete_design(factors: list[Factor], full: Array, got: Array, kept: list[list[int]], grid: Grid) -> Design:
+def complete_design(factors: list[Factor], full: Array, got: Array, kept: list[list[int]], why: str) -> Design:
     """The complete part as a design. Factors with one level left are no factors of it, and the note says so."""
     score, bundles = full[np.ix_(*kept)], tuple(kept[-1])
     left_out = []
@@ -183,13 +212,13 @@ def complete_design(factors: list[Factor], full: Array, got: Array, kept: list[l
         gone = [text for i, text in enumerate(factor.texts) if i not in set(here)]
         only = f"all of {factor.name} but {factor.texts[here[0]]}" if len(here) == 1 else ""
         left_out += [only] if only else [f"{len(gone)} levels of {factor.name}"] if len(gone) > 5 else gone
-    seeds = len(grid.bundles) - len(bundles)
+    partial, seeds = bool(left_out), full.shape[-1] - len(bundles)
     left_out += [f"{seeds} seed{'s' * (seeds > 1)}"] if seeds else []
-    note = f"Left out, because results are missing there: {', '.join(left_out)}." if left_out else ""
+    note = f"Left out, because {why}: {', '.join(left_out)}." if left_out else ""
     many = [i for i, here in enumerate(kept[:-1]) if len(here) > 1]
     if not many or len(bundles) < 2:
         few = "one seed shows no chance to compare with" if len(bundles) == 1 else "no two levels share two seeds"
         return Design((), np.empty((0,)), (), f"{note} Nothing is compared: {few}.".strip())
     kept_factors = tuple(replace(factors[i], values=tuple(factors[i].values[k] for k in kept[i])) for i in many)
     shape = [len(kept[i]) for i in many] + [len(bundles)]
-    return Design(kept_factors, score.reshape(shape), bundles, note, got[np.ix_(*kept)].reshape(shape))
+    return Design(kept_factors, score.reshape(shape), bundles, note, got[np.ix_(*kept)].reshape(shape), partial)

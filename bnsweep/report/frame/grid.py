@@ -1,8 +1,9 @@
 """The shape of a sweep, read from its runs: swept factors, arms, learning rates, seed bundles.
 
 An arm is a combination of the swept factors other than the learning rate, which is a nuisance factor (Google's tuning
-playbook): arms are compared at their best learning rate and at each fixed one. A bundle is a replicate: the runs of
-one `seed` (and `data.seed`), which share initial normals, split and batch order over all arms.
+playbook): arms are compared at their best learning rate and at each fixed one. A learning rate that goes with other
+factors, so that each arm has but one, is a factor of the arms. A bundle is a replicate: the runs of one `seed` (and
+`data.seed`), which share initial normals, split and batch order over all arms.
 """
 
 from __future__ import annotations
@@ -166,6 +167,11 @@ class Grid:
         return {}
 
 
+def settled_by_arms(arm_of: NDArray[np.int64], runs: pd.DataFrame, lr_factors: list[str]) -> list[str]:
+    """Factors of the learning rate of which each arm has one value: zipped with others, they are not to be chosen."""
+    return [f for f in lr_factors if runs[f].groupby(arm_of).nunique(dropna=False).max() == 1]
+
+
 def arm_and_lr(swept: list[str]) -> tuple[list[str], list[str]]:
     """The factors that make arms, and those of the learning rate; a sweep of the learning rate alone ranks rates."""
     lr_factors = [f for f in swept if f.startswith("lr.")]
@@ -194,6 +200,9 @@ def read_grid(runs: pd.DataFrame) -> Grid:
     swept = swept_factors(runs)
     arm_factors, lr_factors = arm_and_lr(swept)
     arm_of, arms = combinations(runs, arm_factors, "arm")
+    if settled := settled_by_arms(arm_of, runs, lr_factors):
+        arm_factors, lr_factors = ([f for f in swept if (f in lr_factors and f not in settled) == lr] for lr in (0, 1))
+        arm_of, arms = combinations(runs, arm_factors, "arm")
     lr_of, lrs = combinations(runs, lr_factors, "lr")
     bundle_of, bundles, crossed = bundle_codes(runs)
     run_ALN = placed(runs, (arm_of, lr_of, bundle_of), (len(arms), len(lrs), len(bundles)))

@@ -52,7 +52,7 @@ def answer(table: pd.DataFrame, metric: Metric, all_diverged: bool) -> str:
         return "No arm trained: every run diverged, so all stand at chance."
     top = ranked.iloc[0]
     n = int(top["n_seeds"])
-    named = "lr" in str(top["arm"]).split(" ") or top["lr"] == UNNAMED
+    named = top["lr"] == UNNAMED or ("lr" in str(top["arm"]).split(" ") and not math.isfinite(top["lr_share"]))
     at = "" if named else f" at {top['lr']}"
     result = f"{top['arm']}{at}, {metric.title} {at_least(metric, top['score'], top['tau_share'])}"
     seeds = f"{n} seed{'s' * (n > 1)}"

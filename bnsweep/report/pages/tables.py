@@ -25,6 +25,7 @@ from bnsweep.report.frame.formats import (
     shortest,
     span,
 )
+from bnsweep.report.frame.grid import UNNAMED
 from bnsweep.report.stats.factorial import spoken
 
 TOP, BOTTOM = 80, 20
@@ -89,6 +90,8 @@ def gap_text(row: TableRow, task: Task) -> str:
 
 def lr_text(row: TableRow) -> str:
     """The learning rate to use, the share of seeds that choose it if not all, and whether it is the grid's edge."""
+    if row["lr"] == UNNAMED:
+        return "see arm"
     text = str(row["lr"])
     if math.isfinite(row["lr_share"]) and row["lr_share"] < 1:
         text += f" ({percent(row['lr_share'], 0)})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,8 @@ from bnsweep.catalogue.metrics import Metric
 from bnsweep.config.checks import printable
 from bnsweep.inference import ALPHA, ENOUGH, least_p
 from bnsweep.records import DIVERGED, FAILED, FINISHED
-from bnsweep.report.frame.grid import Grid, levels
+from bnsweep.report.frame.design import coded
+from bnsweep.report.frame.grid import Grid
 from bnsweep.report.frame.metrics import scored
 from bnsweep.report.stats.ranking import View, grid_end
 
@@ -63,16 +65,13 @@ def holes(grid: Grid, view: View) -> list[Notice]:
     if unplanned:
         text = f"Unbalanced grid: {unplanned} of {grid.run_ALN.size} combinations of arm × learning rate × seed were"
         given_A = (grid.run_ALN >= 0).any(axis=2).sum(axis=1)
-        fewer = int((given_A < len(grid.lrs)).sum())
+        most, fewer = int(given_A.max()), int((given_A < given_A.max()).sum())
         text += " not planned."
         text += f" {fewer} of {len(given_A)} arms choose among fewer learning rates than the others." if fewer else ""
+        few = not fewer and most < len(grid.lrs)
+        text += f" Each arm has {most} of the {len(grid.lrs)} learning rates." if few else ""
         found.append(Notice("warning", text))
-    crossed = [f for f in grid.arm_factors if not grid.arms[f].isna().any()]
-    product = int(np.prod([len(levels(grid.runs, f)) for f in crossed])) if crossed else 1
-    present = len(grid.arms[crossed].drop_duplicates()) if crossed else 1
-    if present < product:
-        text = f"Unbalanced grid: {present} of {product} combinations of {' × '.join(crossed)} were planned"
-        found.append(Notice("warning", f"{text}; main effects compare only what all levels share."))
+    found += unbalanced(grid)
     short = len(grid.bundles) - len(view.bundles)
     if view.dropped:
         names = ", ".join(grid.arms["arm"][a] for a in list(view.dropped)[:5]) + (" …" if len(view.dropped) > 5 else "")
@@ -84,6 +83,21 @@ def holes(grid: Grid, view: View) -> list[Notice]:
     if grid.duplicates:
         found.append(Notice("note", f"{grid.duplicates} runs repeat a cell and seed; one result a cell is used."))
     return found
+
+
+def unbalanced(grid: Grid) -> list[Notice]:
+    """Combinations of factors that are absent. Those that no sweep could have do not count."""
+    arms = grid.arms[grid.arm_factors]
+    factors, level_AF = coded(arms, arms, grid)
+    places = sorted(range(len(factors)), key=lambda i: grid.arm_factors.index(factors[i].columns[0]))
+    crossed = [i for i in places if len(factors[i].columns) > 1 or not arms[factors[i].columns[0]].isna().any()]
+    product = math.prod(len(factors[i].values) for i in crossed)
+    present = len(np.unique(level_AF[:, crossed], axis=0)) if crossed else 1
+    if present == product:
+        return []
+    names = " × ".join(factors[i].name for i in crossed)
+    text = f"Unbalanced grid: {present} of {product} combinations of {names} were planned"
+    return [Notice("warning", f"{text}; main effects compare only what all levels share.")]
 
 
 def failures(grid: Grid) -> list[Notice]:

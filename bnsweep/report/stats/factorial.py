@@ -63,6 +63,8 @@ class Analysis:
     cells: int
     note: str = ""
     """Why nothing was analysed, or what was left out."""
+    partial: bool = False
+    """Whether levels were left out."""
     levels: tuple[tuple[str, float, float], ...] = ()
     """Levels of the main effect with the largest share, with the mean score at each and the share that got to τ."""
 
@@ -107,7 +109,7 @@ def analyse(design: Design) -> Analysis:
     table["p_holm"] = resample.holm(table["p"].to_numpy(float))
     effect_rows = table[table["order"] > 0].sort_values("omega2", ascending=False, kind="stable")
     table = pd.concat([effect_rows, table[table["order"] == 0]], ignore_index=True)
-    return Analysis(table, design.n, design.cells, design.note, level_means(design, effect_rows))
+    return Analysis(table, design.n, design.cells, design.note, design.partial, level_means(design, effect_rows))
 
 
 def level_means(design: Design, effects: pd.DataFrame) -> tuple[tuple[str, float, float], ...]:
@@ -165,7 +167,12 @@ def row(effect: Effect, variance: float, variance_R: Array, n: int) -> dict[str,
 
 
 def strongest(analysis: Analysis, metric: Metric) -> str:
-    """What the analysis says, in one or two sentences; nothing below 5 seeds, or where nothing was analysed."""
+    """What the analysis says, and of which part of the sweep; nothing below 5 seeds, or where nothing was analysed."""
+    text = strongest_effects(analysis, metric)
+    return f"{text} {analysis.note}" if text and analysis.partial else text
+
+
+def strongest_effects(analysis: Analysis, metric: Metric) -> str:
     table, n = analysis.table, analysis.n
     effects = table[table["order"] > 0]
     if effects.empty or n < ENOUGH:

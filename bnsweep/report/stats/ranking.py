@@ -69,6 +69,9 @@ def common_bundles(complete_AN: NDArray[np.bool_]) -> tuple[list[int], list[int]
     return sorted(int(a) for a in order[first:]), [int(i) for i in np.flatnonzero(common_AN[first])]
 
 
+UNPLANNED = "not ranked: not planned at this learning rate"
+
+
 def dropped_notes(complete_AN: NDArray[np.bool_], arms: list[int], why: str) -> dict[int, str]:
     n, ranked = complete_AN.shape[1], set(arms)
     counts = complete_AN.sum(axis=1)
@@ -100,7 +103,9 @@ def fixed_lr_views(grid: Grid, metric: Metric) -> Iterator[View]:
     for l in range(len(grid.lrs) if len(grid.lrs) > 1 else 0):
         complete_AN = ~np.isnan(score_ALN[:, l])
         arms, bundles = common_bundles(complete_AN)
+        planned_A: NDArray[np.bool_] = np.any(grid.run_ALN[:, l] >= 0, axis=1)
         notes = dropped_notes(complete_AN, arms, "have a result")
+        notes |= dict.fromkeys((a for a in notes if not planned_A[a]), UNPLANNED)
         run_AN = grid.run_ALN[np.ix_(arms, [l], bundles)][:, 0]
         draw_RA = resample.bootstrap_means(score_ALN[arms, l][:, bundles], resample.bundle_counts(len(bundles)))
         yield View(grid.lrs["lr"][l], arms, bundles, run_AN, draw_RA, notes, dict.fromkeys(arms, l), {})
