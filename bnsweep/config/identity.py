@@ -98,7 +98,9 @@ def numbers(config: RunConfig) -> dict[str, Any]:
     inside = [f for f in factors_of(config) if f.role in (Role.NUMBERS, Role.FREE)]
     flat = {f.key: value for f in inside if (value := f.of(config)) is not None}
     flat |= {"model.hidden": sizes_text(config.model.units), "data.seed": config.data_seed}
-    flat |= {"data.validation": config.data.validation_size, "train.tau": float(config.tau)}
+    flat["train.tau"] = float(config.tau)
+    if config.data.validation is not None:  # else the data decide it, and nobody set it
+        flat["data.validation"] = config.data.validation
     if config.data.known_by_reading:
         flat["data.digest"] = config.data.facts.digest
     sources = {f.key: f.of(config) for f in factors_of(config) if f.role is Role.SOURCE}
