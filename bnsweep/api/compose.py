@@ -206,7 +206,7 @@ def run_or_error(runs: QuickRuns, place: int) -> RunConfig | ConfigError:
     try:
         return runs.run(place)
     except ConfigError as error:
-        return error
+        return error.with_traceback(None)  # which would keep the job's config
 
 
 def wanted(

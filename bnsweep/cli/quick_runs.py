@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from bnsweep.config.checks import ConfigError
 from bnsweep.config.fields import Checked
 from bnsweep.config.run import RunConfig
 from bnsweep.config.tree import GROUPS, from_composed
@@ -27,6 +28,8 @@ class QuickRuns:
         self._varied = {text: group_of(text) for text, count in counts.items() if count < len(jobs)}
         self._apart = all(self._varied.values()) and jobs.are_apart(list(self._varied))
         self._groups: dict[tuple[str, Texts], Checked] = {}
+        self._refused: dict[tuple[tuple[str, Texts], ...], list[str]] = {}
+        """What was said of jobs that differ in their seed alone."""
         self._seed = 0
 
     def run(self, place: int) -> RunConfig:
@@ -37,13 +40,25 @@ class QuickRuns:
         seed = seed_in(own.pop("seed", ()))
         keys = {group: (group, own.get(group, ())) for group in GROUPS}
         if seed is None or any(key not in self._groups for key in keys.values()):
-            run = from_composed(self._jobs[place])
+            run = self._composed(place, tuple(keys.values()), seed)
             self._groups |= {key: getattr(run, group) for group, key in keys.items()}
             if "seed" not in {*self._varied.values()}:
                 self._seed = run.seed
             return run
         parts = {group: self._groups[key] for group, key in keys.items()}
         return RunConfig(**parts, seed=self._seed if seed < 0 else seed)  # type: ignore[arg-type]
+
+    def _composed(self, place: int, keys: tuple[tuple[str, Texts], ...], seed: int | None) -> RunConfig:
+        """Where a rule says the same of two seeds, the seed plays no part in it, and no third one is composed."""
+        said = self._refused.setdefault(keys, [])
+        if seed is not None and len(said) == 2 and said[0] == said[1]:
+            raise ConfigError(said[0])
+        try:
+            return from_composed(self._jobs[place])
+        except ConfigError as error:
+            if len(said) < 2:
+                said.append(str(error))
+            raise
 
     def _own(self, overrides: Sequence[str]) -> dict[str, Texts]:
         """Group -> what this job, and not every job, sets in it."""

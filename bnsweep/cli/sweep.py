@@ -124,7 +124,7 @@ def compose(configs: Jobs) -> list[RunConfig | ConfigError]:
         except ConfigError as error:
             if not skips:
                 raise with_remedy(error, configs) from error
-            runs.append(error)
+            runs.append(error.with_traceback(None))  # which would keep the job's config
         if place in (0, len(configs) - 1) or not by_number:
             config = configs[place]
             folders.append(job_folder(config) / (config.hydra.output_subdir or ""))

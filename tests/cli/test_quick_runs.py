@@ -65,6 +65,7 @@ GRIDS = {
     "refused by a group": ("init=he,normal", "init.std=0.1,0.2", "bn=none,before"),
     "refused together": ("data.subset=129,1000", "train.batch_size=64,50", "bn=none,before", "seed=0,1"),
     "refused seeds": ("seed=-1,0,99999999999", "bn=none,before"),
+    "refused at every seed": ("init=he,normal", "init.std=null,0.1", "seed=range(0,5)"),
     "an experiment": ("+experiment=lecture", "bn=none,before", "lr.value=0.1,1"),
     "experiments": ("+experiment=lecture,dropout-bn", "bn=none,before"),
     "a reference": ("lr.value=0.1,1", "lr.hidden=${lr.value},2"),
@@ -87,6 +88,15 @@ def test_few_jobs_are_composed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quick_runs, "from_composed", lambda config: composed.append(1) or from_composed(config))
     quick = QuickRuns(found)
     assert len({quick.run(place) is None for place in range(600)}) == 1 and len(composed) < 10
+
+
+def test_few_refused_jobs_are_composed(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = jobs("init=he,normal", "init.std=null,0.1", "bn=none,before", "seed=range(0,50)")
+    composed: list[int] = []
+    monkeypatch.setattr(quick_runs, "from_composed", lambda config: composed.append(1) or from_composed(config))
+    quick = QuickRuns(found)
+    told = [outcome(quick.run, place) for place in range(400)]
+    assert sum(isinstance(text, str) for text in told) == 200 and len(composed) < 15
 
 
 def test_a_choice_of_a_users_own_that_writes_elsewhere_is_composed(tmp_path: Path) -> None:
