@@ -236,7 +236,8 @@ def class_note(names: Sequence[str], counts: npt.NDArray[np.int64]) -> str:
         text = f"{len(some)} classes: " + ", ".join(f"{name} ({count:,})" for name, count in some)
     else:
         least, most = min(some, key=lambda c: c[1]), max(some, key=lambda c: c[1])
-        text = f"{len(some)} classes of {least[1]:,} ({least[0]}) to {most[1]:,} samples ({most[0]})"
+        lowest = f"{least[1]:,} ({least[0]}) to " if least[1] < most[1] else ""
+        text = f"{len(some)} classes of {lowest}{most[1]:,} samples" + (f" ({most[0]})" if lowest else "")
     name, largest = max(some, key=lambda c: c[1])
     if largest * len(some) > LEANING * total:
         text += f"; always guessing {name} gets {100 * largest / total:.1f} % right"

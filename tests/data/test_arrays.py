@@ -47,6 +47,20 @@ def test_x_and_y_are_read_and_described(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("y", "says"),
+    [
+        (np.arange(300) % 10, "; 10 classes of 30 samples"),
+        (
+            np.minimum(np.arange(300) // 20, 9),
+            "of 20 (0) to 120 samples (9); always guessing 9 gets 40.0 % right",
+        ),
+    ],
+)
+def test_many_classes_are_described_by_the_smallest_and_the_largest(y: Any, says: str, tmp_path: Path) -> None:
+    assert read(saved(tmp_path, x=X, y=y)).notes[0].endswith(says)
+
+
 def test_a_test_set_is_respected(tmp_path: Path) -> None:
     found = read(saved(tmp_path, x_train=X[:200], y_train=Y[:200], x_test=X[200:], y_test=Y[200:]))
     assert found.facts is not None and (found.facts.pool, found.facts.test, found.facts.official_test) == (

@@ -313,6 +313,23 @@ def test_what_cannot_be_trained_on_is_refused_in_one_line(
         read(tmp_path / "bad")
 
 
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".gif", ".tif", ".webp", ".bmp"])
+def test_a_damaged_image_is_read_or_refused_whatever_the_damage(suffix: str, tmp_path: Path) -> None:
+    save(tmp_path, suffix=suffix, part=slice(2))
+    path, rng, refused = tmp_path / f"cat/00{suffix}", np.random.default_rng(0), 0
+    good = path.read_bytes()
+    for i in range(25):
+        content = bytearray(good[: rng.integers(len(good))] if i % 3 == 0 else good)
+        for place in rng.integers(len(content), size=3) if content else ():
+            content[place] = rng.integers(256)
+        path.write_bytes(content)
+        try:
+            read(tmp_path)
+        except ConfigError:
+            refused += 1
+    assert refused > 5
+
+
 def test_a_bomb_is_not_inflated(tmp_path: Path) -> None:
     save(tmp_path)
     Image.new("1", (20_000, 20_000)).save(tmp_path / "cat/05.png")
