@@ -20,8 +20,8 @@ IN_MEMORY = "in memory"
 """Stands for the file of data that are in none."""
 TABLES = (".csv", ".tsv", ".txt", ".data", ".parquet", ".pq", ".gz", ".bz2", ".xz")
 FORMS = (
-    "the name of a dataset, a file (.npz, .csv, .parquet), arrays (x, y) or (x_train, y_train, x_test, y_test),"
-    " a pandas DataFrame with target=, or a torch Dataset"
+    "the name of a dataset, a file (.npz, .csv, .parquet), a folder of images in a folder a class, arrays (x, y) or"
+    " (x_train, y_train, x_test, y_test), a pandas DataFrame with target=, or a torch Dataset"
 )
 
 
@@ -81,12 +81,12 @@ def given_data(data: Any) -> Given:
 
 def of_path(path: Path) -> Given:
     """Of a file by its suffix, of a folder as images."""
+    if path.is_dir():
+        return Given({"data": "images", "data.root": str(path)})
     if path.suffix == ".npz":
         return Given({"data": "arrays", "data.file": str(path)})
     if path.suffix.lower() in TABLES:
         return Given({"data": "table", "data.file": str(path)})
-    if path.is_dir() and "images" in DATASETS:
-        return Given({"data": "images", "data.root": str(path)})
     raise ConfigError(f"data={path}: must be {FORMS}; names: {', '.join(DATASETS)}")
 
 

@@ -21,6 +21,7 @@ import pytest
 import torch
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.singleton import Singleton
+from PIL import Image
 
 import bnsweep
 from bnsweep.api.compose import composed, settings_of
@@ -159,6 +160,18 @@ def test_a_trained_network_comes_back(memory: bnsweep.Result, here: Path) -> Non
 
 def digests(result: bnsweep.Result) -> set[str]:
     return {*result.runs["data.digest"]}
+
+
+def test_a_folder_is_one_of_images_whatever_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("no", "yes"):
+        (tmp_path / "my pictures.data" / name).mkdir(parents=True)
+        for i in range(30):
+            pixels = np.full((4, 4), 3 * i + 100 * (name == "yes"), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "my pictures.data" / name / f"{i}.png")
+    size = {"data.size": [2, 2]}
+    found = bnsweep.sweep(data="my pictures.data", seed=0, epochs=1, track=False, overrides=size)
+    assert "data=images 'data.root=my pictures.data' train.epochs=1 'data.size=[2,2]'" in found.command
 
 
 def test_data_in_memory_are_those_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
