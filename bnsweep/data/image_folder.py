@@ -18,6 +18,7 @@ SUFFIXES = frozenset(
 OVERLOOKED = {"thumbs.db", "desktop.ini", "__macosx", "@eadir"}
 """What systems leave in folders of images, beside what begins with a dot."""
 TRAIN, TEST = ("train", "training"), ("test", "testing")
+PARTS = (*TRAIN, *TEST, "val", "valid", "validation", "dev", "eval")
 
 FolderId = tuple[int, int]
 """Device and inode: equal for a folder and a link to it."""
@@ -43,7 +44,8 @@ def parts_of(root: Path) -> tuple[list[Part], list[str]]:
     divided = {path: folders_in(path) for path in folders if not images_in(path) and len(folders_in(path)) > 1}
     if train is None or test is None or not divided.keys() & {train, test}:
         check_one_level(folders, divided)
-        return [found := part_of(root)], left_out(root, found.others)
+        found = part_of(root)
+        return [found], [*left_out(root, found.others), *not_told_apart(root, folders, divided)]
     parts = [part_of(train), part_of(test)]
     if strange := sorted(set(parts[1].classes) - set(parts[0].classes)):
         raise Refused(f"must hold each class in {train.name}, which has no {listed(strange)} of {test.name}")
@@ -52,22 +54,29 @@ def parts_of(root: Path) -> tuple[list[Part], list[str]]:
 
 
 def check_one_level(folders: list[Path], divided: dict[Path, list[Path]]) -> None:
-    """Refuses what would be trained on as a class and holds classes: a single folder, one to train on without one to
-    test on, or folders that hold the same. `divided`: those folders that hold folders, and these."""
-    inner = {folder: sorted(path.name for path in paths) for folder, paths in divided.items()}
-    rule = "must be a folder with one folder of images a class"
-    for folder, names in inner.items():
-        if folder.name.lower() in TRAIN:
-            there = "alone" if len(folders) == 1 else f"with {listed([f.name for f in folders if f != folder])}"
-            says = f"must hold train and test, holds {printable(folder.name)} {there}"
-            raise Refused(f"{says}; data.root={printable(str(folder))} has each seed draw its own test set")
-        if len(folders) == 1:
-            found = f"{printable(folder.name)} alone; data.root={printable(str(folder))} has {listed(names)}"
-            raise Refused(f"{rule}, holds {found}")
-    shared = set[str].intersection(*map(set, inner.values())) if len(inner) == len(folders) > 1 else set()
-    if len(shared) > 1:
-        says = f"{listed([folder.name for folder in folders])} hold the same folders {listed(sorted(shared))}"
-        raise Refused(f"{rule}, {says}; name two of them train and test")
+    """Refuses what would be trained on as a class and holds classes: a single folder, or one of train, val and test
+    without the others. `divided`: those folders that hold folders, and these."""
+    for folder, inner in divided.items():
+        beside = [path.name for path in folders if path != folder]
+        name, there = printable(folder.name), f"data.root={printable(str(folder))}"
+        if folder.name.lower() in PARTS:
+            says = f"must hold train and test, holds {name} {f'with {listed(beside)}' if beside else 'alone'}"
+            raise Refused(f"{says}; {there} has each seed draw its own test set")
+        if not beside:
+            names = listed([path.name for path in inner])
+            raise Refused(
+                f"must be a folder with one folder of images a class, holds {name} alone; {there} has {names}"
+            )
+
+
+def not_told_apart(root: Path, folders: list[Path], divided: dict[Path, list[Path]]) -> list[str]:
+    """Says of folders that all hold the same ones that these are no classes."""
+    if len(divided) < len(folders):
+        return []
+    shared = set[str].intersection(*({path.name for path in inner} for inner in divided.values()))
+    names, same = listed([folder.name for folder in folders]), listed(sorted(shared))
+    says = f"{printable(str(root))}: classes are {names}; the folders in them are not told apart: {same}"
+    return [says] if len(shared) > 1 else []
 
 
 def left_out(root: Path, others: list[Path]) -> list[str]:
@@ -86,8 +95,9 @@ def part_of(folder: Path) -> Part:
         files = list(files_in(inner, above | {identity(inner)}))
         images = [path for path in files if is_image(path)]
         if not images:
-            formats = f"only {listed(sorted({path.suffix or path.name for path in files}))}" if files else "none"
-            raise Refused(f"must hold images in each folder, holds {formats} in {printable(str(inner))} (remove it)")
+            suffixes = listed(sorted({path.suffix or "no suffix" for path in files}))
+            held = f"only {suffixes}, which is not read," if files else "none"
+            raise Refused(f"must hold images in each folder, holds {held} in {printable(str(inner))} (remove it)")
         part.files.extend(images)
         part.classes.extend([inner.name] * len(images))
         part.others.extend(path for path in files if not is_image(path))

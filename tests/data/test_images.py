@@ -175,6 +175,14 @@ def test_folders_in_a_class_are_of_the_class(tmp_path: Path) -> None:
     assert torch.bincount(read(tmp_path).y_N).tolist() == [20, 20]
 
 
+def test_folders_that_all_classes_hold_are_said_to_be_no_classes(tmp_path: Path) -> None:
+    for name in ("indoors", "outdoors"):
+        save(tmp_path / name)
+    found = read(tmp_path)
+    assert found.facts is not None and found.facts.classes == 2
+    assert found.notes[1].endswith(": classes are indoors, outdoors; the folders in them are not told apart: cat, dog")
+
+
 def test_links_to_folders_are_followed(tmp_path: Path) -> None:
     save(tmp_path / "a")
     (tmp_path / "b").mkdir()
@@ -286,14 +294,20 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
     "cut off": (cut, r".*05.png must be an image that can be read \("),
     "a link to nothing": (link_to_nothing, r".*05.png must be an ordinary file, is a link to nothing; remove it"),
     "a pipe": (pipe, r".*x.png must be an ordinary file, is none; remove it"),
-    "another format": (other_format, r"must hold images in each folder, holds only .heic in .*eel \(remove it\)"),
+    "another format": (
+        other_format,
+        r"must hold images in each folder, holds only .heic, which is not read, in .*eel \(remove it\)",
+    ),
     "of 32 bits": (numbers_of_32_bits, r".*05.tif must be an image .* \(ValueError: its values are no grey values of"),
     "a folder too far up": (divided("pets"), r".* holds pets alone; data.root=.*/pets has cat, dog"),
     "no test": (
         divided("train", "val"),
         r"must hold train and test, holds train with val; data.root=.*/train has",
     ),
-    "parts": (divided("a", "b"), r".* a, b hold the same folders cat, dog; name two of them train and test"),
+    "parts": (
+        divided("val", "eval"),
+        r"must hold train and test, holds eval with val; data.root=.*/eval has each seed",
+    ),
     "a test set without classes": (without_classes, r".*test has none; 1 images lie beside them"),
     "a class in test alone": (strange_class, r"must hold each class in train, which has no eel of test"),
     "an image a class": (lambda root: save(root, part=slice(1)), r"must hold two images a class or more, holds 2 of 2"),
