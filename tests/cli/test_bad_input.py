@@ -65,6 +65,7 @@ TYPED = [
     (["model.hidden=[[3]]"], "model.hidden=[[3]]: must be a non-empty list of sizes >= 1"),
     (["model.hidden=[1.5]"], "model.hidden=[1.5]: must be a list of integers"),
     (["model.hidden=100"], "model.hidden=100: must be a list of integers, such as [32,32]"),
+    (["data=images", "data.size=28"], "data.size=28: must be a list, such as [28,28] or null"),
     (["model.hidden=[100"], "model.hidden=[100: must close its brackets"),
     (["model.hidden=100,100"], "model.hidden=100,100: must be in brackets, as in 'model.hidden=[100,100]'"),
     (["-m", "model.hidden=100,100"], "model.hidden=100: must be a list of integers, such as [32,32]"),
