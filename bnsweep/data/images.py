@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 MODES = {"grey": "L", "colour": "RGB"}
 """Pillow's names."""
-ORIENTATION, TURNED = 0x0112, 5
-"""The EXIF tag; from this value on height and width are exchanged."""
+ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)
+"""The EXIF tag, and those of its values that exchange height and width."""
 
 Size = tuple[int, int]
 """Height and width."""
@@ -104,7 +104,7 @@ def differ(one: Size, first: Path, other: Size, second: Path) -> str:
 def size_of(image: Image) -> Size:
     """Once it stands upright. An orientation behind a PNG's pixels is not seen before they are read."""
     turned = image.format != "PNG" or "exif" in image.info or "xmp" in image.info
-    if turned and image.getexif().get(ORIENTATION, 1) >= TURNED:
+    if turned and image.getexif().get(ORIENTATION) in TURNED:
         return image.width, image.height
     return image.height, image.width
 
