@@ -73,6 +73,8 @@ class SweepBatches:
         from bnsweep.runs.sweep import run_sweep
 
         begun, runs = time.perf_counter(), list(cells.values())
+        if len(runs) > SLOW_TO_COMPOSE:
+            print(f"planning {len(runs):,} runs", flush=True)
         result = run_sweep(runs, command(), earlier=self.runs, datasets=datasets)
         self.runs += runs
         if result is None:

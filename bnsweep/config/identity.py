@@ -95,7 +95,7 @@ def numbers(config: RunConfig) -> dict[str, Any]:
     Settings without effect are left out (BN settings without BN, the distribution of an orthogonal init, ...), so
     that two ways of writing one run are one run.
     """
-    inside = [f for f in factors_of(config) if f.role in (Role.NUMBERS, Role.FREE)]
+    inside, told = by_role(type(config))
     flat = {f.key: value for f in inside if (value := f.of(config)) is not None}
     flat |= {"model.hidden": sizes_text(config.model.units), "data.seed": config.data_seed}
     flat["train.tau"] = float(config.tau)
@@ -103,11 +103,17 @@ def numbers(config: RunConfig) -> dict[str, Any]:
         flat["data.validation"] = config.data.validation
     if config.data.known_by_reading:
         flat["data.digest"] = config.data.facts.digest
-    sources = {f.key: f.of(config) for f in factors_of(config) if f.role is Role.SOURCE}
     taken = DATASETS[config.data.name].takes
-    return flat | {
-        key: source_text(value) for key, value in sources.items() if value and key.partition(".")[2] in taken
-    }
+    sources = {f.key: f.of(config) for f in told if f.field in taken} if taken else {}
+    return flat | {key: source_text(value) for key, value in sources.items() if value}
+
+
+@cache
+def by_role(run: type[RunConfig]) -> tuple[tuple[Factor, ...], tuple[Factor, ...]]:
+    """The factors that change a run's numbers, and those that say how its data are found."""
+    known = factors(run)
+    inside = tuple(f for f in known if f.role in (Role.NUMBERS, Role.FREE))
+    return inside, tuple(f for f in known if f.role is Role.SOURCE)
 
 
 def source_text(value: Any) -> str:
@@ -128,7 +134,7 @@ def layers_in(text: str) -> int:
 
 def identity(config: RunConfig) -> str:
     """16 hex digits: runs of equal identity must give the same numbers on the same machine."""
-    sources = {factor.key for factor in factors_of(config) if factor.role is Role.SOURCE}
+    sources = {factor.key for factor in by_role(type(config))[1]}
     own = {key: value for key, value in numbers(config).items() if key not in sources}
     own["data.validation"] = config.data.validation_size
     text = json.dumps({"numerics": NUMERICS, **own}, sort_keys=True)
