@@ -95,7 +95,7 @@ def numbers(config: RunConfig) -> dict[str, Any]:
     Settings without effect are left out (BN settings without BN, the distribution of an orthogonal init, ...), so
     that two ways of writing one run are one run.
     """
-    inside, told = by_role(type(config))
+    inside, told = roles_of(config)
     flat = {f.key: value for f in inside if (value := f.of(config)) is not None}
     flat |= {"model.hidden": sizes_text(config.model.units), "data.seed": config.data_seed}
     flat["train.tau"] = float(config.tau)
@@ -108,10 +108,15 @@ def numbers(config: RunConfig) -> dict[str, Any]:
     return flat | {key: source_text(value) for key, value in sources.items() if value}
 
 
+def roles_of(config: RunConfig) -> tuple[tuple[Factor, ...], tuple[Factor, ...]]:
+    """`by_role` of its class."""
+    return by_role(type(config))  # type: ignore[arg-type]  # as in factors_of
+
+
 @cache
 def by_role(run: type[RunConfig]) -> tuple[tuple[Factor, ...], tuple[Factor, ...]]:
     """The factors that change a run's numbers, and those that say how its data are found."""
-    known = factors(run)
+    known = factors(run)  # type: ignore[arg-type]  # as in factors_of
     inside = tuple(f for f in known if f.role in (Role.NUMBERS, Role.FREE))
     return inside, tuple(f for f in known if f.role is Role.SOURCE)
 
@@ -134,7 +139,7 @@ def layers_in(text: str) -> int:
 
 def identity(config: RunConfig) -> str:
     """16 hex digits: runs of equal identity must give the same numbers on the same machine."""
-    sources = {factor.key for factor in by_role(type(config))[1]}
+    sources = {factor.key for factor in roles_of(config)[1]}
     own = {key: value for key, value in numbers(config).items() if key not in sources}
     own["data.validation"] = config.data.validation_size
     text = json.dumps({"numerics": NUMERICS, **own}, sort_keys=True)
