@@ -10,8 +10,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bnsweep.api.given import IN_MEMORY
 from bnsweep.api.process import load_matplotlib
-from bnsweep.config.checks import ConfigError
+from bnsweep.cli.quoting import shortened
+from bnsweep.config.checks import ConfigError, printable
+from bnsweep.config.identity import identity
 from bnsweep.config.run import RunConfig
 
 if TYPE_CHECKING:
@@ -113,6 +116,7 @@ class Result:
         ConfigError, with the names there are."""
         from bnsweep.report.figures import pictures
 
+        name = str(name)
         drawn = pictures(self._scene) if self._scene else []
         found = [d for d in drawn if d.name == name] or [
             d for d in drawn if name.lower() in d.name.lower() or name.lower() in d.title.lower()
@@ -129,39 +133,45 @@ class Result:
         load_matplotlib()
         return write_report(self.frame, Path(out), self.metric)
 
-    def model(self, run: str | pd.Series[Any]) -> nn.Module:
-        """The trained network of a run, given by its run_id or identity or by its row of `runs`, in eval mode on the
-        CPU. A regression's predictions are of the standardised target: times target_std, plus target_mean of the run's
-        row. Raises ConfigError for a run whose network was not kept."""
+    def model(self, run: int | str | pd.Series[Any]) -> nn.Module:
+        """The trained network of a run, given by its place in `runs`, its row there, its run_id or its identity, in
+        eval mode on the CPU. A regression's predictions are of the standardised target: times target_std, plus
+        target_mean of the run's row. Raises ConfigError for a run whose network was not kept."""
         from bnsweep.nets.plain import build
 
         row = self._row(run)
-        identity = str(row["identity"])
+        name = str(row["identity"])
         if row["status"] != "finished":
-            raise ConfigError(f"run={row['run_id'] or identity}: must be one that finished, is {row['status']}")
-        config, state = self._kept(identity, str(row["run_id"]))
+            raise ConfigError(f"run={row['run_id'] or name}: must be one that finished, is {row['status']}")
+        config, state = self._kept(name, str(row["run_id"]))
         model = build(config)
         model.load_state_dict(state)
         return model.eval()
 
     def _row(self, run: Any) -> pd.Series[Any]:
-        name = run if isinstance(run, str) else str(run["identity"])
         runs = self.frame.runs
+        if isinstance(run, int) and 0 <= run < len(runs):
+            return runs.iloc[run]
+        name = str(run["identity"]) if hasattr(run, "index") and "identity" in run else str(run)
         rows = runs[(runs["run_id"] == name) | (runs["identity"] == name)]
         if rows.empty or not name:
-            raise ConfigError(f"run={name}: must be a run_id or an identity of this sweep, or a row of its runs")
+            says = "a run_id or an identity of this sweep, a row of its runs, or the place of one"
+            raise ConfigError(f"run={shortened(printable(name))}: must be {says}")
         return rows.iloc[0]
 
-    def _kept(self, identity: str, run_id: str) -> tuple[RunConfig, Any]:
-        """Config and state dict of a run."""
-        if identity in self.networks:
-            return self.configs[identity], self.networks[identity]
+    def _kept(self, name: str, run_id: str) -> tuple[RunConfig, Any]:
+        """Config and state dict of a run. `name`: its identity."""
+        if name in self.networks:
+            return self.configs[name], self.networks[name]
+        import safetensors.torch
+
         from bnsweep.store.sweep_data import SweepFrame
 
         folder = self.frame.model_folder(run_id) if isinstance(self.frame, SweepFrame) else None
         if folder is None:
             raise ConfigError(f"run={run_id}: must be one whose network was kept (keep_models=True keeps it)")
-        return kept_in(folder)
+        config = self.configs[name] if name in self.configs else config_in(folder, name)
+        return config, safetensors.torch.load_file(folder / "model.safetensors")
 
     @cached_property
     def _built(self) -> tuple[ReportContent, Scene | None]:
@@ -204,14 +214,19 @@ def shown_in_notebooks(figure: Figure) -> Figure:
     return figure
 
 
-def kept_in(folder: Path) -> tuple[RunConfig, Any]:
-    """Config and state dict of a run, of its artifacts."""
-    import safetensors.torch
+def config_in(folder: Path, name: str) -> RunConfig:
+    """Of a run, by its identity, from its artifacts. Reads data of the user's own, whose sizes no file says; raises
+    ConfigError where they are not there as they were."""
     import yaml  # type: ignore[import-untyped]
 
     from bnsweep.config.tree import from_tree
     from bnsweep.data.dataset import with_facts
 
-    tree = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    (config,) = with_facts([from_tree(tree)], {})
-    return config, safetensors.torch.load_file(folder / "model.safetensors")
+    run = from_tree(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")))
+    if run.data.file == IN_MEMORY:
+        says = "one on data in a file; of data that were in memory, the result of the same call to sweep() has it"
+        raise ConfigError(f"run={name}: must be {says}")
+    (run,) = with_facts([run], {})
+    if identity(run) != name:
+        raise ConfigError(f"run={name}: must be one on data that are still the same; data={run.data.name} changed")
+    return run

@@ -251,9 +251,9 @@ class DataConfig(Checked, group="data"):
 
     @property
     def key(self) -> tuple[str, str]:
-        """Equal for data that is read once: name, and where it comes from."""
+        """Equal for data that is read once: name, where it comes from and how it is read."""
         own = [getattr(self, name) for name in DATASETS[self.name].takes]
-        return self.name, json.dumps([self.root, *own], default=str) if own else self.root
+        return self.name, json.dumps([self.root, self.standardize, *own], default=str) if own else self.root
 
     @property
     def validation_size(self) -> int:

@@ -158,6 +158,31 @@ def test_a_trained_network_comes_back(memory: bnsweep.Result, here: Path) -> Non
         without.model(without.runs["run_id"][0])
 
 
+def test_a_network_comes_back_whatever_it_was_trained_on(here: Path) -> None:
+    np.savez("mine.npz", x=X, y=Y)
+    one: dict[str, Any] = {"epochs": 1, "keep_models": True, "workers": 1}
+    given = bnsweep.sweep(data=(X, Y), **one)
+    assert given.model(0)(torch.zeros(2, 5)).shape == (2, 2)
+    with pytest.raises(ValueError, match=r": must be one on data in a file; of data that were in memory, the result"):
+        bnsweep.load().model(0)
+    bnsweep.sweep(data="mine.npz", rerun=True, **one)
+    loaded = bnsweep.load()
+    assert loaded.model(0)(torch.zeros(2, 5)).shape == (2, 2)
+    np.savez("mine.npz", x=X[:, :4], y=Y)
+    with pytest.raises(
+        ValueError, match=r"^run=\w+: must be one on data that are still the same; data=arrays changed$"
+    ):
+        loaded.model(0)
+
+
+def test_a_table_is_read_anew_where_it_is_standardised() -> None:
+    one: dict[str, Any] = {"target": "y", "epochs": 1, "track": False, "workers": 1}
+    table = pd.DataFrame(X, columns=list("abcde")).assign(y=Y)
+    swept = bnsweep.sweep(data=table, standardize=[True, False], **one)
+    alone = [bnsweep.sweep(data=table, standardize=flag, **one) for flag in (True, False)]
+    assert swept.runs["identity"].tolist() == [result.runs["identity"][0] for result in alone]
+
+
 def digests(result: bnsweep.Result) -> set[str]:
     return {*result.runs["data.digest"]}
 
