@@ -174,9 +174,11 @@ def wanted(found: Sequence[RunConfig | ConfigError], datasets: dict[DataKey, Dat
 
 def check_sweeper(config: DictConfig) -> None:
     """Refuses what only our own sweeper does where another makes the jobs."""
-    own = str(config.hydra.sweeper.get("_target_", "")).endswith(".StackedSweeper")
-    if not own and config.sweep.zip:
-        raise ConfigError("sweep.zip: must be left out with another sweeper than hydra/sweeper=stacked")
+    if str(config.hydra.sweeper.get("_target_", "")).endswith(".StackedSweeper"):
+        return
+    for name, unset in (("exclude", []), ("zip", []), ("invalid", "refuse")):
+        if config.sweep[name] != unset:
+            raise ConfigError(f"sweep.{name}: must be left out with another sweeper than hydra/sweeper=stacked")
 
 
 def numbered(config: DictConfig) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
+from bnsweep.config.cells import excluded
 from bnsweep.config.checks import ConfigError
 from bnsweep.config.identity import numbers
 from bnsweep.config.run import RunConfig
@@ -127,6 +128,8 @@ class Library:
             raise ConfigError(f"{name}: {error}") from None
         if not configs:
             raise ConfigError(f"{name}: no runs: an override sweeps over an empty range or list")
+        out = excluded(dict(enumerate(configs)), configs[0].sweep.exclude)
+        configs = [config for job, config in enumerate(configs) if job not in out]
         expectations = read_expectations(name, node["expect"], configs, quick)
         facts = node["purpose"], node["source"], node["notes"]
         return Experiment(name, *facts, quick, self.overrides, configs, expectations)
