@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -124,7 +123,7 @@ class Result:
         if len(found) != 1:
             names = ", ".join(f"{d.name} ({d.title})" for d in drawn) or "none, as no arm is ranked"
             raise ConfigError(f"plot={name}: must be one of the figures of this sweep: {names}")
-        return shown_in_notebooks(found[0].figure)
+        return found[0].figure
 
     def report(self, out: str | Path = "report") -> Report:
         """Write report.html, .md and .png, summary.json and tables into a folder; `show()` of it prints the answer."""
@@ -200,18 +199,6 @@ class Result:
 
     def _repr_html_(self) -> str:
         return f"<pre>{html.escape(str(self))}</pre>"
-
-
-def shown_in_notebooks(figure: Figure) -> Figure:
-    """A figure that a notebook shows, whether or not it was told of matplotlib's."""
-
-    def png() -> bytes:
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=110, facecolor="white")
-        return buffer.getvalue()
-
-    figure._repr_png_ = png  # type: ignore[attr-defined]
-    return figure
 
 
 def config_in(folder: Path, name: str) -> RunConfig:

@@ -9,7 +9,7 @@ import pandas as pd
 from bnsweep.catalogue.metrics import Metric
 from bnsweep.report.figures import curves, factors, forest, heat, interaction, layers
 from bnsweep.report.figures.facets import facets
-from bnsweep.report.figures.style import PAPER, styled
+from bnsweep.report.figures.style import PAPER, Picture, styled
 from bnsweep.report.figures.types import Drawing, Scene
 from bnsweep.report.frame.design import Design
 from bnsweep.report.frame.grid import Grid
@@ -48,4 +48,8 @@ def drawings(scene: Scene) -> list[Drawing]:
 def pictures(scene: Scene) -> list[Drawing]:
     """The same figures in colours for paper and notebooks."""
     with styled(PAPER):
-        return [drawing for draw in FIGURES if (drawing := draw(scene)) is not None]
+        found = [drawing for draw in FIGURES if (drawing := draw(scene)) is not None]
+    for drawing in found:
+        if isinstance(drawing.figure, Picture):
+            drawing.figure.on_white(PAPER)
+    return found

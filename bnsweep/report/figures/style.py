@@ -6,13 +6,14 @@ import io
 import re
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backend_bases import RendererBase
 from matplotlib.figure import Figure
 from matplotlib.rcsetup import cycler
 from numpy.typing import NDArray
@@ -141,12 +142,35 @@ LETTER = 0.076
 """Width of a character of a label, in inches."""
 
 
+class Picture(Figure):
+    """A figure that looks the same wherever it is drawn. Colours are looked up as late as that, and in a notebook they
+    would be those of the caller's own figures, which may have fewer."""
+
+    palette: Palette | None = None
+    """None: what is in force where it is drawn."""
+
+    def draw(self, renderer: RendererBase) -> None:
+        with nullcontext() if self.palette is None else styled(self.palette):
+            super().draw(renderer)
+
+    def on_white(self, palette: Palette) -> None:
+        """From now on it is a picture by itself."""
+        self.palette = palette
+        self.patch.set(facecolor="white", alpha=1)
+
+    def _repr_png_(self) -> bytes:
+        """A notebook shows it, whether or not it was told of matplotlib's."""
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png", dpi=110)
+        return buffer.getvalue()
+
+
 def panels(rows: int, columns: int, sheet: Sheet) -> tuple[Figure, list[list[Axes]]]:
     """A figure of rows x columns axes, laid out as the sheet says."""
     (wide, high), (across, down) = sheet.panel, sheet.gap
     width = sheet.left + columns * wide + (columns - 1) * across + sheet.right
     height = sheet.top + rows * high + (rows - 1) * down + sheet.bottom
-    figure = Figure(figsize=(width, height))
+    figure = Picture(figsize=(width, height))
     figure.patch.set_alpha(0)
     grid = figure.subplots(rows, columns, squeeze=False, sharex=sheet.share, sharey=sheet.share)
     edges = {"left": sheet.left / width, "right": 1 - sheet.right / width}
