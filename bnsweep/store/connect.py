@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,8 +47,13 @@ def import_mlflow() -> None:
     """Five seconds, so only where a store cannot be used without it. Without telemetry, and with a quiet terminal."""
     for variable, value in QUIET.items():
         os.environ.setdefault(variable, value)
+    # In a notebook without ipywidgets, tqdm warns of bars that nobody asked for.
+    warnings.filterwarnings("ignore", "IProgress not found")
+    added = warnings.filters[0]
     import mlflow.store.db.utils
 
+    if added in warnings.filters:
+        warnings.filters.remove(added)  # type: ignore[attr-defined]
     logging.getLogger("alembic").setLevel(logging.WARNING)
     # It logs the tracebacks of errors that it raises as well.
     logging.getLogger(mlflow.store.db.utils.__name__).setLevel(logging.CRITICAL)

@@ -117,13 +117,14 @@ def test_a_change_of_a_table_changes_no_other(memory: bnsweep.Result) -> None:
 
 def test_figures_are_found_by_name(memory: bnsweep.Result) -> None:
     figure = memory.plot("flow")
-    assert figure._repr_png_()[:4] == b"\x89PNG"  # type: ignore[attr-defined]
+    png = figure._repr_png_()  # type: ignore[attr-defined]
+    assert png[:4] == b"\x89PNG"
     assert figure.axes[0].get_ylabel()
     import matplotlib
     from matplotlib.rcsetup import cycler
 
     with matplotlib.rc_context({"axes.prop_cycle": cycler(color=["red"]), "font.size": 30}):
-        assert memory.plot("flow")._repr_png_() == figure._repr_png_()  # type: ignore[attr-defined]
+        assert memory.plot("flow")._repr_png_() == png  # type: ignore[attr-defined]
     with pytest.raises(ValueError, match=r"^plot=nothing: must be one of the figures of this sweep: forest \(Arms at"):
         memory.plot("nothing")
 
