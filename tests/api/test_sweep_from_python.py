@@ -411,7 +411,7 @@ print(result.runs["status"].tolist())
 """
 
 
-@pytest.mark.parametrize("way", ["a script without a guard", "standard input"])
+@pytest.mark.parametrize("way", [pytest.param("a script without a guard", marks=pytest.mark.slow), "standard input"])
 def test_two_workers_train_for_any_script(way: str, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(SCRIPT)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "2"}

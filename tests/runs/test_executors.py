@@ -12,6 +12,7 @@ from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import replace
 from multiprocessing import spawn
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -93,7 +94,7 @@ executor.stop()
 """
 
 
-@pytest.mark.parametrize("way", ["a script without a guard", "standard input"])
+@pytest.mark.parametrize("way", ["a script without a guard", pytest.param("standard input", marks=pytest.mark.slow)])
 def test_workers_start_whatever_started_the_sweep(way: str, tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(SCRIPT)
     command = [sys.executable, *(["script.py"] if "script" in way else ["-"])]
@@ -103,8 +104,10 @@ def test_workers_start_whatever_started_the_sweep(way: str, tmp_path: Path) -> N
     assert run.stdout == "begun\n['finished', 'finished']\n", run.stderr
 
 
-def test_processes_of_the_callers_own_run_the_main_module_as_ever() -> None:
-    main = sys.modules["__main__"]
+def test_processes_of_the_callers_own_run_the_main_module_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    main = ModuleType("__main__")
+    main.__file__ = __file__
+    monkeypatch.setitem(sys.modules, "__main__", main)
     with without_main("a worker"):
         own, worker = spawn.get_preparation_data("the caller's"), spawn.get_preparation_data("a worker")
         assert sys.modules["__main__"] is main
