@@ -433,7 +433,8 @@ except KeyboardInterrupt as error:
 """
 
 
-@pytest.mark.parametrize("track", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("track", [False, True])
 def test_an_interrupt_keeps_what_is_done(track: bool, here: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     code = INTERRUPTED.replace("TRACK", str(track))

@@ -32,6 +32,7 @@ def tried(kind: Kind, numbers: tuple[int, ...], capsys: pytest.CaptureFixture[st
     assert count.held == count.tried == len(numbers), capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_some_bad_inputs(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tried(Inputs(0, home), SMALL[Inputs], capsys)
 

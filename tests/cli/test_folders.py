@@ -79,7 +79,7 @@ def test_the_longest_of_many_names_is_tried(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "launcher",
-    [pytest.param([], marks=pytest.mark.slow), ["-m", "hydra/launcher=basic"]],
+    [pytest.param([], marks=pytest.mark.slow), pytest.param(["-m", "hydra/launcher=basic"], marks=pytest.mark.slow)],
     ids=["one run", "jobs"],
 )
 def test_under_chdir_paths_are_of_where_the_command_was_started(

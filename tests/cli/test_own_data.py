@@ -55,6 +55,7 @@ def test_it_is_trained_tracked_and_reported(folder: Path) -> None:
         assert {row["arm"] for row in csv.DictReader(file)} == {"no BN", "BN before"}
 
 
+@pytest.mark.slow
 def test_the_same_command_trains_nothing_and_a_changed_byte_trains_again(folder: Path) -> None:
     assert "4 already done, 0 left" in command(folder, *SWEEP.split(), "sweep.id=again", "sweep.report=null")
     other = SWEEP.replace("my_data", "their_data")

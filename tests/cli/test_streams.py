@@ -39,6 +39,7 @@ def finished(folder: Path) -> int:
     return int(n)
 
 
+@pytest.mark.slow
 def test_a_reader_who_leaves_stops_nothing(shell, tmp_path: Path) -> None:
     done = shell(f"{SWEEP} | head -1")
     assert done.returncode == 0, done.stderr

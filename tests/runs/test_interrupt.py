@@ -52,6 +52,7 @@ def ends_well(process: subprocess.Popen[str], folder: Path, said: set[str]) -> N
     assert list((folder / "tmp").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_sweep_is_interrupted_at_any_moment_and_goes_on(empty_database: Path, tmp_path: Path) -> None:
     shutil.copyfile(empty_database, tmp_path / "mlflow.db")
     sweep = ("-m", "bnsweep", "-m", *SWEEP.split())

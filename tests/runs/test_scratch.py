@@ -80,7 +80,11 @@ def test_no_folder_at_all_is_one_line(tmp_path: Path) -> None:
     assert text.count("\n") == 1
 
 
-@pytest.mark.parametrize("name", ["missing", "file", "x" * 100], ids=["missing", "a file", "too long for a socket"])
+@pytest.mark.parametrize(
+    "name",
+    [*(pytest.param(name, marks=pytest.mark.slow) for name in ("missing", "file")), "x" * 100],
+    ids=["missing", "a file", "too long for a socket"],
+)
 def test_workers_start_whatever_tmpdir_is(name: str, tmp_path: Path) -> None:
     folder = tmp_path / name
     if name == "file":

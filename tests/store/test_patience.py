@@ -62,7 +62,7 @@ CREATE, UPDATE, LOG = "runs/create", "runs/update", "runs/log-batch"
     [
         (Trouble.REFUSED, ""),
         (Trouble.LOST, CREATE),
-        (Trouble.LOST, UPDATE),
+        pytest.param(Trouble.LOST, UPDATE, marks=pytest.mark.slow),
         pytest.param(Trouble.ERROR, "", marks=pytest.mark.slow),
         pytest.param(Trouble.HANGING, "", marks=pytest.mark.slow),
         pytest.param(Trouble.LOST, "", marks=pytest.mark.slow),

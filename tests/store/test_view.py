@@ -87,6 +87,7 @@ def page(url: str, *wanted: str) -> str:
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium found; Debian: apt-get install chromium")
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 @needs_browser
 def test_the_printed_url_opens_the_parallel_coordinates_of_the_factors(server: Server) -> None:
@@ -110,6 +111,7 @@ def test_the_table_has_the_factor_columns(server: Server) -> None:
     assert [name for name in wanted if name not in dom] == []
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 @needs_browser
 def test_the_links_of_a_report_open_a_run_and_a_comparison_of_two(server: Server) -> None:

@@ -53,8 +53,16 @@ def digits() -> data.Dataset:
     return data.load(DataConfig())
 
 
-@pytest.mark.parametrize("small", [0, 30_000], ids=["own BN", "torch BN"])
-@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
+WAYS = [
+    pytest.param(
+        optimizer, small, id=f"{optimizer}-{name}", marks=[pytest.mark.slow] * (optimizer == "momentum" or small > 0)
+    )
+    for optimizer in ("sgd", "momentum", "adam")
+    for small, name in ((0, "own BN"), (30_000, "torch BN"))
+]
+
+
+@pytest.mark.parametrize(("optimizer", "small"), WAYS)
 @pytest.mark.parametrize("option", OPTIONS)
 def test_the_stack_trains_as_the_ordinary_loop_does(
     option: str, optimizer: str, small: int, digits: data.Dataset
