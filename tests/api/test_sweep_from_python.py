@@ -394,6 +394,7 @@ print("matplotlib.pyplot" in sys.modules, matplotlib.rcParams["lines.linewidth"]
 """
 
 
+@pytest.mark.slow
 def test_the_callers_own_figures_look_as_before(tmp_path: Path) -> None:
     """And are shown where they were: by the backend that was asked for."""
     (tmp_path / "matplotlibrc").write_text("lines.linewidth: 7\n")

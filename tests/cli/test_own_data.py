@@ -65,6 +65,7 @@ def test_the_same_command_trains_nothing_and_a_changed_byte_trains_again(folder:
     assert "0 already done, 4 left" in command(folder, *SWEEP.split(), "sweep.dry_run=true")
 
 
+@pytest.mark.slow
 def test_a_trained_network_comes_back_as_contributing_says(folder: Path) -> None:
     kept = command(folder, *SWEEP.split(), "sweep.id=kept", "sweep.save_models=true", "sweep.report=null")
     assert "4 trained now" in kept, kept

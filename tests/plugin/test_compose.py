@@ -109,7 +109,12 @@ def test_a_job_composed_quickly_is_the_one_hydra_composes(
         assert outcome(composer.compose, overrides) == expected, overrides
 
 
-@pytest.mark.parametrize("override", [text for pool in (*VALUES, *SPECIAL, *WRONG) for text in pool])
+OVERRIDES = [text for pool in (*VALUES, *SPECIAL, *WRONG) for text in pool]
+
+
+@pytest.mark.parametrize(
+    "override", [pytest.param(text, marks=[pytest.mark.slow] * (i % 2)) for i, text in enumerate(OVERRIDES)]
+)
 def test_every_kind_of_override_is_composed_as_hydra_does(
     sweep: tuple[CountingLoader, DictConfig], composer: Composer, override: str, caplog: pytest.LogCaptureFixture
 ) -> None:

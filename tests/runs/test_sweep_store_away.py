@@ -73,6 +73,7 @@ def test_training_goes_on_while_the_file_is_locked(
 
 
 @pytest.mark.usefixtures("quick")
+@pytest.mark.slow
 def test_what_no_store_took_is_logged_by_the_same_command(
     tracking: TrackingConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

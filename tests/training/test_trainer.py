@@ -71,7 +71,7 @@ def test_deep_uneven_networks_and_a_last_batch_of_fewer_samples(
 
 
 @pytest.mark.parametrize("small", [NATIVE_BELOW, 0])
-@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
+@pytest.mark.parametrize("optimizer", ["sgd", pytest.param("momentum", marks=pytest.mark.slow), "adam"])
 def test_float32_losses_are_as_exact_as_the_ordinary_loops(
     optimizer: str, small: int, digits: data.Dataset, capsys
 ) -> None:
