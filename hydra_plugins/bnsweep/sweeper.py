@@ -13,7 +13,7 @@ from typing import Any
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper, BasicSweeperConf
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
+from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep, Sweep
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -203,6 +203,9 @@ def count_values(override: Override) -> int:
         says = "must be a list of values, such as range(0,3) or 0.1,0.2 (hydra/sweeper=optuna takes intervals)"
         raise HydraException(f"{override.input_line}: {says}")
     if isinstance(value, ChoiceSweep):
+        if any(isinstance(item, Sweep) for item in value.list):  # Hydra reads this, and fails when it makes the jobs
+            says = "must be values, or one function such as range(0,3), not both (write its values out)"
+            raise HydraException(f"{override.input_line}: {says}")
         return len(value.list)
     if not isinstance(value, RangeSweep):
         return 1

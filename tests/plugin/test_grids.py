@@ -56,6 +56,8 @@ def test_linspace_gives_both_ends() -> None:
         ("lr.value=linspace(0,1,1000000)", "the number of values must be from 1 to 10,000"),
         ("lr.value=logspace(0,1000,3)", "exponents must be between -300 and 300"),
         ("lr.value=linspace(0,inf,3)", "both ends must be finite"),
+        ("lr.value=0.1,logspace(-3,-2,3)", r"must be values, or one function such as range\(0,3\), not both"),
+        ("seed=0,range(3,5)", r"seed=0,range\(3,5\): must be values, or one function such as range\(0,3\), not both"),
     ],
 )
 def test_what_is_no_such_sweep_is_said(text: str, says: str) -> None:
