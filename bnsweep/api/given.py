@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bnsweep.catalogue.datasets import DATASETS
+from bnsweep.catalogue.datasets import DATASETS, TABLE_SUFFIXES
 from bnsweep.config.checks import ConfigError
 from bnsweep.config.groups import DataConfig
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 IN_MEMORY = "in memory"
 """Stands for the file of data that are in none."""
-TABLES = (".csv", ".tsv", ".txt", ".data", ".parquet", ".pq", ".gz", ".bz2", ".xz")
 FORMS = (
     "the name of a dataset, a file (.npz, .csv, .parquet), a folder of images in a folder a class, arrays (x, y) or"
     " (x_train, y_train, x_test, y_test), a pandas DataFrame with target=, or a torch Dataset"
@@ -85,7 +84,7 @@ def of_path(path: Path) -> Given:
         return Given({"data": "images", "data.root": str(path)})
     if path.suffix == ".npz":
         return Given({"data": "arrays", "data.file": str(path)})
-    if path.suffix.lower() in TABLES:
+    if path.suffix.lower() in TABLE_SUFFIXES:
         return Given({"data": "table", "data.file": str(path)})
     raise ConfigError(f"data={path}: must be {FORMS}; names: {', '.join(DATASETS)}")
 

@@ -96,7 +96,7 @@ def tracked(configs: Sequence[RunConfig], datasets: dict[DataKey, Dataset], comm
 
     tracking, metric = tracking_of(more.get("tracking_uri"), more.get("experiment")), more.get("metric")
     own: dict[str, Any] = {"save_models": more.get("keep_models", False), "rerun": more.get("rerun", False)}
-    configs = [replace_all(c, tracking=tracking, sweep=replace(c.sweep, report=None, **own)) for c in configs]
+    configs = [replace(c, tracking=tracking, sweep=replace(c.sweep, report=None, **own)) for c in configs]
     try:
         run_sweep(configs, command, workers=more.get("workers"), datasets=datasets)
     except KeyboardInterrupt:
@@ -105,17 +105,6 @@ def tracked(configs: Sequence[RunConfig], datasets: dict[DataKey, Dataset], comm
             result = loaded(tracking, configs[0].sweep.id, metric, command, configs)
         raise Interrupted("interrupted; the same call goes on from here", result) from None
     return loaded(tracking, configs[0].sweep.id, metric, command, configs)
-
-
-def replace_all(config: RunConfig, **parts: Any) -> RunConfig:
-    """With other parts, and the facts of the same data."""
-    from dataclasses import replace
-
-    return (
-        replace(config, **parts).with_facts(config.data.facts)
-        if config.data.known_by_reading
-        else replace(config, **parts)
-    )
 
 
 def tracking_of(uri: str | None, experiment: str | None) -> TrackingConfig:
@@ -155,9 +144,8 @@ def untracked(configs: Sequence[RunConfig], datasets: dict[DataKey, Dataset], co
         training.train(datasets, more.get("workers"), more.get("keep_models", True))
     except KeyboardInterrupt:
         over = len(training.records)
-        says = f"interrupted; {over} of {len(configs)} runs are over" + ": `result` of this error holds them" * bool(
-            over
-        )
+        says = f"interrupted; {over} of {len(configs)} runs are over"
+        says += ": `result` of this error holds them" if over else ""
         raise Interrupted(says, result() if over else None) from None
     return result()
 

@@ -34,19 +34,19 @@ class InMemory:
         """Raises KeyboardInterrupt between two stacks; what is over by then is kept."""
         from bnsweep.runs.dispatch import Dispatch
         from bnsweep.runs.executors.base import Trained
-        from bnsweep.runs.executors.local import local_executor, prepare
+        from bnsweep.runs.executors.local import local_executor
         from bnsweep.runs.interrupt import Interrupts
         from bnsweep.runs.machine import worker_count
-        from bnsweep.runs.plan import check_memory, describe, make_plan
+        from bnsweep.runs.plan import describe, make_plan
         from bnsweep.runs.scratch import scratch
+        from bnsweep.runs.sweep import make_room
         from bnsweep.training.device import resolve_device
 
         device = resolve_device(self.configs[0].train.device)
-        check_memory(self.configs, device)
-        plan = make_plan(self.configs, (), device, worker_count(device) if workers is None else workers)
+        workers = worker_count(device) if workers is None else workers
+        make_room(self.configs, device, workers)
+        plan = make_plan(self.configs, (), device, workers)
         print(describe(plan), flush=True)
-        if plan.workers > 1:
-            prepare()
 
         def keep(jobs: Sequence[int], trained: Trained) -> None:
             for job, record, model in zip(jobs, trained.records, trained.models, strict=True):

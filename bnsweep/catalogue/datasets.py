@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".data", ".parquet", ".pq", ".gz", ".bz2", ".xz")
+"""How the names of files end that are taken for tables, where nobody says what they are."""
 MISSING = ("refuse", "drop", "mean")
 """What is done about missing values: the table is refused, rows that have one are left out, or the mean of the training
 rows stands in their place."""

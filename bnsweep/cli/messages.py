@@ -8,6 +8,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from bnsweep.catalogue.datasets import TABLE_SUFFIXES
 from bnsweep.cli.quoting import shortened, unreadable
 from bnsweep.config.checks import ConfigError
 from bnsweep.config.tree import GROUPS, kind_of, known_keys
@@ -127,7 +128,7 @@ def file_hint(name: str) -> str:
     suffix = Path(name).suffix.lower()
     if suffix == ".npz":
         return f" (a file is named by data=arrays data.file={name})"
-    if suffix in (".csv", ".tsv", ".txt", ".parquet", ".pq"):
+    if suffix in TABLE_SUFFIXES:
         return f" (a file is named by data=table data.file={name} data.target=COLUMN)"
     return (
         f" (a folder of images is named by data=images data.root={name})" if "/" in name or Path(name).is_dir() else ""

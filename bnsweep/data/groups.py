@@ -30,16 +30,15 @@ def grouped(samples: Samples, given: npt.NDArray[Any], key: str) -> Samples:
     names, group_N = np.unique(given.astype(str) if given.dtype.kind not in "buif" else given, return_inverse=True)
     facts = samples.facts
     assert facts is not None
+    assert not facts.official_test, "a table has none"
     sizes = np.bincount(group_N)
     if len(names) < FEWEST:
         raise Refused(f"must have at least {FEWEST} groups for {key}, has {len(names)}")
-    if facts.official_test and (both := np.intersect1d(group_N[: facts.pool], group_N[facts.pool :])).size:
-        raise Refused(f"must have no group in both training and test rows for {key}, has {names[both[0]]}")
     step = int(np.gcd.reduce(sizes))
-    test = facts.test if facts.official_test or step < sizes.max() else max(step, round(facts.test / step) * step)
     # Nothing is left over where all groups are of one size, which the sizes of the parts are then multiples of.
     alike = step == sizes.max()
-    unused = 0 if alike else (PARTS - facts.official_test) * int(sizes.max() - 1)
+    test = max(step, round(facts.test / step) * step) if alike else facts.test
+    unused = 0 if alike else PARTS * int(sizes.max() - 1)
     facts = replace(facts, pool=facts.pool + facts.test - test, test=test, unused=unused)
     facts = replace(facts, groups=len(names), step=step if alike else 1)
     note = f"{len(names):,} groups of {sizes.min():,} to {sizes.max():,} samples stay together"

@@ -75,7 +75,8 @@ def place_data(stack: Stack, dataset: Dataset) -> Batches:
     if dataset.y_N.is_floating_point():
         y_GN, batches.target_G2 = standardised(dataset.y_N, rows["train"].cpu())
         batches.y_GN = y_GN.to(stack.device, stack.dtype)
-    missing, standardize = bool(x_ND.isnan().any()), stack.configs[0].data.standardize
+    # NaN where one number is: no second tensor of this size is made.
+    missing, standardize = bool(x_ND.sum().isnan()), stack.configs[0].data.standardize
     if missing or standardize:
         mean_GD, std_GD = (t.to(stack.device) for t in input_moments(x_ND, rows["train"]))
         batches.filled_G1D = mean_GD[:, None].to(stack.dtype) if missing else None
