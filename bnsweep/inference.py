@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 ALPHA = 0.05
 ENOUGH = 5
 """Fewer seeds than this allow no inference: means are shown, nothing is called tied or apart."""
-CLAIMS = 10
-"""Claims that a report asks at the most."""
 
 
 def least_p(n: int, family: int = 1) -> float:
@@ -14,26 +14,14 @@ def least_p(n: int, family: int = 1) -> float:
     return min(1.0, 2.0 ** (1 - n) * family)
 
 
-MANY = 100
-"""Seeds beyond which every number of claims that there could be is decidable."""
-
-
-def decidable(n: int) -> int:
-    """The most claims that may be asked together for n seeds to decide one of them, were all seeds on one side."""
-    return int(ALPHA / least_p(min(n, MANY))) if n >= ENOUGH else 0
-
-
-def least_seeds(claims: int) -> int:
-    """The least number of seeds that can decide one of so many claims."""
-    return next(n for n in range(ENOUGH, 1000) if decidable(n) >= claims)
+def least_seeds(level: float = ALPHA) -> int:
+    """The least number of seeds that can decide a claim of the report, were all of them on one side. Claims are judged
+    under joint flips of whole seeds, so that it does not matter how many are asked."""
+    return max(ENOUGH, math.ceil(1 - math.log2(level)))
 
 
 def seeds_text(n: int) -> str:
     """What n seeds cannot decide; empty where they can decide whatever a report asks."""
-    most, enough = decidable(n), least_seeds(CLAIMS)
-    if n >= enough:
+    if n >= least_seeds():
         return ""
-    more = f"up to {decidable(enough)} take {enough}"
-    if most:
-        return f"{n} seeds can decide a claim of the report only where at most {most} are asked: {more}"
-    return f"{n} seed{'s' * (n > 1)} can decide no claim of the report: one claim takes {least_seeds(1)}, {more}"
+    return f"{n} seed{'s' * (n > 1)} can decide no claim of the report: it takes {least_seeds()} at the least"

@@ -2,16 +2,16 @@
 
 Every comparison has a first side, of which the claim expects more (sign +1) or less (-1). The rule knows no direction:
 
-1. A comparison is *for* its claim where its p is at most ALPHA and the difference is as claimed, *against* it where it
-   is the other way round, *open* otherwise.
-2. A claim with m comparisons needs most of them: k = m // 2 + 1. Its p is m / k times the k-th smallest of those that
-   point one way: that k of m p-values are at most x has a probability of at most x m / k, however they hang together
-   (Rueger 1978). A comparison of fewer than ENOUGH seeds counts among the m and says nothing. These are adjusted by
-   Holm over all claims that the sweep asks.
+1. A comparison is *for* its claim where its p is at most the level (ALPHA) and the difference is as claimed, *against*
+   it where it is the other way round, *open* otherwise.
+2. A claim needs most of its comparisons: k = m // 2 + 1 of m. Its statistic is the k-th largest t that points one way.
+   All claims are judged together under joint flips of whole seeds, by the largest statistic among them (`flips`). A
+   comparison that has too few seeds to decide anything counts among the m and says nothing.
 3. A claim with a comparison for it and one against it is mixed.
-4. Else, where that p is at most ALPHA, the claim is supported, or contradicted when they point the other way.
-5. Else it has too few seeds where that p could not have been ALPHA had every seed been on one side; and it is
-   inconclusive otherwise, and where seeds are not independent.
+4. Else, where that p is at most the level, the claim is supported, or contradicted when its comparisons point the other
+   way.
+5. Else it has too few seeds where fewer than k comparisons have seeds that could decide; and it is inconclusive
+   otherwise, and where seeds are not independent.
 
 So over sweeps in which nothing matters, one in twenty at most has any claim supported or contradicted.
 """
@@ -23,28 +23,29 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bnsweep.catalogue.activations import ACTIVATIONS
 from bnsweep.catalogue.metrics import Metric
-from bnsweep.catalogue.tasks import Task
-from bnsweep.inference import ALPHA
+from bnsweep.inference import ALPHA, least_seeds
 from bnsweep.report.claims.contrasts import (
     BEST,
     EQUAL,
+    LEARNING,
     MAX,
     MIN,
+    OVERFITTING,
     START,
     Contrast,
     Measured,
     Sides,
     Unasked,
     Unmeasured,
-    Unreached,
     sides,
 )
+from bnsweep.report.claims.flips import claim_statistic, joint_signs, majority, step_down
 from bnsweep.report.claims.measure import measure
 from bnsweep.report.claims.quantities import RunValues, quantities
-from bnsweep.report.claims.seeds import deciding, least_p_holm, most, seeds_needed
 from bnsweep.report.claims.sentences import comparison_name, sentence
 from bnsweep.report.claims.verdicts import (
     AGAINST,
@@ -59,17 +60,19 @@ from bnsweep.report.claims.verdicts import (
     Evidence,
     Verdict,
 )
-from bnsweep.report.frame.formats import few, tau
-from bnsweep.report.frame.grid import Grid, level_text, levels
+from bnsweep.report.frame.formats import few, share_text, tau, tau_value
+from bnsweep.report.frame.grid import Grid, level_text, levels, most_hidden_layers
 from bnsweep.report.frame.metrics import untrained
 from bnsweep.report.frame.source import Source
 from bnsweep.report.stats import resample
 
 CROSSED = "seed and data.seed vary apart, and seeds that share one of them are not independent"
 """Signs flipped as if they were reject 22 % of true nulls at the 5 % level with 3 × 3 seeds, 35 % with 5 × 5."""
+DEEP = 3
+"""Fewer hidden layers than this show a change from layer to layer by one ratio alone."""
 BARE: dict[str, tuple[Any, ...]] = {"bn": ("none",)}
-BN = (("before", "after"), "none")
-"""With BN, before the activation as in the note where that was swept, against without."""
+PLACED = ("before", "after")
+"""Both placements of BN speak where both were swept."""
 RECTIFIERS = tuple(name for name, row in ACTIVATIONS.items() if row.rectifier)
 BOUNDED = tuple(name for name, row in ACTIVATIONS.items() if row.bounded)
 
@@ -80,6 +83,11 @@ class Claim:
     text: str
     contrasts: tuple[Contrast, ...]
     figures: tuple[str, ...] = ()
+
+
+def with_bn(quantity: str, sign: int, **how: Any) -> tuple[Contrast, ...]:
+    """BN against none, at each placement."""
+    return tuple(Contrast(quantity, sign, "bn", (place, "none"), **how) for place in PLACED)
 
 
 CLAIMS = (
@@ -93,9 +101,9 @@ CLAIMS = (
         "relu-helps",
         "ReLU helps",
         (
-            Contrast("change", -1, "activation", ("relu", "sigmoid"), BARE, START),
+            Contrast("kept", +1, "activation", ("relu", "sigmoid"), BARE, START),
             Contrast("final", +1, "activation", ("relu", "sigmoid"), BARE, BEST),
-            Contrast("final", +1, "activation", ("relu", "sigmoid"), BARE, EQUAL),
+            Contrast("final", +1, "activation", ("relu", "sigmoid"), BARE, EQUAL, among=LEARNING),
         ),
         ("gradients", "curves"),
     ),
@@ -103,8 +111,8 @@ CLAIMS = (
         "init-keeps-spread",
         "Xavier's and He's weights keep the spread of activations",
         (
-            Contrast("std_change", -1, "init", ("xavier", "normal"), BARE | {"activation": BOUNDED}, START),
-            Contrast("std_change", -1, "init", ("he", "normal"), BARE | {"activation": RECTIFIERS}, START),
+            Contrast("spread_kept", +1, "init", ("xavier", "normal"), BARE | {"activation": BOUNDED}, START),
+            Contrast("spread_kept", +1, "init", ("he", "normal"), BARE | {"activation": RECTIFIERS}, START),
         ),
         ("histograms",),
     ),
@@ -114,74 +122,47 @@ CLAIMS = (
         (Contrast("blown_up", -1, "lr.value", (MIN, MAX), BARE),),
         ("heat",),
     ),
-    Claim(
-        "bn-shifts-less",
-        "Distributions shift less with BN",
-        (
-            Contrast("drift", -1, "bn", BN, learned=True),
-            Contrast("ics", -1, "bn", BN, learned=True),
-        ),
-    ),
+    Claim("bn-drifts-less", "Activation inputs drift less with BN", with_bn("drift", -1, among=LEARNING)),
+    Claim("bn-shifts-less", "Layers shift each other's gradients less with BN", with_bn("ics", -1, among=LEARNING)),
     Claim(
         "bn-faster",
         "BN trains faster",
         (
-            Contrast("steps", -1, "bn", BN, at=BEST),
-            Contrast("steps", -1, "bn", BN),
-            Contrast("auc", +1, "bn", BN, at=BEST),
-            Contrast("auc", +1, "bn", BN),
+            *with_bn("auc", +1, at=BEST, beside="steps"),
+            *with_bn("auc", +1, among=LEARNING, beside="steps"),
         ),
         ("curves",),
     ),
     Claim(
         "bn-less-init",
         "BN depends less on the initial weights",
-        (Contrast("final", -1, "bn", BN, across="init"),),
+        with_bn("final", -1, across="init"),
         ("heat",),
     ),
     Claim(
         "bn-less-overfitting",
         "BN suppresses overfitting",
-        (Contrast("gap", -1, "bn", BN, learned=True, least=0.005, beside="test"),),
+        (
+            *with_bn("gap", -1, among=OVERFITTING),
+            *with_bn("rise", -1, among=OVERFITTING),
+            *with_bn("test", +1, among=OVERFITTING),
+        ),
     ),
     Claim(
         "bn-less-dropout",
         "With BN dropout is needed less",
-        (Contrast("final", -1, "bn", BN, across="model.dropout", gain=True),),
+        with_bn("final", -1, across="model.dropout", gain=True),
     ),
     Claim(
         "bn-before",
         "BN belongs before the activation",
         (
-            Contrast("final", +1, "bn", ("before", "after"), at=BEST),
-            Contrast("final", +1, "bn", ("before", "after")),
+            Contrast("final", +1, "bn", PLACED, at=BEST),
+            Contrast("final", +1, "bn", PLACED),
         ),
         ("curves",),
     ),
 )
-
-
-def answer_claims(frame: Source, grid: Grid, metric: Metric) -> list[Verdict]:
-    """One verdict a claim, in the note's order."""
-    readings, reached = RunValues(frame, grid), tau(grid)
-    found = [[compare(grid, readings, metric, item) for item in claim.contrasts] for claim in CLAIMS]
-    made = [
-        tuple(
-            evidence_of(contrast, item, name, grid.task, reached)
-            for contrast, item, name in zip(claim.contrasts, items, names_of(claim, grid), strict=True)
-        )
-        for claim, items in zip(CLAIMS, found, strict=True)
-    ]
-    p_holm = resample.holm(np.array([most(items)[0] for items in made]))
-    asked = [any(not isinstance(item, Missing) or item.asked for item in items) for items in found]
-    family = int(np.isfinite(p_holm).sum()) or sum(bool(deciding(items)) for items in made)
-    parts = zip(CLAIMS, made, map(float, p_holm), asked, least_p_holm(made), seeds_needed(made), strict=True)
-    verdicts = []
-    for claim, items, p, is_asked, least, needed in parts:
-        verdict = judge(items, p, is_asked, least)
-        text = sentence(verdict, items, p, family, needed)
-        verdicts.append(Verdict(claim.key, claim.text, verdict, text, items, p, claim.figures, needed))
-    return verdicts
 
 
 @dataclass(frozen=True)
@@ -189,35 +170,103 @@ class Missing:
     """A comparison that was not made."""
 
     note: str
-    asked: bool
+    asked: bool = False
     """Whether the sweep has both sides, and only their numbers are missing."""
+    swept: bool = True
+    """Whether the sweep has both sides."""
 
 
-def compare(grid: Grid, readings: RunValues, metric: Metric, contrast: Contrast) -> tuple[Sides, Measured] | Missing:
+Found = tuple[Sides, Measured] | Missing
+
+
+def answer_claims(frame: Source, grid: Grid, metric: Metric, level: float = ALPHA) -> list[Verdict]:
+    """One verdict a claim, in the note's order. `level`: the share of sweeps in which nothing matters and any claim is
+    supported or contradicted, at the most."""
+    of_runs = RunValues(frame, grid)
+    sign_RN = joint_signs(len(grid.bundles), grid.run_ALN.size)
+    found = [swept([(item, compare(of_runs, metric, item, sign_RN)) for item in claim.contrasts]) for claim in CLAIMS]
+    made = [tuple(evidence_of_claim(grid, metric, items, level)) for items in found]
+    spoken = [voices(items, len(grid.bundles), level) for items in made]
+    p_C, way_C = decided_together(made, spoken)
+    family = int(np.isfinite(p_C).sum())
+    verdicts = []
+    for claim, compared, items, said, p, way in zip(CLAIMS, found, made, spoken, p_C, way_C, strict=True):
+        asked = any(not isinstance(item, Missing) or item.asked for _, item in compared)
+        verdict = judge(items, said, p, way, level) if asked else UNASKED
+        text = sentence(verdict, items, p, family, level)
+        verdicts.append(Verdict(claim.key, claim.text, verdict, text, items, float(p), claim.figures))
+    return verdicts
+
+
+def swept(compared: list[tuple[Contrast, Found]]) -> list[tuple[Contrast, Found]]:
+    """Those whose sides were swept; all where none were."""
+    there = [(item, found) for item, found in compared if not isinstance(found, Missing) or found.swept]
+    return there or compared[:1]
+
+
+def deciding(items: Sequence[Evidence]) -> list[Evidence]:
+    """The comparisons that their claim consists of."""
+    return [e for e in items if e.measured and not e.note]
+
+
+def voices(items: Sequence[Evidence], bundles: int, level: float) -> list[NDArray[np.float64]]:
+    """t under the flips of those that have seeds enough to decide anything. One that has few of the flipped seeds has
+    large t in many flips, and would drown all others."""
+    least = max(least_seeds(level), bundles / 2)
+    return [e.t_R for e in deciding(items) if e.t_R is not None and e.n >= least]
+
+
+def decided_together(
+    made: Sequence[Sequence[Evidence]], spoken: Sequence[Sequence[NDArray[np.float64]]]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """p of each claim by rule 2, NaN where nothing decides, and the way that most of its comparisons point."""
+    p_C, way_C = np.full(len(made), np.nan), np.zeros(len(made), dtype=np.int64)
+    speaking = [c for c, t_MR in enumerate(spoken) if t_MR]
+    statistics = [claim_statistic(spoken[c], len(deciding(made[c]))) for c in speaking]
+    if statistics:
+        p_C[speaking] = step_down(np.stack([statistic_R for statistic_R, _ in statistics]))
+        way_C[speaking] = [way_R[0] for _, way_R in statistics]
+    return p_C, way_C
+
+
+def compare(of_runs: RunValues, metric: Metric, contrast: Contrast, sign_RN: NDArray[np.float64]) -> Found:
+    grid = of_runs.grid
     if contrast.at != START and untrained(grid.runs):
-        return Missing("this sweep lacks training (train.epochs=0)", asked=False)
+        return Missing("this sweep lacks training (train.epochs=0)")
     try:
         found = sides(grid, contrast)
-        measured = measure(grid, readings, metric, contrast, found)
     except Unasked as lacks:
-        return Missing(f"this sweep lacks {lacks}", asked=False)
-    except Unreached as why:
-        return Missing(str(why), asked=False)
+        return Missing(f"this sweep lacks {lacks}", swept=False)
+    try:
+        measured = measure(of_runs, metric, contrast, found, sign_RN)
+    except Unasked as lacks:
+        return Missing(f"this sweep lacks {lacks}")
     except Unmeasured as why:
         return Missing(str(why), asked=True)
     return found, replace(measured, note=CROSSED) if grid.crossed else measured
 
 
-def names_of(claim: Claim, grid: Grid) -> list[str]:
-    """What a claim's comparisons are called. Those that differ in their runs alone say of which runs they are."""
-    names = [comparison_name(item, grid.task, len(grid.lrs) > 1, tau(grid)) for item in claim.contrasts]
-    parts = [", ".join(restricted(grid, item, claim.contrasts)) for item in claim.contrasts]
+def evidence_of_claim(
+    grid: Grid, metric: Metric, compared: Sequence[tuple[Contrast, Found]], level: float
+) -> Iterator[Evidence]:
+    """What the comparisons of a claim found. Those that differ in their runs or in their sides alone say which they
+    are."""
+    contrasts = [contrast for contrast, _ in compared]
+    plain = [comparison_name(contrast, grid.task, len(grid.lrs) > 1, tau(grid)) for contrast in contrasts]
+    titles = with_parts(plain, [", ".join(levels_kept(grid, contrast, contrasts)) for contrast in contrasts])
+    names = with_parts(titles, [level_text(contrast.factor, contrast.sides[0]) for contrast in contrasts])
+    for (contrast, found), title, name in zip(compared, titles, names, strict=True):
+        yield evidence_of(contrast, found, (name, title), (grid, metric), level)
+
+
+def with_parts(names: Sequence[str], parts: Sequence[str]) -> list[str]:
+    """Names that several have with the part that tells them apart."""
     return [
         f"{name}, {part}" if part and names.count(name) > 1 else name for name, part in zip(names, parts, strict=True)
     ]
 
 
-def restricted(grid: Grid, item: Contrast, beside: Sequence[Contrast]) -> Iterator[str]:
+def levels_kept(grid: Grid, item: Contrast, beside: Sequence[Contrast]) -> Iterator[str]:
     """The levels to which a comparison keeps and the others of its claim do not: those that the sweep has, else all."""
     for factor, allowed in item.where.items():
         if any(other.where.get(factor) != allowed for other in beside):
@@ -226,50 +275,66 @@ def restricted(grid: Grid, item: Contrast, beside: Sequence[Contrast]) -> Iterat
 
 
 def evidence_of(
-    contrast: Contrast, item: tuple[Sides, Measured] | Missing, name: str, task: Task, tau: str
+    contrast: Contrast, item: Found, named: tuple[str, str], of: tuple[Grid, Metric], level: float
 ) -> Evidence:
-    """What a comparison found. `tau`: how the score that training is timed to is called."""
-    quantity = quantities(task)[contrast.quantity]
+    """What a comparison found. `named`: its name and its title."""
+    (grid, metric), (name, title) = of, named
+    quantity = quantities(grid.task)[contrast.quantity]
     unit = quantity.unit if contrast.across is None else replace(quantity.unit, level=None)
-    meaning = quantity.meaning.replace("τ", tau.removeprefix(f"{task.title} "))
+    meaning = quantity.meaning.replace("τ", tau_value(grid))
     if isinstance(item, Missing):
-        return Evidence(name=name, unit=unit, note=item.note, meaning=meaning)
+        return Evidence(name=name, title=title, unit=unit, note=item.note, meaning=meaning)
     found, m = item
     way_N = np.sign(resample.rounded(m.difference_N))
-    apart = m.p <= ALPHA and m.effect != 0 and not m.note
+    decides = m.p <= level and m.effect != 0 and not m.note
     return Evidence(
         name=name,
+        title=title,
         unit=unit,
         sides=found.names,
         means=m.means,
-        reached=m.reached,
         effect=m.effect,
         low=m.low,
         high=m.high,
         difference_N=tuple(map(float, m.difference_N)),
         wins=float((way_N.mean() + 1) / 2),
         p=m.p,
-        says=OPEN if not apart else FOR if m.effect > 0 else AGAINST,
+        says=OPEN if not decides else FOR if m.effect > 0 else AGAINST,
+        t_R=m.t_R,
         pairs=m.pairs,
         note=m.note,
-        aside=beside_text(contrast, m, task),
+        aside=aside(contrast, m, grid),
+        remark="; ".join(remarks(contrast, m, grid, metric)),
         meaning=meaning,
     )
 
 
-def beside_text(contrast: Contrast, m: Measured, task: Task) -> str:
-    if m.beside is None:
+def aside(contrast: Contrast, m: Measured, grid: Grid) -> str:
+    """The means of what is quoted beside a comparison, with "≥" and the share that got there where not all runs did."""
+    if not m.beside or not np.isfinite(m.beside).all():
         return ""
-    quantity = quantities(task)[contrast.beside]
-    return f"{quantity.title} there: {' against '.join(map(quantity.unit.level_text, m.beside))}"
+    quantity, (means, reached) = quantities(grid.task)[contrast.beside], m.beside
+    texts = [
+        f"{'≥ ' * (share < 1)}{quantity.unit.text(mean)}" + f" ({share_text(share)} got there)" * (share < 1)
+        for mean, share in zip(means, reached, strict=True)
+    ]
+    return f"{quantity.title.replace('τ', tau(grid))} there: {' against '.join(texts)}"
 
 
-def judge(found: Sequence[Evidence], p_holm: float, asked: bool, least: float) -> str:
-    """The verdict by the rule above. `least`: what `p_holm` could have been at the least."""
-    if not asked:
-        return UNASKED
-    if {FOR, AGAINST} <= {e.says for e in found}:
+def remarks(contrast: Contrast, m: Measured, grid: Grid, metric: Metric) -> Iterator[str]:
+    layers = most_hidden_layers(grid.runs)
+    if contrast.at == START and layers < DEEP:
+        yield f"read off {layers} hidden layers, which is one ratio"
+    if m.left_out:
+        pairs, score = m.left_out, " against ".join(map(metric.text, m.left_out.means))
+        yield f"left out: {pairs.pairs} of {pairs.of} pairs of which not both learn, {metric.title} {score} there"
+
+
+def judge(items: Sequence[Evidence], spoken: Sequence[NDArray[np.float64]], p: float, way: int, level: float) -> str:
+    """The verdict on a claim that was asked, by the rule above."""
+    if {FOR, AGAINST} <= {e.says for e in items}:
         return MIXED
-    if p_holm <= ALPHA:
-        return SUPPORTED if most(found)[1] > 0 else CONTRADICTED
-    return TOO_FEW if deciding(found) and not least <= ALPHA else INCONCLUSIVE
+    if p <= level:
+        return SUPPORTED if way > 0 else CONTRADICTED
+    own = deciding(items)
+    return TOO_FEW if own and len(spoken) < majority(len(own)) else INCONCLUSIVE

@@ -6,9 +6,8 @@ those of `grid.runs`, -1 where no run was planned.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import nan
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from bnsweep.report.frame.grid import Grid, level_text, levels
 
 Rows = NDArray[np.int64]
 START, EQUAL, BEST = "start", "equal", "best"
+ALL, LEARNING, OVERFITTING = "all", "learning", "overfitting"
 MIN, MAX = "smallest", "largest"
 
 
@@ -43,11 +43,9 @@ class Contrast:
     """With it the two sides are compared in how much they depend on this factor: by the standard deviation across its
     levels, or, of `gain`, by the difference that its largest level makes to its smallest."""
     gain: bool = False
-    learned: bool = False
-    """Only pairs of runs that both reached τ and did not diverge later, as what does not learn has no overfitting and
-    does not shift."""
-    least: float | None = None
-    """Below this mean of both sides there is too little of the quantity to ask about."""
+    among: str = ALL
+    """Which pairs count: all; learning: those of which both learn, as what does not learn is neither slow nor does it
+    shift; overfitting: those that fit the training data and overfit them. See `among`."""
     beside: str = ""
     """A quantity to quote over the same pairs; it decides nothing."""
 
@@ -62,6 +60,20 @@ class Sides:
     less: Rows
     """The same; empty where there is no second side."""
 
+    def among(self, pairs: NDArray[np.bool_]) -> Sides:
+        """Of these pairs alone."""
+        return Sides(self.names, self.more[pairs], self.less[pairs])
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """The pairs of which not both learn, and what they ended with."""
+
+    pairs: int
+    of: int
+    means: tuple[float, float]
+    """Of the ranking's metric, over the runs that have a result."""
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -69,14 +81,17 @@ class Measured:
     low: float
     high: float
     p: float
+    """Of this comparison alone."""
     means: tuple[float, float]
     difference_N: NDArray[np.float64]
     pairs: int
+    t_R: NDArray[np.float64] | None = None
+    """t under every joint flip, what was observed first; None below ENOUGH seeds."""
+    beside: Sequence[tuple[float, float]] = ()
+    """Means of what is quoted over the same runs: of `Contrast.beside`, and of whether it was reached."""
+    left_out: LeftOut | None = None
     note: str = ""
-    reached: tuple[float, float] = (nan, nan)
-    """Of steps to τ: the share of each side's runs that got there."""
-    beside: tuple[float, float] | None = None
-    """Means of the comparison's `beside` over the same pairs."""
+    """Why the numbers decide nothing."""
 
 
 class Unmeasured(Exception):
@@ -85,10 +100,6 @@ class Unmeasured(Exception):
 
 class Unasked(Exception):
     """The sweep lacks what a comparison needs; says what."""
-
-
-class Unreached(Exception):
-    """Too few runs of a side got to τ for their steps to be compared; says how many did."""
 
 
 def candidates(grid: Grid, where: Mapping[str, tuple[Any, ...]], at: str) -> pd.DataFrame:

@@ -24,7 +24,8 @@ SCORES = {ACCURACY: Unit("points", 100, 1, "%"), R2: Unit("R²", 1, 3, "")}
 """Of a task's score, and below of the difference of two."""
 GAPS = {ACCURACY: Unit("points", 100, 1), R2: Unit("R²", 1, 3)}
 STEPS = Unit("steps", 1, 0)
-FACTOR = Unit("decades a layer", 1, 2, level="", factor=True)
+FACTOR = Unit("a layer", factor=True)
+RISES = Unit("points", 100, 1, "%")
 SHARE = Unit("points", 100, 0, "%")
 RATIO = Unit("", 1, 3)
 
@@ -36,14 +37,14 @@ RISE = 2.0
 class Quantity:
     title: str
     unit: Unit
-    read: Callable[[RunValues, NDArray[np.int64]], Values]
+    read: Callable[[RunValues, NDArray[np.int64]], Values] | None
     """Values of the runs at these rows of `grid.runs`; NaN where there is none."""
     needs: str = "results"
     """What a run must have recorded, for the sentence that says it is not there."""
     meaning: str = ""
     """What it is, in a sentence for a reader who has never heard of it; none where the title says it."""
-    censored: bool = False
-    """Whether a run that never gets to τ counts with its whole budget."""
+    of_pairs: Callable[[RunValues, NDArray[np.int64], NDArray[np.int64]], tuple[Values, Values]] | None = None
+    """Instead of `read`, where a run's number depends on the run that it is paired with."""
 
 
 class RunValues:
@@ -59,7 +60,9 @@ class RunValues:
         wanted = np.unique(rows[rows >= 0])
         out = np.full(len(self.run_ids) + 1, np.nan)
         if len(wanted):
-            out[wanted] = quantities(self.grid.task)[quantity].read(self, wanted)
+            read = quantities(self.grid.task)[quantity].read
+            assert read is not None, f"{quantity} is of pairs"
+            out[wanted] = read(self, wanted)
         return out[rows]
 
     def summary(self, name: str, rows: NDArray[np.int64]) -> Values:
@@ -69,9 +72,24 @@ class RunValues:
         """Whether each run got to τ, 1 or 0, in the shape of `rows`; NaN at -1 and where it is not known."""
         return np.append(self.grid.reached, np.nan)[rows]
 
+    def at_tau(self, split: str, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether each run ended with a score of τ or more on a split, in the shape of `rows`."""
+        runs, score = self.grid.runs, self.grid.task.score
+        tau = column(runs, "train.tau").fillna(self.grid.task.tau).to_numpy()
+        ended = self.grid.finished & (column(runs, f"final_{split}_{score}").to_numpy() >= tau)
+        return np.append(ended, False)[rows]
+
+    def course(self, name: str, rows: NDArray[np.int64]) -> Values:
+        """[runs, evaluations]: all values of a metric in their order; NaN after a run's last."""
+        ids = self.run_ids[rows]
+        long = self.frame.history([name], [run_id for run_id in ids if run_id]).sort_values("step", kind="stable")
+        long["place"] = long.groupby("run_id", sort=False).cumcount()
+        wide = long.pivot(index="run_id", columns="place", values="value")
+        return np.asarray(wide.reindex(index=ids).to_numpy(float))
+
     def history(self, names: list[str], rows: NDArray[np.int64], reading: str) -> Values:
-        """[runs, names]: the last, max or mean finite value of each metric, or the first, which is that of step 0; NaN
-        where there is none."""
+        """[runs, names]: the last, min, max or mean finite value of each metric, or the first, which is that of step 0;
+        NaN where there is none."""
         ids = self.run_ids[rows]
         long = self.frame.history(names, [run_id for run_id in ids if run_id])
         long = long[np.isfinite(long["value"])].sort_values("step", kind="stable")
@@ -90,8 +108,43 @@ def ranked(name: str) -> Callable[[RunValues, NDArray[np.int64]], Values]:
     return lambda of, rows: of.grid.scores(metrics(of.grid.task)[name], rows)
 
 
-def gap(of: RunValues, rows: NDArray[np.int64]) -> Values:
-    return np.where(of.grid.finished[rows], of.summary(f"gap_{of.grid.task.score}", rows), np.nan)
+def loss_rise(of: RunValues, rows: NDArray[np.int64]) -> Values:
+    """By how much of its minimum the validation loss has risen at the end; of runs that did not diverge."""
+    least, last = (of.history(["val/loss"], rows, reading)[:, 0] for reading in ("min", "last"))
+    usable = of.grid.finished[rows] & (least > 0)
+    return np.asarray(np.divide(last, least, out=np.full(len(rows), np.nan), where=usable) - 1)
+
+
+def gaps_at_equal_fit(of: RunValues, more: NDArray[np.int64], less: NDArray[np.int64]) -> tuple[Values, Values]:
+    """Training less validation score of both runs of a pair, each where it first gets to the highest training score
+    that both reach, interpolated between evaluations; in the shape of the rows."""
+    score, floor = of.grid.task.score, of.grid.task.chance(np.nan) if of.grid.task.capped else -np.inf
+    rows = np.unique(np.concatenate([more.ravel(), less.ravel()]))
+    rows = rows[rows >= 0]
+    train_RE, val_RE = (np.maximum(of.course(f"{split}/{score}", rows), floor) for split in ("train", "val"))
+    train_RE[~of.grid.finished[rows]] = np.nan
+    place = np.append(np.full(len(of.run_ids), len(rows)), len(rows))
+    place[rows] = np.arange(len(rows))
+    train_RE, val_RE = (np.vstack([x, np.full((1, x.shape[1]), np.nan)]) for x in (train_RE, val_RE))
+    best_R = np.where(np.isnan(train_RE), -np.inf, train_RE).max(axis=1, initial=-np.inf)
+    level = np.minimum(best_R[place[more]], best_R[place[less]])
+    first, second = (gap_at(level, train_RE[place[side]], val_RE[place[side]]) for side in (more, less))
+    return first, second
+
+
+def gap_at(level: Values, train: Values, val: Values) -> Values:
+    """Training less validation score where the training score first gets to a level. The last axis of both is that of
+    evaluations."""
+    if not train.shape[-1]:
+        return np.full(level.shape, np.nan)
+    there = np.nan_to_num(train, nan=-np.inf) >= level[..., None]
+    at = there.argmax(axis=-1)[..., None]
+    end, before = (np.stack([np.take_along_axis(x, i, axis=-1)[..., 0] for x in (train, val)]) for i in (at, at - 1))
+    before = np.where(at[..., 0] > 0, before, end)
+    step = end[0] - before[0]
+    share = np.divide(level - before[0], step, out=np.ones(level.shape), where=step > 0)
+    found = level - (before[1] + share * (end[1] - before[1]))
+    return np.where(there.any(axis=-1) & np.isfinite(level), found, np.nan)
 
 
 def backward_decades(of: RunValues, rows: NDArray[np.int64]) -> Values:
@@ -101,20 +154,20 @@ def backward_decades(of: RunValues, rows: NDArray[np.int64]) -> Values:
     return np.asarray(np.log10(start, out=np.full(len(rows), np.nan), where=start > 0) / 2)
 
 
-def gradient_change(of: RunValues, rows: NDArray[np.int64]) -> Values:
-    """The same without its sign: a gradient that explodes is as far from being kept as one that vanishes."""
-    return np.asarray(np.abs(backward_decades(of, rows)))
+def gradient_kept(of: RunValues, rows: NDArray[np.int64]) -> Values:
+    """Minus its size: a gradient that explodes is as far from being kept as one that vanishes."""
+    return np.asarray(-np.abs(backward_decades(of, rows)))
 
 
-def std_change(of: RunValues, rows: NDArray[np.int64]) -> Values:
-    """|log10(std_L / std_1)| / (L - 1) of the hidden layers' outputs at the start: decades that their spread moves
+def spread_kept(of: RunValues, rows: NDArray[np.int64]) -> Values:
+    """-|log10(std_L / std_1)| / (L - 1) of the hidden layers' outputs at the start: decades that their spread moves
     from a layer to the next, up or down."""
     std = of.history(of.layer_names("std"), rows, "first")
     depth = np.isfinite(std).sum(axis=1)
     last = std[np.arange(len(rows)), np.maximum(depth - 1, 0)]
     usable = (depth > 1) & (std[:, 0] > 0) & (last > 0)
     ratio = np.divide(last, std[:, 0], out=np.full(len(rows), np.nan), where=usable)
-    return np.asarray(np.abs(np.log10(ratio)) / np.maximum(depth - 1, 1))
+    return np.asarray(-np.abs(np.log10(ratio)) / np.maximum(depth - 1, 1))
 
 
 def blown_up(of: RunValues, rows: NDArray[np.int64]) -> Values:
@@ -155,16 +208,23 @@ FLOOR = " Below 0 counts as 0."
 """Of what is made of scores that have no lower bound."""
 STEPS_MEANING = (
     "Training steps until validation {score} stays at τ. A run that never gets there counts with all of its steps: its"
-    " side then stands with “≥” and the share of runs that got there. Where fewer than half of a side's runs do, steps"
-    " are not compared."
+    " side then stands with “≥” and the share of runs that got there."
 )
-GAP = "{score} on the training data less that on the test data: how much a network fits what does not carry over."
+GAP = (
+    "{score} on the training data less that on the validation data, both runs of a pair read where they have fitted the"
+    " training data equally well: how much a network fits what does not carry over."
+)
+RISEN = "By how much of its least value the validation loss has risen by the end of training."
 BACKWARD = (
     "What happens to the size of the gradient on its way back: × 0.10 shrinks it to 0.10 of its size in each layer."
 )
-CHANGE = "By what factor the gradient shrinks or grows from a layer to the one below: × 1.0 keeps it."
-STD_CHANGE = (
-    "By how much the standard deviation of the activations grows or shrinks from a layer to the next: × 1.0 keeps it."
+KEPT = (
+    "How much of the gradient's size is kept from a layer to the one below: × 1.0 keeps it, and one that grows fivefold"
+    " counts as one that shrinks to × 0.20."
+)
+SPREAD_KEPT = (
+    "How much of the activations' standard deviation is kept from a layer to the next: × 1.0 keeps it, and one that"
+    " grows fivefold counts as one that shrinks to × 0.20."
 )
 BLOWN_UP = "A run blew up where it diverged, its validation loss doubled, or a whole layer of ReLUs died."
 DRIFT = (
@@ -179,11 +239,12 @@ ICS = (
 
 OF_ANY_TASK = {
     "backward": Quantity("gradient from each layer to the one below", FACTOR, backward_decades, LAYERS, BACKWARD),
-    "change": Quantity("change of the gradient from layer to layer", FACTOR, gradient_change, LAYERS, CHANGE),
-    "std_change": Quantity("spread of activations from each layer to the next", FACTOR, std_change, LAYERS, STD_CHANGE),
+    "kept": Quantity("gradient kept from each layer to the one below", FACTOR, gradient_kept, LAYERS, KEPT),
+    "spread_kept": Quantity("spread kept from each layer to the next", FACTOR, spread_kept, LAYERS, SPREAD_KEPT),
     "blown_up": Quantity("runs that blow up", SHARE, blown_up, LIGHT, BLOWN_UP),
     "drift": Quantity(METRICS["drift_{l}"].title, RATIO, drift, FULL, DRIFT),
     "ics": Quantity(METRICS["layer/{l}/ics_ratio"].title, RATIO, covariate_shift, FULL, ICS),
+    "rise": Quantity("rise of validation loss over its minimum", RISES, loss_rise, meaning=RISEN),
 }
 
 
@@ -199,7 +260,13 @@ def quantities(task: Task) -> dict[str, Quantity]:
         "final": Quantity(known[final].title, SCORES[score], ranked(final)),
         "test": Quantity(f"test {title}", SCORES[score], ranked(test)),
         "auc": Quantity(known["auc"].title, SCORES[score], ranked("auc"), meaning=auc),
-        "steps": Quantity(known[steps].title, STEPS, ranked(steps), meaning=times, censored=True),
-        "gap": Quantity(known[f"gap_{score}"].title, GAPS[score], gap, meaning=difference),
+        "steps": Quantity(known[steps].title, STEPS, ranked(steps), meaning=times),
+        "gap": Quantity(
+            f"train − validation {title} at equal training {title}",
+            GAPS[score],
+            None,
+            meaning=difference,
+            of_pairs=gaps_at_equal_fit,
+        ),
         **OF_ANY_TASK,
     }

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bnsweep.catalogue.tasks import Task
-from bnsweep.report.claims.contrasts import BEST, EQUAL, START, Contrast
+from bnsweep.inference import least_seeds
+from bnsweep.report.claims.contrasts import BEST, EQUAL, LEARNING, OVERFITTING, START, Contrast
 from bnsweep.report.claims.quantities import quantities
 from bnsweep.report.claims.verdicts import AGAINST, CONTRADICTED, FOR, MIXED, SUPPORTED, TOO_FEW, Evidence
 from bnsweep.report.frame.formats import capital, p_text
@@ -25,15 +26,17 @@ def comparison_name(contrast: Contrast, task: Task, lr_swept: bool, tau: str) ->
     parts = [title]
     if contrast.at == START or (lr_swept and not contrast.factor.startswith("lr.")):
         parts.append(AT[contrast.at])
-    if contrast.learned:
-        parts.append(f"both reach {tau}")
+    if contrast.among == LEARNING:
+        parts.append(f"both end at {tau} or above")
+    if contrast.among == OVERFITTING:
+        parts.append("networks that overfit")
     return ", ".join(parts)
 
 
 def finding(item: Evidence) -> str:
     """One comparison in a sentence's words."""
     unit, mean = item.unit, item.means[0]
-    text = f"{item.name}: {side_text(item, 0)}"
+    text = f"{item.title}: {side_text(item, 0)}"
     low, high = (item.low, item.high) if item.effect >= 0 else (-item.high, -item.low)
     if item.sides[1]:
         way = "in favour of" if item.effect >= 0 else "against"
@@ -41,30 +44,31 @@ def finding(item: Evidence) -> str:
         between = f"{unit.text(low)} to {unit.text(high)}"
     else:
         low, high = (low, high) if mean >= 0 else (-high, -low)
-        between = f"{unit.number(low)} to {unit.number(high)}"
-    aside = f". {capital(item.aside)}" if item.aside else ""
-    return f"{text} (95 % interval {between}){aside}"
+        between = f"{unit.text(low)} to {unit.text(high)}"
+    asides = "".join(f". {capital(told)}" for told in (item.aside, item.remark) if told)
+    return f"{text} (95 % interval {between}){asides}"
 
 
 def side_text(item: Evidence, which: int, unit: bool = True) -> str:
-    """A side with its mean: `≥ 259 steps with no BN (88 % got there)`."""
-    return f"{item.mean_text(which, unit)} with {item.sides[which]}{item.reached_text(which)}"
+    """A side with its mean: `97.2 % with BN before`."""
+    return f"{item.mean_text(which, unit)} with {item.sides[which]}"
 
 
 def p_equals(p: float) -> str:
     return f"p = {p_text(p)}".replace("= <", "<")
 
 
-def sentence(verdict: str, evidence: Sequence[Evidence], p_holm: float, family: int, needed: int | None) -> str:
-    """Why the verdict is what it is, with the numbers of the comparison that shows it best. `needed`: the least number
-    of seeds that could decide it."""
+def sentence(verdict: str, evidence: Sequence[Evidence], p: float, family: int, level: float) -> str:
+    """Why the verdict is what it is, with the numbers of the comparison that shows it best. `p`: of the claim, adjusted
+    over `family` claims."""
     measured = [e for e in evidence if e.measured]
     if verdict in (SUPPORTED, CONTRADICTED):
         says = FOR if verdict == SUPPORTED else AGAINST
         agree = [e for e in measured if e.says == says]
         deciding = sum(not e.note for e in measured)
         count = f"{len(agree)} of {deciding} comparisons say so" if deciding > 1 else "More than the seeds' luck"
-        return f"{capital(finding(agree[0]))}. {count} ({p_equals(p_holm)} after Holm)."
+        among = f", {family} claims judged together" if family > 1 else ""
+        return f"{capital(finding(agree[0]))}. {count} ({p_equals(p)}{among})."
     if not measured:
         return f"{capital(next(e.note for e in evidence if e.note))}."
     shown = capital(finding(measured[0]))
@@ -72,16 +76,16 @@ def sentence(verdict: str, evidence: Sequence[Evidence], p_holm: float, family: 
         one, other = (next(e for e in measured if e.says == says) for says in (FOR, AGAINST))
         return f"The comparisons disagree. For it: {finding(one)}. Against it: {finding(other)}."
     if verdict == TOO_FEW:
-        return f"{too_few(measured, family, needed)} {shown}."
+        return f"{too_few(measured, level)} {shown}."
     return f"{inconclusive(measured, family)} {shown}."
 
 
-def too_few(measured: Sequence[Evidence], family: int, needed: int | None) -> str:
+def too_few(measured: Sequence[Evidence], level: float) -> str:
     """How many seeds there are, and how many it takes."""
     n = max(e.n for e in measured)
-    text = f"{n} seed{'s are' if n > 1 else ' is'} too few to decide it"
-    asked = f" among {family} claims" if family > 1 else ""
-    return f"{text}{asked}: it takes {needed} at the least, all on one side." if needed else f"{text}."
+    needed = least_seeds(level)
+    few = f"{n} seed{'s are' if n > 1 else ' is'} too few to decide it"
+    return f"{few}: it takes {needed} at the least." if n < needed else "Too few of the seeds have both sides."
 
 
 def inconclusive(measured: Sequence[Evidence], family: int) -> str:
@@ -91,8 +95,8 @@ def inconclusive(measured: Sequence[Evidence], family: int) -> str:
         return f"{capital(notes[0])}."
     if any(said):
         which, count = "for" if said[0] else "against", len(said[0] or said[1])
-        if count == len(measured):
-            return f"A hint {which} it that does not outlast Holm over {family} claims."
+        if count > len(measured) // 2:
+            return f"A hint {which} it, which is not enough where {family} claims are judged together."
         return f"Only {count} of {len(measured)} comparisons speak{'s' * (count == 1)} {which} it."
     least = f" ({p_equals(min(e.p for e in measured if not e.note))})"
     return f"No difference beyond what the seeds' luck explains{least}."

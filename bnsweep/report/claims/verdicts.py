@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from bnsweep.report.frame.formats import share_text
+import numpy as np
+from numpy.typing import NDArray
 
 SUPPORTED, CONTRADICTED, MIXED = "supported", "contradicted", "mixed"
 INCONCLUSIVE, TOO_FEW, UNASKED = "inconclusive", "too few seeds", "not asked"
@@ -24,30 +25,29 @@ class Unit:
     level: str | None = None
     """What follows the quantity itself, such as %; None: the same as `name`."""
     factor: bool = False
-    """Whether it is a logarithm to base 10, and the quantity itself is to be written as a factor."""
+    """Whether it is a logarithm to base 10, to be written as a factor; a difference is then how many times as much."""
+
+    def value(self, value: float) -> float:
+        """The number in this unit."""
+        return float(10**value) if self.factor else value * self.scale
 
     def text(self, value: float, signed: bool = False) -> str:
         """The bare number in this unit; a dash where it is missing."""
         if not math.isfinite(value):
             return "–"
+        if self.factor:
+            times = self.value(value)
+            return f"× {times:,.0f}" if times >= 100 else f"× {times:#.2g}".rstrip(".")
         sign = "+" if signed else ""
         return f"{value * self.scale:{sign}z,.{self.digits}f}".replace("-", "−")
 
-    def number(self, value: float) -> str:
-        """The quantity itself without its unit: × 0.10 of a factor."""
-        if not (self.factor and math.isfinite(value)):
-            return self.text(value)
-        times = 10**value
-        return f"× {times:,.0f}" if times >= 100 else f"× {times:#.2g}".rstrip(".")
-
     def level_text(self, value: float) -> str:
         """The quantity itself with its unit."""
-        return f"{self.number(value)} {self.name if self.level is None else self.level}".rstrip()
+        return f"{self.text(value)} {self.name if self.level is None else self.level}".rstrip()
 
     def difference_text(self, value: float, signed: bool = False) -> str:
-        """A difference with its unit; of logarithms with what it is as a factor."""
-        factor = f" ({self.number(value)})" if self.factor and math.isfinite(value) else ""
-        return f"{self.text(value, signed)} {self.name}".rstrip() + factor
+        """A difference with its unit."""
+        return f"{self.text(value, signed)} {'' if self.factor else self.name}".rstrip()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,15 +55,15 @@ class Evidence:
     """One comparison of two sides within seeds. Every difference is positive where the claim predicts it."""
 
     name: str
-    """The quantity and where it is read: `steps to τ, each arm at its best learning rate`."""
+    """The quantity and where it is read: `time-mean validation accuracy, best lr, BN after`. No other comparison of the
+    claim has it."""
+    title: str = ""
+    """The same without what the sides say."""
     unit: Unit
     sides: tuple[str, str] = ("", "")
     """The side that the claim favours, and the one it is held against: `BN before`, `no BN`."""
     means: tuple[float, float] = (math.nan, math.nan)
     """The quantity itself on the two sides, averaged over seeds."""
-    reached: tuple[float, float] = (math.nan, math.nan)
-    """Of steps to τ: the share of each side's runs that got there; the others count with their whole budget. NaN of
-    everything else."""
     effect: float = math.nan
     """Mean difference over seeds; NaN where it could not be measured, and `note` says why."""
     low: float = math.nan
@@ -76,13 +76,17 @@ class Evidence:
     p: float = math.nan
     """Two-sided, of this comparison alone."""
     says: str = OPEN
-    """for or against where p is at most 5 %, else open."""
+    """for or against where p is at most the level, 5 %, else open."""
+    t_R: NDArray[np.float64] | None = field(default=None, repr=False, compare=False)
+    """Its t under every joint flip of seeds (see `flips`), what was observed first; None where it has no say."""
     pairs: int = 0
     """Pairs of arms (or of runs) a seed that the difference averages."""
     note: str = ""
     """Why there is no number, or why the number decides nothing."""
     aside: str = ""
     """What else was measured on the same runs, in words; it decides nothing."""
+    remark: str = ""
+    """What is to be known of the runs compared: which were left out, and of how many layers they are."""
     meaning: str = ""
     """What the quantity is, for who has never heard of it: a sentence."""
 
@@ -105,14 +109,8 @@ class Evidence:
         return math.isfinite(self.effect)
 
     def mean_text(self, which: int, unit: bool = True) -> str:
-        """The mean of a side, with "≥" where some of its runs never got to τ."""
-        text = self.unit.level_text(self.means[which]) if unit else self.unit.number(self.means[which])
-        return f"≥ {text}" if self.reached[which] < 1 else text
-
-    def reached_text(self, which: int) -> str:
-        """How many of a side's runs got to τ; empty where all did, or where there is no τ in it."""
-        share = self.reached[which]
-        return f" ({share_text(share)} got there)" if share < 1 else ""
+        """The mean of a side."""
+        return self.unit.level_text(self.means[which]) if unit else self.unit.text(self.means[which])
 
 
 @dataclass(frozen=True)
@@ -127,10 +125,7 @@ class Verdict:
     sentence: str
     """What the evidence says, with its numbers; for `not asked`, what to add to the sweep."""
     evidence: tuple[Evidence, ...]
-    p_holm: float = math.nan
+    p_adjusted: float = math.nan
     """Of the claim as a whole, adjusted over all claims that this sweep asks; NaN where there is none."""
     figures: tuple[str, ...] = ()
     """Names of the report's drawings that show it."""
-    seeds_needed: int | None = None
-    """The least number of seeds that could decide it among the claims that this sweep asks, were all of them on one
-    side; None where no number of seeds could."""

@@ -165,7 +165,8 @@ def swaps(one: Side, two: Side, metric: Metric) -> Array:
     n = min(one.score_SN.shape[1], two.score_SN.shape[1])
     if n < ENOUGH:
         return np.full(len(one.score_SN), np.nan)
-    half_SS = resample.paired_half_width(two.draw_RS - one.draw_RS, n)
+    half_SS = resample.paired_errors(two.draw_RS - one.draw_RS, n)
+    half_SS *= resample.simultaneous(len(half_SS) * (len(half_SS) - 1) // 2, n)
     good_a, good_b = (resample.rounded(metric.sign * each.score_S) for each in (one, two))
     out = np.empty(len(good_a))
     for s, half_S in enumerate(half_SS):

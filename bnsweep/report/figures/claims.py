@@ -55,7 +55,7 @@ def strip(ax: Axes, item: Evidence) -> None:
     ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: item.unit.text(v)))
     ax.set_title(item.name, loc="left", fontsize=TITLE * min(1, LETTERS / len(item.name)))
     unit = f"{item.unit.name} " if item.unit.name else ""
-    sides = " against ".join(f"{name}{item.reached_text(i)}" for i, name in enumerate(item.sides) if name)
+    sides = " against ".join(filter(None, item.sides))
     ax.set_xlabel(f"{sides}: {unit}in favour of the claim →", loc="right", fontsize=8)
     ax.tick_params(axis="x", colors=INK)
     ax.spines["bottom"].set_color(FAINT)

@@ -97,25 +97,23 @@ def summary_json(content: ReportContent) -> str:
 def verdict_dict(verdict: Verdict) -> dict[str, Any]:
     evidence = [evidence_dict(e) | {"difference_by_seed": in_unit(e, e.difference_N)} for e in verdict.evidence]
     head = {"key": verdict.key, "claim": verdict.claim, "verdict": verdict.verdict, "sentence": verdict.sentence}
-    rest = {"p_holm": verdict.p_holm, "seeds_needed": verdict.seeds_needed, "figures": verdict.figures}
+    rest = {"p_adjusted": verdict.p_adjusted, "figures": verdict.figures}
     return {**head, **rest, "evidence": evidence}
 
 
 def in_unit(one: Evidence, values: tuple[float, ...]) -> list[float]:
-    return [one.unit.scale * v for v in values]
+    return [one.unit.value(v) for v in values]
 
 
 def evidence_dict(one: Evidence) -> dict[str, Any]:
-    """Means, effect and interval in `unit`. `reached`: of steps to τ, the share of a side's runs that got there; where
-    it is below 1, the mean counts the others with their whole budget."""
+    """Means, effect and interval in `unit`."""
     expected, against = in_unit(one, one.means)
     effect, low, high = in_unit(one, (one.effect, one.low, one.high))
     sides = {"expected_ahead": one.sides[0], "held_against": one.sides[1]}
     means = {"mean_expected": expected, "mean_against": against}
-    means |= {"reached_expected": one.reached[0], "reached_against": one.reached[1]}
     differs = {"effect": effect, "low": low, "high": high, "p": one.p}
     seeds = {"n_seeds": one.n, "ahead": one.ahead, "equal": one.equal, "wins": one.wins}
-    rest = {"says": one.says, **seeds, "pairs": one.pairs, "note": one.note}
+    rest = {"says": one.says, **seeds, "pairs": one.pairs, "beside": one.aside, "remark": one.remark, "note": one.note}
     return {"comparison": one.name, **sides, "unit": one.unit.name, **means, **differs, **rest}
 
 
@@ -127,8 +125,7 @@ def claims_table(verdicts: list[Verdict]) -> pd.DataFrame:
     """One row a comparison; a claim that was not asked has one row without numbers."""
     found = []
     for v in verdicts:
-        head = {"key": v.key, "claim": v.claim, "verdict": v.verdict, "claim_p_holm": v.p_holm}
-        head |= {"claim_seeds_needed": v.seeds_needed}
+        head = {"key": v.key, "claim": v.claim, "verdict": v.verdict, "claim_p_adjusted": v.p_adjusted}
         found += [head | evidence_dict(e) for e in v.evidence] or [head]
     return pd.DataFrame(found)
 

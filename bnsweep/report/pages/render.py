@@ -19,7 +19,6 @@ from bnsweep.report.pages.links import MOST_RUNS, Links
 from bnsweep.report.pages.provenance import commands, provenance
 from bnsweep.report.pages.tables import Cell, Line
 from bnsweep.report.stats.factorial import spoken
-from bnsweep.report.stats.ranking import BEST
 from bnsweep.report.stats.resample import RESAMPLES
 
 MOST_VIEWS = 12
@@ -126,17 +125,15 @@ def claims(content: ReportContent) -> dict[str, Any]:
                 "seeds": sentences.seeds_for(verdict),
                 "meanings": sentences.meanings(verdict),
                 "evidence": [tables.evidence_line(e) for e in verdict.evidence],
-                "p": p_text(verdict.p_holm),
+                "p": p_text(verdict.p_adjusted),
                 "drawing": inline(own) if own else None,
                 "see": [d for name in verdict.figures if (d := content.drawing(name))],
             }
         )
-    asked = sum(v.p_holm == v.p_holm for v in content.verdicts)
     return {
         "claims": found,
         "unasked": content.unasked,
         "counts": sentences.verdict_counts(content.verdicts),
-        "floor": sentences.floor(len(content.grid.bundles), asked, "claims"),
     }
 
 
@@ -157,19 +154,11 @@ def rankings(content: ReportContent) -> dict[str, Any]:
         "arms": len(content.best),
         "views": views,
         "views_left_out": len(by_view) - len(shown),
-        "rank_floor": sentences.floor(*fixed_rate(content), "pairs of arms"),
         "filters": filters(views[0][1], factors),
         "steady": sentences.steady(content.stability),
         "runs": listed(links, arms),
         "local": links.local,
     }
-
-
-def fixed_rate(content: ReportContent) -> tuple[int, int]:
-    """Seeds and pairs of arms of the fullest table at a fixed learning rate."""
-    table = content.ranking[content.ranking["rank"].notna() & (content.ranking["view"] != BEST)]
-    arms = int(table.groupby("view").size().max()) if len(table) else 0
-    return int(table["n_seeds"].max()) if len(table) else 0, arms * (arms - 1) // 2
 
 
 def filters(lines: list[Line], factors: list[str]) -> list[tuple[int, str, list[str]]]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from bnsweep.catalogue.metrics import Metric
-from bnsweep.inference import ENOUGH, least_p
+from bnsweep.inference import ENOUGH, least_seeds
 from bnsweep.report.claims.sentences import side_text
 from bnsweep.report.claims.verdicts import (
     AGAINST,
@@ -25,7 +25,7 @@ from bnsweep.report.claims.verdicts import (
     Evidence,
     Verdict,
 )
-from bnsweep.report.frame.formats import at_least, fixed, interval, p_text
+from bnsweep.report.frame.formats import at_least, fixed, interval
 from bnsweep.report.frame.grid import UNNAMED
 from bnsweep.report.stats.stability import Stability
 
@@ -33,14 +33,6 @@ UNTRAINED = (
     "Nothing was trained (train.epochs=0): every number is that of a network as it starts, and the order below"
     " says nothing of learning."
 )
-
-
-def floor(n: int, family: int, of: str) -> str:
-    """The least p that n seeds can give after Holm; empty below two questions or the seeds that carry inference."""
-    if n < ENOUGH or family < 2:
-        return ""
-    least = p_text(least_p(n, family))
-    return f"{n} seeds cannot give a p below {least} after Holm over {family:,} {of}, whatever the differences."
 
 
 def answer(table: pd.DataFrame, metric: Metric, all_diverged: bool) -> str:
@@ -93,7 +85,7 @@ def in_a_line(verdict: Verdict) -> str:
     one = clearest(verdict)
     if one is None:
         return verdict.sentence
-    line = f"{one.name}: {both_sides(one)}"
+    line = f"{one.title}: {both_sides(one)}"
     if verdict.verdict == MIXED:
         other = next(e for e in verdict.evidence if e.says == AGAINST)
         line += f"; but {apart(other, one)}"
@@ -109,8 +101,8 @@ def both_sides(one: Evidence) -> str:
 
 def apart(other: Evidence, one: Evidence) -> str:
     """Another comparison of the same claim, without what its name shares with that of the first."""
-    shared = set(one.name.split(", "))
-    name = ", ".join(part for part in other.name.split(", ") if part not in shared) or other.name
+    shared = set(one.title.split(", "))
+    name = ", ".join(part for part in other.title.split(", ") if part not in shared) or other.title
     means = both_sides(other)
     if other.sides == one.sides:
         means = f"{other.mean_text(0, unit=False)} against {other.mean_text(1)}"
@@ -128,8 +120,8 @@ def seeds_for(verdict: Verdict) -> str:
         ahead, behind = measured.count(FOR), measured.count(AGAINST)
         return f"{ahead} comparison{'s' * (ahead > 1)} for it, {behind} against"
     seeds = f"{one.ahead} of {one.n} seeds for it" + (f", {one.equal} equal" if one.equal else "")
-    if verdict.verdict == TOO_FEW and verdict.seeds_needed:
-        return f"{seeds}; it takes {verdict.seeds_needed}"
+    if verdict.verdict == TOO_FEW:
+        return f"{seeds}; it takes {least_seeds()}"
     for says in (FOR, AGAINST):
         if verdict.verdict == INCONCLUSIVE and len(measured) > 1 and says in measured:
             return f"{measured.count(says)} of {len(measured)} comparisons {says} it"

@@ -114,7 +114,7 @@ def side(one: Evidence, which: int) -> str:
     name, mean = one.sides[which], one.means[which]
     if not name:
         return "–"
-    return f"{name}: {one.mean_text(which)}{one.reached_text(which)}" if math.isfinite(mean) else name
+    return f"{name}: {one.mean_text(which)}" if math.isfinite(mean) else name
 
 
 def test_title(metric: Metric) -> str:
@@ -122,7 +122,7 @@ def test_title(metric: Metric) -> str:
     return f"Test {metric.task.title}"
 
 
-def ranked_cells(row: TableRow, metric: Metric, with_p: bool) -> dict[str, Cell]:
+def ranked_cells(row: TableRow, metric: Metric) -> dict[str, Cell]:
     score, task = capital(metric.title), metric.task
     test, gap = row[f"test_{task.score}"], row[f"gap_{task.score}"]
     if not math.isfinite(row["rank"]):
@@ -141,14 +141,13 @@ def ranked_cells(row: TableRow, metric: Metric, with_p: bool) -> dict[str, Cell]
         "Diverged": Cell(percent(row["diverged"], 0), row["diverged"]),
         "Steps to τ": Cell(tau_text(row), math.inf if row["tau_share"] == 0 else row["steps_to_tau"]),
         GAP: Cell(gap_text(row, task), gap),
-        **({"p (Holm)": Cell(p_text(row["p_holm"]), row["p_holm"])} if with_p else {}),
         "Seeds": integer_cell(row["n_seeds"]),
     }
 
 
 def ranking_lines(table: pd.DataFrame, metric: Metric, factors: list[str]) -> list[Line]:
     """A ranking as a page shows it: of a long one the top and the bottom, and how many are between."""
-    with_p, is_ranked = bool(table["p"].notna().any()), table["rank"].notna()
+    is_ranked = table["rank"].notna()
     found: list[Line] = []
     for part, top, bottom in ((table[is_ranked], TOP, BOTTOM), (table[~is_ranked], BOTTOM, 0)):
         more = len(part) - top - bottom
@@ -156,7 +155,7 @@ def ranking_lines(table: pd.DataFrame, metric: Metric, factors: list[str]) -> li
         for row in row_dicts(pd.concat([part[:top], part[top + more :]]) if more > 0 else part):
             kind = "lead" if row["group"] == 1 or row["rank"] == 1 else ""
             here = tuple(level_name(f, row[f]) for f in factors)
-            lines.append(Line(ranked_cells(row, metric, with_p), kind, here))
+            lines.append(Line(ranked_cells(row, metric), kind, here))
         if more > 0:
             lines.insert(top, Line({"Rank": Cell("…"), "Arm": Cell(f"{more:,} more in ranking.csv")}, "more"))
         found += lines

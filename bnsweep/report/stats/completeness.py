@@ -9,7 +9,7 @@ import numpy as np
 
 from bnsweep.catalogue.metrics import Metric
 from bnsweep.config.checks import printable
-from bnsweep.inference import ALPHA, ENOUGH, least_p
+from bnsweep.inference import ENOUGH, seeds_text
 from bnsweep.records import DIVERGED, FAILED, FINISHED
 from bnsweep.report.frame.design import coded
 from bnsweep.report.frame.grid import Grid
@@ -122,7 +122,7 @@ def edge_notice(grid: Grid, view: View) -> list[Notice]:
 
 def seeds_notice(view: View) -> Notice:
     """What n paired bundles can carry (SCIENCE section 4: 3 smoke, 10 default, 30 headline)."""
-    n, arms = len(view.bundles), len(view.arms)
+    n = len(view.bundles)
     if n == 0:
         return Notice("warning", "No seed has a result for every learning rate of any arm: nothing is ranked.")
     if n == 1:
@@ -130,15 +130,6 @@ def seeds_notice(view: View) -> Notice:
         return Notice("warning", text)
     if n < ENOUGH:
         return Notice("warning", f"{n} seeds: a smoke test, no inference. The order below may be chance.")
-    pairs = arms * (arms - 1) // 2 if view.independent else 1
-    floor, adjusted = least_p(n), least_p(n, pairs)
-    if max(floor, adjusted) <= ALPHA:
+    if not (few := seeds_text(n)):
         return Notice("ok", f"{n} seeds, shared by all arms." + (" A ranking wants 10 or more." if n < 10 else ""))
-    text = f"{n} seeds: a two-sided sign-flip test on {n} pairs cannot go below p = {decimal(floor)}"
-    if pairs > 1:
-        text += f", or {decimal(adjusted)} after Holm over the {pairs} pairs of arms, whatever the differences"
-    return Notice("note", f"{text}; go by the tied groups.")
-
-
-def decimal(p: float) -> str:
-    return f"{p:.3g}".removeprefix("0")
+    return Notice("note", f"{few}.")

@@ -22,8 +22,6 @@ from bnsweep.report.frame.metrics import column
 from bnsweep.report.stats import resample
 
 BEST = "best lr"
-MOST_PAIRED = 45
-"""Arms of which all pairs are tested."""
 Rows = NDArray[np.int64]
 Scores = NDArray[np.float64]
 
@@ -47,7 +45,7 @@ class View:
 
     @property
     def independent(self) -> bool:
-        """Whether bundles know nothing of each other: no sign can be flipped once they chose each other's rate."""
+        """Whether bundles know nothing of each other: they do once they chose each other's rate."""
         return not self.lr_share
 
 
@@ -141,7 +139,7 @@ def score_columns(score_AN: Scores, view: View, metric: Metric) -> dict[str, NDA
     score = score_AN.mean(axis=1) if n else np.full(arms, np.nan)
     goodness = metric.sign * score
     out: dict[str, NDArray[Any]] = {"score": score, "rank": resample.ranks(goodness)[0]}
-    for name in ("low", "high", "rank_low", "rank_high", "behind", "behind_low", "behind_high", "wins", "p", "p_holm"):
+    for name in ("low", "high", "rank_low", "rank_high", "behind", "behind_low", "behind_high", "wins"):
         out[name] = np.full(arms, np.nan)
     out["group"] = np.zeros(arms, dtype=np.int64)
     if arms == 0 or n < 2:
@@ -153,35 +151,13 @@ def score_columns(score_AN: Scores, view: View, metric: Metric) -> dict[str, NDA
     out["behind"][top] = out["wins"][top] = np.nan
     if n < ENOUGH:
         return out
-    half_AA = resample.paired_half_width(view.draw_RA, n)
+    error_AA = resample.paired_errors(view.draw_RA, n)
     out["low"], out["high"] = resample.mean_interval(view.draw_RA, n)
     out["rank_low"], out["rank_high"] = resample.rank_interval(metric.sign * view.draw_RA, n)
-    out["group"] = resample.tied_groups(goodness, half_AA, n)
-    out["behind_low"], out["behind_high"] = resample.around(out["behind"], half_AA[top], metric)
-    if view.independent:
-        out["p"], out["p_holm"] = top_p(score_AN, top)
+    out["group"] = resample.tied_groups(goodness, error_AA, n)
+    half_A = resample.simultaneous(arms - 1, n) * error_AA[top]
+    out["behind_low"], out["behind_high"] = resample.around(out["behind"], half_A, metric)
     return out
-
-
-def top_p(score_AN: Scores, top: int) -> tuple[Scores, Scores]:
-    """Sign-flip p of each arm against the top one, plain and adjusted; NaN for the top one.
-
-    The top arm is picked by looking, so the family is all A (A - 1) / 2 pairs: Holm over the others alone calls an arm
-    worse in 13 % of sweeps of 18 equal arms (10 seeds), in 36 % of 60 (20 seeds). Above 45 arms, where nothing
-    adjusted can go below .05, it is p times the pairs.
-    """
-    arms = len(score_AN)
-    rest = np.delete(np.arange(arms), top)
-    p, adjusted = np.full(arms, np.nan), np.full(arms, np.nan)
-    if arms <= MOST_PAIRED:
-        one, other = np.triu_indices(arms, 1)
-        p_P = resample.sign_flip_p(score_AN[one] - score_AN[other])
-        adjusted_P, of_top = resample.holm(p_P), (one == top) | (other == top)
-        p[rest], adjusted[rest] = p_P[of_top], adjusted_P[of_top]
-    else:
-        p[rest] = resample.sign_flip_p(score_AN[top] - score_AN[rest])
-        adjusted[rest] = np.minimum(p[rest] * (arms * (arms - 1) // 2), 1)
-    return p, adjusted
 
 
 def beside_columns(grid: Grid, view: View, metric: Metric) -> dict[str, NDArray[Any]]:

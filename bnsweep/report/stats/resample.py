@@ -134,43 +134,53 @@ def rank_interval(goodness_RA: Array, n: int) -> tuple[NDArray[np.int64], NDArra
     return low, high
 
 
-def paired_half_width(draw_RA: Array, n: int) -> Array:
-    """Half width of each pair's mean difference, [A, A]: Bonferroni t over all A(A-1)/2 pairs at once.
-
-    The standard error is the difference's spread over the draws, times sqrt(n/(n-1)), which for plain means gives the
-    usual one; so arms are compared within bundles, and a choice made in every draw counts in.
-    """
+def paired_errors(draw_RA: Array, n: int) -> Array:
+    """Standard error of each pair's mean difference, [A, A]: its spread over the draws, times sqrt(n/(n-1)), which for
+    plain means gives the usual one; so arms are compared within bundles, and a choice made in every draw counts in."""
     arms = draw_RA.shape[1]
     if n < 2 or arms == 0:
         return np.full((arms, arms), np.nan)
-    half_AA = np.atleast_2d(np.cov(draw_RA.T, bias=True))
-    own = np.diag(half_AA).copy()
-    half_AA *= 2  # in place from here on: thousands of arms have tens of millions of pairs
-    np.subtract(own[:, None] + own[None, :], half_AA, out=half_AA)
-    np.maximum(half_AA, 0, out=half_AA)
-    half_AA *= n
-    half_AA /= n - 1
-    np.sqrt(half_AA, out=half_AA)
-    comparisons = max(arms * (arms - 1) // 2, 1)
-    half_AA *= student(1 - (1 - LEVEL) / (2 * comparisons), n)
-    return half_AA
+    error_AA = np.atleast_2d(np.cov(draw_RA.T, bias=True))
+    own = np.diag(error_AA).copy()
+    error_AA *= 2  # in place from here on: thousands of arms have tens of millions of pairs
+    np.subtract(own[:, None] + own[None, :], error_AA, out=error_AA)
+    np.maximum(error_AA, 0, out=error_AA)
+    error_AA *= n
+    error_AA /= n - 1
+    np.sqrt(error_AA, out=error_AA)
+    return error_AA
 
 
-def tied_groups(goodness_A: Array, half_AA: Array, n: int) -> NDArray[np.int64]:
+def simultaneous(comparisons: int, n: int) -> float:
+    """Standard errors of a half width that holds for so many two-sided comparisons at once: Bonferroni's t."""
+    return student(1 - (1 - LEVEL) / (2 * max(comparisons, 1)), n)
+
+
+def tied_groups(goodness_A: Array, error_AA: Array, n: int) -> NDArray[np.int64]:
     """Group of each arm, 1 the leading one; 0 for all where there are too few bundles.
 
-    The best arm not yet in a group leads the next one, and takes along every arm whose mean paired difference to it
-    has an interval that includes 0. The intervals hold for all pairs at once, because the leader is picked by looking:
-    over sweeps in which no arm differs, all arms tie in at least 95 %.
+    The first group has every arm that can be the best: those that no other arm is better than, beyond a one-sided t
+    over the A - 1 others (multiple comparisons with the best: Hsu 1984, Annals of Statistics 12, 1136; Bonferroni's t,
+    as arms have unequal errors). In 95 % of sweeps or more the best arm is among them, whichever that is. Each further
+    group has those that can be the best of the arms that are left.
     """
     group = np.zeros(len(goodness_A), dtype=np.int64)
     if n < ENOUGH:
         return group
-    for leader in np.argsort(-rounded(goodness_A), kind="stable"):
-        if not group[leader]:
-            tied = np.abs(goodness_A[leader] - goodness_A) <= half_AA[leader] + 1e-12
-            group[(group == 0) & tied] = group.max() + 1
+    order = np.argsort(-rounded(goodness_A), kind="stable")
+    while len(left := order[group[order] == 0]):
+        margin = student(1 - (1 - LEVEL) / max(len(left) - 1, 1), n)
+        group[left[~beaten(goodness_A, error_AA, left, margin)]] = group.max() + 1
     return group
+
+
+def beaten(goodness_A: Array, error_AA: Array, left: NDArray[np.int64], margin: float) -> NDArray[np.bool_]:
+    """Whether another arm of `left`, the best first, is better by more than so many standard errors; in that order."""
+    found = np.zeros(len(left), dtype=bool)
+    for place, arm in enumerate(left):  # nothing beats the first of them
+        behind = goodness_A[arm] - goodness_A[left[place + 1 :]]
+        found[place + 1 :] |= behind > margin * error_AA[arm, left[place + 1 :]] + 1e-12
+    return found
 
 
 def signs(n: int, each: int, seed: int = 0) -> Iterator[Array]:

@@ -18,7 +18,9 @@ GRID: dict[str, Sequence[Any]] = {
     "lr.value": [0.01, 0.1, 1.0],
     "bn": ["none", "before", "after"],
 }
+TAU = 0.75
 FIXED = {"data": "digits", "data.validation": 287, "model.hidden": "32-32", "train.epochs": 20, "train.batch_size": 64}
+FIXED["train.tau"] = TAU
 BUDGET = 360.0
 STARTS = ("growth", "layer/1/std", "layer/2/std", "layer/1/dead", "layer/2/dead")
 
@@ -40,6 +42,8 @@ class Truth:
     spread: Effect = nothing
     """Decades from the first layer's std to the second's."""
     drift: Effect = nothing
+    rise: Effect = nothing
+    """Logarithm of how far validation loss ends above its minimum, in fifths of it."""
     loss_rises: Effect = nothing
     """Probability of blowing up."""
     noise: Effect = lambda run: 0.02
@@ -50,6 +54,7 @@ class Sweep:
     runs: pd.DataFrame
     start: dict[str, np.ndarray]
     end: dict[str, np.ndarray]
+    middle: dict[str, np.ndarray] = field(default_factory=dict)
     info: SweepInfo = field(default_factory=lambda: SweepInfo("s"))
 
     def history(self, metrics: Sequence[str], run_ids: Sequence[str] | None = None) -> pd.DataFrame:
@@ -60,7 +65,7 @@ class Sweep:
                 {"run_id": ids, "step": step, "epoch": step / 18.0, "metric": metric, "value": values[metric][rows]}
             )
             for metric in metrics
-            for step, values in ((0, self.start), (360, self.end))
+            for step, values in ((0, self.start), (180, self.middle), (360, self.end))
             if metric in values
         ]
         empty = pd.DataFrame({"run_id": [], "step": [], "epoch": [], "metric": [], "value": np.zeros(0)})
@@ -89,14 +94,17 @@ def sweep(runs: pd.DataFrame, truth: Truth, random: np.random.Generator, lumpy: 
     score = np.minimum(0.85 + add(truth.accuracy, np.array([truth.noise(run) for run in records])), 1.0)
     if lumpy:
         score = np.where(random.random(n) < 0.1, 0.1, score)
-    reached = score >= 0.85
+    reached = score >= TAU
+    train = np.clip(0.95 + 0.01 * random.standard_normal(n), 0.9, 1.0)
     steps = np.where(reached, np.round(BUDGET * (1.2 - score)), BUDGET)
     summary = {"final_val_accuracy": score, "final_test_accuracy": score - 0.01, "auc": score - 0.1}
+    summary |= {"final_train_accuracy": train}
     summary |= {
         "steps_to_tau": steps,
         "tau_reached": reached.astype(float),
         "gap_accuracy": 0.03 + add(truth.gap, 0.005),
     }
+    chance = np.full(n, 0.1)
     summary |= {f"drift_{l}": 0.1 * np.exp(add(truth.drift, 0.1)) for l in (1, 2)}
     std = 0.3 * np.exp(0.1 * random.standard_normal(n))
     start = {"growth": 10.0 ** add(truth.decades, 0.2), "layer/1/std": std}
@@ -109,9 +117,11 @@ def sweep(runs: pd.DataFrame, truth: Truth, random: np.random.Generator, lumpy: 
         f"layer/{l}/ics_ratio": 0.3 * np.exp(add(truth.drift, 0.1)) for l in (2, 3)
     }
     risen = random.random(n) < np.array([truth.loss_rises(run) for run in records])
-    end = start | {"val/loss": np.where(risen, 9.0, 0.3)}
+    end = start | {"val/loss": np.where(risen, 9.0, 0.3 + 0.06 * np.exp(add(truth.rise, 0.1)))}
+    start |= {"train/accuracy": chance, "val/accuracy": chance}
+    end |= {"train/accuracy": train, "val/accuracy": train - summary["gap_accuracy"]}
     # What a network is at the start does not depend on its learning rate.
     lr_free = runs.groupby([f for f in GRID if f in runs and f != "lr.value"] + ["seed"]).ngroup().to_numpy()
     first = pd.Series(np.arange(n)).groupby(lr_free).transform("first").to_numpy()
     start |= {name: start[name][first] for name in STARTS}
-    return Sweep(runs.assign(**summary), start, end)
+    return Sweep(runs.assign(**summary), start, end, {"val/loss": np.full(n, 0.3)})

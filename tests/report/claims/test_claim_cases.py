@@ -12,10 +12,10 @@ import pytest
 from claim_sweeps import GRID, Sweep, Truth, product, sweep
 
 from bnsweep.catalogue.metrics import METRICS
-from bnsweep.catalogue.tasks import CLASSIFICATION
-from bnsweep.report.claims.best_rate import at_best, value_of_choice
-from bnsweep.report.claims.claims import answer_claims, evidence_of, most
+from bnsweep.report.claims.best_rate import AtRates, at_best, value_of_choice
+from bnsweep.report.claims.claims import answer_claims, evidence_of, voices
 from bnsweep.report.claims.contrasts import BEST, Contrast, sides
+from bnsweep.report.claims.flips import claim_statistic, joint_signs
 from bnsweep.report.claims.measure import deviation_contrast, measure, of_differences
 from bnsweep.report.claims.quantities import RunValues
 from bnsweep.report.claims.verdicts import CONTRADICTED, FOR, INCONCLUSIVE, SUPPORTED, UNASKED, Evidence, Unit, Verdict
@@ -31,7 +31,7 @@ def verdicts(made: Sweep) -> dict[str, Verdict]:
 
 def measured(comparison: Contrast, made: Sweep) -> Any:
     grid = read_grid(made.runs)
-    return measure(grid, RunValues(made, grid), METRIC, comparison, sides(grid, comparison))
+    return measure(RunValues(made, grid), METRIC, comparison, sides(grid, comparison), joint_signs(10, 1))
 
 
 def with_eps(grid: Mapping[str, Any], truth: Truth, rng: int = 0) -> Sweep:
@@ -72,20 +72,23 @@ def test_equal_seeds_are_ties_whatever_their_means_are_rounded_to() -> None:
     comparison = Contrast("final", +1, "bn", ("before", "none"))
     grid = read_grid(made.runs)
     found = sides(grid, comparison)
-    item = measure(grid, RunValues(made, grid), METRIC, comparison, found)
+    item = measure(RunValues(made, grid), METRIC, comparison, found, joint_signs(10, 1))
     assert sum(scores) != sum(scores[::-1]), "rounding tells them apart"
-    assert evidence_of(comparison, (found, item), "it", CLASSIFICATION, tau="τ").wins == 0.5
+    assert evidence_of(comparison, (found, item), ("it", "it"), (grid, METRIC), 0.05).wins == 0.5
 
 
-def made_up(effect: float, p: float) -> Evidence:
-    return Evidence(name="it", unit=Unit("points"), effect=effect, p=p, says=FOR)
+def made_up(n: int, t: float) -> Evidence:
+    flips = np.array([t, *np.random.default_rng(0).normal(size=31)])
+    return Evidence(name="it", unit=Unit("points"), effect=1.0, difference_N=(1.0,) * n, says=FOR, t_R=flips)
 
 
 def test_a_comparison_of_too_few_seeds_does_not_speak_and_does_not_silence() -> None:
-    nan = math.nan
-    assert most([made_up(1, 0.01), made_up(1, 0.02), made_up(1, nan)]) == pytest.approx((0.03, 1))
-    assert most([made_up(1, 0.01), made_up(1, nan)])[0] == 1.0
-    assert math.isnan(most([made_up(1, nan)])[0])
+    few, many = made_up(5, 9.0), made_up(10, 5.0)
+    assert len(voices([many, many, few], bundles=10, level=0.05)) == 2
+    assert claim_statistic(voices([many, many, few], 10, 0.05), 3)[0][0] == 5.0
+    assert claim_statistic(voices([many, few], 10, 0.05), 2)[0][0] == 0.0
+    assert not voices([few], 10, 0.05)
+    assert not voices([made_up(10, 5.0)], bundles=30, level=0.05), "a third of the seeds that are flipped"
 
 
 def test_nothing_is_said_of_training_where_nothing_was_trained() -> None:
@@ -111,24 +114,24 @@ def test_a_rate_that_an_arm_was_not_given_is_never_its_best() -> None:
     grid = read_grid(made.runs)
     found = sides(grid, Contrast("auc", +1, "bn", ("before", "none"), at=BEST))
     values = [RunValues(made, grid).values("auc", rows) for rows in (found.more, found.less)]
-    got = at_best(grid, metric, +1, (values[0], values[1]), found)
+    more, less = (-grid.scores(metric, rows) for rows in (found.more, found.less))
+    at = AtRates((more, less), (values[0], values[1]), ())
+    got = at_best((found.more >= 0, found.less >= 0), +1, at, joint_signs(10, 1))
     assert got.means[0] == pytest.approx(made.runs["auc"][made.runs["bn"] == "before"].mean())
 
 
 def test_what_diverged_after_it_learned_counts_nowhere() -> None:
-    made = sweep(
-        product(), Truth(accuracy=lambda run: 0.1, gap=lambda run: 0.02), np.random.default_rng(0), lumpy=False
-    )
+    made = sweep(product(), Truth(), np.random.default_rng(0), lumpy=False)
     at = made.runs.index[(made.runs["bn"] == "before") & (made.runs["lr.value"] == 1.0)]
-    gone = ["final_val_accuracy", "final_test_accuracy", "gap_accuracy"]
-    made.runs.loc[at, "status"], made.runs.loc[at, gone] = "diverged", math.nan
-    one = verdicts(made)["bn-less-overfitting"].evidence[0]
-    runs = made.runs[(made.runs["lr.value"] < 1) & (made.runs["tau_reached"] == 1)]
-    test = runs.set_index(["seed", "activation", "init", "lr.value", "bn"])["final_test_accuracy"].unstack("bn")
-    both = test[["before", "none"]].dropna()
-    assert one.pairs == 12, "not the 18 that were planned"
-    for mean in both.groupby("seed").mean().mean():
-        assert f"{100 * mean:.1f} %" in one.aside
+    made.runs.loc[at, "status"], made.runs.loc[at, "final_val_accuracy"] = "diverged", math.nan
+    found = verdicts(made)
+    pairs = {
+        (key, one.sides[0]): one.pairs
+        for key in ("bn-less-overfitting", "bn-drifts-less")
+        for one in found[key].evidence
+    }
+    assert set(pairs.values()) == {12, 18}
+    assert all(count == (12 if side == "BN before" else 18) for (_, side), count in pairs.items())
 
 
 def test_a_pair_without_results_leaves_the_dependence_of_the_others() -> None:
@@ -149,9 +152,10 @@ def test_before_training_is_before_training() -> None:
 
 
 def test_swapping_the_sides_swaps_the_verdicts() -> None:
-    """No BN for BN before in every run: what was supported is contradicted, by the same p."""
+    """No BN for BN before in every run: what was supported is contradicted, by the same p. Who overfits is asked of one
+    side, and does not swap."""
     swap = {"none": "before", "before": "none"}
-    keys = ("bn-shifts-less", "bn-faster", "bn-less-init", "bn-less-overfitting")
+    keys = ("bn-drifts-less", "bn-shifts-less", "bn-faster", "bn-less-init")
     for rng in range(3):
         random = np.random.default_rng(rng)
         size = dict(zip(keys, random.normal(size=4), strict=True))
@@ -159,26 +163,27 @@ def test_swapping_the_sides_swaps_the_verdicts() -> None:
             accuracy=lambda run, s=size: (
                 0.05 + 0.05 * s["bn-faster"] * (run["bn"] != "none") + 0.1 * s["bn-less-init"] * (run["init"] == "he")
             ),
-            gap=lambda run, s=size: 0.02 * s["bn-less-overfitting"] * (run["bn"] != "none"),
             drift=lambda run, s=size: s["bn-shifts-less"] * (run["bn"] != "none"),
         )
         runs = product(GRID | {"bn": ["none", "before"]})
         made = sweep(runs, truth, random)
+        made.runs["final_train_accuracy"] = 0.5
         one = verdicts(made)
         made.runs = made.runs.assign(bn=made.runs["bn"].map(swap))
         two = verdicts(made)
         opposite = {SUPPORTED: CONTRADICTED, CONTRADICTED: SUPPORTED}
         for key in keys:
             assert opposite.get(one[key].verdict, one[key].verdict) == two[key].verdict
-            assert most(one[key].evidence)[0] == pytest.approx(most(two[key].evidence)[0], rel=1e-9)
             for a, b in zip(one[key].evidence, two[key].evidence, strict=True):
-                assert a.effect == pytest.approx(-b.effect, nan_ok=True)
+                assert (a.effect, a.p) == pytest.approx((-b.effect, b.p), nan_ok=True)
 
 
 def test_sums_that_differ_by_rounding_alone_are_equal() -> None:
     """Differences of step counts over seven pairs: many swaps give the very same sum."""
     whole = np.array([3, -1, 2, 2, 3, -2, 1, 3])
-    found = of_differences(whole * 90_000 / 7 + np.random.default_rng(0).normal(size=8) * 1e-10, (0.0, 0.0), 7)
+    found = of_differences(
+        whole * 90_000 / 7 + np.random.default_rng(0).normal(size=8) * 1e-10, (0.0, 0.0), 7, joint_signs(8, 1)
+    )
     flips = [abs(np.dot(signs, whole)) for signs in itertools.product((1, -1), repeat=8)]
     assert found.p == np.mean(np.array(flips) >= abs(whole.sum()))
 
@@ -186,7 +191,7 @@ def test_sums_that_differ_by_rounding_alone_are_equal() -> None:
 def test_every_run_of_an_unusual_grid_has_its_place() -> None:
     made = with_eps({"bn": ["none", "before", "after"], "init": ["normal", "he"]}, Truth())
     found = verdicts(made)
-    assert found["bn-faster"].evidence[1].pairs == 4, "two inits, each eps against no BN"
+    assert found["bn-less-overfitting"].evidence[0].pairs == 4, "two inits, each eps against no BN"
     assert found["bn-before"].evidence[1].pairs == 4, "two inits at the same eps"
 
 
@@ -220,7 +225,7 @@ def test_the_seeds_differences_of_a_spread_have_the_effect_as_their_mean() -> No
     random = np.random.default_rng(0)
     less = random.standard_normal((2, 3, 6))
     more = random.standard_normal((2, 3, 1)) * np.array([1, -1, 1, -1, 1, -1])
-    found = deviation_contrast(-1, more, less + 3 * np.arange(3)[:, None])
+    found = deviation_contrast(-1, more, less + 3 * np.arange(3)[:, None], joint_signs(6, 1))
     assert found.means[0] == 0.0
     assert np.mean(found.difference_N) == pytest.approx(found.effect)
 
