@@ -54,15 +54,19 @@ class RunValues:
         self.frame, self.grid = frame, grid
         self.run_ids = grid.runs["run_id"].to_numpy(str)
         self.layers = most_hidden_layers(grid.runs)
+        self.known: dict[str, tuple[Values, NDArray[np.bool_]]] = {}
+        """Of each quantity the values read so far, and of which runs; the last one stands for runs never planned."""
 
     def values(self, quantity: str, rows: NDArray[np.int64]) -> Values:
         """In the shape of `rows`; NaN at -1."""
-        wanted = np.unique(rows[rows >= 0])
-        out = np.full(len(self.run_ids) + 1, np.nan)
+        n = len(self.run_ids) + 1
+        out, known = self.known.setdefault(quantity, (np.full(n, np.nan), np.arange(n) == n - 1))
+        wanted = np.unique(rows)
+        wanted = wanted[~known[wanted]]
         if len(wanted):
             read = quantities(self.grid.task)[quantity].read
             assert read is not None, f"{quantity} is of pairs"
-            out[wanted] = read(self, wanted)
+            out[wanted], known[wanted] = read(self, wanted), True
         return out[rows]
 
     def summary(self, name: str, rows: NDArray[np.int64]) -> Values:

@@ -125,10 +125,7 @@ def test_few_seeds_settle_nothing(seeds: int) -> None:
     assert found["bn-faster"].sentence.startswith(f"{seeds} seeds are too few to decide it: it takes 6 at the least. ")
 
 
-def test_six_seeds_can_settle_every_claim() -> None:
-    for key, truth in PLANTED.items():
-        runs = product(DROPOUT_GRID, seeds=6) if key == "bn-less-dropout" else product(seeds=6)
-        assert answers(truth(3.0), runs=runs)[key].verdict in (SUPPORTED, INCONCLUSIVE)
+def test_six_seeds_can_settle_a_claim_however_many_are_asked() -> None:
     found = answers(Truth(accuracy=lambda run: 0.5 * bn(run) - 0.4, noise=lambda run: 0.001), runs=product(seeds=6))
     assert found["bn-faster"].verdict == SUPPORTED
 
