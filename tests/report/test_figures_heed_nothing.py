@@ -11,7 +11,8 @@ import pytest
 from bnsweep.report import write_report
 
 LOADS = """
-import os
+import logging, os
+logging.basicConfig(level=logging.INFO)  # as a sweep has it
 before = dict(os.environ)
 from bnsweep.report.frame.libraries import load_libraries
 load_libraries()
@@ -32,7 +33,8 @@ def test_a_missing_backend_and_odd_variables_cost_no_report(tmp_path):
     (tmp_path / "other").write_text("font.size: 40\nbackend: foo\n", encoding="utf-8")
     variables = {"MPLBACKEND": "module://matplotlib_inline.backend_inline", "SOURCE_DATE_EPOCH": "yesterday"}
     done = load(tmp_path, MATPLOTLIBRC=str(tmp_path / "other"), **variables)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, ""), "not even that fonts were looked for"
+    assert list((tmp_path / "cache").glob("fontlist*")), "which they were"
 
 
 def test_a_matplotlibrc_that_is_no_text_is_named(tmp_path):
