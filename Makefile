@@ -14,7 +14,6 @@ PORT ?= 5000
 
 # One run trains on as many cores as it pays; a test is small, and two threads on tiny operators are slower than one.
 ONE_THREAD := OMP_NUM_THREADS=1
-QUIET_UI   := MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true
 
 # A run's setting given to make itself would be ignored in silence.
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
@@ -38,12 +37,7 @@ experiments: $(READY) ## expected numbers beside ours, written to experiments/; 
 	@$(RUN) -m bnsweep.experiments $(ARGS)
 
 ui: $(READY) ## open MLflow on mlflow.db (or MLFLOW_TRACKING_URI), this machine only; PORT= chooses the port
-	@case "$$MLFLOW_TRACKING_URI" in \
-	  http*) echo "error: MLFLOW_TRACKING_URI names a tracking server, which has pages of its own" >&2; exit 1;; \
-	  '') test -f mlflow.db || { echo "error: no mlflow.db in this folder yet; 'make sweep' writes it" >&2; exit 1; };; \
-	esac; \
-	MLFLOW_BACKEND_STORE_URI="$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" $(QUIET_UI) \
-	  $(RUN) -m mlflow ui --host 127.0.0.1 --port $(PORT) --workers 1
+	@$(RUN) -m bnsweep.ui port=$(PORT)
 
 test: lint types ## lint, types and tests
 	$(ONE_THREAD) $(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)

@@ -45,6 +45,7 @@ FLOORS: list[dict[str, Room]] = [
     {"experiments": room("mlflow")},
     {"cli": room("torch mlflow")},
     {"api": room("mlflow")},
+    {"ui": room("torch mlflow")},
 ]
 REPORT = ("frame", "stats", "claims", "figures", "pages", "compare")
 """The folders of the report, from the top down: the same rule."""

@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+from bnsweep import __version__
 from bnsweep.cli.messages import one_line, out_of_memory
 from bnsweep.cli.quoting import LONG, shortened
 from bnsweep.cli.terminal import keep_streams
@@ -29,6 +30,9 @@ def run_command(name: str, body: Callable[[], None], interrupted: str = "") -> N
     try:
         check_texts(sys.argv[1:])
         check_no_secret(sys.argv[1:])
+        if "--version" in sys.argv[1:]:  # Hydra would give its own
+            print(f"bnsweep {__version__}")
+            return
         body()
     except KeyboardInterrupt:
         print(interrupted, file=sys.stderr, end="\n" if interrupted else "")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from bnsweep.catalogue.tasks import CLASSIFICATION, REGRESSION
 from bnsweep.cli.entry import run_command
+from bnsweep.cli.key_values import key_values
 from bnsweep.cli.terminal import output_lost
-from bnsweep.config.checks import ConfigError
 from bnsweep.config.run import TrackingConfig
 from bnsweep.report import compare_sweeps, report_sweep
 from bnsweep.report.frame.metrics import check_metric, default_metric, rankable
@@ -46,13 +46,7 @@ def read_request(arguments: Sequence[str]) -> Request:
     """Raises ConfigError for anything but KEY=VALUE with a known key and a value in its range."""
     names = {f.name.replace("tracking_", "tracking."): f.name for f in fields(Request)}
     request = Request()
-    for argument in arguments:
-        key, equals, value = argument.partition("=")
-        if not equals or key not in names:
-            says = "must be KEY=VALUE" if not equals else "no such setting of the report"
-            raise ConfigError(f"{argument}: {says}, with KEY one of {', '.join(names)}")
-        if not value:
-            raise ConfigError(f"{argument}: must have a value (--help lists the defaults)")
+    for key, value in key_values(arguments, names, "the report"):
         setattr(request, names[key], None if (key, value) == ("tracking.uri", "null") else value)
     if request.metric is not None:
         check_metric(request.metric)

@@ -17,10 +17,11 @@ from bnsweep.cli.arguments import check_arguments
 from bnsweep.cli.entry import run_command
 from bnsweep.cli.folders import check_job_folders
 from bnsweep.cli.messages import local_of, one_line, out_of_memory
+from bnsweep.cli.next_commands import pages_command, report_command
 from bnsweep.cli.quick_runs import QuickRuns
 from bnsweep.config.cells import excluded, refused_text
 from bnsweep.config.checks import ConfigError, printable
-from bnsweep.config.run import RunConfig
+from bnsweep.config.run import RunConfig, TrackingConfig
 from bnsweep.config.tree import conf_folder, from_composed, register_schema
 
 if TYPE_CHECKING:
@@ -58,6 +59,12 @@ class SweepBatches:
         self.runs: list[RunConfig] = []
         self.results: list[SweepResult] = []
         """One a batch."""
+        self.elsewhere: RunConfig | None = None
+        """One of the jobs that another launcher runs, each by itself."""
+
+    def check(self, config: DictConfig) -> None:
+        """Refuses (ConfigError) a job before another launcher runs the first."""
+        self.elsewhere = from_composed(config)
 
     def run(self, configs: Jobs) -> list[object]:
         """All jobs of a batch as one computation; the stacked launcher calls this. What it returns of each is a float,
@@ -88,6 +95,9 @@ class SweepBatches:
     def conclude(self) -> None:
         """The report, where it is, the way to the comparison, and where the time went. Raises ConfigError for a report
         that cannot be written any more."""
+        if self.elsewhere is not None:
+            again = report_command(self.elsewhere.tracking, self.elsewhere.sweep.id)
+            print(f"The report of these jobs: {again}")
         if not self.results:
             return
         last, began = self.results[-1], time.perf_counter()
@@ -104,7 +114,8 @@ class SweepBatches:
             "job directories": began - STARTED - start - sweep,
             "report": ended - began,
         }
-        print(f"MLflow comparison: make ui, then {last.view_url}")
+        pages = pages_command(last.tracking)
+        print(f"MLflow comparison: {f'{pages}, then ' if pages else ''}{last.view_url}")
         print(f"{ended - STARTED:.0f} s: " + ", ".join(f"{name} {value:.0f}" for name, value in split.items()))
 
 
@@ -242,7 +253,7 @@ def run_job(config: DictConfig, single: bool) -> float:
         raise SystemExit(0)
     (own,) = result.runs
     if single:
-        print(describe_run(own, run.task, result.tracking.experiment))
+        print(describe_run(own, run.task, result.tracking))
     value = value_of(own)
     if isinstance(value, RunFailed):
         raise value
@@ -285,15 +296,16 @@ def discard(hydra: Any, folder: Path) -> None:
             empty.rmdir()
 
 
-def describe_run(result: RunResult, task: Task, experiment: str) -> str:
-    """`experiment`: MLflow's."""
-    s = result.summary
+def describe_run(result: RunResult, task: Task, tracking: TrackingConfig) -> str:
+    """What became of a single run, and where it is."""
+    s, pages = result.summary, pages_command(tracking)
     lines = [f"{result.status}{': ' + printable(result.reason) if result.reason else ''}"]
     if result.status == "finished":
         splits = (("train", "train"), ("validation", "val"), ("test", "test"))
         scores = [f"{name} {s[f'final_{key}_{task.score}']:.4f}" for name, key in splits]
         lines.append(f"{task.title}: {', '.join(scores)}")
-    lines.append(f"run {result.run_id} in experiment {experiment}; `make ui` opens MLflow")
+    opened = f"; `{pages}` opens MLflow" if pages else ""
+    lines.append(f"run {result.run_id} in experiment {tracking.experiment}{opened}")
     return "\n".join(lines)
 
 
@@ -311,7 +323,7 @@ def run_hydra() -> None:
     check_arguments(sys.argv[1:])
     register_schema()
     batches = SweepBatches()
-    task.batched, task.check = batches.run, from_composed  # type: ignore[attr-defined]
+    task.batched, task.check = batches.run, batches.check  # type: ignore[attr-defined]
     # Hydra hands its errors on, so that each becomes one line.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:

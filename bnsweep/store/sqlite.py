@@ -76,6 +76,14 @@ def find(path: Path, experiment: str) -> SqliteBackend | None:
     return SqliteBackend(path, str(found[0]), found[1])
 
 
+def tagged_experiments(path: Path, key: str) -> dict[str, str]:
+    """Name -> id of the experiments that have a tag, the newest first."""
+    query = "select name, experiments.experiment_id from experiments join experiment_tags using (experiment_id)"
+    query += " where key = ? and lifecycle_stage = 'active' order by last_update_time desc"
+    with opened(path) as db:
+        return {name: str(number) for name, number in db.execute(query, [key])}
+
+
 @dataclass(frozen=True)
 class SqliteBackend:
     """Runs of one experiment of a database file, a batch in a transaction."""

@@ -230,7 +230,7 @@ class Store:
 
     @property
     def ui(self) -> str:
-        """Address of MLflow's pages: the tracking server's own, else that of `make ui`."""
+        """Address of MLflow's pages: the tracking server's own, else that of `python -m bnsweep.ui`."""
         return without_login(self.uri).rstrip("/") if self.uri.startswith("http") else view.LOCAL
 
     def view_url(self, base: str = "") -> str:

@@ -13,8 +13,9 @@ from urllib.parse import quote
 
 from bnsweep.catalogue.tasks import CLASSIFICATION, TASKS, Task
 
-LOCAL = "http://127.0.0.1:5000"
-"""Where `make ui` serves a store that has no address of its own."""
+HOST, PORT = "127.0.0.1", 5000
+LOCAL = f"http://{HOST}:{PORT}"
+"""Where `python -m bnsweep.ui` serves a store that has no address of its own."""
 KEY = "bnsweep"
 FACTORS = ("activation", "init", "lr.value", "bn", "seed")
 """Always shown as columns, before whatever else the sweep varies."""

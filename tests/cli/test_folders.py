@@ -98,5 +98,6 @@ def test_under_chdir_paths_are_of_where_the_command_was_started(
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 finished" in done.stdout
+    assert ("The report of these jobs: python -m bnsweep.report sweep=" in done.stdout) == bool(launcher)
     assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("mlflow.db")] == ["mlflow.db"]
     assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("mlartifacts")] == ["mlartifacts"]

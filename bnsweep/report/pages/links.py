@@ -33,7 +33,7 @@ class Links:
 
     @property
     def local(self) -> bool:
-        """Whether the addresses answer only while `make ui` runs."""
+        """Whether the addresses answer only while `python -m bnsweep.ui` runs."""
         return self.base == LOCAL
 
     def comparison(self, arm: str) -> str:
