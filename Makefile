@@ -22,7 +22,7 @@ $(error $(filter-out PYTHON VENV GRID ARGS PORT,$(GIVEN)): overrides go into ARG
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help sweep report experiments ui test test-slow campaign bench lint format types browser lock clean
+.PHONY: help sweep report experiments ui test test-slow campaign simulations bench lint format types browser lock clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -47,6 +47,9 @@ test-slow: $(READY) ## the tests marked slow
 
 campaign: $(READY) ## kills, full disks, servers that fail, bad inputs, by seed (about an hour); ARGS= adds options
 	@$(RUN) -m tests.campaign $(ARGS)
+
+simulations: $(READY) ## how often the report is right about sweeps whose truth is known (hours); ARGS= adds options
+	@$(ONE_THREAD) $(RUN) -m tests.simulations $(ARGS)
 
 bench: $(READY) ## time bnsweep against other ways to train the same runs (about 15 minutes); ARGS= adds options
 	@$(RUN) .lock/install.py bench

@@ -1,0 +1,1 @@
+"""Sweeps drawn from a known truth, and how often the report's statistics are right about them."""

@@ -1,0 +1,112 @@
+"""Tables of what many simulated sweeps gave, in Markdown."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import chain
+
+import numpy as np
+
+from bnsweep.report.claims.verdicts import SUPPORTED, UNASKED
+from tests.simulations.judged import Claims, Order, claims, many, order
+from tests.simulations.worlds import EFFECTS, LOUD, NOISES, ORDERS, RATE_TITLES, World
+
+Rows = Iterator[tuple[str, ...]]
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def share(flags: Sequence[bool]) -> str:
+    return percent(float(np.mean(flags))) if flags else "–"
+
+
+def of_claims(judged: Sequence[Claims]) -> tuple[str, ...]:
+    """Coverage of the comparisons' intervals, at equal rates and at best ones, and the latter's width in points."""
+    held = {where: list(chain.from_iterable(one.holds[where] for one in judged)) for where in ("same", "best")}
+    width = [100 * w for one in judged for w in one.widths["best"]]
+    return (*(share(held[where]) for where in held), f"{np.mean(width):.2f}" if width else "–")
+
+
+WORLD = ("seeds", "noise", "learning rates")
+NULL = (*WORLD, "sweeps", "any false verdict", "of which claims", "same lr holds", "best lr holds", "its width")
+
+
+def null(worlds: Sequence[World], count: int, jobs: int) -> Rows:
+    """Nothing differs."""
+    for world in worlds:
+        judged = many(claims, world, count, jobs)
+        false = [one.false(world.effect.touches) for one in judged]
+        which = ", ".join(f"{key} {n}" for key, n in Counter(chain.from_iterable(false)).most_common()) or "–"
+        yield (*where(world), str(count), share([*map(bool, false)]), which, *of_claims(judged))
+
+
+def where(world: World) -> tuple[str, str, str]:
+    return str(world.seeds), NOISES[world.noise].title, RATE_TITLES[world.rates]
+
+
+POWER = (*WORLD, "planted", "sweeps", "supported", "other verdicts", "any false verdict")
+
+
+def power(worlds: Sequence[World], count: int, jobs: int) -> Rows:
+    for world in worlds:
+        for planted, effect in EFFECTS.items():
+            judged = many(claims, replace(world, planted=planted, sd=LOUD), count, jobs)
+            found = Counter(one.verdicts[effect.claim] for one in judged)
+            others = ", ".join(f"{name} {n}" for name, n in found.most_common() if name not in (SUPPORTED, UNASKED))
+            false = share([bool(one.false(effect.touches)) for one in judged])
+            yield (*where(world), effect.title, str(count), f"{found[SUPPORTED] / count:.2f}", others or "–", false)
+
+
+RANKING = (
+    *WORLD,
+    "arms",
+    "sweeps",
+    "leading group",
+    "best arm outside",
+    "any arm apart",
+    "any p ≤ .05",
+    "apart, fixed lr",
+    "rank intervals hold",
+    "their width",
+    "score intervals hold, best lr",
+    "fixed lr",
+)
+
+
+def ranks(worlds: Sequence[World], count: int, jobs: int) -> Rows:
+    for world in worlds:
+        for planted, effect in ORDERS.items():
+            judged = many(order, replace(world, planted=planted), count, jobs)
+            yield (*where(world), effect.title, str(count), *of_ranking(judged))
+
+
+def of_ranking(judged: Sequence[Order]) -> tuple[str, ...]:
+    def mean(read: Callable[[Order], np.generic]) -> float:
+        return float(np.mean([read(one) for one in judged]))
+
+    return (
+        f"{mean(lambda one: one.leads.sum()):.1f}",
+        percent(mean(lambda one: ~one.leads[one.best].all())),
+        percent(mean(lambda one: ~one.leads.all())),
+        percent(mean(lambda one: one.worse.any())),
+        percent(mean(lambda one: (~one.leads_fixed.all(axis=1)).mean())),
+        percent(mean(lambda one: one.holds_rank.mean())),
+        f"{mean(lambda one: one.rank_width.mean()):.1f}",
+        percent(mean(lambda one: one.holds_score.mean())),
+        percent(mean(lambda one: one.holds_fixed.mean())),
+    )
+
+
+TABLES: dict[str, tuple[tuple[str, ...], Callable[[Sequence[World], int, int], Rows]]] = {
+    "null": (NULL, null),
+    "power": (POWER, power),
+    "ranking": (RANKING, ranks),
+}
+
+
+def line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
