@@ -113,24 +113,21 @@ class Result:
     def plot(self, name: str) -> Figure:
         """A figure of the report by its name, or by a part of it: "flow" is the one of gradient flow. Raises
         ConfigError, with the names there are."""
-        from bnsweep.report.figures import pictures
+        from bnsweep.report.figures import named, pictures
 
-        name = str(name)
-        drawn = pictures(self._scene) if self._scene else []
-        found = [d for d in drawn if d.name == name] or [
-            d for d in drawn if name.lower() in d.name.lower() or name.lower() in d.title.lower()
-        ]
-        if len(found) != 1:
-            names = ", ".join(f"{d.name} ({d.title})" for d in drawn) or "none, as no arm is ranked"
-            raise ConfigError(f"plot={name}: must be one of the figures of this sweep: {names}")
-        return found[0].figure
+        return named(pictures(self._scene, self._content.verdicts), "plot", str(name)).figure
 
-    def report(self, out: str | Path = "report") -> Report:
-        """Write report.html, .md and .png, summary.json and tables into a folder; `show()` of it prints the answer."""
+    def report(
+        self, out: str | Path = "report", figures: Sequence[str] | str = (), only: Sequence[str] | str = ()
+    ) -> Report:
+        """Write report.html, .md and .png, summary.json and tables into a folder; `show()` of it prints the answer.
+        `figures`, of svg, pdf and png, writes each figure as a file too, or `only` those named: (figures="pdf",
+        only="flow")."""
         from bnsweep.report import write_report
+        from bnsweep.report.frame.figure_files import FigureFiles, listed
 
         load_matplotlib()
-        return write_report(self.frame, Path(out), self.metric)
+        return write_report(self.frame, Path(out), self.metric, FigureFiles(listed(figures), listed(only)))
 
     def model(self, run: int | str | pd.Series[Any]) -> nn.Module:
         """The trained network of a run, given by its place in `runs`, its row there, its run_id or its identity, in

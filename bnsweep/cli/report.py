@@ -11,8 +11,10 @@ from bnsweep.catalogue.tasks import CLASSIFICATION, REGRESSION
 from bnsweep.cli.entry import run_command
 from bnsweep.cli.key_values import key_values
 from bnsweep.cli.terminal import output_lost
+from bnsweep.config.checks import ConfigError
 from bnsweep.config.run import TrackingConfig
 from bnsweep.report import compare_sweeps, report_sweep
+from bnsweep.report.frame.figure_files import FigureFiles, listed
 from bnsweep.report.frame.metrics import check_metric, default_metric, rankable
 from bnsweep.store.address import default_experiment, origin
 
@@ -27,6 +29,8 @@ or set two sweeps side by side
 {METRICS}
   out=report                    folder for report.html, .md and .png, summary.json, and claims, ranking, factors and
                                 runs as .csv; for compare.html, .md, .csv and .json of two sweeps
+  figures=svg,pdf,png           each figure as a file in out/figures, one column of a paper wide; one or several formats
+  only=NAME                     of these figures only: one or several, by name or a part of it (figures=pdf only=flow)
   tracking.uri=null             MLflow tracking URI; null: MLFLOW_TRACKING_URI, else mlflow.db in the working directory
   tracking.experiment=bnsweep   MLflow experiment; MLFLOW_EXPERIMENT_NAME gives another default
 """
@@ -40,6 +44,12 @@ class Request:
     out: str = "report"
     tracking_uri: str | None = None
     tracking_experiment: str = field(default_factory=default_experiment)
+    figures: str = ""
+    only: str = ""
+
+    @property
+    def figure_files(self) -> FigureFiles:
+        return FigureFiles(listed(self.figures), listed(self.only))
 
 
 def read_request(arguments: Sequence[str]) -> Request:
@@ -50,6 +60,8 @@ def read_request(arguments: Sequence[str]) -> Request:
         setattr(request, names[key], None if (key, value) == ("tracking.uri", "null") else value)
     if request.metric is not None:
         check_metric(request.metric)
+    if request.figure_files.formats and "," in request.sweep:
+        raise ConfigError(f"figures={request.figures}: must be of one sweep, and sweep={request.sweep} names several")
     return request
 
 
@@ -66,7 +78,8 @@ def write_or_compare() -> None:
     if "," in request.sweep:
         print(compare_sweeps(tracking, request.sweep, Path(request.out), request.metric))
     else:
-        report_sweep(tracking, request.sweep, Path(request.out), request.metric).show()
+        out, figures = Path(request.out), request.figure_files
+        report_sweep(tracking, request.sweep, out, request.metric, figures=figures).show()
     if output_lost():
         raise SystemExit(1)
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bnsweep.report.frame.figure_files import FigureFiles
 from bnsweep.report.frame.libraries import load_libraries
 
 if TYPE_CHECKING:
@@ -18,19 +19,22 @@ if TYPE_CHECKING:
     from bnsweep.store.store import Store
     from bnsweep.store.sweep_data import SweepInfo
 
+NO_FIGURES = FigureFiles()
 __all__ = ["compare_sweeps", "report_sweep", "write_report"]
 
 
-def write_report(frame: Source, out: Path, metric: str | None = None) -> Report:
-    """Write report.html, report.md, report.png, summary.json and the tables as CSV into `out`; each file appears whole
-    or not at all. The default metric is the final validation score of the sweep's task.
+def write_report(frame: Source, out: Path, metric: str | None = None, figures: FigureFiles = NO_FIGURES) -> Report:
+    """Write report.html, report.md, report.png, summary.json, the tables as CSV and for a paper, and the wanted figures
+    into `out`; each file appears whole or not at all. The default metric is the final validation score of the sweep's
+    task.
 
-    Raises ConfigError for a metric that cannot rank, a frame without runs, or a folder that cannot be written.
+    Raises ConfigError for a metric that cannot rank, a figure that there is not, a frame without runs, or a folder that
+    cannot be written.
     """
     load_libraries()
     from bnsweep.report.pages.write import write
 
-    return write(frame, out, metric)
+    return write(frame, out, metric, figures)
 
 
 def report_sweep(
@@ -39,6 +43,7 @@ def report_sweep(
     out: Path = Path("report"),
     metric: str | None = None,
     own_run: str = "",
+    figures: FigureFiles = NO_FIGURES,
 ) -> Report:
     """Write the report of a tracked sweep into `out`. `own_run`: id of its own run in MLflow; by default the newest.
 
@@ -51,7 +56,7 @@ def report_sweep(
     with collector_at_rest():
         store = Store.open(tracking, create=False)
         frame = store.load(sweep, own_run)
-        written = write_report(frame, out, metric)
+        written = write_report(frame, out, metric, figures)
     note = attach(store, frame.info, written) if written.by_default else ""
     return replace(written, note=note)
 

@@ -10,6 +10,7 @@ import pytest
 
 from bnsweep.cli.report import main, read_request
 from bnsweep.config.checks import ConfigError
+from bnsweep.report.frame.figure_files import FigureFiles
 
 
 @pytest.mark.parametrize(
@@ -18,6 +19,8 @@ from bnsweep.config.checks import ConfigError
         ("swep=latest", "swep=latest: no such setting of the report, with KEY one of sweep, metric, out, tracking.uri"),
         ("latest", "latest: must be KEY=VALUE, with KEY one of sweep"),
         ("out=", "out=: must have a value"),
+        ("figures=jpg", "figures=jpg: must be one or several of svg, pdf, png"),
+        ("only=flow", "only=flow: must come with figures="),
         (
             "metric=final_test_accuracy",
             "metric=final_test_accuracy: must be one of final_val_accuracy, best_val_accuracy",
@@ -55,6 +58,13 @@ def test_settings_are_read_like_the_sweeps():
     assert read_request(["tracking.uri=null"]).tracking_uri is None
 
 
+def test_figures_and_their_names_are_lists():
+    request = read_request(["figures=svg,pdf", "only=flow, heat"])
+    assert request.figure_files == FigureFiles(("svg", "pdf"), ("flow", "heat"))
+    with pytest.raises(ConfigError, match=r"^figures=pdf: must be of one sweep, and sweep=a,b names several$"):
+        read_request(["figures=pdf", "sweep=a,b"])
+
+
 def test_the_last_of_two_values_counts():
     assert read_request(["metric=auc", "metric=final_val_loss"]).metric == "final_val_loss"
 
@@ -89,6 +99,14 @@ def test_help_lists_every_setting_without_heavy_imports():
         check=True,
     )
     assert time.perf_counter() - start < 5
-    for key in ("sweep=latest", "metric=final_val_accuracy", "out=report", "tracking.uri=", "tracking.experiment="):
+    for key in (
+        "sweep=latest",
+        "metric=final_val_accuracy",
+        "out=report",
+        "figures=",
+        "only=",
+        "tracking.uri=",
+        "tracking.experiment=",
+    ):
         assert key in run.stdout
     assert not [name for name in ("pandas", "matplotlib", "mlflow", "torch", "scipy") if f"| {name}\n" in run.stderr]

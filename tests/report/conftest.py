@@ -128,7 +128,7 @@ def regression_fixture() -> Callable[[Simulated], Simulated]:
     return as_regression
 
 
-@pytest.fixture(name="simulate")
+@pytest.fixture(name="simulate", scope="session")
 def simulate_fixture() -> Callable[..., Simulated]:
     return simulate
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from bnsweep.report.claims.verdicts import AGAINST, FOR, Evidence, Verdict
-from bnsweep.report.figures.style import FAINT, INK, SERIES, Sheet, panels, styled
+from bnsweep.report.figures.style import LINE, SERIES, Sheet, broken, faint, ink, panels, points
 from bnsweep.report.figures.types import Drawing
+from bnsweep.report.frame.formats import capital
 
 TITLE, LETTERS = 9.5, 64
 """Size of a title, and the letters from which it is smaller, to end with its strip."""
+WIDE = 4.4
+"""Inches that a strip's label may take, were its letters of POINTS."""
 COLOUR = {FOR: SERIES[2], AGAINST: SERIES[0]}
 CAPTION = (
     "Each dot is one seed: the difference between the two sides with all else equal, to the right of 0 where it is as"
@@ -24,26 +29,48 @@ CAPTION = (
 
 def claim_figures(verdicts: Sequence[Verdict]) -> list[Drawing]:
     """One drawing a claim with a measured comparison, named `claim-KEY`."""
-    with styled():
-        return [draw(v, found) for v in verdicts if (found := [e for e in v.evidence if e.measured])]
+    return [draw(v, found) for v in verdicts if (found := [e for e in v.evidence if e.measured])]
 
 
 def draw(verdict: Verdict, found: Sequence[Evidence]) -> Drawing:
-    figure, axes = panels(len(found), 1, Sheet((4.6, 0.5), left=0.2, right=0.25, top=0.4, gap=(0, 0.78), share=False))
-    for (ax,), item in zip(axes, found, strict=True):
+    labels = [broken(label(item), WIDE) for item in found]
+    more = LINE * max(text.count("\n") for text in labels)
+    sheet = Sheet((4.6, 0.5), 0.2, 0.25, top=0.4, bottom=0.5 + more, gap=(0, 0.78 + more), share=False)
+    figure, axes = panels(len(found), 1, replace(sheet, titles=[item.name for item in found], least=3))
+    for (ax,), item, text in zip(axes, found, labels, strict=True):
         strip(ax, item)
-    name = f"claim-{verdict.key}"
-    return Drawing(name, verdict.claim, CAPTION, figure)
+        ax.set_xlabel(text, loc="right", fontsize=points(8), multialignment="right")
+        title = ax.get_title(loc="left")
+        longest = max(map(len, title.split("\n")))
+        ax.set_title(title, loc="left", fontsize=points(TITLE * min(1, LETTERS / longest)))
+    return Drawing(f"claim-{verdict.key}", verdict.claim, CAPTION, alt(verdict, found), figure)
+
+
+def alt(verdict: Verdict, found: Sequence[Evidence]) -> str:
+    """Each comparison's difference, and in how many seeds it is as claimed."""
+    told = []
+    for item in found:
+        text = f"{item.name}: {item.unit.difference_text(item.effect, signed=True)}"
+        text += f" ({item.unit.text(item.low)} to {item.unit.text(item.high)})" if math.isfinite(item.low) else ""
+        told.append(f"{text}, as claimed in {item.ahead} of {item.n} seeds")
+    return f"{capital(verdict.verdict)}. {'; '.join(told)}."
+
+
+def label(item: Evidence) -> str:
+    """What lies along the axis of a strip."""
+    unit = f"{item.unit.name} " if item.unit.name and not item.unit.factor else ""
+    sides = " against ".join(filter(None, item.sides))
+    return f"{sides}: {unit}in favour of the\u00a0claim\u00a0→"
 
 
 def strip(ax: Axes, item: Evidence) -> None:
     colour = COLOUR.get(item.says, SERIES[6])
     values = np.array(item.difference_N)
     # Seeds in their order, from top to bottom, so that equal differences do not hide each other.
-    ax.plot(values, np.linspace(0.8, 0.2, len(values)), "o", color=colour, ms=4.5, alpha=0.65, mew=0)
-    ax.plot([item.low, item.high], [0.5, 0.5], color=INK, lw=2, solid_capstyle="round")
-    ax.plot(item.effect, 0.5, "D", color=INK, ms=6)
-    ax.axvline(0, color=INK, lw=1, ls=(0, (4, 3)))
+    ax.plot(values, np.linspace(0.8, 0.2, len(values)), "o", color=colour, ms=points(4.5), alpha=0.65, mew=0)
+    ax.plot([item.low, item.high], [0.5, 0.5], color=ink(), lw=points(2), solid_capstyle="round")
+    ax.plot(item.effect, 0.5, "D", color=ink(), ms=points(6))
+    ax.axvline(0, color=ink(), lw=1, ls=(0, (4, 3)))
     ax.set_ylim(0, 1)
     ax.set_yticks([])
     ax.spines["left"].set_visible(False)
@@ -53,9 +80,5 @@ def strip(ax: Axes, item: Evidence) -> None:
     ax.set_xlim(np.nanmin(ends) - margin, np.nanmax(ends) + margin)
     ax.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: item.unit.text(v)))
-    ax.set_title(item.name, loc="left", fontsize=TITLE * min(1, LETTERS / len(item.name)))
-    unit = f"{item.unit.name} " if item.unit.name else ""
-    sides = " against ".join(filter(None, item.sides))
-    ax.set_xlabel(f"{sides}: {unit}in favour of the claim →", loc="right", fontsize=8)
-    ax.tick_params(axis="x", colors=INK)
-    ax.spines["bottom"].set_color(FAINT)
+    ax.tick_params(axis="x", colors=ink())
+    ax.spines["bottom"].set_color(faint())

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.lines import Line2D
 
 from bnsweep.report.claims.verdicts import Unit
-from bnsweep.report.figures.style import INK, LETTER, MARKERS, SERIES, Sheet, panels, styled
+from bnsweep.report.figures.style import LETTER, MARKERS, SERIES, Sheet, ink, panels, styled
 from bnsweep.report.figures.types import Drawing
 
 MOST = 30
@@ -20,8 +20,11 @@ def differences(table: pd.DataFrame, kinds: Mapping[str, int], unit: Unit, title
     shown = table.head(MOST)
     left = 0.3 + LETTER * max(len(arm) for arm in shown["arm"])
     with styled():
-        figure, [[ax]] = panels(1, 1, Sheet((5.2, max(0.8, 0.27 * len(shown))), left, right=0.3, top=0.4))
-        ax.axvline(0, color=INK, lw=1)
+        there = {kind: k for kind, k in kinds.items() if kind in set(shown["verdict"])}
+        key = [Line2D([], [], color=SERIES[k], marker=MARKERS[k], ms=5, label=kind) for kind, k in there.items()]
+        sheet = Sheet((5.2, max(0.8, 0.27 * len(shown))), left, right=0.3, top=0.4, legend=key)
+        figure, [[ax]] = panels(1, 1, sheet)
+        ax.axvline(0, color=ink(), lw=1)
         for y, row in enumerate(shown.to_dict("records")):
             k = kinds[row["verdict"]]
             ends = [row["low"] * unit.scale, row["high"] * unit.scale]
@@ -31,10 +34,9 @@ def differences(table: pd.DataFrame, kinds: Mapping[str, int], unit: Unit, title
         ax.set_ylim(len(shown) - 0.4, -0.6)
         ax.grid(axis="y", visible=False)
         ax.set_xlabel(f"{title}, B minus A, {unit.name}")
-        there = {kind: k for kind, k in kinds.items() if kind in set(shown["verdict"])}
-        handles = [Line2D([], [], color=SERIES[k], marker=MARKERS[k], ms=5, label=kind) for kind, k in there.items()]
-        figure.legend(handles=handles, loc="upper left", ncols=4, handlelength=2.2, columnspacing=1.4)
     which = f"{MOST} of {len(table)} shared arms" if len(table) > MOST else "All shared arms"
     caption = f"{which}: mean difference and its 95 % interval. An arm moved where its colour says so:"
     caption += " that is decided over all arms at once, so that an interval by itself can leave 0 out by chance."
-    return Drawing("forest", "How far each arm moved", caption + aside, figure)
+    counts = table["verdict"].value_counts()
+    alt = f"Of {len(table)} shared arms: {', '.join(f'{counts[kind]} {kind}' for kind in kinds if kind in counts)}."
+    return Drawing("forest", "How far each arm moved", caption + aside, alt, figure)

@@ -10,17 +10,18 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from bnsweep.catalogue.metrics import ACCURACY, LOSS, Metric, metrics
 from bnsweep.report.figures.style import (
     DASHES,
-    INK,
     OF_ERROR,
     SERIES,
     WIDE,
     Sheet,
     error_ticks,
+    ink,
     panels,
+    points,
     within_all,
 )
-from bnsweep.report.figures.types import Drawing, Scene, legend, more_lines
-from bnsweep.report.frame.formats import capped, tau_value
+from bnsweep.report.figures.types import Drawing, Scene, level_key
+from bnsweep.report.frame.formats import capital, capped, tau_value
 from bnsweep.report.frame.metrics import chance, untrained
 
 CAPTION = (
@@ -41,9 +42,10 @@ def learning_curves(scene: Scene) -> Drawing | None:
         return None
     curves = run_curves(scene, history, shown)
     rows, columns = scene.facets.shape
-    figure, axes = panels(rows, columns, Sheet((max(2.1, 5.6 / columns), 1.5), top=0.62 + more_lines(scene)))
-    for i, j, title, lines in scene.facets.panels:
-        axes[i][j].set_title(title, loc="left")
+    titles = [title for _, _, title, _ in scene.facets.panels]
+    sheet = Sheet((max(2.1, 5.6 / columns), 1.5), titles=titles, legend=level_key(scene))
+    figure, axes = panels(rows, columns, sheet)
+    for i, j, _, lines in scene.facets.panels:
         for k, _, arm in lines:
             band(axes[i][j], curves[curves.columns.intersection(scene.run_ids[arm])], k)
     label_edges(axes, "epoch", shown.title)
@@ -56,8 +58,23 @@ def learning_curves(scene: Scene) -> Drawing | None:
         text += (stretched(every) if shown.kind == ACCURACY else "") + goal(scene, every)
     if shown.kind == ACCURACY:
         axes[0][0].yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:g} %"))  # all panels share it
-    legend(figure, scene)
-    return Drawing("curves", "Learning curves", text + scene.facets.held_text("drawn"), figure)
+    text += scene.facets.held_text("drawn")
+    return Drawing("curves", "Learning curves", text, alt(scene, curves, shown), figure)
+
+
+def alt(scene: Scene, curves: pd.DataFrame, metric: Metric) -> str:
+    """Where the lines of each colour end."""
+    ends: dict[str, list[float]] = {}
+    for *_, lines in scene.facets.panels:
+        for _, name, arm in lines:
+            own = curves[curves.columns.intersection(scene.run_ids[arm])].dropna(how="all")
+            if len(own):
+                ends.setdefault(name or "it", []).append(float(own.iloc[-1].median()))
+    told = []
+    for name, found in ends.items():
+        low, high = metric.text(min(found)), metric.text(max(found))
+        told.append(f"{name} {low}" if low == high else f"{name} between {low} and {high}")
+    return f"{capital(metric.title)} after epoch {curves.index.max():g}, median over seeds: {', '.join(told)}."
 
 
 def stretched(axes: list[Axes]) -> str:
@@ -81,7 +98,7 @@ def goal(scene: Scene, axes: list[Axes]) -> str:
     if not isinstance(tau, (int, float)):
         return ""
     for ax in axes:
-        ax.axhline(tau, color=INK, lw=0.9, ls=(0, (2, 3)), zorder=1)
+        ax.axhline(tau, color=ink(), lw=points(0.9), ls=(0, (2, 3)), zorder=1)
     return f" Thin dotted line: τ = {tau_value(scene.grid)}, to which steps to τ count."
 
 

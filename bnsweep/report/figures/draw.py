@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pandas as pd
 
 from bnsweep.catalogue.metrics import Metric
+from bnsweep.config.checks import ConfigError
+from bnsweep.report.claims.verdicts import Verdict
 from bnsweep.report.figures import curves, factors, forest, heat, interaction, layers
+from bnsweep.report.figures.claims import claim_figures
 from bnsweep.report.figures.facets import facets
-from bnsweep.report.figures.style import PAPER, Picture, styled
+from bnsweep.report.figures.style import ON_PAGE, PAPER, Picture, Size, styled
 from bnsweep.report.figures.types import Drawing, Scene
 from bnsweep.report.frame.design import Design
 from bnsweep.report.frame.grid import Grid
@@ -39,17 +42,34 @@ def scene_of(
     return Scene(frame, grid, view, table, metric, facets(grid, view, best_first), design, analysis)
 
 
-def drawings(scene: Scene) -> list[Drawing]:
-    """A figure whose data were not recorded is left out."""
+def drawings(scene: Scene | None, verdicts: Sequence[Verdict]) -> list[Drawing]:
+    """For a page, which gives them its colours. A figure whose data were not recorded is left out."""
     with styled():
-        return [drawing for draw in FIGURES if (drawing := draw(scene)) is not None]
+        return every(scene, verdicts)
 
 
-def pictures(scene: Scene) -> list[Drawing]:
+def pictures(scene: Scene | None, verdicts: Sequence[Verdict], size: Size = ON_PAGE) -> list[Drawing]:
     """The same figures in colours for paper and notebooks."""
-    with styled(PAPER):
-        found = [drawing for draw in FIGURES if (drawing := draw(scene)) is not None]
-    for drawing in found:
-        if isinstance(drawing.figure, Picture):
-            drawing.figure.on_white(PAPER)
+    with styled(PAPER, size):
+        found = every(scene, verdicts)
+        for drawing in found:
+            if isinstance(drawing.figure, Picture):
+                drawing.figure.on_white(PAPER)
     return found
+
+
+def every(scene: Scene | None, verdicts: Sequence[Verdict]) -> list[Drawing]:
+    """`scene`: None where no arm is ranked."""
+    of_sweep = [] if scene is None else [drawing for draw in FIGURES if (drawing := draw(scene)) is not None]
+    return [*of_sweep, *claim_figures(verdicts)]
+
+
+def named(found: Sequence[Drawing], key: str, name: str) -> Drawing:
+    """The one that has the name, or the only one that has it in its name or title: "flow" is that of gradient flow.
+    Raises ConfigError, with the names there are; `key` is the setting that asks."""
+    exactly = [d for d in found if d.name == name]
+    fitting = exactly or [d for d in found if name.lower() in d.name.lower() or name.lower() in d.title.lower()]
+    if len(fitting) != 1:
+        names = ", ".join(f"{d.name} ({d.title})" for d in found) or "none, as nothing was measured"
+        raise ConfigError(f"{key}={name}: must be one of the figures of this sweep: {names}")
+    return fitting[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
@@ -14,15 +15,17 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from bnsweep.catalogue.metrics import ACCURACY, STEPS
+from bnsweep.catalogue.metrics import ACCURACY, STEPS, Metric
 from bnsweep.report.figures.facets import same, with_text
-from bnsweep.report.figures.style import INK, LETTER, Sheet, panels
+from bnsweep.report.figures.style import LETTER, Sheet, ink, most_labels, panels, points
 from bnsweep.report.figures.types import Drawing, Scene
 from bnsweep.report.frame.design import shown_apart
 from bnsweep.report.frame.formats import capped, censored
 from bnsweep.report.frame.grid import evenly_spaced, level_text, levels
 
 MOST, MOST_RATES = 8, 16
+CLOSE = 0.1
+"""Share of the range of all cells."""
 
 
 def init_by_lr(scene: Scene) -> Drawing | None:
@@ -38,31 +41,82 @@ def init_by_lr(scene: Scene) -> Drawing | None:
     levels_of = {f: levels(grid.runs, f)[:MOST] for f in (tall, *rest)}
     row, column = (rest if len(rest) == 2 else [None, rest[0]]) if rest else [None, None]
     rows, columns = levels_of.get(row or "", [None]), levels_of.get(column or "", [None])
-    left = 0.3 + LETTER * max(len(level_text(tall, v)) for v in levels_of[tall])
-    panel = (max(1.9, 0.55 * len(rates)), 0.32 * len(levels_of[tall]))
-    figure, axes = panels(len(rows), len(columns), Sheet(panel, left, right=0.9, top=0.35, bottom=0.35))
+    maps = [
+        Map(
+            " · ".join(level_text(f, v) for f, v in ((row, r), (column, c)) if f),
+            np.array([mean(score_AL[at]) for at in here]),
+            np.array([mean(reached_AL[at]) for at in here]) < 1,
+        )
+        for r in rows
+        for c in columns
+        for here in [[same_level(pick(grid.arms, {row: r, column: c}), tall, v) for v in levels_of[tall]]]
+    ]
+    names, of_rates = [level_text(tall, v) for v in levels_of[tall]], list(grid.lrs["lr"].iloc[rates])
+    figure, axes = panels(len(rows), len(columns), sheet_of(maps, names, of_rates, scene.metric))
     good = Normalize(float(np.nanmin(score_AL)), float(np.nanmax(score_AL)))
     colours = matplotlib.colormaps["cividis" if scene.metric.sign > 0 else "cividis_r"]
-    for i, r in enumerate(rows):
-        for j, c in enumerate(columns):
-            arms = pick(grid.arms, {row: r, column: c})
-            cells = np.array([mean(score_AL[arms.index[same(arms[tall], v)]]) for v in levels_of[tall]])
-            never = np.array([mean(reached_AL[arms.index[same(arms[tall], v)]]) for v in levels_of[tall]]) < 1
-            paint(axes[i][j], cells, never & (scene.metric.kind == STEPS), good, colours, scene)
-            named = [level_text(f, v) for f, v in ((row, r), (column, c)) if f]
-            axes[i][j].set_title(" · ".join(named), loc="left")
-            axes[i][j].set_yticks(range(len(cells)), [level_text(tall, v) for v in levels_of[tall]])
-            axes[i][j].set_xticks(range(len(rates)), list(grid.lrs["lr"].iloc[rates]))
+    ticks = evenly_spaced(len(rates), most_labels(axes[0][0], max(map(len, of_rates))))
+    for ax, one in zip((ax for line in axes for ax in line), maps, strict=True):
+        paint(ax, one.score, one.never & (scene.metric.kind == STEPS), good, colours, scene)
+        ax.set_yticks(range(len(names)), names)
+        ax.set_xticks(ticks, [of_rates[at] for at in ticks])
     colour_bar(figure, ScalarMappable(good, colours), scene)
     shown = [f for f in (tall, *rest) if f]
     text = caption(scene, shown, [f for f in factors if f not in shown]) + with_text(goes_with)
-    return Drawing("heat", f"{tall} × learning rate".capitalize(), text, figure)
+    told = alt(scene.metric, maps, names, of_rates)
+    return Drawing("heat", f"{tall} × learning rate".capitalize(), text, told, figure)
+
+
+@dataclass(frozen=True)
+class Map:
+    """One panel: a row a level, a column a learning rate."""
+
+    title: str
+    score: NDArray[np.float64]
+    never: NDArray[np.bool_]
+    """Where some runs never got to τ."""
+
+
+def same_level(arms: pd.DataFrame, factor: str, level: Any) -> list[int]:
+    """The arms that have it."""
+    return [int(a) for a in arms.index[same(arms[factor], level)]]
+
+
+def sheet_of(maps: Sequence[Map], names: Sequence[str], rates: Sequence[str], metric: Metric) -> Sheet:
+    digits = 3 if metric.kind == ACCURACY else 6
+    return Sheet(
+        (max(1.9, 0.55 * len(rates)), 0.32 * len(names)),
+        left=0.3 + LETTER * max(map(len, names)),
+        right=0.9,
+        top=0.35,
+        bottom=0.35,
+        titles=[one.title for one in maps],
+        least=len(rates) * (LETTER * digits + 0.1),
+    )
+
+
+def alt(metric: Metric, maps: Sequence[Map], names: Sequence[str], rates: Sequence[str]) -> str:
+    """The best and the worst cell, and how many cells of each panel are about as good as the best."""
+    every = np.stack([one.score for one in maps]) * metric.sign
+    if not np.isfinite(every).any():
+        return "No cell has a result."
+    text = []
+    for word, at in (("Best", np.nanargmax(every)), ("Worst", np.nanargmin(every))):
+        p, i, j = (int(k) for k in np.unravel_index(at, every.shape))
+        where = f" in {maps[p].title}" if maps[p].title else ""
+        text.append(f"{word}: {metric.text(maps[p].score[i, j])} with {names[i]} at {rates[j]}{where}.")
+    good = np.nanmax(every) - CLOSE * (np.nanmax(every) - np.nanmin(every))
+    near = [
+        f"{(v >= good).sum()} of {np.isfinite(v).sum()} {f'in {one.title}' if one.title else ''}".rstrip()
+        for one, v in zip(maps, every, strict=True)
+    ]
+    return f"{' '.join(text)} Cells within a tenth of the range of the best: {', '.join(near)}."
 
 
 def colour_bar(figure: Figure, colours: ScalarMappable, scene: Scene) -> None:
     edges = figure.subplotpars
     inch = 1 / figure.get_figwidth()
-    place = (edges.right + 0.15 * inch, edges.bottom, 0.12 * inch, edges.top - edges.bottom)
+    place = (edges.right + points(0.15) * inch, edges.bottom, points(0.12) * inch, edges.top - edges.bottom)
     bar = figure.colorbar(colours, cax=figure.add_axes(place))
     bar.outline.set_visible(False)
     bar.ax.tick_params(length=0)
@@ -127,4 +181,12 @@ def paint(
         dark = known and np.dot(colours(good(value))[:3], (0.3, 0.59, 0.11)) < 0.5
         text = f"{100 * value:.0f}" if known and scene.metric.kind == ACCURACY else scene.metric.text(value)
         text = f"≥ {text}" if never[i, j] else text
-        ax.text(j, i, text, ha="center", va="center", color=("white" if dark else "black") if known else INK, size=8.5)
+        ax.text(
+            j,
+            i,
+            text,
+            ha="center",
+            va="center",
+            color=("white" if dark else "black") if known else ink(),
+            size=points(8.5),
+        )

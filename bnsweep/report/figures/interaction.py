@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 from numpy.typing import NDArray
 
 from bnsweep.inference import ALPHA, ENOUGH
-from bnsweep.report.figures.style import DASHES, LETTER, MARKERS, SERIES, Sheet, panels, within_all
+from bnsweep.report.figures.style import DASHES, LETTER, MARKERS, SERIES, Sheet, most_labels, panels, points, within_all
 from bnsweep.report.figures.types import Drawing, Scene
 from bnsweep.report.frame.design import Design, Factor
 from bnsweep.report.frame.formats import capped, censored
@@ -47,19 +47,32 @@ def interactions(scene: Scene) -> Drawing | None:
         bottom=tall,
         gap=(0.2, tall + 0.3),
         share=False,
+        titles=[f"{spoken(row['effect'])}: {100 * row['omega2']:.1f} % of the variance" for _, row in shown.iterrows()],
+        least=1.5,
     )
     figure, axes = panels(len(shown), 1, sheet)
-    for (ax,), (across, by), (_, row) in zip(axes, chosen, shown.iterrows(), strict=True):
+    for (ax,), (across, by) in zip(axes, chosen, strict=True):
         draw_pair(ax, design, across, by, scene.metric.is_score)
-        ax.set_title(f"{spoken(row['effect'])}: {100 * row['omega2']:.1f} % of the variance", loc="left")
-        ax.set_ylabel(scene.metric.title, fontsize=8)
+        ax.set_ylabel(scene.metric.title, fontsize=points(8))
         ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: scene.metric.text(v).replace(".0 %", " %")))
     limits = [ax.get_ylim() for (ax,) in axes]
     ends = min(low for low, _ in limits), max(high for _, high in limits)
     for (ax,) in axes:
         ax.set_ylim(within_all(*ends) if scene.metric.is_score else ends)
     text = caption(scene.analysis, len(sure) > 0) + censored(scene.metric) + capped(scene.metric) + cut_text(chosen)
-    return Drawing("interaction", "How factors act together", text, figure)
+    told = " ".join(alt(scene, across, by) for across, by in chosen)
+    return Drawing("interaction", "How factors act together", text, told, figure)
+
+
+def alt(scene: Scene, across: Factor, by: Factor) -> str:
+    """What the first and the last level of one factor come to at each level of the other."""
+    score_JK = level_means(scene.design, by, across).mean(axis=2)
+    ends = across.texts[0], across.texts[-1]
+    lines = [
+        f"{by.texts[j]} from {scene.metric.text(score_JK[j, 0])} to {scene.metric.text(score_JK[j, -1])}"
+        for j in evenly_spaced(len(by.values), MOST_LINES)
+    ]
+    return f"From {ends[0]} to {ends[1]} ({spoken(across.name)}): {', '.join(lines)}."
 
 
 def axes_of(design: Design, effect: str) -> tuple[Factor, Factor]:
@@ -73,7 +86,8 @@ def draw_pair(ax: Axes, design: Design, across: Factor, by: Factor, bounded: boo
     """`bounded`: whether scores lie between 0 and 1."""
     score_JKN = level_means(design, by, across)
     n = design.n
-    ticks = evenly_spaced(len(across.values), MOST_TICKS)
+    longest = max(len(value_text(v)) for v in across.numbers.tolist()) if across.numbers is not None else 0
+    ticks = evenly_spaced(len(across.values), min(MOST_TICKS, most_labels(ax, longest)))
     drawn = ticks if across.numbers is None else evenly_spaced(len(across.values), MOST_NUMBERS)
     x_K = places(ax, across)[drawn]
     lines = evenly_spaced(len(by.values), MOST_LINES)
@@ -83,11 +97,11 @@ def draw_pair(ax: Axes, design: Design, across: Factor, by: Factor, bounded: boo
         low, high = resample.mean_interval(resample.bootstrap_means(mean_KN, resample.bundle_counts(n)), n)
         if bounded:  # what all runs of a seed share is taken out, which can leave a mean of seeds beyond 100 %
             low, high = np.clip(low, 0, 1), np.clip(high, 0, 1)
-        ax.vlines(x, low, high, color=SERIES[i], lw=1.6)
-        look = {"color": SERIES[i], "ls": DASHES[i], "marker": MARKERS[i], "ms": 4.5}
+        ax.vlines(x, low, high, color=SERIES[i], lw=points(1.6))
+        look = {"color": SERIES[i], "ls": DASHES[i], "marker": MARKERS[i], "ms": points(4.5)}
         ax.plot(x, mean_KN.mean(axis=1), label=by.texts[j], **look)
     label_axis(ax, across, ticks)
-    title = {"title": spoken(by.name), "alignment": "left", "title_fontsize": 9}
+    title = {"title": spoken(by.name), "alignment": "left", "title_fontsize": points(9)}
     ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), handlelength=2.2, **title)
 
 

@@ -14,11 +14,13 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from bnsweep.records import HISTOGRAM_EDGES
 from bnsweep.report.figures.curves import label_edges
-from bnsweep.report.figures.style import DASHES, INK, MARKERS, SERIES, Sheet, panels
-from bnsweep.report.figures.types import Drawing, Scene, legend, more_lines
-from bnsweep.report.frame.grid import most_hidden_layers
+from bnsweep.report.figures.style import DASHES, IN_FORCE, MARKERS, SERIES, Sheet, ink, most_labels, panels, points
+from bnsweep.report.figures.types import Drawing, Scene, level_key
+from bnsweep.report.frame.grid import evenly_spaced, most_hidden_layers
 
 MOST_LAYERS, MOST_ROWS = 6, 8
+MOST_MARKERS = 14
+"""On a line."""
 CUT = 0.25
 """Share of outputs at which a histogram's bar is cut, as ReLU's zeros would flatten all else."""
 
@@ -49,31 +51,56 @@ def gradient_flow(scene: Scene) -> Drawing | None:
     ends["last"] = ends["last"].where(readings["step"].max() > 0)
     ends = ends.unstack("metric")
     rows, columns = scene.facets.shape
-    figure, axes = panels(rows, columns, Sheet((max(2.1, 5.6 / columns), 1.5), top=0.62 + more_lines(scene, 2)))
-    for i, j, title, lines in scene.facets.panels:
-        axes[i][j].set_title(title, loc="left")
+    trained = bool(ends["last"].notna().to_numpy().any())
+    titles = [title for _, _, title, _ in scene.facets.panels]
+    sheet = Sheet((max(2.1, 5.6 / columns), 1.5), titles=titles, legend=[*level_key(scene, True), *ends_key(trained)])
+    figure, axes = panels(rows, columns, sheet)
+    for i, j, _, lines in scene.facets.panels:
         axes[i][j].set_yscale("log")
         for k, _, arm in lines:
             flow(axes[i][j], ends.loc[ends.index.intersection(scene.run_ids[arm])].median(), names, k)
+    ticks = evenly_spaced(layers, most_labels(axes[0][0], len(str(layers - 1))))
     for ax in (ax for row in axes for ax in row):
-        ax.set_xticks(range(layers), [*map(str, range(1, layers)), "out"])
+        ax.set_xticks(ticks, [str(tick + 1) if tick < layers - 1 else "out" for tick in ticks])
         ax.yaxis.set_major_locator(LogLocator(numticks=6))
         ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
         ax.yaxis.set_minor_locator(NullLocator())
     label_edges(axes, "layer", "‖∂L/∂a‖")
-    ends_key = [Line2D([], [], color=INK, ls=":", label="at the start")]
-    trained = bool(ends["last"].notna().to_numpy().any())
-    if trained:
-        ends_key.append(Line2D([], [], color=INK, label="at the end"))
-    legend(figure, scene, ends_key, markers=True)
     text = FLOW.format(ended=", solid where training ended" if trained else "") + scene.facets.held_text("drawn")
-    return Drawing("gradients", "Gradient flow", text, figure)
+    return Drawing("gradients", "Gradient flow", text, flow_alt(scene, ends, names), figure)
+
+
+def ends_key(trained: bool) -> list[Line2D]:
+    """Handles for the two ends of training."""
+    start = Line2D([], [], color=ink(), ls=":", label="at the start")
+    return [start, Line2D([], [], color=ink(), label="at the end")] if trained else [start]
+
+
+def flow_alt(scene: Scene, ends: pd.DataFrame, names: list[str]) -> str:
+    """By what factor the gradient changes from the last hidden layer to the first, at the start: of the lines of each
+    colour the least and the most."""
+    found: dict[str, list[float]] = {}
+    for *_, lines in scene.facets.panels:
+        for _, name, arm in lines:
+            own: pd.DataFrame = ends.loc[ends.index.intersection(scene.run_ids[arm]), "first"]
+            start = own.median().reindex(names[:-1]).dropna().to_numpy(float)
+            if len(start) > 1:
+                found.setdefault(name or "it", []).append(start[0] / start[-1])
+    told = [f"{name} {span_of(ratios)}" for name, ratios in found.items()]
+    return f"Gradient at layer 1 over that at the last hidden layer, at the start: {', '.join(told) or 'one layer'}."
+
+
+def span_of(ratios: list[float]) -> str:
+    low, high = (f"× {value:.2g}" for value in (min(ratios), max(ratios)))
+    return low if low == high else f"{low} to {high}"
 
 
 def flow(ax: Axes, ends: pd.Series[Any], names: list[str], k: int) -> None:
     at = np.arange(len(names))
-    ax.plot(at, ends["first"].reindex(names), color=SERIES[k], ls=":", marker=MARKERS[k], ms=3.5, alpha=0.8)
-    ax.plot(at, ends["last"].reindex(names), color=SERIES[k], marker=MARKERS[k], ms=4.5)
+    every = max(1, len(names) // MOST_MARKERS)
+    look: dict[str, Any] = {"color": SERIES[k], "marker": MARKERS[k], "markevery": every}
+    ax.plot(at, ends["first"].reindex(names), ls=":", ms=points(3.5), alpha=0.8, **look)
+    ax.plot(at, ends["last"].reindex(names), ms=points(4.5), **look)
 
 
 def activation_histograms(scene: Scene) -> Drawing | None:
@@ -81,22 +108,42 @@ def activation_histograms(scene: Scene) -> Drawing | None:
     lines = [(title, found) for _, _, title, found in scene.facets.panels if found][:MOST_ROWS]
     first = {arm: scene.run_ids[arm][0] for _, found in lines for _, _, arm in found}
     counts = scene.frame.histograms(list(first.values()))
-    layers = min(MOST_LAYERS, max((len(ends.get("start", [])) for ends in counts.values()), default=0))
+    layers = max((len(ends.get("start", [])) for ends in counts.values()), default=0)
     if not layers:
         return None
-    figure, axes = panels(len(lines), layers, Sheet((max(2.1, 5.4 / layers), 0.85), top=0.62 + more_lines(scene)))
-    for i, (title, found) in enumerate(lines):
+    shown = evenly_spaced(layers, MOST_LAYERS)
+    titles = [f"{title} · layer\u00a0{l + 1}".removeprefix(" · ") for title, _ in lines for l in shown]
+    sheet = Sheet((max(2.1, 5.4 / len(shown)), 0.85), titles=titles, legend=level_key(scene))
+    figure, axes = panels(len(lines), len(shown), sheet)
+    ticks = (0, 1) if IN_FORCE.get().on_paper else (-1, 0, 1, 2)
+    for i, (_, found) in enumerate(lines):
         for k, _, arm in found:
-            for l, layer in enumerate(counts.get(first[arm], {}).get("start", [])[:layers]):
-                outline(axes[i][l], np.asarray(layer, dtype=float), k)
-        for l, ax in enumerate(axes[i]):
-            ax.set_title(f"{title} · layer {l + 1}".removeprefix(" · "), loc="left")
-            ax.set(ylim=(0, CUT), xlim=(HISTOGRAM_EDGES[0], HISTOGRAM_EDGES[-1]), xticks=(-1, 0, 1, 2))
+            own = counts.get(first[arm], {}).get("start", [])
+            for ax, l in zip(axes[i], shown, strict=True):
+                if l < len(own):
+                    outline(ax, np.asarray(own[l], dtype=float), k)
+        for ax in axes[i]:
+            ax.set(ylim=(0, CUT), xlim=(HISTOGRAM_EDGES[0], HISTOGRAM_EDGES[-1]), xticks=ticks)
             ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:.0f} %"))
     label_edges(axes, "activation output", "share")
-    legend(figure, scene)
     text = HISTOGRAMS + scene.facets.held_text("drawn")
-    return Drawing("histograms", "Activation histograms", text, figure)
+    text += f" {len(shown)} of {layers} layers are drawn." if len(shown) < layers else ""
+    told = histograms_alt(lines, {arm: counts.get(run, {}).get("start", []) for arm, run in first.items()})
+    return Drawing("histograms", "Activation histograms", text, told, figure)
+
+
+def histograms_alt(lines: list[tuple[str, list[tuple[int, str, int]]]], counts: dict[int, Any]) -> str:
+    """Of the last hidden layer: where outputs are most alike, and where they are spread the most."""
+    peaks = []
+    for title, found in lines:
+        for _, name, arm in found:
+            layer = np.asarray(counts[arm][-1] if len(counts[arm]) else [], dtype=float)
+            if layer.sum() > 0:
+                peaks.append((layer.max() / layer.sum(), " · ".join(filter(None, (title, name))) or "it"))
+    if not peaks:
+        return "No outputs were recorded."
+    told = [f"{100 * share:.0f} % in {name}" for share, name in (max(peaks), min(peaks))]
+    return f"Share of the last hidden layer's outputs in their fullest bin: {' to '.join(dict.fromkeys(told))}."
 
 
 def outline(ax: Axes, counts: np.ndarray[tuple[int, ...], np.dtype[np.float64]], k: int) -> None:
@@ -104,4 +151,4 @@ def outline(ax: Axes, counts: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
         share = counts / counts.sum()
         # The limits are set: ax.stairs would measure every outline for them.
         ax.add_artist(StepPatch(share, HISTOGRAM_EDGES, fc=to_rgba(SERIES[k], 0.12), lw=0))
-        ax.add_artist(StepPatch(share, HISTOGRAM_EDGES, ec=SERIES[k], ls=DASHES[k], fill=False, lw=1.6))
+        ax.add_artist(StepPatch(share, HISTOGRAM_EDGES, ec=SERIES[k], ls=DASHES[k], fill=False, lw=points(1.6)))

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from bnsweep.catalogue.metrics import Metric
 from bnsweep.report.figures.facets import Facets
-from bnsweep.report.figures.style import DASHES, MARKERS, SERIES, styled, to_svg
+from bnsweep.report.figures.style import DASHES, MARKERS, SERIES, points, styled, to_svg
 from bnsweep.report.frame.design import Design
 from bnsweep.report.frame.grid import Grid
 from bnsweep.report.frame.source import Source
@@ -24,6 +24,9 @@ class Drawing:
     name: str
     title: str
     caption: str
+    """What is drawn, and what to look for."""
+    alt: str
+    """What it shows, in numbers, for those who do not see it."""
     figure: Figure
 
     @cached_property
@@ -69,23 +72,5 @@ def level_key(scene: Scene, markers: bool = False) -> list[Line2D]:
     handles = []
     for k, name in sorted(names.items()):
         style = {"marker": MARKERS[k], "ls": "-"} if markers else {"ls": DASHES[k]}
-        handles.append(Line2D([], [], color=SERIES[k], label=name, ms=5, **style))
+        handles.append(Line2D([], [], color=SERIES[k], label=name, ms=points(5), **style))
     return handles
-
-
-ACROSS, LINE = 6, 0.2
-"""Names that a row of a legend holds, and its height in inches."""
-
-
-def more_lines(scene: Scene, extra: int = 0) -> float:
-    """Inches that the legend takes beyond its first row."""
-    return LINE * ((len(level_key(scene)) + extra - 1) // ACROSS)
-
-
-def legend(figure: Figure, scene: Scene, extra: list[Line2D] | None = None, markers: bool = False) -> None:
-    """One legend above all panels."""
-    handles = [*level_key(scene, markers), *(extra or [])]
-    if handles:
-        figure.legend(
-            handles=handles, loc="upper left", ncols=min(len(handles), ACROSS), handlelength=2.2, columnspacing=1.4
-        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,9 +10,9 @@ from pathlib import Path
 from bnsweep.catalogue.metrics import Metric
 from bnsweep.config.checks import ConfigError, check_folder, printable
 from bnsweep.report.claims.claims import answer_claims
-from bnsweep.report.figures import Scene, drawings, scene_of
-from bnsweep.report.figures.claims import claim_figures
+from bnsweep.report.figures import FOLDER, Scene, drawings, figure_files, outdated, scene_of
 from bnsweep.report.frame.design import read_design
+from bnsweep.report.frame.figure_files import FigureFiles
 from bnsweep.report.frame.grid import read_grid
 from bnsweep.report.frame.metrics import default_metric, metric_named, rankable, scored, task_of
 from bnsweep.report.frame.source import Source
@@ -25,6 +26,9 @@ from bnsweep.report.stats.sensitivity import sensitivity
 from bnsweep.report.stats.stability import stability
 from bnsweep.report.stats.widths import widths
 
+MOST_NAMED = 4
+"""Figures that a terminal names."""
+
 
 @dataclass(frozen=True)
 class Report:
@@ -32,6 +36,9 @@ class Report:
 
     content: ReportContent = field(repr=False)
     files: tuple[Path, ...]
+    """All but the figures."""
+    figures: tuple[Path, ...] = ()
+    """Those that were asked for as files."""
     note: str = ""
     """What went wrong after the report was written."""
 
@@ -59,14 +66,26 @@ class Report:
     def show(self) -> None:
         """Print the first screen and where the report is: with colours on a terminal, plain text otherwise."""
         terminal.show(self.content, terminal.console())
-        print(f"\nReport: {printable(str(self.html.resolve()))}" + f"\n{self.note}" * bool(self.note), flush=True)
+        print(f"\nReport: {printable(str(self.html.resolve()))}")
+        if self.figures:
+            names = ", ".join(path.name for path in self.figures[:MOST_NAMED])
+            more = f" and {len(self.figures) - MOST_NAMED} more" if len(self.figures) > MOST_NAMED else ""
+            print(f"Figures: {printable(str(self.figures[0].parent.resolve()))} ({names}{more})")
+        print(f"{self.note}\n" * bool(self.note), end="", flush=True)
 
 
-def write(frame: Source, out: Path, metric: str | None = None) -> Report:
+def write(frame: Source, out: Path, metric: str | None, figures: FigureFiles) -> Report:
     """Raises ConfigError; see `write_report`."""
-    check_folder("out", out)
+    for folder in (out, out / FOLDER) if figures.formats else (out,):
+        check_folder("out", folder)
     content, scene = build(frame, metric_named(metric, task_of(frame.runs)))
-    return Report(content, write_all(out, files(content, scene)))
+    texts = files(content, scene)
+    digest = hashlib.sha256(texts["ranking.csv"] + texts["runs.csv"]).hexdigest()[:16]
+    drawn = figure_files(scene, content.verdicts, figures, digest)
+    paths = write_all(out, texts | drawn)
+    for path in outdated(out, digest):
+        path.unlink(missing_ok=True)
+    return Report(content, paths[: len(texts)], paths[len(texts) :])
 
 
 def files(content: ReportContent, scene: Scene | None) -> dict[str, bytes]:
@@ -106,7 +125,7 @@ def build(frame: Source, metric: Metric) -> tuple[ReportContent, Scene | None]:
         effects=main_effects(grid, view, metric),
         notices=notices(grid, view, metric),
         ledger=ledger(grid),
-        drawings=[*(drawings(scene) if scene else []), *claim_figures(verdicts)],
+        drawings=drawings(scene, verdicts),
         verdicts=verdicts,
         analysis=analysis,
         sensitivity=sensitivity(design),
@@ -122,9 +141,10 @@ def write_all(out: Path, contents: dict[str, bytes]) -> tuple[Path, ...]:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"out={out}: must be a folder that can be written ({error.strerror})") from error
-    drafts = {name: out / f".{name}.{os.getpid()}.tmp" for name in contents}
+    drafts = {name: (out / name).with_name(f".{Path(name).name}.{os.getpid()}.tmp") for name in contents}
     try:
         for name, content in contents.items():
+            drafts[name].parent.mkdir(exist_ok=True)
             drafts[name].write_bytes(content)
         for name in contents:
             drafts[name].replace(out / name)
