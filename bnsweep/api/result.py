@@ -90,8 +90,11 @@ class Result:
 
     @property
     def ranking(self) -> pd.DataFrame:
-        """One row an arm, best first, each at its best learning rate, and then at one for all; ranking.csv."""
-        return self._content.ranking.copy()
+        """One row an arm, best first, each at its best learning rate, and then at one for all; ranking.csv, of whose
+        columns columns.csv says what they mean."""
+        from bnsweep.report.pages.machine import ranking_table
+
+        return ranking_table(self._content)
 
     @property
     def claims(self) -> pd.DataFrame:

@@ -63,6 +63,14 @@ class Metric:
         """Whether it is the task's score, which lies between 0 and 1 wherever runs are averaged."""
         return self.kind == self.task.score
 
+    @property
+    def unit(self) -> str:
+        """Of the bare number in a table."""
+        if self.kind == LOSS or self.name in OF_LOSS:
+            return self.task.loss_unit
+        kinds = {self.task.score: "share", STEPS: "steps"}
+        return kinds.get(self.kind) or UNITS.get(self.name, NUMBER)
+
     def text(self, value: float) -> str:
         """A value with its unit; a dash where it is missing."""
         if not math.isfinite(value):
@@ -72,6 +80,18 @@ class Metric:
         return (f"{value:,.0f}" if self.kind == STEPS else f"{value:.3f}").replace("-", "−")
 
 
+OF_LOSS = ("gap_loss", "bn_gap")
+"""Differences of losses."""
+UNITS = {
+    "gap_accuracy": "share",
+    "gap_r2": "share",
+    "tau_reached": "0 or 1",
+    "flow": "decades",
+    "growth": "factor",
+    "target_mean": "the target's own",
+    "target_std": "the target's own",
+}
+"""Of numbers that have one."""
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
 
 

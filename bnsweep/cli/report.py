@@ -27,8 +27,9 @@ or set two sweeps side by side
 
   sweep=latest                  latest, or a sweep's id; A,B compares two (EXPERIMENT/ID: one of another experiment)
 {METRICS}
-  out=report                    folder for report.html, .md and .png, summary.json, and claims, ranking, factors and
-                                runs as .csv; for compare.html, .md, .csv and .json of two sweeps
+  out=report                    folder for report.html, .md and .png, summary.json, table.tex and .md, and claims,
+                                ranking, factors and runs as .csv, whose columns columns.csv explains; for
+                                compare.html, .md, .csv and .json of two sweeps
   figures=svg,pdf,png           each figure as a file in out/figures, one column of a paper wide; one or several formats
   only=NAME                     of these figures only: one or several, by name or a part of it (figures=pdf only=flow)
   tracking.uri=null             MLflow tracking URI; null: MLFLOW_TRACKING_URI, else mlflow.db in the working directory

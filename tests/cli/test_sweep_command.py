@@ -211,7 +211,7 @@ def test_a_sweep_prints_its_answer(swept: tuple[Path, str]) -> None:
     assert "viewStateShareKey=" in text
     assert {p.name for p in (folder / "report").iterdir()} == {
         *("claims.csv", "factors.csv", "ranking.csv", "runs.csv"),
-        *("report.html", "report.md", "report.png", "summary.json"),
+        *("columns.csv", "report.html", "report.md", "report.png", "summary.json", "table.md", "table.tex"),
     }
 
 

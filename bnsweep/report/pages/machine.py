@@ -13,12 +13,15 @@ import pandas as pd
 
 from bnsweep.config.checks import printable
 from bnsweep.report.claims.verdicts import Evidence, Verdict
+from bnsweep.report.frame.formats import letters
 from bnsweep.report.frame.grid import factor_columns
+from bnsweep.report.pages.columns import dictionary
 from bnsweep.report.pages.content import ReportContent
 from bnsweep.report.pages.tables import row_dicts
 
 LINES = "\n\t\u00a0"
 """What is no letter and stays on a page: the spaces of the page's own."""
+COUNTS = ("rank", "n_seeds", "gap_n")
 FORMULA = ("=", "+", "-", "@")
 """How a cell begins that a spreadsheet takes for a formula."""
 
@@ -59,7 +62,7 @@ def jsonable(value: Any) -> Any:
         return [jsonable(v) for v in value]
     if isinstance(value, np.generic):
         value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
+    if value is pd.NA or (isinstance(value, float) and not math.isfinite(value)):
         return None
     return value if isinstance(value, (str, int, float, bool)) or value is None else str(value)
 
@@ -79,7 +82,7 @@ def summary_json(content: ReportContent) -> str:
         "fixed": grid.fixed,
         "seeds": grid.bundles,
         "verdicts": [verdict_dict(v) for v in content.verdicts],
-        "ranking": row_dicts(content.ranking),
+        "ranking": row_dicts(ranking_table(content)),
         "stability": asdict(content.stability),
         "factors": {
             "effects": row_dicts(analysis.table),
@@ -117,10 +120,6 @@ def evidence_dict(one: Evidence) -> dict[str, Any]:
     return {"comparison": one.name, **sides, "unit": one.unit.name, **means, **differs, **rest}
 
 
-def claims_csv(verdicts: list[Verdict]) -> str:
-    return csv_text(claims_table(verdicts))
-
-
 def claims_table(verdicts: list[Verdict]) -> pd.DataFrame:
     """One row a comparison; a claim that was not asked has one row without numbers."""
     found = []
@@ -130,10 +129,42 @@ def claims_table(verdicts: list[Verdict]) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-def runs_csv(content: ReportContent) -> str:
+def csv_files(content: ReportContent) -> dict[str, str]:
+    """The tables as CSV by file name, and the dictionary of their columns."""
+    tables = {
+        "ranking.csv": ranking_table(content),
+        "claims.csv": claims_table(content.verdicts),
+        "factors.csv": content.analysis.table,
+        "runs.csv": runs_table(content),
+    }
+    columns = dictionary({file: map(str, table) for file, table in tables.items()}, content.grid, content.metric)
+    return {file: csv_text(table) for file, table in {**tables, "columns.csv": columns}.items()}
+
+
+def ranking_table(content: ReportContent) -> pd.DataFrame:
+    """The ranking in numbers: learning rates are numbers, a column each where several settings make one; groups are the
+    page's letters; what counts is an integer."""
+    table, grid = content.ranking.copy(), content.grid
+    counts = [name for name in COUNTS if name in table]
+    table[counts] = table[counts].astype(float).astype("Int64")
+    table["group"] = [letters(int(group)) if group > 0 else None for group in table["group"]]
+    place = {name: l for l, name in enumerate(grid.lrs["lr"])}
+    rows = [place.get(name) for name in table["lr"]]
+    at = table.columns.get_loc("lr")
+    assert isinstance(at, int)
+    for i, factor in enumerate(grid.lr_factors, start=1):
+        values = grid.lrs[factor].tolist()
+        table.insert(at + i, factor, [None if row is None else values[row] for row in rows])
+    swept = [name for name in ("lr.value",) if name in table]
+    table["lr"] = table[swept[0]] if swept else [grid.fixed.get("lr.value")] * len(table)
+    table["lr"] = pd.to_numeric(table["lr"])
+    return table.drop(columns=[name for name in swept if name in grid.lr_factors])
+
+
+def runs_table(content: ReportContent) -> pd.DataFrame:
     """One row a run: what became of it, what was swept, its seed, and every number it ended with."""
     grid = content.grid
     factors = {*factor_columns(grid.runs), "identity", "seed", "data.seed"}
     first = ["run_id", "status", "reason", *grid.swept, "seed", "data.seed"]
     scores = [name for name in grid.runs if name not in factors and name not in first]
-    return csv_text(grid.runs[[name for name in [*first, *scores] if name in grid.runs]])
+    return grid.runs[[name for name in [*first, *scores] if name in grid.runs]]

@@ -16,7 +16,7 @@ from bnsweep.report.frame.figure_files import FigureFiles
 from bnsweep.report.frame.grid import read_grid
 from bnsweep.report.frame.metrics import default_metric, metric_named, rankable, scored, task_of
 from bnsweep.report.frame.source import Source
-from bnsweep.report.pages import machine, picture, render, terminal
+from bnsweep.report.pages import machine, paper_table, picture, render, terminal
 from bnsweep.report.pages.content import ReportContent
 from bnsweep.report.stats.completeness import ledger, notices
 from bnsweep.report.stats.factorial import analyse
@@ -91,10 +91,9 @@ def write(frame: Source, out: Path, metric: str | None, figures: FigureFiles) ->
 def files(content: ReportContent, scene: Scene | None) -> dict[str, bytes]:
     """Everything a report consists of, by file name."""
     texts = {
-        "ranking.csv": machine.csv_text(content.ranking),
-        "claims.csv": machine.claims_csv(content.verdicts),
-        "factors.csv": machine.csv_text(content.analysis.table),
-        "runs.csv": machine.runs_csv(content),
+        **machine.csv_files(content),
+        "table.tex": paper_table.latex(content),
+        "table.md": paper_table.markdown(content),
         "report.md": machine.shown(render.page(content, "report.md.j2")),
         "summary.json": machine.summary_json(content),
         "report.html": machine.shown(render.page(content, "report.html.j2")),

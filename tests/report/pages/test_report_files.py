@@ -34,7 +34,7 @@ from bnsweep.report.pages.tables import difference
 from bnsweep.store.sweep_data import SweepInfo
 
 TABLES = {"claims.csv", "factors.csv", "ranking.csv", "runs.csv"}
-FILES = TABLES | {"report.html", "report.md", "report.png", "summary.json"}
+FILES = TABLES | {"report.html", "report.md", "report.png", "summary.json", "columns.csv", "table.md", "table.tex"}
 BLUE = (0, 114, 178)
 """Of Okabe & Ito's palette."""
 EVIL = "<script>alert(1)</script> | *x* $y$"
