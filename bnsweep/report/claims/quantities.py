@@ -24,7 +24,7 @@ SCORES = {ACCURACY: Unit("points", 100, 1, "%"), R2: Unit("R²", 1, 3, "")}
 """Of a task's score, and below of the difference of two."""
 GAPS = {ACCURACY: Unit("points", 100, 1), R2: Unit("R²", 1, 3)}
 STEPS = Unit("steps", 1, 0)
-FACTOR = Unit("a layer", factor=True)
+FACTOR = Unit("times a layer", level="a layer", factor=True)
 RISES = Unit("points", 100, 1, "%")
 SHARE = Unit("points", 100, 0, "%")
 RATIO = Unit("", 1, 3)
