@@ -11,14 +11,17 @@ from contextlib import contextmanager, suppress
 @contextmanager
 def process_kept() -> Iterator[None]:
     """Global random numbers, which serve nothing here, but are drawn from where modules are made and runs are named;
-    and the handlers of the caller's log, with what filters them."""
+    the handlers of the caller's log, with what filters them; and the environment variables that MLflow reads, at the
+    caller's next call of it too."""
     import numpy as np
     import torch
+
+    from bnsweep.store.mlflow_variables import variables_kept
 
     numbers, array_numbers = random.getstate(), np.random.get_state()
     handlers = [(handler, handler.filters.copy()) for handler in logging.root.handlers]
     try:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), variables_kept():
             yield
     finally:
         random.setstate(numbers)

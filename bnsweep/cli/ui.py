@@ -12,8 +12,8 @@ from bnsweep.cli.key_values import key_values
 from bnsweep.config.checks import ConfigError, check
 from bnsweep.config.run import TrackingConfig
 from bnsweep.store.address import address_of, origin
-from bnsweep.store.connect import QUIET
 from bnsweep.store.database import check_database
+from bnsweep.store.mlflow_variables import QUIET
 from bnsweep.store.sqlite import tagged_experiments
 from bnsweep.store.view import HOST, PORT, tag_key, url
 

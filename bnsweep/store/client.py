@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from bnsweep.store.backend import SERIES, KeptRun, NewRun, artifact_folder, local_path
 from bnsweep.store.encode import TRAINING, dataset_fields, dataset_of, fill, replace_folder
+from bnsweep.store.mlflow_variables import QUIET, REQUESTS, environment_variables
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -136,7 +137,9 @@ class ClientBackend:
             return folder / name
         target = self.downloads / run.run_id
         target.mkdir(exist_ok=True)
-        return Path(self.client.download_artifacts(run.run_id, name, str(target)))
+        # In a notebook this may be long after the store was opened.
+        with environment_variables(QUIET | REQUESTS):
+            return Path(self.client.download_artifacts(run.run_id, name, str(target)))
 
     @cached_property
     def downloads(self) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,21 +17,12 @@ from bnsweep.store.address import ARTIFACTS, SQLITE, Address, address_of
 from bnsweep.store.backend import Backend, local_path
 from bnsweep.store.client import ClientBackend
 from bnsweep.store.database import check_database, is_half_made, locked, make_database, settle
+from bnsweep.store.mlflow_variables import NO_POOL, PROBE, QUIET, environment_variables, stay
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Experiment
 
-PROBE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
-"""A server is asked once and briefly; MLflow's own defaults keep a user waiting for minutes before the error."""
-QUIET = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-}
-"""No line for each run with its address, password and all; no bar for each file."""
-NO_POOL = {"MLFLOW_SQLALCHEMYSTORE_POOLCLASS": "NullPool"}
-"""MLflow keeps no connection to a file that is about to be renamed."""
 TIMED = ("psycopg", "psycopg2", "pymysql", "mysqldb")
 """Drivers that take `connect_timeout`."""
 CONNECT_TIMEOUT = 10
@@ -45,8 +35,7 @@ TURN_KEY = 0x626E7377
 
 def import_mlflow() -> None:
     """Five seconds, so only where a store cannot be used without it. Without telemetry, and with a quiet terminal."""
-    for variable, value in QUIET.items():
-        os.environ.setdefault(variable, value)
+    stay(QUIET)
     # In a notebook without ipywidgets, tqdm warns of bars that nobody asked for.
     warnings.filterwarnings("ignore", "IProgress not found")
     added = warnings.filters[0]
@@ -58,18 +47,6 @@ def import_mlflow() -> None:
     # It logs the tracebacks of errors that it raises as well.
     logging.getLogger(mlflow.store.db.utils.__name__).setLevel(logging.CRITICAL)
     hide_secrets_in_logs("mlflow")
-
-
-@contextmanager
-def environment_variables(values: dict[str, str]) -> Iterator[None]:
-    """Environment variables for the time of the block; what the user set stays as it is."""
-    mine = {key: value for key, value in values.items() if key not in os.environ}
-    os.environ.update(mine)
-    try:
-        yield
-    finally:
-        for key in mine:
-            os.environ.pop(key, None)
 
 
 def connect(config: TrackingConfig, create: bool) -> tuple[str, Backend]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import socket
 import sqlite3
 import threading
@@ -29,8 +28,6 @@ PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0)
 """Seconds before a call is made again; the last one from then on."""
 LAST_WORDS = 1.0
 """Seconds that a call under way has to end in when nobody waits for it any more: most leave nothing half-written."""
-REQUESTS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
-"""MLflow's own retries last for minutes and say nothing."""
 PASSING = {errno.EIO, errno.EBUSY, errno.EAGAIN, errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH}
 """Errors of a disk or a network that another try may not meet again; a full disk is none of them."""
 
@@ -278,9 +275,3 @@ def found_again(backend: Backend, runs: Sequence[NewRun]) -> Iterator[tuple[int,
 def mark_of(tags: dict[str, str], start: int) -> tuple[str, str, int]:
     """What two writings of one training have in common, and no two trainings."""
     return tags["bnsweep.kind"], tags.get("bnsweep.identity", ""), start
-
-
-def ask_briefly() -> None:
-    """From now on a request of MLflow's ends soon where no server answers; what the user set stays."""
-    for key, value in REQUESTS.items():
-        os.environ.setdefault(key, value)

@@ -24,11 +24,12 @@ from bnsweep.records import DIVERGED, FINISHED, RunRecord
 from bnsweep.store import claims, view
 from bnsweep.store.address import reason_of
 from bnsweep.store.backend import Backend, KeptRun, NewRun
-from bnsweep.store.connect import PROBE, client_of, connect, environment_variables
+from bnsweep.store.connect import client_of, connect
 from bnsweep.store.encode import milliseconds, new_run, source_tags, status_of
 from bnsweep.store.environment import environment
 from bnsweep.store.kept import FOLDER, KeptRuns
-from bnsweep.store.patience import Patience, PatientBackend, ask_briefly
+from bnsweep.store.mlflow_variables import PROBE, REQUESTS, environment_variables, stay
+from bnsweep.store.patience import Patience, PatientBackend
 from bnsweep.store.sweep_data import SweepFrame, own_run, read_json, read_plan, read_sweep
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class Store:
         uri, backend = connect(config, create)
         store = cls(uri, config.experiment, backend)
         store.patience.has_answered = True
-        ask_briefly()
+        stay(REQUESTS)
         return store
 
     @cached_property

@@ -326,7 +326,16 @@ def test_lists_are_swept_but_for_settings_that_are_lists() -> None:
 
 
 @pytest.fixture
-def state() -> Iterator[None]:
+def fresh_environment() -> Iterator[None]:
+    """Without what other tests' stores left in it."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("MLFLOW_")]:
+            patch.delenv(name)
+        yield
+
+
+@pytest.fixture
+def state(fresh_environment: None) -> Iterator[None]:
     """What a call must leave as it was."""
 
     def now() -> tuple[Any, ...]:
@@ -341,6 +350,7 @@ def state() -> Iterator[None]:
             Path.cwd(),
             sys.modules["__main__"],
             GlobalHydra.instance().is_initialized(),
+            {name: value for name, value in os.environ.items() if name.startswith("MLFLOW_")},
         )
 
     random.seed(1)

@@ -241,6 +241,7 @@ def test_a_password_from_the_environment_is_written_nowhere(server: Server, tmp_
     assert {"sweep.json", "config.yaml", "mlflow.db", "log"} <= {path.name for path in served}
     assert [path for path, content in (written | served).items() if b"hunter2" in content] == []
     assert "hunter2" not in said.stdout + said.stderr
+    assert "View run" not in said.stdout + said.stderr, "MLflow's own lines, one a run"
 
 
 def test_a_token_in_a_query_is_in_no_error(server: Server) -> None:
