@@ -51,6 +51,8 @@ class More(TypedDict, total=False):
     """Train again what is in the store."""
     workers: int | None
     """Stacks trained at a time at most."""
+    max_seeds: int
+    """Of a sweep with seed="auto"; 30 by default."""
 
 
 def check_arguments(track: object, more: Mapping[str, Any]) -> None:
@@ -63,9 +65,10 @@ def check_arguments(track: object, more: Mapping[str, Any]) -> None:
     for name, value in {"track": track, **more}.items():
         if name in ("track", "keep_models", "rerun"):
             check(isinstance(value, bool), name, repr(value), "True or False")
-    workers, overrides = more.get("workers"), more.get("overrides", {})
-    ok = workers is None or (isinstance(workers, int) and not isinstance(workers, bool) and workers >= 1)
-    check(ok, "workers", repr(workers), "a number of processes, 1 or more")
+    overrides = more.get("overrides", {})
+    for name, says in (("workers", "a number of processes, 1 or more"), ("max_seeds", "a number of seeds, 1 or more")):
+        number = more.get(name, 1)
+        check(isinstance(number, int) and number is not True and number >= 1, name, repr(number), says)
     ok = isinstance(overrides, Mapping) and all(isinstance(key, str) for key in overrides)
     check(ok, "overrides", overrides, "settings with their values, as in {'train.batch_size': [32, 64]}")
     check_choice("invalid", more.get("invalid", "refuse"), INVALID)

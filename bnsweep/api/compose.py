@@ -32,6 +32,7 @@ OWN = (
     "sweep.exclude",
     "sweep.zip",
     "sweep.invalid",
+    "sweep.max_seeds",
 )
 """Settings that arguments of their own stand for."""
 
@@ -48,6 +49,8 @@ class Wanted:
     runs: list[RunConfig]
     notes: list[str]
     """Which were left out."""
+    auto: bool = False
+    """Whether the seeds are those of seed="auto": the first of them may be enough."""
 
 
 def settings_of(given: Mapping[str, Any]) -> list[str]:
@@ -210,10 +213,16 @@ def run_or_error(runs: QuickRuns, place: int) -> RunConfig | ConfigError:
 
 
 def wanted(
-    texts: Sequence[str], exclude: Sequence[Mapping[str, Any]], zipped: Sequence[Sequence[str]], invalid: str
+    texts: Sequence[str],
+    exclude: Sequence[Mapping[str, Any]],
+    zipped: Sequence[Sequence[str]],
+    invalid: str,
+    most: int | None = None,
 ) -> Wanted:
-    """The runs of these settings, without those that are to be left out. Raises ConfigError."""
-    found = composed(texts, zipped)
+    """The runs of these settings, without those that are to be left out; of seed=auto those of the most seeds. Raises
+    ConfigError."""
+    jobs, auto = with_seeds(texts, most)
+    found = composed(jobs, zipped)
     runs = {job: run for job, run in enumerate(found) if isinstance(run, RunConfig)}
     errors = [error for error in found if isinstance(error, ConfigError)]
     if errors and (invalid != "skip" or not runs):
@@ -225,4 +234,18 @@ def wanted(
     more = [f"sweep.exclude={encoded('sweep.exclude', list(exclude))}"] if exclude else []
     more += [f"sweep.zip={encoded('sweep.zip', [list(group) for group in zipped])}"] if zipped else []
     more += ["sweep.invalid=skip"] if invalid == "skip" else []
-    return Wanted([*texts, *more], [run for job, run in runs.items() if job not in out], notes)
+    more += [f"sweep.max_seeds={most}"] if most is not None else []
+    return Wanted([*texts, *more], [run for job, run in runs.items() if job not in out], notes, auto)
+
+
+def with_seeds(texts: Sequence[str], most: int | None) -> tuple[list[str], bool]:
+    """The settings of the jobs that `seed=auto` may come to, and whether it is among them. Raises ConfigError."""
+    from bnsweep.inference import looks_until
+    from hydra_plugins.bnsweep.sweeper import asks_auto, seeds_for
+
+    if not asks_auto(texts):
+        check(most is None, "max_seeds", most, "left out where seed is not 'auto'")
+        return list(texts), False
+    most = RunConfig().sweep.max_seeds if most is None else most
+    looks_until(most)
+    return [*seeds_for(texts, most), f"sweep.max_seeds={most}"], True

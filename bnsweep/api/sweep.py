@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from bnsweep.api.arguments import More, check_arguments, check_metric_of, excluded_of, zipped_of
@@ -12,12 +13,14 @@ from bnsweep.api.compose import settings_of, wanted
 from bnsweep.api.given import Given, given_data
 from bnsweep.api.process import process_kept
 from bnsweep.api.result import Result
+from bnsweep.cli.planning import looking_for, planning
 from bnsweep.config.checks import ConfigError, check
 from bnsweep.config.identity import identity
 
 if TYPE_CHECKING:
     from bnsweep.config.run import RunConfig, TrackingConfig
     from bnsweep.data.dataset import DataKey, Dataset
+    from bnsweep.runs.seed_batches import Looking
 
 
 class Interrupted(KeyboardInterrupt):
@@ -72,12 +75,14 @@ def swept(own: Mapping[str, Any], given: Given, track: bool, more: More) -> Resu
     check(not twice, "overrides", list(overrides), f"without {', '.join(twice)}, which has an argument of its own here")
     check_metric_of(metric)
     texts = settings_of({key: value for key, value in own.items() if value is not None} | dict(overrides))
-    found = wanted(texts, excluded_of(more), zipped_of(more, texts), more.get("invalid", "refuse"))
+    left_out = excluded_of(more), zipped_of(more, texts), more.get("invalid", "refuse")
+    found = wanted(texts, *left_out, more.get("max_seeds"))
     check_metric_of(metric, found.runs[0].task)
     for note in found.notes:
         print(note, flush=True)
     configs, datasets = with_data(found.runs, given)
-    return (tracked if track else untracked)(configs, datasets, given.command(found.texts), more)
+    looking = looking_for(configs[0].sweep.max_seeds) if found.auto else None
+    return (tracked if track else untracked)(configs, datasets, given.command(found.texts), more, looking)
 
 
 def with_data(runs: Sequence[RunConfig], given: Given) -> tuple[list[RunConfig], dict[DataKey, Dataset]]:
@@ -91,14 +96,22 @@ def with_data(runs: Sequence[RunConfig], given: Given) -> tuple[list[RunConfig],
     return with_facts(runs, datasets), datasets
 
 
-def tracked(configs: Sequence[RunConfig], datasets: dict[DataKey, Dataset], command: str, more: More) -> Result:
+def tracked(
+    configs: Sequence[RunConfig],
+    datasets: dict[DataKey, Dataset],
+    command: str,
+    more: More,
+    looking: Looking | None = None,
+) -> Result:
     from bnsweep.runs.sweep import run_sweep
 
     tracking, metric = tracking_of(more.get("tracking_uri"), more.get("experiment")), more.get("metric")
     own: dict[str, Any] = {"save_models": more.get("keep_models", False), "rerun": more.get("rerun", False)}
     configs = [replace(c, tracking=tracking, sweep=replace(c.sweep, report=None, **own)) for c in configs]
     try:
-        run_sweep(configs, command, workers=more.get("workers"), datasets=datasets)
+        said = partial(planning, tracking=tracking, auto=looking is not None) if len(configs) > 1 else None
+        how: dict[str, Any] = {"workers": more.get("workers"), "looking": looking, "planning": said}
+        run_sweep(configs, command, datasets=datasets, **how)
     except KeyboardInterrupt:
         result = None
         with suppress(ConfigError):
@@ -124,7 +137,13 @@ def loaded(
     return Result(frame, command or frame.info.command, metric, {identity(config): config for config in configs})
 
 
-def untracked(configs: Sequence[RunConfig], datasets: dict[DataKey, Dataset], command: str, more: More) -> Result:
+def untracked(
+    configs: Sequence[RunConfig],
+    datasets: dict[DataKey, Dataset],
+    command: str,
+    more: More,
+    looking: Looking | None = None,
+) -> Result:
     from bnsweep.api.training import InMemory
     from bnsweep.data.dataset import load
 
@@ -133,18 +152,19 @@ def untracked(configs: Sequence[RunConfig], datasets: dict[DataKey, Dataset], co
             datasets[config.data.key] = load(config.data)
     for note in (note for dataset in datasets.values() for note in dataset.notes):
         print(f"data: {note}", flush=True)
-    training = InMemory(configs)
+    for line in planning(configs, None, looking is not None) if len(configs) > 1 else ():
+        print(line, flush=True)
+    training = InMemory(configs, command, looking)
 
     def result() -> Result:
-        by_identity = {identity(config): config for config in configs}
-        frame = training.frame(configs[0].sweep.id, command)
-        return Result(frame, command, more.get("metric"), by_identity, training.networks)
+        by_identity = {identity(config): config for config in training.planned}
+        return Result(training.frame(), command, more.get("metric"), by_identity, training.networks)
 
     try:
         training.train(datasets, more.get("workers"), more.get("keep_models", True))
     except KeyboardInterrupt:
         over = len(training.records)
-        says = f"interrupted; {over} of {len(configs)} runs are over"
+        says = f"interrupted; {over} of {len(training.planned)} runs are over"
         says += ": `result` of this error holds them" if over else ""
         raise Interrupted(says, result() if over else None) from None
     return result()

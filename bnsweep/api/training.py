@@ -15,6 +15,9 @@ from bnsweep.config.run import RunConfig
 if TYPE_CHECKING:
     from bnsweep.data.dataset import DataKey, Dataset
     from bnsweep.records import RunRecord
+    from bnsweep.runs.executors.base import Trained
+    from bnsweep.runs.plan import Plan
+    from bnsweep.runs.seed_batches import Looking
     from bnsweep.store.in_memory import FrameInMemory
 
 
@@ -24,6 +27,11 @@ class InMemory:
 
     configs: Sequence[RunConfig]
     """With the facts of their data."""
+    command: str
+    looking: Looking | None = None
+    """Of a sweep that adds seeds until its claims are decided."""
+    planned: Sequence[RunConfig] = ()
+    """Those that are wanted so far."""
     records: dict[str, RunRecord] = field(default_factory=dict)
     """By identity, of the runs that are over."""
     networks: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -32,20 +40,29 @@ class InMemory:
 
     def train(self, datasets: Mapping[DataKey, Dataset], workers: int | None, keep_models: bool) -> None:
         """Raises KeyboardInterrupt between two stacks; what is over by then is kept."""
-        from bnsweep.runs.dispatch import Dispatch
-        from bnsweep.runs.executors.base import Trained
-        from bnsweep.runs.executors.local import local_executor
-        from bnsweep.runs.interrupt import Interrupts
         from bnsweep.runs.machine import worker_count
-        from bnsweep.runs.plan import describe, make_plan
-        from bnsweep.runs.scratch import scratch
+        from bnsweep.runs.plan import make_plan
         from bnsweep.runs.sweep import make_room
         from bnsweep.training.device import resolve_device
 
         device = resolve_device(self.configs[0].train.device)
         workers = worker_count(device) if workers is None else workers
         make_room(self.configs, device, workers)
-        plan = make_plan(self.configs, (), device, workers)
+        if self.looking is not None:
+            print(self.looking.text(self.configs), flush=True)
+        for batch in self.looking.batches(self.configs) if self.looking else [self.configs]:
+            self.planned = batch
+            self._train(make_plan(batch, self.records, device, workers), datasets, keep_models)
+            if self.looking is not None and self.looking.is_over(self.frame()):
+                break
+
+    def _train(self, plan: Plan, datasets: Mapping[DataKey, Dataset], keep_models: bool) -> None:
+        from bnsweep.runs.dispatch import Dispatch
+        from bnsweep.runs.executors.local import local_executor
+        from bnsweep.runs.interrupt import Interrupts
+        from bnsweep.runs.plan import describe
+        from bnsweep.runs.scratch import scratch
+
         print(describe(plan), flush=True)
 
         def keep(jobs: Sequence[int], trained: Trained) -> None:
@@ -56,23 +73,24 @@ class InMemory:
 
         began = time.perf_counter()
         with tempfile.TemporaryDirectory(dir=scratch()) as folder, Interrupts() as interrupts:
-            executor = local_executor(plan.workers, dict(datasets), device, Path(folder), keep_models)
+            executor = local_executor(plan.workers, dict(datasets), plan.device, Path(folder), keep_models)
             try:
                 Dispatch(plan, executor, interrupts, keep).run()
             finally:
                 executor.stop()
-                self.seconds = time.perf_counter() - began
+                self.seconds += time.perf_counter() - began
 
-    def frame(self, sweep: str, command: str) -> FrameInMemory:
+    def frame(self) -> FrameInMemory:
         """Of the runs that are over. Raises ConfigError where none is."""
         from bnsweep.config.checks import check
         from bnsweep.store.in_memory import frame_of
 
-        planned = {identity(config): config for config in self.configs}
+        sweep, looks = self.configs[0].sweep.id, self.looking.looks if self.looking else ()
+        planned = {identity(config): config for config in self.planned}
         rows = [{"identity": name, **numbers(config)} for name, config in planned.items()]
         over = [(planned[name], record) for name, record in self.records.items()]
         check(len(over) > 0, "sweep", sweep, "one with at least one run that ended; this one has none yet")
-        return frame_of(rows, over, sweep, command, {"training": self.seconds})
+        return frame_of(rows, over, sweep, self.command, {"training": self.seconds}, looks)
 
 
 def state_of(file: Path) -> dict[str, Any]:

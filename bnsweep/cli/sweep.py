@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
     from bnsweep.data.dataset import DataKey, Dataset
     from bnsweep.runs.ledger import RunResult, SweepResult
+    from bnsweep.runs.seed_batches import Looking
+    from bnsweep.runs.sweep import Planning
     from hydra_plugins.bnsweep.launcher import Jobs
 
 STARTED = time.perf_counter()
@@ -82,14 +85,17 @@ class SweepBatches:
         begun, runs = time.perf_counter(), list(cells.values())
         if len(runs) > SLOW_TO_COMPOSE:
             print(f"planning {len(runs):,} runs", flush=True)
-        result = run_sweep(runs, command(), earlier=self.runs, datasets=datasets)
+        looking, planning = (None, None) if self.runs else before_training(runs, configs.auto)
+        how: dict[str, Any] = {"datasets": datasets, "looking": looking, "planning": planning}
+        result = run_sweep(runs, command(), earlier=self.runs, **how)
         self.runs += runs
         if result is None:
             raise SystemExit(0)
         result.seconds |= {"start and compose": begun - STARTED, "sweep": time.perf_counter() - begun}
         self.results.append(result)
-        print(f"writing {len(runs)} job directories", flush=True)
-        values = dict(zip(cells, map(value_of, result.runs), strict=True))
+        print(f"writing {len(result.runs)} job directories", flush=True)
+        reached = len(result.runs)  # fewer where claims were decided before the most seeds were over
+        values = dict(zip(list(cells)[:reached], map(value_of, result.runs), strict=True))
         return [values.get(job, LEFT_OUT) for job in range(len(configs))]
 
     def conclude(self) -> None:
@@ -117,6 +123,21 @@ class SweepBatches:
         pages = pages_command(last.tracking)
         print(f"MLflow comparison: {f'{pages}, then ' if pages else ''}{last.view_url}")
         print(f"{ended - STARTED:.0f} s: " + ", ".join(f"{name} {value:.0f}" for name, value in split.items()))
+
+
+def before_training(runs: Sequence[RunConfig], auto: bool) -> tuple[Looking | None, Planning | None]:
+    """When a sweep with `seed=auto` is looked at, and what is said of the claims of a sweep that gets a report. Raises
+    ConfigError."""
+    from bnsweep.cli.planning import looking_for, planning
+
+    sweep, tracking = runs[0].sweep, runs[0].tracking
+    if auto and sweep.report is None:
+        raise ConfigError(
+            "sweep.report=null: must be a folder with seed=auto: seeds are added until a report is decided"
+        )
+    looking = looking_for(sweep.max_seeds) if auto else None
+    said = sweep.report is not None and len(runs) > 1
+    return looking, partial(planning, tracking=tracking, auto=auto) if said else None
 
 
 def compose(configs: Jobs) -> list[RunConfig | ConfigError]:

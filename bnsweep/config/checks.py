@@ -58,6 +58,8 @@ SHARE = Rule(lambda value: 0 < value <= 1, "in (0, 1]")
 LESS_THAN_ALL = Rule(lambda value: 0 <= value < 1, "in [0, 1)")
 TEXT = Rule(lambda value: value.strip() != "" and value.isprintable(), "text (not empty, no control characters)")
 SEED = Rule(lambda value: 0 <= value < 2**31, "between 0 and 2147483647")
+AUTO = "auto"
+"""The seed of a sweep that adds seeds until its claims are decided."""
 
 TRIAL_BYTES = 2**16
 """Of a file that shows whether a folder can take any."""

@@ -97,6 +97,8 @@ class SweepConfig(Checked, group="sweep"):
     """Print the plan and train nothing."""
     max_stack: int | None = setting(None, or_null(at_least(1)))
     """Most runs trained as one; null: what memory and cache suggest."""
+    max_seeds: int = setting(30, at_least(1))
+    """Most seeds of a sweep with `seed=auto`, which adds seeds until the claims of its report are decided."""
     report: str | None = setting("report", or_null(TEXT))
     """Folder the report is written to when a multirun ends; null: none."""
     exclude: tuple[Any, ...] = setting(())

@@ -9,13 +9,13 @@ from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any, cast, get_args, get_origin, get_type_hints
 
-from bnsweep.config.checks import ConfigError
+from bnsweep.config.checks import AUTO, ConfigError, check
 from bnsweep.config.fields import Checked
 from bnsweep.config.run import RunConfig, new_sweep_id
 from bnsweep.config.secrets import check_no_secret
 
 if TYPE_CHECKING:
-    from omegaconf import DictConfig
+    from omegaconf import DictConfig, IntegerNode
 
 TYPES = get_type_hints(RunConfig)
 GROUPS: dict[str, type] = {f.name: TYPES[f.name] for f in fields(RunConfig) if issubclass(TYPES[f.name], Checked)}
@@ -68,6 +68,8 @@ def from_tree(tree: dict[str, Any]) -> RunConfig:
         if unknown:
             near = difflib.get_close_matches(unknown[0], known_keys(), n=3) or [*GROUPS, "seed"]
             raise ConfigError(f"{unknown[0]}: no such setting (did you mean {', '.join(near)}?)")
+    says = "a number; auto is for a sweep (-m) of the stacked sweeper and launcher, which adds seeds as it goes"
+    check(tree.get("seed") != AUTO, "seed", AUTO, says)
     parts = {key: GROUPS[key](**value) if key in GROUPS else value for key, value in tree.items()}
     return RunConfig(**parts)
 
@@ -104,6 +106,29 @@ def conf_folder() -> Path:
     return here / "conf" if (here / "conf").is_dir() else here.parent / "conf"
 
 
+@cache
+def seed_type() -> type[IntegerNode]:
+    from omegaconf import IntegerNode
+
+    class SeedNode(IntegerNode):
+        """An integer, or `auto`, which the sweeper turns into seeds."""
+
+        def _validate_and_convert_impl(self, value: Any) -> Any:
+            return value if value == AUTO else super()._validate_and_convert_impl(value)
+
+        def __deepcopy__(self, memo: dict[int, Any]) -> SeedNode:
+            twin = SeedNode()
+            self._deepcopy_impl(twin, memo)
+            return twin
+
+    return SeedNode
+
+
+def seed_node(schema: DictConfig) -> IntegerNode:
+    """For the seed of a schema."""
+    return seed_type()(schema.seed, key="seed", parent=schema, is_optional=False)
+
+
 def register_schema() -> None:
     """Tell Hydra the types of a run, and the id of this command's sweep: as a plain value it is the same one in every
     job, in other processes too. A group of its own keeps the base node out of every list of choices."""
@@ -115,4 +140,5 @@ def register_schema() -> None:
         OmegaConf.set_readonly(node, None)  # as of frozen dataclasses, which nothing could override
     OmegaConf.set_struct(schema.data.kwargs, False)  # names of the user's own
     schema.sweep.id = new_sweep_id()
+    schema.__dict__["_content"]["seed"] = seed_node(schema)
     ConfigStore.instance().store(group="schema", name="run", node=schema, package="_global_")

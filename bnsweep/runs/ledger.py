@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from bnsweep.catalogue.tasks import TASKS
 from bnsweep.config.run import SweepConfig, TrackingConfig
@@ -48,6 +48,12 @@ class SweepResult:
     """Of the comparison in MLflow."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Wall seconds by part."""
+
+
+def together(parts: Sequence[SweepResult]) -> SweepResult:
+    """Of the batches of one sweep, each of which holds the runs of those before it."""
+    seconds = {name: sum(part.seconds[name] for part in parts) for name in parts[-1].seconds}
+    return replace(parts[-1], trained=sum(part.trained for part in parts), seconds=seconds)
 
 
 def count_statuses(planned: int, results: Mapping[str, RunResult]) -> dict[str, int]:

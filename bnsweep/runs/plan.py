@@ -15,7 +15,6 @@ from bnsweep.config.checks import check
 from bnsweep.config.identity import identity, numbers, stack_key
 from bnsweep.config.run import RunConfig
 from bnsweep.data.dataset import DataKey, Dataset
-from bnsweep.inference import seeds_text
 from bnsweep.nets.activation import has_kernels
 from bnsweep.nets.families import layers_of
 from bnsweep.runs.machine import free_bytes, worker_count
@@ -71,11 +70,6 @@ class Plan:
         return sum(len(stack) for stack in self.stacks)
 
     @property
-    def seeds(self) -> int:
-        """Seeds, each with what it draws the data by."""
-        return len({(config.seed, config.data.seed) for config in self.configs})
-
-    @property
     def combinations(self) -> int:
         """Combinations of everything but the seeds."""
         seeds = ("seed", "data.seed")
@@ -93,8 +87,6 @@ def describe(plan: Plan) -> str:
         f"on {describe_device(plan.device)}, {plan.workers} at a time; stacks: {stacks}"
         + (f"; largest about {plan.bytes / 2**20:.0f} MiB" if plan.stacks else ""),
     ]
-    reported = plan.runs > 1 and plan.configs[0].sweep.report is not None
-    lines += [few] if reported and (few := seeds_text(plan.seeds)) else []
     activations = {plan.configs[job].activation.name for stack in plan.stacks for job in stack}
     slow = ", ".join(sorted(name for name in activations if not has_kernels(name)))
     lines += [f"without kernels, so trained by autograd, which is slower: {slow}"] if slow else []

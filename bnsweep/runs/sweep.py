@@ -8,7 +8,9 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -24,11 +26,12 @@ from bnsweep.runs.dispatch import Dispatch
 from bnsweep.runs.executors.base import Trained
 from bnsweep.runs.executors.local import check_disk, local_executor, prepare
 from bnsweep.runs.interrupt import Interrupts
-from bnsweep.runs.ledger import RunResult, SweepResult, count_statuses, describe_ledger
+from bnsweep.runs.ledger import RunResult, SweepResult, count_statuses, describe_ledger, together
 from bnsweep.runs.machine import check_host, free_bytes, worker_count
 from bnsweep.runs.outbox import Outbox
 from bnsweep.runs.plan import Plan, check_memory, describe, make_plan, predicted_seconds, stack_limit
 from bnsweep.runs.scratch import scratch
+from bnsweep.runs.seed_batches import Looking
 from bnsweep.store.address import origin
 from bnsweep.store.claims import Claim, check_same_sweep, wait_for_turn
 from bnsweep.store.store import Done, Manifest, Store
@@ -153,21 +156,25 @@ def reusable(done: dict[str, Done], sweep: SweepConfig) -> dict[str, Done]:
     return {name: run for name, run in done.items() if run.model or run.status != FINISHED or not sweep.save_models}
 
 
-def done_before(tracking: TrackingConfig) -> dict[str, Done]:
-    """What the store holds already, without creating one; for a dry run."""
+def store_so_far(tracking: TrackingConfig) -> Store | None:
+    """The store, where there is one; for a dry run, which creates none."""
     try:
-        return Store.open(tracking, create=False).done()
+        return Store.open(tracking, create=False)
     except ConfigError as error:
         print(f"nothing counts as done: {error}")
-        return {}
+        return None
 
 
 def predict(
-    configs: Sequence[RunConfig], datasets: Mapping[DataKey, Dataset], device: torch.device, workers: int
+    configs: Sequence[RunConfig],
+    datasets: Mapping[DataKey, Dataset],
+    device: torch.device,
+    workers: int,
+    store: Store | None,
 ) -> None:
     """Print the plan, and then how long it may take: trials of many shapes of deep networks are long themselves."""
-    tracking, sweep = shared_config(configs)
-    done = {} if sweep.rerun else reusable(done_before(tracking), sweep)
+    sweep = configs[0].sweep
+    done = {} if sweep.rerun or store is None else reusable(store.done(), sweep)
     plan = make_plan(configs, done, device, workers)
     print(describe(plan), flush=True)
     seconds = predicted_seconds(plan, datasets)
@@ -188,6 +195,10 @@ def make_room(configs: Sequence[RunConfig], device: torch.device, workers: int) 
         prepare()
 
 
+Planning = Callable[[Sequence[RunConfig]], Sequence[str]]
+"""What is to be said of runs before they are trained. Raises ConfigError where they are not to be."""
+
+
 def run_sweep(
     configs: Sequence[RunConfig],
     command: str,
@@ -195,6 +206,8 @@ def run_sweep(
     earlier: Sequence[RunConfig] = (),
     workers: int | None = None,
     datasets: Mapping[DataKey, Dataset] | None = None,
+    looking: Looking | None = None,
+    planning: Planning | None = None,
 ) -> SweepResult | None:
     """Train what is not done yet and log it; None for a dry run.
 
@@ -202,6 +215,7 @@ def run_sweep(
     tracking store. `keep_plan` writes the sweep's own MLflow run; a job in a process of its own leaves it out. A sweep
     in batches gives the configs of its `earlier` ones, so that its plan holds all of them. `workers`: stacks trained
     at a time at most, by default what the machine has cores for. `datasets` are those that were read already.
+    `looking`: of a sweep that adds seeds until its claims are decided; its result is of the runs that it took.
     """
     tracking, sweep = shared_config([*earlier[:1], *configs])
     hide_secrets_in_logs()
@@ -215,17 +229,68 @@ def run_sweep(
     make_room(configs, device, workers)
     datasets |= load_datasets([config for config in configs if config.data.key not in datasets])
     print("".join(f"data: {note}\n" for dataset in datasets.values() for note in dataset.notes), end="", flush=True)
-    if sweep.dry_run:
-        predict(configs, datasets, device, workers)
+    batches = Batches(configs, earlier, command if keep_plan else None, looking)
+    for line in [*(planning(configs) if planning else ()), *batches.notes]:
+        print(line, flush=True)
+    store = store_so_far(tracking) if sweep.dry_run else Store.open(tracking)
+    if sweep.dry_run or store is None:
+        predict(configs, datasets, device, workers, store)
         return None
-    store, names = Store.open(tracking), {identity(config) for config in configs}
-    if not earlier:
-        store.check_id(sweep.id, names, whole=keep_plan)
-    manifest = Manifest.of([*earlier, *configs], sweep.id, command) if keep_plan else None
+    return train_batches(batches, store, datasets, partial(make_plan, device=device, workers=workers))
+
+
+@dataclass(frozen=True)
+class Batches:
+    """The runs of a sweep, in the batches in which they are planned and trained: one, unless it adds seeds."""
+
+    configs: Sequence[RunConfig]
+    earlier: Sequence[RunConfig]
+    """Of the same sweep, trained before."""
+    command: str | None
+    """None for a sweep without a run of its own in MLflow."""
+    looking: Looking | None
+
+    def __iter__(self) -> Iterator[Sequence[RunConfig]]:
+        return self.looking.batches(self.configs) if self.looking else iter([self.configs])
+
+    @property
+    def notes(self) -> list[str]:
+        return [self.looking.text(self.configs)] if self.looking else []
+
+    def manifest(self, batch: Sequence[RunConfig]) -> Manifest | None:
+        """Of the sweep up to this batch."""
+        if self.command is None:
+            return None
+        looks = self.looking.looks if self.looking else ()
+        return Manifest.of([*self.earlier, *batch], batch[0].sweep.id, self.command, looks)
+
+    def are_over(self, store: Store, result: SweepResult) -> bool:
+        """Whether there is no need of another batch."""
+        return self.looking is None or self.looking.is_over(store.load(result.sweep.id, result.own_run))
+
+
+def train_batches(
+    batches: Batches, store: Store, datasets: dict[DataKey, Dataset], planned: Callable[..., Plan]
+) -> SweepResult:
+    """Train and log one batch after the other. `planned`: the plan of some configs and of what of them is done."""
+    sweep, names = batches.configs[0].sweep, {identity(config) for config in batches.configs}
+    whole = batches.command is not None
+    if not batches.earlier:
+        store.check_id(sweep.id, names, whole=whole, most=batches.looking is not None)
+    parts: list[SweepResult] = []
+    results: dict[str, RunResult] = {}
     with store.claimed(names, sweep.id) as claim:
-        done = done_at_turn(store, claim, sweep, whole=keep_plan)
-        plan = make_plan(configs, {} if sweep.rerun else done, device, workers)
-        return conduct(plan, store, claim, done, manifest, datasets)
+        for batch in batches:
+            done = done_at_turn(store, claim, sweep, whole)
+            plan = planned(batch, {*results} if sweep.rerun else {*results, *done})
+            current = conduct(plan, store, claim, done, results, batches.manifest(batch), datasets)
+            results, result = current.results, current.result()
+            if parts and parts[-1].own_run:
+                store.patient.remove(parts[-1].own_run)  # the new one is of the same sweep, and of more seeds
+            parts.append(result)
+            if batches.are_over(store, result):
+                break
+    return together(parts)
 
 
 def conduct(
@@ -233,16 +298,19 @@ def conduct(
     store: Store,
     claim: Claim,
     done: Mapping[str, Done],
+    results: Mapping[str, RunResult],
     manifest: Manifest | None,
     datasets: dict[DataKey, Dataset],
-) -> SweepResult:
-    """Train and log what the plan leaves; a `manifest` gets the sweep its own MLflow run."""
+) -> Sweep:
+    """Train and log what the plan leaves; a `manifest` gets the sweep its own MLflow run. `results`: of batches before
+    this one."""
     print(describe(plan), flush=True)
     store.mark_stale(claim.wanted, claim.under_way())
     current = Sweep(plan, store, done, store.open_sweep(manifest) if manifest else "")
+    current.results |= results
     current.run(datasets)
     current.close(claim.under_way())
-    return current.result()
+    return current
 
 
 def done_at_turn(store: Store, claim: Claim, sweep: SweepConfig, whole: bool) -> dict[str, Done]:

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from bnsweep.config.run import RunConfig
+from bnsweep.inference import Look
 from bnsweep.records import RunRecord
 from bnsweep.store.backend import KeptRun
 from bnsweep.store.encode import new_run, record_text
@@ -31,6 +32,7 @@ def frame_of(
     sweep: str,
     command: str,
     seconds: dict[str, float],
+    looks: Sequence[Look] = (),
 ) -> FrameInMemory:
     """`planned`: rows of a Manifest, of which `runs` were trained. The id of a run is its identity."""
     kept: dict[str, KeptRun] = {}
@@ -41,7 +43,8 @@ def frame_of(
         single = {name: value for name, value, _ in new.metrics if "/" not in name and name not in ("epoch", "lr")}
         kept[run_id] = KeptRun(run_id, new.status, new.start, "", new.tags, new.params, single, data)
         records[run_id] = record
-    manifest = {"id": sweep, "command": command, "created": iso(min((run.start for run in kept.values()), default=0))}
+    created = iso(min((run.start for run in kept.values()), default=0))
+    manifest = {"id": sweep, "command": command, "created": created, "looks": looks}
     about: SweepInfo = describe({**manifest, "environment": environment().as_dict()}, None, list(kept.values()))
     about = SweepInfo(**{**vars(about), "seconds": seconds})
     frame = FrameInMemory(about, table(list(planned), kept), None, kept)  # type: ignore[arg-type]  # it asks no backend

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -20,6 +20,7 @@ from bnsweep.config.checks import ConfigError, check
 from bnsweep.config.identity import identity, numbers
 from bnsweep.config.run import RunConfig, TrackingConfig
 from bnsweep.config.secrets import without_secrets
+from bnsweep.inference import Look
 from bnsweep.records import DIVERGED, FINISHED, RunRecord
 from bnsweep.store import claims, view
 from bnsweep.store.address import reason_of
@@ -30,7 +31,7 @@ from bnsweep.store.environment import environment
 from bnsweep.store.kept import FOLDER, KeptRuns
 from bnsweep.store.mlflow_variables import PROBE, REQUESTS, environment_variables, stay
 from bnsweep.store.patience import Patience, PatientBackend
-from bnsweep.store.sweep_data import SweepFrame, own_run, read_json, read_plan, read_sweep
+from bnsweep.store.sweep_data import KeptSweep, SweepFrame, frame_of_plan, own_run, read_json, read_plan, read_sweep
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -48,15 +49,17 @@ class Manifest:
     """ISO 8601, UTC."""
     planned: list[dict[str, Any]]
     """Every run wanted: `identity` and what `numbers(config)` gives."""
+    looks: Sequence[Look] = ()
+    """Those at its claims, where seeds are added until they are decided; `planned` holds the seeds so far."""
     environment: dict[str, Any] = field(default_factory=lambda: environment().as_dict())
     """Commit, versions and hardware at the start."""
 
     @classmethod
-    def of(cls, configs: Sequence[RunConfig], sweep_id: str, command: str) -> Manifest:
+    def of(cls, configs: Sequence[RunConfig], sweep_id: str, command: str, looks: Sequence[Look] = ()) -> Manifest:
         """Of a sweep that starts now; configs that mean the same run are one."""
         planned = {identity(config): config for config in configs}
         rows = [{"identity": name, **numbers(config)} for name, config in planned.items()]
-        return cls(sweep_id, without_secrets(command), datetime.now(UTC).isoformat(timespec="seconds"), rows)
+        return cls(sweep_id, without_secrets(command), datetime.now(UTC).isoformat(timespec="seconds"), rows, looks)
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,16 @@ class Done:
     """The record's summary; what was NaN is missing here."""
     model: bool
     """Whether its network was kept."""
+
+
+RECENT = 10
+"""Sweeps among which one of the same kind is looked for."""
+
+
+def kind_of_sweep(rows: Sequence[Mapping[str, Any]]) -> dict[str, set[Any]]:
+    """What the runs of a sweep do apart from what the note compares: setting -> values."""
+    keys = {key for row in rows for key in row if key.partition(".")[0] in ("data", "model", "train")}
+    return {key: {row.get(key) for row in rows} for key in keys - {"data.seed", "train.tau"}}
 
 
 @dataclass(frozen=True)
@@ -114,9 +127,9 @@ class Store:
         """Until the end of the block, sweeps that want one of these runs wait for this one."""
         return claims.claimed(self.patient, self.backend, identities, sweep_id)
 
-    def check_id(self, sweep_id: str, identities: Collection[str], whole: bool) -> None:
+    def check_id(self, sweep_id: str, identities: Collection[str], whole: bool, most: bool = False) -> None:
         """Refuses (ConfigError) the id of an earlier sweep of other runs. `whole`: these are all runs of the sweep, not
-        one of those that its processes train each."""
+        one of those that its processes train each. `most`: all that it may come to have."""
         planned = []
         for own in self.patient.runs("sweep", tag=("bnsweep.sweep_id", "=", sweep_id)):
             with suppress(ConfigError):  # one whose file is gone says nothing
@@ -125,7 +138,10 @@ class Store:
         wanted = set(identities)
         trained = self.patient.runs("run", tag=("bnsweep.sweep_id", "=", sweep_id))
         if planned:
-            same = any(wanted == names or (not whole and wanted <= names) for names in planned)
+            alike = (
+                wanted == names or (not whole and wanted <= names) or (most and names <= wanted) for names in planned
+            )
+            same = any(alike)
         else:
             same = not whole or {run.tags["bnsweep.identity"] for run in trained} <= wanted
         says = f"new: {self.experiment} has a sweep of this id with other runs"
@@ -253,6 +269,17 @@ class Store:
             says = f"must be a store that takes files to attach the report of {sweep_id} to it"
             raise ConfigError(f"tracking.uri={without_login(self.uri)}: {says} ({reason_of(error)})") from error
         return run is not None
+
+    def load_alike(self, rows: Sequence[Mapping[str, Any]], seeds: int, most: int) -> SweepFrame | None:
+        """The newest ended sweep of the same data, networks and training as these planned runs: as many of its seeds as
+        come to `most` runs, which have to be so many `seeds` at the least. None where none of the last few is."""
+        for own in self.patient.runs("sweep", "FINISHED", limit=RECENT):
+            with suppress(ConfigError):  # a sweep whose file is gone says nothing
+                plan = KeptSweep(read_json(self.patient, own, "sweep.json"), own).of_first_seeds(most)
+                enough = len({row["seed"] for row in plan.rows}) >= seeds
+                if enough and kind_of_sweep(plan.rows) == kind_of_sweep(rows):
+                    return frame_of_plan(self.patient, self.experiment, plan)
+        return None
 
     def load(self, sweep: str = "latest", own: str = "") -> SweepFrame:
         """Raises ConfigError for a sweep that is unknown or has no run yet. `own`: id of its own run."""

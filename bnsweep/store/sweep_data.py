@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnsweep.config.checks import ConfigError, check
 from bnsweep.config.identity import factor_types
+from bnsweep.inference import Look
 from bnsweep.records import DIVERGED, FAILED, FINISHED
 from bnsweep.store.backend import Backend, KeptRun
 from bnsweep.store.encode import MISSING, status_of, typed
@@ -46,6 +49,8 @@ class SweepInfo:
     """Status -> runs."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """Wall time by part."""
+    looks: Sequence[Look] = ()
+    """All that were to be made at its claims, where seeds are added until they are decided."""
     experiment: str = ""
     experiment_id: str = ""
     own_run: str = ""
@@ -144,6 +149,12 @@ class KeptSweep:
         rows: list[dict[str, Any]] = self.manifest["planned"]
         return rows
 
+    def of_first_seeds(self, most: int) -> KeptSweep:
+        """With no more seeds than come to `most` runs."""
+        runs = accumulate(count for _, count in sorted(Counter(row["seed"] for row in self.rows).items()))
+        kept = sorted({row["seed"] for row in self.rows})[: sum(total <= most for total in runs)]
+        return replace(self, manifest=self.manifest | {"planned": [r for r in self.rows if r["seed"] in kept]})
+
 
 def own_run(backend: Backend, sweep: str, run_id: str = "") -> KeptRun | None:
     """A sweep's own run: that of the id `run_id`, else the newest of that sweep id; None where it has none."""
@@ -168,7 +179,11 @@ def read_plan(backend: Backend, experiment: str, sweep: str, run_id: str = "") -
 
 def read_sweep(backend: Backend, experiment: str, sweep: str, run_id: str = "") -> SweepFrame:
     """Raises ConfigError for a sweep that is unknown or of which no run has ended."""
-    plan = read_plan(backend, experiment, sweep, run_id)
+    return frame_of_plan(backend, experiment, read_plan(backend, experiment, sweep, run_id))
+
+
+def frame_of_plan(backend: Backend, experiment: str, plan: KeptSweep) -> SweepFrame:
+    """Raises ConfigError for a sweep of which no run has ended."""
     chosen = best_runs(backend.runs("run"), {row["identity"] for row in plan.rows})
     check(len(chosen) > 0, "sweep", plan.manifest["id"], "one with at least one run that ended; this one has none yet")
     info = describe(plan.manifest, plan.own, list(chosen.values()))
@@ -240,6 +255,7 @@ def describe(manifest: dict[str, Any], own: KeptRun | None, runs: list[KeptRun])
         data=list(datasets.values()),
         ledger=json.loads(tags.get("bnsweep.ledger", "{}")),
         seconds=json.loads(tags.get("bnsweep.seconds", "{}")),
+        looks=[Look(*look) for look in manifest.get("looks", ())],
         own_run=own.run_id if own else "",
     )
 

@@ -58,6 +58,8 @@ class StackedLauncher(BasicLauncher):
     def __init__(self, job_logging: bool = False) -> None:
         super().__init__()
         self.job_logging = job_logging
+        self.auto = False
+        """Whether the sweeper made the seeds for `seed=auto`."""
 
     @property
     def batched(self) -> Batched | None:
@@ -88,7 +90,8 @@ class StackedLauncher(BasicLauncher):
         if not job_overrides:
             raise ConfigCompositionException("no jobs: an override sweeps over an empty range or list")
         check_duplicates(self.config.hydra.overrides.task)  # as given: sweepers drop duplicates
-        return Jobs(Composer(self.hydra_context.config_loader, self.config, job_overrides), job_overrides, first)
+        composer = Composer(self.hydra_context.config_loader, self.config, job_overrides)
+        return Jobs(composer, job_overrides, first, self.auto)
 
     def _conclude(self, directories: Directories, jobs: "Jobs", place: int, outcome: object) -> JobReturn:
         """Let Hydra run the job, whose work is done; or do the little that it would do."""
@@ -109,8 +112,12 @@ class StackedLauncher(BasicLauncher):
 class Jobs(Sequence[DictConfig]):
     """The configs of a sweep's jobs, each composed when it is read."""
 
-    def __init__(self, composer: Composer, overrides: Sequence[Sequence[str]], first: int) -> None:
+    def __init__(
+        self, composer: Composer, overrides: Sequence[Sequence[str]], first: int = 0, auto: bool = False
+    ) -> None:
         self._composer = composer
+        self.auto = auto
+        """Whether the seeds are those of `seed=auto`: the first of them may be enough."""
         self.overrides = overrides
         """Of each job."""
         self._nums = range(first, first + len(overrides))

@@ -23,6 +23,8 @@ from hydra_plugins.bnsweep.launcher import StackedLauncher
 from hydra_plugins.bnsweep.overrides import check_duplicates, parse_override
 
 REPLICATE = "seed="
+SEEDS = "range(0,{})"
+"""What `seed=auto` stands for."""
 PLAN = "multirun.yaml"
 """The sweep's own config, which the basic sweeper writes first."""
 
@@ -39,7 +41,7 @@ ConfigStore.instance().store(group="hydra/sweeper", name="stacked", node=Stacked
 
 
 class StackedSweeper(BasicSweeper):
-    """The basic sweeper, but for seven things.
+    """The basic sweeper, but for eight things.
 
     All jobs of the first `seed` come first, then those of the second, and so on, so that a sweep cut short still
     compares what it compares; within a seed, and within a job's overrides, the order is the basic sweeper's.
@@ -47,7 +49,8 @@ class StackedSweeper(BasicSweeper):
     (`seed`, `+seed`, `++seed`). Jobs are not composed only to see whether they can be, where the launcher composes
     all of them before the first runs; elsewhere each is also given to the task's `check`, if it has one, which raises
     for a job that the task would refuse. A sweep that is refused leaves no directory behind. One of more than MOST_JOBS
-    is refused before any job is made. Settings that sweep.zip names go together, value by value.
+    is refused before any job is made. Settings that sweep.zip names go together, value by value. `seed=auto` stands for
+    the seeds from 0 to sweep.max_seeds, of which the task trains as many as it takes.
     """
 
     def split_arguments(self, overrides: list[Override], max_batch_size: int | None) -> list[list[list[str]]]:  # type: ignore[override]
@@ -66,6 +69,7 @@ class StackedSweeper(BasicSweeper):
         check_id(self.config.get("sweep"))
         folder = Path(str(self.config.hydra.sweep.dir))
         check_folder_is_own(folder, arguments)
+        arguments = self._with_seeds(arguments)
         before = Contents.of(folder)
         try:
             self._try(folder)
@@ -73,6 +77,24 @@ class StackedSweeper(BasicSweeper):
         except (Exception, SystemExit):
             before.restore()
             raise
+
+    def _with_seeds(self, arguments: list[str]) -> list[str]:
+        """The arguments with the seeds that `seed=auto` stands for, there or in the params, of which the launcher is
+        told. Raises ConfigError where it cannot be."""
+        from bnsweep.config.checks import AUTO, check
+        from bnsweep.inference import looks_until
+
+        assert self.config is not None
+        texts = [*(f"{key}={value}" for key, value in self.params.items()), *arguments]
+        if not asks_auto(texts):
+            return arguments
+        stacked = isinstance(self.launcher, StackedLauncher) and bool(self.launcher.batched)
+        check(stacked, "seed", AUTO, "with hydra/launcher=stacked, which trains the runs of a sweep together")
+        self.launcher.auto = True  # type: ignore[union-attr]
+        most = self.config.sweep.max_seeds
+        looks_until(most)
+        self.params = {key: SEEDS.format(most) if is_auto(f"{key}={v}") else v for key, v in self.params.items()}
+        return seeds_for(arguments, most)
 
     def _try(self, folder: Path) -> None:
         """Writes what the basic sweeper writes first; HydraException where that cannot be."""
@@ -103,6 +125,30 @@ def check_id(sweep: DictConfig | None) -> None:
     text = None if sweep is None else sweep.get("id")
     if text is not None:
         check(SWEEP_ID.holds(str(text)), "sweep.id", text, SWEEP_ID.says)
+
+
+def asks_auto(texts: Sequence[str]) -> bool:
+    """Whether one of these overrides is seed=auto. Raises ConfigError where another sweeps over data.seed."""
+    from bnsweep.config.checks import AUTO, check
+
+    if not any(is_auto(text) for text in texts):
+        return False
+    for override in map(parse_override, texts):
+        one = override.get_key_element().lstrip("+") != "data.seed" or not override.is_sweep_override()
+        check(one, "seed", AUTO, f"without {override.input_line}: seeds that share a data seed are not independent")
+    return True
+
+
+def is_auto(text: str) -> bool:
+    from bnsweep.config.checks import AUTO
+
+    key, _, value = text.partition("=")
+    return key.strip().lstrip("+") == "seed" and value.strip() == AUTO
+
+
+def seeds_for(texts: Sequence[str], most: int) -> list[str]:
+    """Overrides with the first seeds in the place of auto."""
+    return [f"{text.partition('=')[0].strip()}={SEEDS.format(most)}" if is_auto(text) else text for text in texts]
 
 
 NO_OTHER_RUNS = ("sweep.", "tracking.", "hydra", "train.device")

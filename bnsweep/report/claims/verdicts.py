@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from bnsweep.inference import Look
+
 SUPPORTED, CONTRADICTED, MIXED = "supported", "contradicted", "mixed"
 INCONCLUSIVE, TOO_FEW, UNASKED = "inconclusive", "too few seeds", "not asked"
 VERDICTS = (SUPPORTED, CONTRADICTED, MIXED, INCONCLUSIVE, TOO_FEW, UNASKED)
@@ -129,3 +131,5 @@ class Verdict:
     """Of the claim as a whole, adjusted over all claims that this sweep asks; NaN where there is none."""
     figures: tuple[str, ...] = ()
     """Names of the report's drawings that show it."""
+    looked_at: Look | None = None
+    """The look that decided it, where seeds were added until claims were decided: its numbers are of that look."""

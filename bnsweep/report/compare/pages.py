@@ -14,7 +14,7 @@ from bnsweep.catalogue.metrics import ACCURACY, LOSS, R2, STEPS, Metric
 from bnsweep.config.checks import ConfigError, check_folder, printable
 from bnsweep.config.run import TrackingConfig
 from bnsweep.inference import ENOUGH
-from bnsweep.report.claims.claims import answer_claims
+from bnsweep.report.claims.looks import answer_at_looks
 from bnsweep.report.claims.verdicts import TOO_FEW, UNASKED, Unit, Verdict
 from bnsweep.report.compare import moves
 from bnsweep.report.compare.changes import Change, changed_factors, circumstances, told
@@ -145,7 +145,7 @@ def named(a: Source, b: Source) -> tuple[str, str]:
 
 
 def both_claims(a: Source, b: Source, metric: Metric) -> list[tuple[Verdict, Verdict]]:
-    one, two = ({v.key: v for v in answer_claims(frame, read_grid(frame.runs), metric)} for frame in (a, b))
+    one, two = ({v.key: v for v in answer_at_looks(frame, read_grid(frame.runs), metric)} for frame in (a, b))
     both = [(one[key], two[key]) for key in one if key in two]
     return [pair for pair in both if {v.verdict for v in pair} != {UNASKED}]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bnsweep.catalogue.metrics import Metric
 from bnsweep.config.checks import ConfigError, check_folder, printable
-from bnsweep.report.claims.claims import answer_claims
+from bnsweep.report.claims.looks import answer_at_looks, looks_notice
 from bnsweep.report.figures import FOLDER, Scene, drawings, figure_files, outdated, scene_of
 from bnsweep.report.frame.design import read_design
 from bnsweep.report.frame.figure_files import FigureFiles
@@ -115,14 +115,14 @@ def build(frame: Source, metric: Metric) -> tuple[ReportContent, Scene | None]:
     design = read_design(grid, metric)
     analysis = analyse(design)
     scene = scene_of(frame, grid, view, table[table["view"] == BEST], metric, design, analysis)
-    verdicts = answer_claims(frame, grid, metric)
+    verdicts = answer_at_looks(frame, grid, metric)
     content = ReportContent(
         info=frame.info,
         grid=grid,
         metric=metric,
         ranking=table,
         effects=main_effects(grid, view, metric),
-        notices=notices(grid, view, metric),
+        notices=[*notices(grid, view, metric), *looks_notice(grid, frame.info.looks)],
         ledger=ledger(grid),
         drawings=drawings(scene, verdicts),
         verdicts=verdicts,

@@ -1,0 +1,113 @@
+"""What the seeds of a sweep can decide, said before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from bnsweep.config.checks import ConfigError
+from bnsweep.config.identity import identity, numbers
+from bnsweep.config.run import RunConfig, TrackingConfig
+from bnsweep.inference import least_seeds, looks_until
+
+if TYPE_CHECKING:
+    from bnsweep.catalogue.tasks import Task
+    from bnsweep.report.claims.claims import Claim
+    from bnsweep.report.claims.verdicts import Unit
+    from bnsweep.runs.seed_batches import Looking
+    from bnsweep.store.sweep_data import SweepFrame
+
+PILOT = 3
+"""Seeds of an earlier sweep that tell how much seeds differ."""
+MOST_RUNS = 2000
+"""Runs that are read of it: more tell little more, and take seconds."""
+MORE = (10, 20, 30, 50, 100)
+"""Seeds that are looked ahead to."""
+GUESS = 0.01
+"""Standard deviation of a score's difference over seeds, where no earlier sweep tells."""
+EXAMPLE = "bn=none,before, say"
+
+
+def looking_for(most: int) -> Looking:
+    """The looks of a sweep of at most so many seeds. Raises ConfigError where they are too few to decide anything."""
+    from bnsweep.report.frame.libraries import load_libraries
+    from bnsweep.runs.seed_batches import Looking
+
+    load_libraries()
+    from bnsweep.report.claims.looks import Looks
+
+    looks = looks_until(most)
+    return Looking(looks, Looks(looks).is_over)
+
+
+def cells(configs: Sequence[RunConfig]) -> list[RunConfig]:
+    """One run for each combination of all but the seeds; of a full grid the runs of its first seed."""
+    first = [c for c in configs if (c.seed, c.data.seed) == (configs[0].seed, configs[0].data.seed)]
+    if len(first) * len({(c.seed, c.data.seed) for c in configs}) == len(configs):
+        return first
+    seeds = ("seed", "data.seed")
+    apart = {tuple(item for item in numbers(c).items() if item[0] not in seeds): c for c in configs}
+    return list(apart.values())
+
+
+def planning(configs: Sequence[RunConfig], tracking: TrackingConfig | None, auto: bool) -> list[str]:
+    """Which claims the grid asks, and what these seeds can decide of them. `tracking`: where an earlier sweep may tell
+    how much seeds differ. Raises ConfigError where seeds are to be added until claims are decided (`auto`), and the
+    grid asks none."""
+    from bnsweep.report.frame.libraries import load_libraries
+
+    load_libraries()
+    from bnsweep.report.claims.asked import asked
+    from bnsweep.report.claims.claims import CLAIMS
+    from bnsweep.report.frame.grid import read_grid
+    from bnsweep.store.sweep_data import table
+
+    rows = [{"identity": identity(c), **numbers(c)} for c in cells(configs)]
+    grid, n = read_grid(table(rows, {})), len({(c.seed, c.data.seed) for c in configs})
+    found = asked(grid)
+    if auto and not found:
+        says = "a seed, or seeds: auto adds them until claims are decided, and this grid asks no claim of the report"
+        raise ConfigError(f"seed=auto: must be {says} ({EXAMPLE}, asks some)")
+    if not found:
+        return ["claims: this grid asks none of the report's"]
+    text = f"claims: this grid asks {len(found)} of the report's {len(CLAIMS)}; {n} seed{'s' * (n > 1)} can decide"
+    text += " each of them" if n >= least_seeds() else f" none of them, {least_seeds()} are the least"
+    return [text, *differences(found, rows, n, grid.task, tracking)]
+
+
+def differences(
+    claims: Sequence[Claim], rows: Sequence[Mapping[str, Any]], n: int, task: Task, tracking: TrackingConfig | None
+) -> list[str]:
+    """The least difference that the seeds find, for each claim that an earlier sweep tells of, else by a guess."""
+    from bnsweep.report.claims.noise import scatter
+    from bnsweep.report.claims.quantities import quantities
+    from bnsweep.report.stats.power import least_difference
+
+    counts = [n] * (n >= least_seeds()) + [more for more in MORE if more > n][:2]
+    family, frame = len(claims), earlier(rows, tracking)
+
+    def found(sd: float, unit: Unit) -> str:
+        first, *more = (least_difference(sd, count, family) for count in counts)
+        rest = ", ".join(f"{count} seeds {unit.text(value)}" for count, value in zip(counts[1:], more, strict=True))
+        return unit.difference_text(first) + (f" ({rest})" if rest else "")
+
+    told = scatter(frame, claims) if frame is not None else []
+    if frame is None or not told:
+        unit = quantities(task)["final"].unit
+        says = f"a guess, as the store has no earlier sweep of this kind: seeds differ by {unit.difference_text(GUESS)}"
+        return [f"with 80 % power {counts[0]} seeds find a difference of {found(GUESS, unit)} in {task.title} ({says})"]
+    of = f"by the noise of {len(frame.runs['seed'].unique())} seeds of sweep {frame.info.sweep}"
+    lines = [f"  {one.claim.text}: {found(one.sd, one.quantity.unit)} in {one.quantity.title}" for one in told]
+    return [f"with 80 % power {counts[0]} seeds find these differences, {of}:", *lines]
+
+
+def earlier(rows: Sequence[Mapping[str, Any]], tracking: TrackingConfig | None) -> SweepFrame | None:
+    """A sweep of the same kind that tells how much seeds differ."""
+    from bnsweep.store.store import Store
+
+    if tracking is None:
+        return None
+    with suppress(ConfigError):  # no store yet: there is nothing in it
+        return Store.open(tracking, create=False).load_alike(rows, PILOT, MOST_RUNS)
+    return None
