@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
@@ -15,6 +17,7 @@ from bnsweep.report.frame.formats import capital, p_text, tau_value, together
 from bnsweep.report.frame.grid import evenly_spaced
 from bnsweep.report.pages import sentences, tables
 from bnsweep.report.pages.content import ReportContent
+from bnsweep.report.pages.downloads import downloads
 from bnsweep.report.pages.links import MOST_RUNS, Links
 from bnsweep.report.pages.provenance import commands, provenance
 from bnsweep.report.pages.tables import Cell, Line
@@ -60,12 +63,12 @@ def markdown_text(text: object) -> str:
 
 
 def sort_key(cell: Cell) -> str:
-    """What a script sorts a cell by: a number, or nothing where the number is missing."""
-    return "" if cell.number is None or cell.number != cell.number else f"{cell.number:.10g}"
+    """What a script sorts a cell by: a number, or nothing where there is none, which comes last either way."""
+    return f"{cell.number:.10g}" if cell.number is not None and math.isfinite(cell.number) else ""
 
 
-def page(content: ReportContent, template: str) -> str:
-    """The report in the form of one of the templates."""
+def page(content: ReportContent, template: str, tables: Mapping[str, str] | None = None) -> str:
+    """The report in the form of one of the templates. `tables`: CSV files that the page is to carry, by name."""
     env = environment()
     css, script = (Markup(env.get_template(name).render()) for name in ("style.css", "report.js"))  # noqa: S704 - the package's own files
     return env.get_template(template).render(
@@ -86,6 +89,7 @@ def page(content: ReportContent, template: str) -> str:
         icons=ICONS,
         css=css,
         script=script,
+        downloads=downloads(tables or {}),
         **first_screen(content),
         **claims(content),
         **rankings(content),

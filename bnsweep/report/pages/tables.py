@@ -139,7 +139,7 @@ def ranked_cells(row: TableRow, metric: Metric) -> dict[str, Cell]:
         test_title(metric): Cell(metrics(task)[metric.test].text(test), test),
         "Learning rate": Cell(lr_text(row)),
         "Diverged": Cell(percent(row["diverged"], 0), row["diverged"]),
-        "Steps to τ": Cell(tau_text(row), math.inf if row["tau_share"] == 0 else row["steps_to_tau"]),
+        "Steps to τ": Cell(tau_text(row), math.nan if row["tau_share"] == 0 else row["steps_to_tau"]),
         GAP: Cell(gap_text(row, task), gap),
         "Seeds": integer_cell(row["n_seeds"]),
     }

@@ -90,13 +90,14 @@ def write(frame: Source, out: Path, metric: str | None, figures: FigureFiles) ->
 
 def files(content: ReportContent, scene: Scene | None) -> dict[str, bytes]:
     """Everything a report consists of, by file name."""
-    texts = {
-        **machine.csv_files(content),
+    tables = machine.csv_files(content) | {
         "table.tex": paper_table.latex(content),
         "table.md": paper_table.markdown(content),
+    }
+    texts = tables | {
         "report.md": machine.shown(render.page(content, "report.md.j2")),
         "summary.json": machine.summary_json(content),
-        "report.html": machine.shown(render.page(content, "report.html.j2")),
+        "report.html": machine.shown(render.page(content, "report.html.j2", tables)),
     }
     return {"report.png": picture.first_screen(content, scene)} | {k: v.encode() for k, v in texts.items()}
 

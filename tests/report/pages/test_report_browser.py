@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from bnsweep.report import write_report
-from tests.browser import CHROMIUM, Browser
+from tests.browser import CHROMIUM, PATIENCE, Browser
 
 pytestmark = [
     pytest.mark.browser,
@@ -13,8 +15,8 @@ pytestmark = [
 ]
 
 COLUMN = """
-(name) => {
-  const table = document.querySelector("#arms table");
+(name, where) => {
+  const table = document.querySelector(where + " table");
   const at = Array.from(table.tHead.rows[0].cells).findIndex((cell) => cell.textContent.trim() === name);
   return Array.from(table.tBodies[0].rows).filter((row) => !row.hidden).map((row) => row.cells[at].textContent);
 }
@@ -41,8 +43,8 @@ def page(browser, report):
     return browser
 
 
-def column(page, name):
-    return page.value(f"({COLUMN})({name!r})")
+def column(page, name, where="#arms"):
+    return page.value(f"({COLUMN})({name!r}, {where!r})")
 
 
 def percent(texts):
@@ -123,6 +125,15 @@ def test_missing_numbers_come_last_either_way(page):
         assert column(page, "Top arm ahead in")[-1] == "–", "the top arm is not compared with itself"
 
 
+def test_arms_that_never_get_there_come_last_either_way(page):
+    slowest = "details:has(table.sort)"  # at the smallest rate some arms do not learn
+    there = column(page, "Steps to τ", slowest).count("never")
+    assert 0 < there < 18
+    for _ in range(2):
+        page.value(HEADING.format("Steps to τ").replace("#arms", slowest) + ".querySelector('button').click()")
+        assert column(page, "Steps to τ", slowest)[-there:] == ["never"] * there
+
+
 def test_the_keyboard_sorts_too(page):
     assert column(page, "Rank") == [str(i) for i in range(1, 19)]
     page.value(HEADING.format("Arm") + ".querySelector('button').focus()")
@@ -152,6 +163,35 @@ def test_a_command_is_copied_or_at_least_selected(page):
     page.value("new Promise((done) => setTimeout(done, 200))")
     copied = page.value("document.querySelector('pre.copy button').textContent") == "Copied"
     assert copied or page.value("getSelection().toString()") == text
+
+
+def test_the_sentence_of_a_claim_is_copied_with_its_claim_and_verdict(page, report):
+    page.call("Browser.grantPermissions", permissions=["clipboardReadWrite", "clipboardSanitizedWrite"])
+    page.call("Page.bringToFront")
+    page.value("document.querySelector('#claim-bn-faster .copy button').click()")
+    page.value("new Promise((done) => setTimeout(done, 200))")
+    verdict = next(v for v in report.content.verdicts if v.key == "bn-faster")
+    told = f"{verdict.claim}: {verdict.verdict}. {verdict.sentence}"
+    assert page.value("navigator.clipboard.readText()") == told
+
+
+def saved(page, folder, name):
+    """What a click on the table's name leaves in the folder."""
+    page.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
+    page.value(f"Array.from(document.querySelectorAll('a.download')).find((a) => a.textContent === '{name}').click()")
+    deadline = time.monotonic() + PATIENCE
+    while not (found := [path for path in folder.iterdir() if path.suffix != ".crdownload"]):
+        assert time.monotonic() < deadline
+        page.value("new Promise((done) => setTimeout(done, 50))")
+    return found
+
+
+@pytest.mark.parametrize("name", ["ranking.csv", "runs.csv", "claims.csv"])
+def test_a_table_is_saved_out_of_the_page_as_it_was_written(page, report, tmp_path, name):
+    (path,) = saved(page, tmp_path, name)
+    assert path.name == name
+    assert path.read_bytes() == report.file(name).read_bytes()
+    assert page.complaints == []
 
 
 def test_without_script_all_arms_stand_in_order(browser, report):

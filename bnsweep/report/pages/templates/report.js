@@ -4,8 +4,8 @@
 function key(row, column) {
   const cell = row.cells[column];
   const number = cell.dataset.value;
-  if (number === undefined) return cell.textContent;
-  return number === "" ? null : Number(number);
+  if (number !== undefined) return number === "" ? null : Number(number);
+  return cell.textContent === "–" ? null : cell.textContent;
 }
 
 // Missing numbers stay last in both directions; equal rows keep the order in which the page came.
@@ -61,20 +61,37 @@ if (controls) {
   show();
 }
 
-for (const code of document.querySelectorAll("pre.copy")) {
+// A command is copied as it stands, the sentence of a claim together with the claim and its verdict.
+for (const place of document.querySelectorAll(".copy")) {
+  const source = place.firstElementChild;
+  const before = place.dataset.before;
+  const text = before === undefined ? source.textContent : before + source.textContent.replaceAll("\u00a0", " ");
   const button = document.createElement("button");
   button.type = "button";
   button.textContent = "Copy";
   button.addEventListener("click", async () => {
     try {
-      await navigator.clipboard.writeText(code.querySelector("code").textContent);
+      await navigator.clipboard.writeText(text);
       button.textContent = "Copied";
     } catch {
-      getSelection().selectAllChildren(code.querySelector("code"));
+      getSelection().selectAllChildren(source);
       button.textContent = "Selected";
     }
   });
-  code.append(button);
+  place.append(button);
+}
+
+// A table lies in the page as gzip; it is saved as it was.
+for (const link of "DecompressionStream" in window ? document.querySelectorAll("a.download") : []) {
+  link.addEventListener("click", async (event) => {
+    if (!link.href.startsWith("data:")) return;
+    event.preventDefault();
+    const packed = Uint8Array.from(atob(link.href.split(",")[1]), (letter) => letter.charCodeAt(0));
+    const table = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+    link.href = URL.createObjectURL(await new Response(table).blob());
+    link.download = link.download.replace(/\.gz$/, "");
+    link.click();
+  });
 }
 
 // A printed page has no folds to open.
