@@ -13,9 +13,10 @@ from bnsweep.config.checks import printable
 from bnsweep.inference import ENOUGH
 from bnsweep.report.claims import verdicts
 from bnsweep.report.figures import Drawing
-from bnsweep.report.frame.formats import capital, p_text, tau_value, together
+from bnsweep.report.frame.formats import capital, few, p_text, tau_value, together
 from bnsweep.report.frame.grid import evenly_spaced
 from bnsweep.report.pages import sentences, tables
+from bnsweep.report.pages.basics import basics, saturates
 from bnsweep.report.pages.content import ReportContent
 from bnsweep.report.pages.downloads import downloads
 from bnsweep.report.pages.links import MOST_RUNS, Links
@@ -90,6 +91,8 @@ def page(content: ReportContent, template: str, tables: Mapping[str, str] | None
         css=css,
         script=script,
         downloads=downloads(tables or {}),
+        basics=basics(content.grid),
+        saturates=saturates(content.grid),
         **first_screen(content),
         **claims(content),
         **rankings(content),
@@ -106,15 +109,14 @@ def first_screen(content: ReportContent) -> dict[str, Any]:
 
 def top_lines(content: ReportContent) -> list[Line]:
     """The first arms, with the columns that matter at a glance."""
-    best = content.best
+    best, test = content.best, tables.test_title(content.metric)
     lines = tables.ranking_lines(best[best["rank"].notna()].head(FIRST), content.metric, [])
-    names = {"Rank": "Rank", "Arm": "Arm", "Score": capital(content.metric.title), "95 % interval": "95 % interval"}
-    names |= {"Group": "Tied group", "Test": tables.test_title(content.metric), "Best lr": "Learning rate"}
-    found = [{short: line.cells[name] for short, name in names.items()} for line in lines]
-    for cell_of in found:
-        rate = cell_of["Best lr"]
-        cell_of["Best lr"] = rate._replace(text=rate.text.removesuffix(tables.EDGE))  # a notice says it for all
-    return [Line(cell_of, line.kind) for cell_of, line in zip(found, lines, strict=True)]
+    names = ("Rank", "Arm", capital(content.metric.title), "95 % interval", "Tied group")
+    found = [{name: line.cells[name] for name in (*names, test, "Learning rate")} for line in lines]
+    for cells in found:
+        rate = cells["Learning rate"]
+        cells["Learning rate"] = rate._replace(text=rate.text.removesuffix(tables.EDGE))  # a notice says it for all
+    return [Line(cells, line.kind) for cells, line in zip(found, lines, strict=True)]
 
 
 def claims(content: ReportContent) -> dict[str, Any]:
@@ -142,11 +144,11 @@ def claims(content: ReportContent) -> dict[str, Any]:
 
 
 def rankings(content: ReportContent) -> dict[str, Any]:
-    metric, factors = content.metric, content.grid.arm_factors
+    metric, factors, tau = content.metric, content.grid.arm_factors, tau_value(content.grid)
     by_view = list(content.ranking.groupby("view", sort=False))
     shown = [by_view[0], *(by_view[1 + i] for i in evenly_spaced(len(by_view) - 1, MOST_VIEWS))]
     views = [
-        (str(view), tables.ranking_lines(table, metric, factors if not i else []))
+        (str(view), tables.ranking_lines(table, metric, factors * (not i), tau), sentences.out_of_order(table))
         for i, (view, table) in enumerate(shown)
     ]
     links = Links(content.info, content.grid, content.best)
@@ -156,6 +158,7 @@ def rankings(content: ReportContent) -> dict[str, Any]:
         line.cells["Arm"] = arm._replace(link=links.comparison(arm.text))
     return {
         "arms": len(content.best),
+        "arm_factors": few([spoken(factor) for factor in factors], 4),
         "views": views,
         "views_left_out": len(by_view) - len(shown),
         "filters": filters(views[0][1], factors),

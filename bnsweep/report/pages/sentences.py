@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 
 from bnsweep.catalogue.metrics import Metric
@@ -25,7 +26,7 @@ from bnsweep.report.claims.verdicts import (
     Evidence,
     Verdict,
 )
-from bnsweep.report.frame.formats import at_least, fixed, interval
+from bnsweep.report.frame.formats import at_least, few, fixed, integer, interval, letters
 from bnsweep.report.frame.grid import UNNAMED
 from bnsweep.report.stats.stability import Stability
 
@@ -35,13 +36,29 @@ UNTRAINED = (
 )
 
 
+def out_of_order(table: pd.DataFrame) -> str:
+    """Why the letters of a ranking do not follow its order; empty where they do."""
+    ranked = table[table["group"] > 0]
+    group = ranked["group"].to_numpy(int)
+    lowest_below = np.minimum.accumulate(group[::-1])[::-1]
+    early = ranked[group > lowest_below]
+    if early.empty:
+        return ""
+    told = [f"{integer(rank)} ({letters(int(g))})" for rank, g in zip(early["rank"], early["group"], strict=True)]
+    who, they = ("rank", "it lies") if len(told) == 1 else ("ranks", "they lie")
+    return (
+        f"Before arms of an earlier letter: {who} {few(told)}. The seeds agree more closely on how far {they} behind"
+        " that letter's first arm, which tells them apart."
+    )
+
+
 def answer(table: pd.DataFrame, metric: Metric, all_diverged: bool) -> str:
     """What the best-lr ranking says, in one or two sentences, and no more than its seeds carry."""
     ranked = table[table["rank"].notna()]
     if ranked.empty:
-        return "Nothing can be ranked: no arm has a result at every learning rate in any seed."
+        return "Nothing can be ranked: no combination has a result at every learning rate in any seed."
     if all_diverged:
-        return "No arm trained: every run diverged, so all stand at chance."
+        return "No combination trained: every run diverged, so all stand at chance."
     top = ranked.iloc[0]
     n = int(top["n_seeds"])
     named = top["lr"] == UNNAMED or ("lr" in str(top["arm"]).split(" ") and not math.isfinite(top["lr_share"]))
@@ -59,10 +76,11 @@ def answer(table: pd.DataFrame, metric: Metric, all_diverged: bool) -> str:
     mates = list(ranked["arm"][ranked["group"] == 1])
     mates.remove(top["arm"])
     if not mates:
-        return f"Best arm: {result}; better than every other arm beyond what the seeds' luck explains."
+        return f"Best combination: {result}; better than every other one beyond what the seeds' luck explains."
     if len(mates) == len(ranked) - 1:
-        return f"No arm stands out: these seeds cannot tell the first of {len(ranked)} from any other. It is {result}."
-    named = " and ".join(mates) if len(mates) <= 2 else f"{len(mates)} of the other {len(ranked) - 1} arms"
+        told = f"these seeds cannot tell the first of {len(ranked)} from any other"
+        return f"No combination stands out: {told}. It is {result}."
+    named = " and ".join(mates) if len(mates) <= 2 else f"{len(mates)} of the other {len(ranked) - 1} combinations"
     return f"Ahead: {result}. These seeds cannot tell it from {named}."
 
 
@@ -143,5 +161,7 @@ def steady(stability: Stability) -> str:
     """How far two halves of the seeds agree on the order of the arms; empty where there are too few."""
     if not math.isfinite(stability.tau):
         return ""
-    text = f"Two halves of the seeds agree on the order of the arms by Kendall's τ = {fixed(stability.tau, 2)}"
-    return f"{text} (median of {stability.splits:,} halvings; 1: the same order, 0: none in common)."
+    text = (
+        f"Two halves of the seeds agree on the order of the arms with a rank correlation of {fixed(stability.tau, 2)}"
+    )
+    return f"{text} (Kendall's; median of {stability.splits:,} halvings; 1: the same order, 0: none in common)."

@@ -34,7 +34,6 @@ MOST_LEVELS = 40
 """Levels of a factor on a page."""
 EDGE = ", edge"
 TableRow = Mapping[str, Any]
-GAP = "Train\u00a0− test"
 
 
 class Cell(NamedTuple):
@@ -117,12 +116,17 @@ def side(one: Evidence, which: int) -> str:
     return f"{name}: {one.mean_text(which)}" if math.isfinite(mean) else name
 
 
+def gap_title(task: Task) -> str:
+    """Heading of the difference between training and test score."""
+    return "Train\u00a0− test" + ", points" * (task.score == ACCURACY)
+
+
 def test_title(metric: Metric) -> str:
     """Heading of the test score beside a ranking."""
     return f"Test {metric.task.title}"
 
 
-def ranked_cells(row: TableRow, metric: Metric) -> dict[str, Cell]:
+def ranked_cells(row: TableRow, metric: Metric, tau: str) -> dict[str, Cell]:
     score, task = capital(metric.title), metric.task
     test, gap = row[f"test_{task.score}"], row[f"gap_{task.score}"]
     if not math.isfinite(row["rank"]):
@@ -139,14 +143,15 @@ def ranked_cells(row: TableRow, metric: Metric) -> dict[str, Cell]:
         test_title(metric): Cell(metrics(task)[metric.test].text(test), test),
         "Learning rate": Cell(lr_text(row)),
         "Diverged": Cell(percent(row["diverged"], 0), row["diverged"]),
-        "Steps to τ": Cell(tau_text(row), math.nan if row["tau_share"] == 0 else row["steps_to_tau"]),
-        GAP: Cell(gap_text(row, task), gap),
+        f"Steps to {tau}": Cell(tau_text(row), math.nan if row["tau_share"] == 0 else row["steps_to_tau"]),
+        gap_title(task): Cell(gap_text(row, task), gap),
         "Seeds": integer_cell(row["n_seeds"]),
     }
 
 
-def ranking_lines(table: pd.DataFrame, metric: Metric, factors: list[str]) -> list[Line]:
-    """A ranking as a page shows it: of a long one the top and the bottom, and how many are between."""
+def ranking_lines(table: pd.DataFrame, metric: Metric, factors: list[str], tau: str = "τ") -> list[Line]:
+    """A ranking as a page shows it: of a long one the top and the bottom, and how many are between. `tau`: the score
+    that training is timed to."""
     is_ranked = table["rank"].notna()
     found: list[Line] = []
     for part, top, bottom in ((table[is_ranked], TOP, BOTTOM), (table[~is_ranked], BOTTOM, 0)):
@@ -155,7 +160,7 @@ def ranking_lines(table: pd.DataFrame, metric: Metric, factors: list[str]) -> li
         for row in row_dicts(pd.concat([part[:top], part[top + more :]]) if more > 0 else part):
             kind = "lead" if row["group"] == 1 or row["rank"] == 1 else ""
             here = tuple(level_name(f, row[f]) for f in factors)
-            lines.append(Line(ranked_cells(row, metric), kind, here))
+            lines.append(Line(ranked_cells(row, metric, tau), kind, here))
         if more > 0:
             lines.insert(top, Line({"Rank": Cell("…"), "Arm": Cell(f"{more:,} more in ranking.csv")}, "more"))
         found += lines

@@ -46,7 +46,8 @@ HIGHER, CHANCE = "three or more together", "seeds and chance"
 MOST_TOLD, MOST_LETTERS = 4, 40
 """Levels of the strongest factor that a sentence lists, and the length of their names."""
 TIMES = " × "
-SPOKEN = {"bn": "BN placement", "lr.value": "learning rate", "model.dropout": "dropout"}
+LR = "lr.value"
+SPOKEN = {"bn": "BN placement", LR: "learning rate", "model.dropout": "dropout"}
 TINY = 1e-18
 """Variance below which scores differ by rounding alone."""
 Array = NDArray[np.float64]
@@ -204,7 +205,9 @@ def averages(analysis: Analysis, metric: Metric) -> str:
         found = sorted(found, key=lambda level: -metric.sign * level[1])
         found = [found[0], found[-1]]
     told = (f"{shortened(name, MOST_LETTERS)} {at_least(metric, mean, share)}" for name, mean, share in found)
-    return "; on average " + ", ".join(told)
+    mains = list(analysis.table["effect"][analysis.table["order"] == 1])
+    over = " over all learning rates" if LR in mains[1:] else ""
+    return f"; on average{over} " + ", ".join(told)
 
 
 def spoken(effect: str) -> str:

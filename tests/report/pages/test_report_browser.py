@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import re
 import time
 
 import pytest
@@ -85,6 +87,18 @@ def test_a_printed_page_is_no_wider_than_its_paper(page):
         assert page.value("document.documentElement.scrollWidth") <= 760
     finally:
         page.call("Emulation.setEmulatedMedia", media="")
+
+
+def test_a_report_of_18_arms_prints_on_about_eight_sheets(page):
+    pdf = base64.b64decode(page.call("Page.printToPDF", paperWidth=8.27, paperHeight=11.69)["data"])
+    assert 5 <= len(re.findall(rb"/Type\s*/Page\b", pdf)) <= 11
+
+
+def test_the_words_are_explained_at_the_top_and_the_link_to_them_opens_the_fold(page):
+    page.value("document.querySelector('#words ~ p a').click()")
+    assert page.value("document.querySelector('#basics').open")
+    assert page.value("document.querySelector('#basics').getBoundingClientRect().bottom") <= 900
+    assert "ReLU" in page.value("document.querySelector('#basics').innerText")
 
 
 def test_nothing_of_the_first_screen_scrolls_sideways(page):

@@ -131,7 +131,7 @@ def test_figures_take_their_colours_from_the_page(html):
 
 def test_the_answer_stands_first_and_in_every_form(written, html):
     answer, page = "Ahead: relu · ", html.replace("\u00a0", " ")
-    assert page.index(answer) < page.index('class="verdicts"') < page.index("<table") < page.index("<svg")
+    assert page.index(answer) < page.index('class="verdicts"') < page.index("<table") < page.index("<figure")
     assert written.answer.startswith(answer)
     assert answer in written.file("report.md").read_text(encoding="utf-8")
     assert json.loads(written.file("summary.json").read_text(encoding="utf-8"))["answer"] == written.answer
@@ -400,7 +400,9 @@ class Tables(HTMLParser):
 def test_the_first_table_is_a_short_one(html):
     head, *rows = Tables(html).found[0]
     assert len(rows) == 5
-    assert head == ["Rank", "Arm", "Score", "95 % interval", "Group", "Test", "Best lr"]
+    assert head == [
+        *("Rank", "Arm", "Final validation accuracy", "95 % interval", "Tied group", "Test accuracy", "Learning rate")
+    ]
 
 
 def ranking_table(html):
@@ -450,7 +452,7 @@ def test_the_garbage_collector_is_as_it_was_afterwards(fails):
 @pytest.mark.parametrize(
     ("status", "answer"),
     [
-        ("diverged", "No arm trained: every run diverged"),
+        ("diverged", "No combination trained: every run diverged"),
         ("failed", "Nothing can be ranked"),
         ("missing", "Nothing can be"),
     ],
@@ -482,7 +484,7 @@ def test_missing_columns_are_dashes(simulate, tmp_path):
     rows = write_report(frame, tmp_path).file("report.md").read_text(encoding="utf-8").splitlines()
     head, first = (next(line for line in rows if line.startswith(start)).split(" | ") for start in ("| Rank", "| 1 "))
     cells = dict(zip(head, first, strict=True))
-    assert [cells[name] for name in ("Test accuracy", "Steps to τ", "Train\u00a0− test")] == ["–"] * 3
+    assert [cells[name] for name in ("Test accuracy", "Steps to τ", "Train\u00a0− test, points")] == ["–"] * 3
     assert cells["Diverged"] == "0 %"
 
 

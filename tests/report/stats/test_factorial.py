@@ -194,7 +194,7 @@ def test_the_sentence_names_the_strongest_factor_and_interaction(lecture):
     means = [
         f"{name} {100 * design.score[k].mean():.1f} %" for k, name in enumerate(("no BN", "BN before", "BN after"))
     ]
-    assert f"; on average {', '.join(means)}. " in text
+    assert f"; on average over all learning rates {', '.join(means)}. " in text
     assert "Strongest pair: " in text
     assert " beyond what each does alone. Three or more factors acting together: 33 %." in text, "more than BN's 28 %"
 

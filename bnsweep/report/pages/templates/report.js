@@ -94,7 +94,17 @@ for (const link of "DecompressionStream" in window ? document.querySelectorAll("
   });
 }
 
+// Where there is more to the right, a word says so.
+const wider = new ResizeObserver((entries) => {
+  for (const { target } of entries) target.classList.toggle("wider", target.scrollWidth > target.clientWidth + 1);
+});
+for (const place of document.querySelectorAll(".scroll")) wider.observe(place);
+
+for (const link of document.querySelectorAll('a[href="#basics"]')) {
+  link.addEventListener("click", () => { document.getElementById("basics").open = true; });
+}
+
 // A printed page has no folds to open.
 addEventListener("beforeprint", () => {
-  for (const fold of document.querySelectorAll("details:not(.runs)")) fold.open = true;
+  for (const fold of document.querySelectorAll("details:not(.runs, .twin)")) fold.open = true;
 });

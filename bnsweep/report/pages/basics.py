@@ -1,0 +1,62 @@
+"""The words of a sweep for a reader who meets them for the first time: a sentence each, of what the sweep has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bnsweep.catalogue.activations import ACTIVATIONS
+from bnsweep.report.frame.grid import Grid, levels
+
+ACTIVATION = (
+    "What each unit does to the sum of its inputs: sigmoid squeezes it to between 0 and 1, ReLU passes what is above 0"
+    " and turns the rest into 0."
+)
+SATURATION = (
+    "Far from 0 sigmoid and tanh are flat: a unit there is saturated, lets hardly any gradient through, and so hardly"
+    " learns."
+)
+GRADIENT = (
+    "How the loss changes with each weight. It is passed back from the output to the first layer, and vanishes where"
+    " every layer makes it smaller."
+)
+BN = (
+    "Batch normalization: within each batch a unit's values are shifted and scaled to mean 0 and standard deviation 1,"
+    " before or after the activation; two learned numbers then scale and shift them anew."
+)
+INITS = {
+    "normal": "Initial weights drawn with one standard deviation (init.std), however wide the layers are.",
+    "xavier": "Xavier (Glorot): initial weights of variance 2 / (inputs + outputs of their layer), so that signals keep"
+    " their size on the way forward and the way back; derived for activations like tanh.",
+    "he": "He: initial weights of variance 2 / inputs of their layer; the 2 makes up for the half of its inputs that"
+    " ReLU turns into 0.",
+}
+RATE = "How far a training step moves the weights: too small, and training crawls; too large, and it blows up."
+
+
+def basics(grid: Grid) -> list[tuple[str, str]]:
+    """Word and sentence."""
+    return list(explained(grid))
+
+
+def explained(grid: Grid) -> Iterator[tuple[str, str]]:
+    activations, inits, placements = (there(grid, factor) for factor in ("activation", "init", "bn"))
+    if {"sigmoid", "relu"} & activations:
+        yield "activation", ACTIVATION
+    if saturates(grid):
+        yield "saturation", SATURATION
+    yield "gradient", GRADIENT
+    if placements - {"none"}:
+        yield "BN", BN
+    for name, meaning in INITS.items():
+        if name in inits:
+            yield f"init: {name}", meaning
+    yield "learning rate (lr)", RATE
+
+
+def saturates(grid: Grid) -> bool:
+    """Whether a network of the sweep has an activation with two flat ends."""
+    return any(row.bounded for name, row in ACTIVATIONS.items() if name in there(grid, "activation"))
+
+
+def there(grid: Grid, factor: str) -> set[str]:
+    return set(map(str, levels(grid.runs, factor))) if factor in grid.runs else set()
