@@ -47,11 +47,17 @@ def fitting(readings: RunValues, found: Sides) -> Pairs:
     return kept_P
 
 
+def means_of_the_other(values: tuple[Array, Array], sign_RN: Array) -> Array:
+    """Mean over seeds of the second side under each flip, [R, P]. `values`: [P, N] of each side."""
+    more_PN, less_PN = values
+    both_P = (less_PN + more_PN).mean(axis=1) / 2
+    return np.asarray(both_P + sign_RN @ (less_PN - more_PN).T / (2 * less_PN.shape[1]))
+
+
 def overfitting(rise: tuple[Array, Array], sign_RN: Array, name: str) -> Pairs:
     """Pairs whose second side overfits, under each flip, [R, P]. `rise`: of validation loss over its minimum, [P, N] of
     each side; `name`: of the second side. Raises Unasked where there is none as observed."""
-    more_PN, less_PN = rise
-    rise_RP = (less_PN + more_PN).mean(axis=1) / 2 + sign_RN @ (less_PN - more_PN).T / (2 * less_PN.shape[1])
+    rise_RP = means_of_the_other(rise, sign_RN)
     if not (rise_RP[0] >= RISE).any():
         most = percent(max(float(rise_RP[0].max()), 0.0))
         raise Unasked(
@@ -59,3 +65,12 @@ def overfitting(rise: tuple[Array, Array], sign_RN: Array, name: str) -> Pairs:
             f" overfitting begins at {percent(RISE, 0)}"
         )
     return np.asarray(rise_RP >= RISE)
+
+
+def needing(gain: tuple[Array, Array], sign_RN: Array, name: str, of: str) -> Pairs:
+    """Pairs whose second side gains by a factor, under each flip, [R, P]. `gain`: [P, N] of each side; `of`: what the
+    factor is called. Raises Unasked where none does as observed."""
+    gain_RP = means_of_the_other(gain, sign_RN)
+    if not (gain_RP[0] > 0).any():
+        raise Unasked(f"networks that need {of}: with {name} none gains by it")
+    return np.asarray(gain_RP > 0)

@@ -41,7 +41,7 @@ class Contrast:
     before training, where the learning rate plays no part."""
     across: str | None = None
     """With it the two sides are compared in how much they depend on this factor: by the standard deviation across its
-    levels, or, of `gain`, by the difference that its largest level makes to its smallest."""
+    levels, or, of `gain`, by what each level adds to the smallest one, where that helps the second side."""
     gain: bool = False
     among: str = ALL
     """Which pairs count: all; learning: those of which both learn, as what does not learn is neither slow nor does it
@@ -212,8 +212,7 @@ def rows_across(
     in nothing that only one side has (`nested`: bn.eps)."""
     across = [f for f in others if f == contrast.across or f.startswith(f"{contrast.across}.")]
     if contrast.gain and across:
-        ends = [resolve(grid, across[0], which, pairs) for which in (MIN, MAX)]
-        pairs = pairs[pairs[across[0]].isin(ends)].sort_values(across[0])
+        pairs = pairs.sort_values(across[0])
     rest = [f for f in others if f not in across] + [f"{f}{end}" for f in nested for end in ("", "_less")]
     if not across:
         raise Unasked(two_values(grid, contrast.across or ""))

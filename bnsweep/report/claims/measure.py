@@ -6,15 +6,16 @@ Shapes: P pairs, L learning-rate settings, N bundles, R draws or flips, K levels
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bnsweep.catalogue.metrics import Metric
 from bnsweep.inference import ENOUGH
-from bnsweep.report.claims.among import fitting, learning, overfitting
+from bnsweep.report.claims.among import fitting, learning, needing, overfitting
 from bnsweep.report.claims.best_rate import AtRates, TwoSides, at_best, means_of
 from bnsweep.report.claims.contrasts import (
     ALL,
@@ -46,16 +47,22 @@ def measure(readings: RunValues, metric: Metric, contrast: Contrast, found: Side
         measured = measure(readings, metric, replace(contrast, among=ALL), found.among(kept), sign_RN)
         return replace(measured, left_out=left_out(readings, metric, found, kept))
     if contrast.among == OVERFITTING:
-        return where_the_other_overfits(readings, contrast, found.among(fitting(readings, found)), sign_RN)
+        found = found.among(fitting(readings, found))
+        rise = (readings.values("rise", found.more), readings.values("rise", found.less))
+        value = values_of(readings, contrast, found)
+        return where_the_other(contrast.sign, value, rise, sign_RN, partial(overfitting, name=found.names[1]))
     value = values_of(readings, contrast, found)
     beside = told_beside(readings, contrast, found)
     if contrast.at == BEST and found.more.shape[1] > 1:
         more, less = (metric.sign * readings.grid.scores(metric, rows) for rows in (found.more, found.less))
         planned = (found.more >= 0, found.less >= 0)
         return at_best(planned, contrast.sign, AtRates((more, less), value, beside), sign_RN)
+    if contrast.gain:
+        gain = (gains(value[0]), gains(value[1]))
+        chosen = partial(needing, name=found.names[1], of=(contrast.across or "").rpartition(".")[2])
+        return where_the_other(contrast.sign, gain, gain, sign_RN, chosen)
     if contrast.across is not None:
-        of_levels = gain_contrast if contrast.gain else deviation_contrast
-        return of_levels(contrast.sign, *value, sign_RN)
+        return deviation_contrast(contrast.sign, *value, sign_RN)
     if contrast.at == BEST:  # of one rate
         value, *beside = [(more[:, 0], less[:, 0]) for more, less in (value, *beside)]
     return paired(contrast.sign, value, beside, sign_RN)
@@ -125,18 +132,18 @@ def of_differences(
     return Measured(effect, float(low[0]), float(high[0]), p, means, difference_N, pairs, t_R, beside)
 
 
-def where_the_other_overfits(readings: RunValues, contrast: Contrast, found: Sides, sign_RN: Array) -> Measured:
-    """The pairs of which the second side overfits. In each flip they are chosen anew: who is chosen for overfitting by
-    luck would else look better wherever the luck does not hold."""
-    value = values_of(readings, contrast, found)
-    rise = [readings.values("rise", rows) for rows in (found.more, found.less)]
-    pairs, bundles = without_holes(value[0] + rise[0], value[1] + rise[1])
+def where_the_other(
+    sign: int, value: TwoSides, by: TwoSides, sign_RN: Array, chosen: Callable[[TwoSides, Array], NDArray[np.bool_]]
+) -> Measured:
+    """The pairs that are chosen by what the second side shows. In each flip they are chosen anew: who is chosen for
+    overfitting by luck would else look better wherever the luck does not hold."""
+    pairs, bundles = without_holes(value[0] + by[0], value[1] + by[1])
     at = np.ix_(pairs, bundles)
     more, less = (x[at] for x in value)
     sign_RN = sign_RN[:, bundles]
-    kept_RP = overfitting((rise[0][at], rise[1][at]), sign_RN, found.names[1])
+    kept_RP = chosen((by[0][at], by[1][at]), sign_RN)
     kept = kept_RP[0]
-    difference_PN = contrast.sign * (more - less)
+    difference_PN = sign * (more - less)
     measured = of_differences(
         difference_PN[kept].mean(axis=0), means_of([more[kept], less[kept]]), int(kept.sum()), sign_RN
     )
@@ -147,9 +154,9 @@ def where_the_other_overfits(readings: RunValues, contrast: Contrast, found: Sid
     return replace(measured, t_R=t_R, p=p_of(t_R, t_R[0]))
 
 
-def gain_contrast(sign: int, more_PKN: Array, less_PKN: Array, sign_RN: Array) -> Measured:
-    """What the further factor's largest level adds to its smallest one: the first side against the second."""
-    return paired(sign, (more_PKN[:, 1] - more_PKN[:, 0], less_PKN[:, 1] - less_PKN[:, 0]), (), sign_RN)
+def gains(value_PKN: Array) -> Array:
+    """What each level adds to the first one, [P (K - 1), N]."""
+    return np.asarray((value_PKN[:, 1:] - value_PKN[:, :1]).reshape(-1, value_PKN.shape[2]))
 
 
 def deviation_contrast(sign: int, more_PKN: Array, less_PKN: Array, sign_RN: Array) -> Measured:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from bnsweep.catalogue.tasks import Task
 from bnsweep.inference import least_seeds
-from bnsweep.report.claims.contrasts import BEST, EQUAL, LEARNING, OVERFITTING, START, Contrast
+from bnsweep.report.claims.contrasts import BEST, EQUAL, LEARNING, OVERFITTING, START, Contrast, name_of
 from bnsweep.report.claims.quantities import quantities
 from bnsweep.report.claims.verdicts import AGAINST, CONTRADICTED, FOR, MIXED, SUPPORTED, TOO_FEW, Evidence
 from bnsweep.report.frame.formats import capital, p_text
@@ -21,7 +21,9 @@ def comparison_name(contrast: Contrast, task: Task, lr_swept: bool, tau: str) ->
     across = (contrast.across or "").rpartition(".")[2]
     if across:
         title = (
-            f"what the largest {across} adds to {title}" if contrast.gain else f"{DEVIATION} {title} across {across}"
+            f"what {across} adds to {title}, where it helps {name_of(contrast.factor, contrast.sides[1])}"
+            if contrast.gain
+            else f"{DEVIATION} {title} across {across}"
         )
     parts = [title]
     if contrast.at == START or (lr_swept and not contrast.factor.startswith("lr.")):

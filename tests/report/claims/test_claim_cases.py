@@ -54,6 +54,18 @@ def test_what_dropout_adds_is_read_at_each_setting_of_bn() -> None:
     assert found.means == pytest.approx([mean[b, 0.5] - mean[b, 0.0] for b in ("before", "none")])
 
 
+def test_every_level_of_dropout_that_helps_without_bn_counts() -> None:
+    gain = {0.0: 0.0, 0.2: 0.1, 0.5: -0.1, 0.8: 0.05}
+    runs = product({"bn": ["none", "before"], "model.dropout": list(gain)})
+    truth = Truth(accuracy=lambda run: -0.3 + gain[run["model.dropout"]] * (run["bn"] == "none"))
+    made = sweep(runs, truth, np.random.default_rng(0), lumpy=False)
+    found = measured(Contrast("final", -1, "bn", ("before", "none"), across="model.dropout", gain=True), made)
+    mean = made.runs.groupby(["bn", "model.dropout"])["final_val_accuracy"].mean()
+    assert found.pairs == 2
+    assert found.means[1] == pytest.approx((mean["none", 0.2] + mean["none", 0.8]) / 2 - mean["none", 0.0])
+    assert found.p == 2**-9
+
+
 def test_dependence_on_the_init_is_none_on_settings_of_bn() -> None:
     truth = Truth(accuracy=lambda run: -0.3 * (run["bn.eps"] == 1e-3))
     made = with_eps({"bn": ["none", "before"], "init": ["normal", "he"]}, truth)

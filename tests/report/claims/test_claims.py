@@ -81,7 +81,9 @@ PLANTED: dict[str, Callable[[float], Truth]] = {
     "bn-faster": lambda s: Truth(accuracy=lambda run: 0.05 + 0.05 * s * bn(run)),
     "bn-less-init": lambda s: Truth(accuracy=lambda run: -0.2 * (run["init"] == "normal") * (bn(run) == (s < 0))),
     "bn-less-overfitting": lambda s: Truth(gap=lambda run: 0.02 - 0.02 * s * bn(run), rise=lambda run: -s * bn(run)),
-    "bn-less-dropout": lambda s: Truth(accuracy=lambda run: 0.1 * (run["model.dropout"] > 0) * (bn(run) == (s < 0))),
+    "bn-less-dropout": lambda s: Truth(
+        accuracy=lambda run: -0.3 + (run["model.dropout"] > 0) * (0.05 + 0.1 * (bn(run) == (s < 0)))
+    ),
     "bn-before": lambda s: Truth(accuracy=lambda run: 0.05 * s * (run["bn"] == "before")),
 }
 
@@ -263,6 +265,14 @@ def test_overfitting_is_not_asked_where_nothing_overfits() -> None:
     made.runs["final_train_accuracy"] = 0.7
     says = "This sweep lacks networks that overfit: no pair of arms both fit their training data to 75 %."
     assert answers_of(made)["bn-less-overfitting"].sentence == says
+
+
+def test_dropout_is_not_asked_where_it_helps_nothing() -> None:
+    """Where it only harms, BN cannot make it less needed."""
+    truth = Truth(accuracy=lambda run: -0.1 * (run["model.dropout"] > 0) * (1 + bn(run)))
+    verdict = answers(truth, runs=DROPOUT)["bn-less-dropout"]
+    assert verdict.verdict == UNASKED
+    assert verdict.sentence == "This sweep lacks networks that need dropout: with no BN none gains by it."
 
 
 def test_the_gap_is_read_where_both_have_fitted_equally_well() -> None:
