@@ -69,11 +69,11 @@ def alt(scene: Scene, curves: pd.DataFrame, metric: Metric) -> str:
         for _, name, arm in lines:
             own = curves[curves.columns.intersection(scene.run_ids[arm])].dropna(how="all")
             if len(own):
-                ends.setdefault(name or "it", []).append(float(own.iloc[-1].median()))
+                ends.setdefault(name, []).append(float(own.iloc[-1].median()))
     told = []
     for name, found in ends.items():
         low, high = metric.text(min(found)), metric.text(max(found))
-        told.append(f"{name} {low}" if low == high else f"{name} between {low} and {high}")
+        told.append(f"{name} {low}".strip() if low == high else f"{name} between {low} and {high}".strip())
     return f"{capital(metric.title)} after epoch {curves.index.max():g}, median over seeds: {', '.join(told)}."
 
 

@@ -17,13 +17,15 @@ from numpy.typing import NDArray
 
 from bnsweep.catalogue.metrics import ACCURACY, STEPS, Metric
 from bnsweep.report.figures.facets import same, with_text
-from bnsweep.report.figures.style import LETTER, Sheet, ink, most_labels, panels, points
+from bnsweep.report.figures.style import BETWEEN, LETTER, Sheet, ink, most_labels, panels, points
 from bnsweep.report.figures.types import Drawing, Scene
 from bnsweep.report.frame.design import shown_apart
-from bnsweep.report.frame.formats import capped, censored
+from bnsweep.report.frame.formats import capped, censored, rounded_apart
 from bnsweep.report.frame.grid import evenly_spaced, level_text, levels
 
 MOST, MOST_RATES = 8, 16
+MOST_WRITTEN = 60
+"""Cells of a panel whose numbers are written into them."""
 CLOSE = 0.1
 """Share of the range of all cells."""
 
@@ -51,7 +53,7 @@ def init_by_lr(scene: Scene) -> Drawing | None:
         for c in columns
         for here in [[same_level(pick(grid.arms, {row: r, column: c}), tall, v) for v in levels_of[tall]]]
     ]
-    names, of_rates = [level_text(tall, v) for v in levels_of[tall]], list(grid.lrs["lr"].iloc[rates])
+    names, of_rates = [level_text(tall, v) for v in levels_of[tall]], rounded_apart(grid.lrs["lr"].iloc[rates].tolist())
     figure, axes = panels(len(rows), len(columns), sheet_of(maps, names, of_rates, scene.metric))
     good = Normalize(float(np.nanmin(score_AL)), float(np.nanmax(score_AL)))
     colours = matplotlib.colormaps["cividis" if scene.metric.sign > 0 else "cividis_r"]
@@ -83,9 +85,13 @@ def same_level(arms: pd.DataFrame, factor: str, level: Any) -> list[int]:
 
 
 def sheet_of(maps: Sequence[Map], names: Sequence[str], rates: Sequence[str], metric: Metric) -> Sheet:
-    digits = 3 if metric.kind == ACCURACY else 6
+    written = len(rates) * len(names) <= MOST_WRITTEN
+    digits = 0 if not written else 3 if metric.kind == ACCURACY else 6
+    cell = 0.55 if written else 0.2
+    overhang = LETTER * max(map(len, rates)) - cell
     return Sheet(
-        (max(1.9, 0.55 * len(rates)), 0.32 * len(names)),
+        (max(1.9, cell * len(rates)), 0.32 * len(names)),
+        gap=(max(0.22, overhang + BETWEEN), 0.34),
         left=0.3 + LETTER * max(map(len, names)),
         right=0.9,
         top=0.35,
@@ -174,7 +180,7 @@ def paint(
     ax.set_ylim(down - 0.5, -0.5)
     ax.grid(visible=False)
     ax.spines[:].set_visible(False)
-    if cells.size > 60:
+    if cells.size > MOST_WRITTEN:
         return
     for (i, j), value in np.ndenumerate(cells):
         known = np.isfinite(value)

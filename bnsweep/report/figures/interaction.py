@@ -14,7 +14,7 @@ from bnsweep.inference import ALPHA, ENOUGH
 from bnsweep.report.figures.style import DASHES, LETTER, MARKERS, SERIES, Sheet, most_labels, panels, points, within_all
 from bnsweep.report.figures.types import Drawing, Scene
 from bnsweep.report.frame.design import Design, Factor
-from bnsweep.report.frame.formats import capped, censored
+from bnsweep.report.frame.formats import capped, censored, rounded_apart
 from bnsweep.report.frame.grid import evenly_spaced, value_text
 from bnsweep.report.stats import resample
 from bnsweep.report.stats.factorial import TIMES, Analysis, spoken
@@ -67,7 +67,8 @@ def interactions(scene: Scene) -> Drawing | None:
 def alt(scene: Scene, across: Factor, by: Factor) -> str:
     """What the first and the last level of one factor come to at each level of the other."""
     score_JK = level_means(scene.design, by, across).mean(axis=2)
-    ends = across.texts[0], across.texts[-1]
+    texts = rounded_apart(across.texts)
+    ends = texts[0], texts[-1]
     lines = [
         f"{by.texts[j]} from {scene.metric.text(score_JK[j, 0])} to {scene.metric.text(score_JK[j, -1])}"
         for j in evenly_spaced(len(by.values), MOST_LINES)
@@ -86,7 +87,7 @@ def draw_pair(ax: Axes, design: Design, across: Factor, by: Factor, bounded: boo
     """`bounded`: whether scores lie between 0 and 1."""
     score_JKN = level_means(design, by, across)
     n = design.n
-    longest = max(len(value_text(v)) for v in across.numbers.tolist()) if across.numbers is not None else 0
+    longest = max(map(len, numbers_text(across)), default=0)
     ticks = evenly_spaced(len(across.values), min(MOST_TICKS, most_labels(ax, longest)))
     drawn = ticks if across.numbers is None else evenly_spaced(len(across.values), MOST_NUMBERS)
     x_K = places(ax, across)[drawn]
@@ -103,6 +104,11 @@ def draw_pair(ax: Axes, design: Design, across: Factor, by: Factor, bounded: boo
     label_axis(ax, across, ticks)
     title = {"title": spoken(by.name), "alignment": "left", "title_fontsize": points(9)}
     ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), handlelength=2.2, **title)
+
+
+def numbers_text(factor: Factor) -> list[str]:
+    """Of a factor of numbers: they alone, without the factor's name."""
+    return [] if factor.numbers is None else rounded_apart([value_text(v) for v in factor.numbers.tolist()])
 
 
 def level_means(design: Design, by: Factor, across: Factor) -> NDArray[np.float64]:
@@ -136,7 +142,7 @@ def slanted(factor: Factor) -> bool:
 
 def label_axis(ax: Axes, factor: Factor, ticks: list[int]) -> None:
     numbers = factor.numbers
-    texts = factor.texts if numbers is None else [value_text(v) for v in numbers.tolist()]
+    texts = factor.texts if numbers is None else numbers_text(factor)
     at = np.arange(len(texts)) if numbers is None else numbers
     ax.set_xticks(at[ticks], [texts[k] for k in ticks])
     if slanted(factor):

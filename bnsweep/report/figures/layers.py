@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -59,7 +60,7 @@ def gradient_flow(scene: Scene) -> Drawing | None:
         axes[i][j].set_yscale("log")
         for k, _, arm in lines:
             flow(axes[i][j], ends.loc[ends.index.intersection(scene.run_ids[arm])].median(), names, k)
-    ticks = evenly_spaced(layers, most_labels(axes[0][0], len(str(layers - 1))))
+    ticks = layer_ticks(layers, most_labels(axes[0][0], len("out")))
     for ax in (ax for row in axes for ax in row):
         ax.set_xticks(ticks, [str(tick + 1) if tick < layers - 1 else "out" for tick in ticks])
         ax.yaxis.set_major_locator(LogLocator(numticks=6))
@@ -68,6 +69,12 @@ def gradient_flow(scene: Scene) -> Drawing | None:
     label_edges(axes, "layer", "‖∂L/∂a‖")
     text = FLOW.format(ended=", solid where training ended" if trained else "") + scene.facets.held_text("drawn")
     return Drawing("gradients", "Gradient flow", text, flow_alt(scene, ends, names), figure)
+
+
+def layer_ticks(layers: int, most: int) -> list[int]:
+    """Layers at even distances from the first on, and the last, which is the output."""
+    step = math.ceil((layers - 1) / max(most - 1, 1))
+    return [*range(0, layers - 1 - step // 2, step), layers - 1]
 
 
 def ends_key(trained: bool) -> list[Line2D]:
@@ -85,8 +92,8 @@ def flow_alt(scene: Scene, ends: pd.DataFrame, names: list[str]) -> str:
             own: pd.DataFrame = ends.loc[ends.index.intersection(scene.run_ids[arm]), "first"]
             start = own.median().reindex(names[:-1]).dropna().to_numpy(float)
             if len(start) > 1:
-                found.setdefault(name or "it", []).append(start[0] / start[-1])
-    told = [f"{name} {span_of(ratios)}" for name, ratios in found.items()]
+                found.setdefault(name, []).append(start[0] / start[-1])
+    told = [f"{name} {span_of(ratios)}".strip() for name, ratios in found.items()]
     return f"Gradient at layer 1 over that at the last hidden layer, at the start: {', '.join(told) or 'one layer'}."
 
 
@@ -139,10 +146,10 @@ def histograms_alt(lines: list[tuple[str, list[tuple[int, str, int]]]], counts: 
         for _, name, arm in found:
             layer = np.asarray(counts[arm][-1] if len(counts[arm]) else [], dtype=float)
             if layer.sum() > 0:
-                peaks.append((layer.max() / layer.sum(), " · ".join(filter(None, (title, name))) or "it"))
+                peaks.append((layer.max() / layer.sum(), " · ".join(filter(None, (title, name)))))
     if not peaks:
         return "No outputs were recorded."
-    told = [f"{100 * share:.0f} % in {name}" for share, name in (max(peaks), min(peaks))]
+    told = [f"{100 * share:.0f} %" + f" in {name}" * bool(name) for share, name in (max(peaks), min(peaks))]
     return f"Share of the last hidden layer's outputs in their fullest bin: {' to '.join(dict.fromkeys(told))}."
 
 

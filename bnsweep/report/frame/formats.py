@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -82,6 +83,12 @@ def span(low: str, high: str) -> str:
 def interval(metric: Metric, low: float, high: float) -> str:
     """Two values of a metric; the percent sign stands once."""
     return span(metric.text(low).removesuffix(" %"), metric.text(high))
+
+
+def rounded_apart(names: Sequence[str]) -> list[str]:
+    """Names whose numbers have three digits, where that leaves them apart; else as they are: lr 5.623413 is lr 5.62."""
+    short = [re.sub(r"\d+\.\d{3,}(?:e[+-]?\d+)?", lambda m: f"{float(m[0]):.3g}", name) for name in names]
+    return short if len(set(short)) == len(set(names)) else list(names)
 
 
 def shortened(name: str, most: int) -> str:

@@ -4,6 +4,7 @@ them."""
 from __future__ import annotations
 
 import io
+import itertools
 import re
 import xml.etree.ElementTree as ET
 
@@ -15,8 +16,11 @@ from bnsweep.catalogue.tasks import CLASSIFICATION
 from bnsweep.config.checks import ConfigError
 from bnsweep.report import write_report
 from bnsweep.report.figures import figure_files, pictures
-from bnsweep.report.figures.style import IN_COLUMN, LETTER, PAPER, POINTS, Sheet, broken, panels, styled
+from bnsweep.report.figures.heat import init_by_lr
+from bnsweep.report.figures.layers import gradient_flow
+from bnsweep.report.figures.style import IN_COLUMN, LETTER, ON_PAGE, PAPER, POINTS, Sheet, broken, panels, styled
 from bnsweep.report.frame.figure_files import FigureFiles, listed
+from bnsweep.report.frame.formats import rounded_apart
 from bnsweep.report.frame.metrics import default_metric
 from bnsweep.report.pages.write import build
 
@@ -27,7 +31,7 @@ SEEDS = 8
 
 
 def truth(run):
-    return 0.9 + 0.03 * (run["bn"] == "before") + 0.02 * (run.get("activation") == "relu")
+    return 0.9 + 0.03 * (run.get("bn") == "before") + 0.02 * (run.get("activation") == "relu")
 
 
 @pytest.fixture(scope="module")
@@ -170,3 +174,50 @@ def test_the_page_reads_the_alt_text_aloud(written):
     drawings = written.content.drawings
     assert len(said) == len(drawings)
     assert {str(escape(f"{d.title}. {d.alt}")) for d in drawings} == set(said)
+
+
+def overlapping(figure):
+    """Pairs of tick labels of one axis that run into each other."""
+    figure.draw_without_rendering()
+    found = []
+    for ax in figure.axes:
+        texts = [text for text in ax.get_xticklabels() if text.get_text()]
+        boxes = [text.get_window_extent() for text in texts]
+        found += [
+            (a.get_text(), b.get_text())
+            for (a, b), (one, other) in zip(itertools.pairwise(texts), itertools.pairwise(boxes), strict=True)
+            if one.x1 > other.x0
+        ]
+    return found
+
+
+@pytest.mark.parametrize("size", [ON_PAGE, IN_COLUMN])
+@pytest.mark.parametrize("hidden", [1, 10, 56])
+def test_layers_can_be_read_however_many(simulate, size, hidden):
+    frame = simulate(truth, {"bn": ["none", "before"], "init": ["normal", "xavier", "he"]}, seeds=1)
+    frame.hidden, frame.runs["model.hidden"] = hidden, "-".join(["32"] * hidden)
+    scene = build(frame, default_metric(CLASSIFICATION))[1]
+    with styled(PAPER, size):
+        figure = gradient_flow(scene).figure
+        labels = [text.get_text() for text in figure.axes[0].get_xticklabels()]
+        assert not overlapping(figure)
+    assert (labels[0], labels[-1]) == ("1", "out")
+    assert len({int(b) - int(a) for a, b in itertools.pairwise(labels[:-1])}) <= 1, "at even distances"
+
+
+@pytest.mark.parametrize("size", [ON_PAGE, IN_COLUMN])
+def test_a_map_of_many_rates_can_be_read(simulate, size):
+    rates = [10.0 ** (k / 4) for k in range(-12, 4)]
+    frame = simulate(truth, {"activation": ["relu", "tanh"], "init": ["xavier", "he", "lecun"], "lr.value": rates}, 1)
+    scene = build(frame, default_metric(CLASSIFICATION))[1]
+    with styled(PAPER, size):
+        figure = init_by_lr(scene).figure
+        figure.draw_without_rendering()
+        boxes = [text.get_window_extent() for ax in figure.axes[:2] for text in ax.get_xticklabels()]
+    assert all(one.x1 < other.x0 for one, other in itertools.pairwise(boxes)), "nor into the next panel's"
+
+
+def test_numbers_are_short_where_they_stay_apart():
+    assert rounded_apart(["lr 0.001", "lr 5.623413251903491", "lr 1e-05"]) == ["lr 0.001", "lr 5.62", "lr 1e-05"]
+    alike = ["lr 0.10001", "lr 0.10002"]
+    assert rounded_apart(alike) == alike
