@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -57,7 +58,7 @@ def init_by_lr(scene: Scene) -> Drawing | None:
     figure, axes = panels(len(rows), len(columns), sheet_of(maps, names, of_rates, scene.metric))
     good = Normalize(float(np.nanmin(score_AL)), float(np.nanmax(score_AL)))
     colours = matplotlib.colormaps["cividis" if scene.metric.sign > 0 else "cividis_r"]
-    ticks = evenly_spaced(len(rates), most_labels(axes[0][0], max(map(len, of_rates))))
+    ticks = range(0, len(rates), math.ceil(len(rates) / most_labels(axes[0][0], max(map(len, of_rates)))))
     for ax, one in zip((ax for line in axes for ax in line), maps, strict=True):
         paint(ax, one.score, one.never & (scene.metric.kind == STEPS), good, colours, scene)
         ax.set_yticks(range(len(names)), names)
