@@ -12,13 +12,15 @@ from bnsweep.config.checks import printable
 from bnsweep.report.claims.verdicts import UNASKED, Verdict
 from bnsweep.report.figures import Drawing
 from bnsweep.report.frame.grid import Grid
-from bnsweep.report.frame.metrics import untrained
+from bnsweep.report.frame.metrics import chance, untrained
 from bnsweep.report.pages import sentences
 from bnsweep.report.stats.completeness import Notice
 from bnsweep.report.stats.factorial import Analysis, strongest
 from bnsweep.report.stats.ranking import BEST
 from bnsweep.report.stats.stability import Stability
 from bnsweep.store.sweep_data import SweepInfo
+
+LITTLE = 0.1
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,24 @@ class ReportContent:
     @property
     def unasked(self) -> list[Verdict]:
         return [v for v in self.verdicts if v.verdict == UNASKED]
+
+    @cached_property
+    def glance(self) -> Drawing | None:
+        """The picture of the first screen: the one that shows all claims that are asked, such as the gradients of a
+        sweep on vanishing; where no picture does, the ranking. Where no arm learned anything a ranking shows nothing,
+        and it is that of the first claim that has one."""
+        asked = [v.figures for v in self.asked if v.figures]
+        shared = [name for name in (asked[0] if asked else ()) if all(name in names for names in asked)]
+        fitting = [*shared, *(name for names in asked for name in names if self.nothing_learned), "forest"]
+        return next((d for name in fitting if (d := self.drawing(name))), None)
+
+    @property
+    def nothing_learned(self) -> bool:
+        """Whether no arm is ahead of guessing by more than a tenth of what there is to learn."""
+        if self.untrained or not self.metric.is_score:
+            return self.untrained
+        guess = float(chance(self.grid.runs, self.metric).mean())
+        return not float(self.best["score"].max()) > guess + LITTLE * (1 - guess)
 
     def drawing(self, name: str) -> Drawing | None:
         return next((d for d in self.drawings if d.name == name), None)

@@ -6,10 +6,12 @@ import io
 import textwrap
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
+from PIL import Image
 
 from bnsweep.report.claims.verdicts import CONTRADICTED, INCONCLUSIVE, MIXED, SUPPORTED, TOO_FEW, UNASKED
-from bnsweep.report.figures import Scene, forest
+from bnsweep.report.figures import Drawing, Scene, forest, pictures
 from bnsweep.report.figures.style import PAPER, styled
 from bnsweep.report.frame.formats import together
 from bnsweep.report.pages import sentences
@@ -17,7 +19,8 @@ from bnsweep.report.pages.content import ReportContent
 from bnsweep.report.pages.render import ICONS
 
 WIDE, TALLEST = 14.0, 7.6
-"""Inches; a hundred pixels each."""
+"""Inches."""
+DPI = 100
 COLOURS = 256
 MOST_ARMS = 18
 ROW, ARM = 0.6, 0.4
@@ -30,6 +33,10 @@ SOFT = "#5b6275"
 LETTERS = "Lines: 95 % intervals. These seeds cannot tell an arm from the first one of its letter."
 MARGIN, INDENT, MIDDLE = 0.3, 1.75, 7.6
 """Where texts begin, claims begin, and the right half begins, from the left."""
+
+
+ASIDE, TITLE = 0.2, 0.3
+"""Inches before a picture, and of the line of its title."""
 
 
 class Sheet:
@@ -47,29 +54,32 @@ def first_screen(content: ReportContent, scene: Scene | None) -> bytes:
     """PNG of 1,400 pixels across and at most 760 down."""
     title = textwrap.wrap(together(content.answer), 106)[:3]
     aside = textwrap.wrap(together(content.mattered), 156)[:2]
-    rows, arms = verdict_rows(content), 0 if scene is None else len(forest.shown(scene, MOST_ARMS))
+    rows, drawing = verdict_rows(content), None if scene is None else glance(content, scene)
+    arms = 0 if scene is None or drawing else len(forest.shown(scene, MOST_ARMS))
+    left = MIDDLE if rows else MARGIN
     head = MARGIN + 0.32 * len(title) + 0.23 * len(aside) + 0.2
     with styled(PAPER):
-        sheet = Sheet(min(TALLEST, head + max(ROW * len(rows), ARM * arms + 1.1) + 0.4))
+        high = drawn_high(drawing, left) if drawing else ARM * arms + 1.1
+        sheet = Sheet(min(TALLEST, head + max(ROW * len(rows), high) + 0.4))
         for i, line in enumerate(title):
             sheet.text(MARGIN, MARGIN + 0.32 * i, line, 16, weight="bold")
         for i, line in enumerate(aside):
             sheet.text(MARGIN, head - 0.2 - 0.23 * (len(aside) - i), line, 11, color=SOFT)
         draw_verdicts(sheet, rows, head)
-        if scene is not None:
-            draw_arms(sheet, scene, head, MIDDLE if rows else MARGIN)
+        if drawing:
+            draw_picture(sheet, drawing, head, left)
+        elif scene is not None:
+            draw_arms(sheet, scene, head, left)
         foot = f"{content.title} · {sentences.runs_text(content.ledger, len(content.grid.bundles))}"
-        foot += f" · {LETTERS}" if (content.best["group"] > 0).any() else ""
+        foot += f" · {LETTERS}" if (content.best["group"] > 0).any() and not drawing else ""
         sheet.text(MARGIN, sheet.high - 0.25, foot, 9, color=SOFT)
         buffer = io.BytesIO()
-        sheet.figure.savefig(buffer, format="png", dpi=100)
+        sheet.figure.savefig(buffer, format="png", dpi=DPI)
     return in_few_colours(buffer)
 
 
 def in_few_colours(png: io.BytesIO) -> bytes:
     """The same with a palette, at about a third of the size."""
-    from PIL import Image
-
     small = io.BytesIO()
     Image.open(png).convert("RGB").quantize(COLOURS, kmeans=2).save(small, format="png", optimize=True)
     return small.getvalue()
@@ -93,6 +103,33 @@ def draw_verdicts(sheet: Sheet, rows: list[tuple[str, str, str, str]], down: flo
         for right, text, width in ((MARGIN, seeds, 21), (INDENT, line, 102)):
             lines = textwrap.wrap(together(text), width, max_lines=most, placeholder=" …")
             sheet.text(right, y + 0.2, "\n".join(lines), 8.5, color=SOFT, linespacing=1.15)
+
+
+def glance(content: ReportContent, scene: Scene) -> Drawing | None:
+    """The picture of the first screen in colours for paper, where it is another than the arms."""
+    first = content.glance
+    if first is None or first.name == "forest":
+        return None
+    return next(d for d in pictures(scene, content.verdicts) if d.name == first.name)
+
+
+def drawn_high(drawing: Drawing, left: float) -> float:
+    """Inches that a picture takes which begins `left` inches from the left."""
+    wide, high = drawing.figure.get_size_inches()
+    return float(high * min(1, (WIDE - MARGIN - left - ASIDE) / wide)) + TITLE
+
+
+def draw_picture(sheet: Sheet, drawing: Drawing, down: float, left: float) -> None:
+    """As large as there is room for it, below its title."""
+    left, down = left + ASIDE, down + TITLE
+    sheet.text(left, down - TITLE, drawing.title, 10.5, weight="bold")
+    wide, high = drawing.figure.get_size_inches()
+    scale = min(1, (WIDE - MARGIN - left) / wide, (sheet.high - 0.4 - down) / high)
+    buffer = io.BytesIO()
+    drawing.figure.savefig(buffer, format="png", dpi=DPI * scale)
+    pixels = np.asarray(Image.open(buffer).convert("RGB"))
+    place = round(left * DPI), round((sheet.high - down) * DPI) - len(pixels)
+    sheet.figure.figimage(pixels, *place, origin="upper")
 
 
 def draw_arms(sheet: Sheet, scene: Scene, down: float, right: float) -> None:

@@ -212,12 +212,11 @@ def factors(content: ReportContent) -> dict[str, Any]:
 
 
 def figures(content: ReportContent) -> dict[str, Any]:
-    """The picture of the first screen, and what neither claims nor factors show."""
-    forest = content.drawing("forest")
-    rest = [
-        d for d in content.drawings if d.name not in ("forest", *FACTOR_FIGURES) and not d.name.startswith("claim-")
-    ]
-    return {"forest": inline(forest) if forest else None, "drawings": [inline(d) for d in rest]}
+    """The picture of the first screen, and what neither it nor claims nor factors show."""
+    first = content.glance
+    elsewhere = ({first.name} if first else set()) | set(FACTOR_FIGURES)
+    rest = [d for d in content.drawings if d.name not in elsewhere and not d.name.startswith("claim-")]
+    return {"glance": inline(first) if first else None, "drawings": [inline(d) for d in rest]}
 
 
 def inline(drawing: Drawing) -> tuple[Drawing, Markup]:
