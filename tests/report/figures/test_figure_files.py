@@ -170,7 +170,7 @@ def test_alt_texts_say_what_figures_show(written):
 
 def test_the_page_reads_the_alt_text_aloud(written):
     page = written.html.read_text(encoding="utf-8")
-    said = re.findall(r'role="img" aria-label="([^"]*)"', page)
+    said = re.findall(r'<div class="scroll"[^>]* role="img" aria-label="([^"]*)"', page)
     drawings = written.content.drawings
     assert len(said) == len(drawings)
     assert {str(escape(f"{d.title}. {d.alt}")) for d in drawings} == set(said)
