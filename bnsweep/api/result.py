@@ -121,16 +121,20 @@ class Result:
         return named(pictures(self._scene, self._content.verdicts), "plot", str(name)).figure
 
     def report(
-        self, out: str | Path = "report", figures: Sequence[str] | str = (), only: Sequence[str] | str = ()
+        self,
+        out: str | Path = "report",
+        figures: Sequence[str] | str = (),
+        only: Sequence[str] | str = (),
+        links: bool = True,
     ) -> Report:
         """Write report.html, .md and .png, summary.json and tables into a folder; `show()` of it prints the answer.
         `figures`, of svg, pdf and png, writes each figure as a file too, or `only` those named: (figures="pdf",
-        only="flow")."""
+        only="flow"). `links`: whether the page leads to the runs in MLflow."""
         from bnsweep.report import write_report
         from bnsweep.report.frame.figure_files import FigureFiles, listed
 
         load_matplotlib()
-        return write_report(self.frame, Path(out), self.metric, FigureFiles(listed(figures), listed(only)))
+        return write_report(self.frame, Path(out), self.metric, FigureFiles(listed(figures), listed(only)), links)
 
     def model(self, run: int | str | pd.Series[Any]) -> nn.Module:
         """The trained network of a run, given by its place in `runs`, its row there, its run_id or its identity, in

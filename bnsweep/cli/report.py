@@ -18,6 +18,7 @@ from bnsweep.report.frame.figure_files import FigureFiles, listed
 from bnsweep.report.frame.metrics import check_metric, default_metric, rankable
 from bnsweep.store.address import default_experiment, origin
 
+SWITCH = {"true": True, "false": False}
 METRICS = "\n".join(
     f"  metric={default_metric(task).name:<23}{where}one of {', '.join(rankable(task))}"
     for task, where in ((CLASSIFICATION, ""), (REGRESSION, "of a regression: "))
@@ -32,6 +33,7 @@ or set two sweeps side by side
                                 compare.html, .md, .csv and .json of two sweeps
   figures=svg,pdf,png           each figure as a file in out/figures, one column of a paper wide; one or several formats
   only=NAME                     of these figures only: one or several, by name or a part of it (figures=pdf only=flow)
+  links=true                    whether the page leads to the runs in MLflow; false: for a page to be handed on
   tracking.uri=null             MLflow tracking URI; null: MLFLOW_TRACKING_URI, else mlflow.db in the working directory
   tracking.experiment=bnsweep   MLflow experiment; MLFLOW_EXPERIMENT_NAME gives another default
 """
@@ -47,6 +49,7 @@ class Request:
     tracking_experiment: str = field(default_factory=default_experiment)
     figures: str = ""
     only: str = ""
+    links: str = "true"
 
     @property
     def figure_files(self) -> FigureFiles:
@@ -61,6 +64,8 @@ def read_request(arguments: Sequence[str]) -> Request:
         setattr(request, names[key], None if (key, value) == ("tracking.uri", "null") else value)
     if request.metric is not None:
         check_metric(request.metric)
+    if request.links not in SWITCH:
+        raise ConfigError(f"links={request.links}: must be one of {', '.join(SWITCH)}")
     if request.figure_files.formats and "," in request.sweep:
         raise ConfigError(f"figures={request.figures}: must be of one sweep, and sweep={request.sweep} names several")
     return request
@@ -80,7 +85,7 @@ def write_or_compare() -> None:
         print(compare_sweeps(tracking, request.sweep, Path(request.out), request.metric))
     else:
         out, figures = Path(request.out), request.figure_files
-        report_sweep(tracking, request.sweep, out, request.metric, figures=figures).show()
+        report_sweep(tracking, request.sweep, out, request.metric, figures=figures, links=SWITCH[request.links]).show()
     if output_lost():
         raise SystemExit(1)
 

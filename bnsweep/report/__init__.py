@@ -23,10 +23,12 @@ NO_FIGURES = FigureFiles()
 __all__ = ["compare_sweeps", "report_sweep", "write_report"]
 
 
-def write_report(frame: Source, out: Path, metric: str | None = None, figures: FigureFiles = NO_FIGURES) -> Report:
+def write_report(
+    frame: Source, out: Path, metric: str | None = None, figures: FigureFiles = NO_FIGURES, links: bool = True
+) -> Report:
     """Write report.html, report.md, report.png, summary.json, the tables as CSV and for a paper, and the wanted figures
     into `out`; each file appears whole or not at all. The default metric is the final validation score of the sweep's
-    task.
+    task. `links`: whether the page leads to the runs in MLflow.
 
     Raises ConfigError for a metric that cannot rank, a figure that there is not, a frame without runs, or a folder that
     cannot be written.
@@ -34,7 +36,7 @@ def write_report(frame: Source, out: Path, metric: str | None = None, figures: F
     load_libraries()
     from bnsweep.report.pages.write import write
 
-    return write(frame, out, metric, figures)
+    return write(frame, out, metric, figures, links)
 
 
 def report_sweep(
@@ -44,8 +46,10 @@ def report_sweep(
     metric: str | None = None,
     own_run: str = "",
     figures: FigureFiles = NO_FIGURES,
+    links: bool = True,
 ) -> Report:
     """Write the report of a tracked sweep into `out`. `own_run`: id of its own run in MLflow; by default the newest.
+    `links`: as of `write_report`.
 
     Raises ConfigError, having written nothing, for what `write_report` and `Store.load` refuse.
     """
@@ -56,14 +60,15 @@ def report_sweep(
     with collector_at_rest():
         store = Store.open(tracking, create=False)
         frame = store.load(sweep, own_run)
-        written = write_report(frame, out, metric, figures)
+        written = write_report(frame, out, metric, figures, links)
     note = attach(store, frame.info, written) if written.by_default else ""
     return replace(written, note=note)
 
 
 def attach(store: Store, info: SweepInfo, written: Report) -> str:
     """Keeps the report with the sweep in MLflow, where the newest one by the default metric stands for it: a look by
-    another metric stays in its folder. A store that cannot take it costs a line, not the report."""
+    another metric, or one without links to hand on, stays in its folder. A store that cannot take it costs a line, not
+    the report."""
     from bnsweep.config.checks import ConfigError
 
     try:

@@ -65,6 +65,12 @@ def test_figures_and_their_names_are_lists():
         read_request(["figures=pdf", "sweep=a,b"])
 
 
+def test_a_switch_is_true_or_false():
+    assert read_request(["links=false"]).links == "false"
+    with pytest.raises(ConfigError, match=r"^links=no: must be one of true, false$"):
+        read_request(["links=no"])
+
+
 def test_the_last_of_two_values_counts():
     assert read_request(["metric=auc", "metric=final_val_loss"]).metric == "final_val_loss"
 

@@ -38,6 +38,8 @@ class ReportContent:
     sensitivity: pd.DataFrame
     widths: pd.DataFrame
     stability: Stability
+    links: bool = True
+    """Whether the page leads to the runs in MLflow."""
 
     @property
     def best(self) -> pd.DataFrame:

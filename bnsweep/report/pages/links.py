@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 import pandas as pd
 
@@ -10,6 +11,7 @@ from bnsweep.report.frame.grid import Grid
 from bnsweep.store.sweep_data import SweepInfo
 from bnsweep.store.view import LOCAL, compare_url, run_url
 
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MOST_RUNS = 1000
 """Runs that a page lists; runs.csv has all."""
 
@@ -33,8 +35,8 @@ class Links:
 
     @property
     def local(self) -> bool:
-        """Whether the addresses answer only while `python -m bnsweep.ui` runs."""
-        return self.base == LOCAL
+        """Whether the addresses answer only on the machine that serves MLflow's pages."""
+        return urlsplit(self.base).hostname in LOOPBACK
 
     def comparison(self, arm: str) -> str:
         """Address of the comparison of an arm's runs; empty where there is none."""

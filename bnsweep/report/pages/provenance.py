@@ -43,10 +43,11 @@ def provenance(info: SweepInfo, grid: Grid) -> list[tuple[str, str]]:
     return [(label, text) for label, text in rows if text]
 
 
-def commands(info: SweepInfo, metric: Metric) -> list[tuple[str, str]]:
+def commands(info: SweepInfo, metric: Metric, links: bool) -> list[tuple[str, str]]:
     """What to type to get the same again, as purpose and command; what is not known is left out."""
     arguments = [f"sweep={info.sweep}"] if info.sweep else []
     arguments += [f"metric={metric.name}"] if metric is not default_metric(metric.task) else []
+    arguments += [] if links else ["links=false"]
     arguments += [f"tracking.uri={info.uri}"] if info.uri.startswith("http") else []
     arguments += [f"tracking.experiment={info.experiment}"] if info.experiment not in ("", "bnsweep") else []
     rows = [

@@ -84,7 +84,7 @@ def page(content: ReportContent, template: str, tables: Mapping[str, str] | None
         bundles=len(content.grid.bundles),
         lr_swept=len(content.grid.lrs) > 1,
         provenance=provenance(content.info, content.grid),
-        commands=commands(content.info, content.metric),
+        commands=commands(content.info, content.metric, content.links),
         enough=ENOUGH,
         resamples=RESAMPLES,
         icons=ICONS,
@@ -151,7 +151,7 @@ def rankings(content: ReportContent) -> dict[str, Any]:
         (str(view), tables.ranking_lines(table, metric, factors * (not i), tau), sentences.out_of_order(table))
         for i, (view, table) in enumerate(shown)
     ]
-    links = Links(content.info, content.grid, content.best)
+    links = Links(content.info, content.grid, content.best if content.links else content.best[:0])
     arms = [line.cells["Arm"].text for line in views[0][1] if line.kind != "more"]
     for line in views[0][1]:
         arm = line.cells["Arm"]

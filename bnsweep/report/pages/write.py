@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bnsweep.catalogue.metrics import Metric
@@ -51,9 +51,9 @@ class Report:
 
     @property
     def by_default(self) -> bool:
-        """Whether it ranks by the default metric."""
+        """Whether it ranks by the default metric, and has its links."""
         metric = self.content.metric
-        return metric is default_metric(metric.task)
+        return metric is default_metric(metric.task) and self.content.links
 
     @property
     def answer(self) -> str:
@@ -74,11 +74,12 @@ class Report:
         print(f"{self.note}\n" * bool(self.note), end="", flush=True)
 
 
-def write(frame: Source, out: Path, metric: str | None, figures: FigureFiles) -> Report:
+def write(frame: Source, out: Path, metric: str | None, figures: FigureFiles, links: bool) -> Report:
     """Raises ConfigError; see `write_report`."""
     for folder in (out, out / FOLDER) if figures.formats else (out,):
         check_folder("out", folder)
     content, scene = build(frame, metric_named(metric, task_of(frame.runs)))
+    content = replace(content, links=links)
     texts = files(content, scene)
     digest = hashlib.sha256(texts["ranking.csv"] + texts["runs.csv"]).hexdigest()[:16]
     drawn = figure_files(scene, content.verdicts, figures, digest)
