@@ -249,11 +249,12 @@ def compare(of_runs: RunValues, metric: Metric, contrast: Contrast, sign_RN: NDA
 def evidence_of_claim(
     grid: Grid, metric: Metric, compared: Sequence[tuple[Contrast, Found]], level: float
 ) -> Iterator[Evidence]:
-    """What the comparisons of a claim found. Those that differ in their runs or in their sides alone say which they
-    are."""
+    """What the comparisons of a claim found. Each says of which runs it is; those that differ in their sides alone say
+    which they are."""
     contrasts = [contrast for contrast, _ in compared]
     plain = [comparison_name(contrast, grid.task, len(grid.lrs) > 1, tau(grid)) for contrast in contrasts]
-    titles = with_parts(plain, [", ".join(levels_kept(grid, contrast, contrasts)) for contrast in contrasts])
+    kept = [levels_kept(grid, contrast, contrasts) for contrast in contrasts]
+    titles = [", ".join([name, *parts]) for name, parts in zip(plain, kept, strict=True)]
     names = with_parts(titles, [level_text(contrast.factor, contrast.sides[0]) for contrast in contrasts])
     for (contrast, found), title, name in zip(compared, titles, names, strict=True):
         yield evidence_of(contrast, found, (name, title), (grid, metric), level)
@@ -267,9 +268,10 @@ def with_parts(names: Sequence[str], parts: Sequence[str]) -> list[str]:
 
 
 def levels_kept(grid: Grid, item: Contrast, beside: Sequence[Contrast]) -> Iterator[str]:
-    """The levels to which a comparison keeps and the others of its claim do not: those that the sweep has, else all."""
+    """The levels to which a comparison keeps where the sweep has others, or the others of its claim do not keep to
+    them: those that the sweep has, else all."""
     for factor, allowed in item.where.items():
-        if any(other.where.get(factor) != allowed for other in beside):
+        if factor in grid.swept or any(other.where.get(factor) != allowed for other in beside):
             there = [level for level in levels(grid.runs, factor) if level in allowed] if factor in grid.runs else []
             yield few([level_text(factor, level) for level in there or allowed], 3)
 

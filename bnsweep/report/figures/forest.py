@@ -26,7 +26,7 @@ from bnsweep.report.figures.style import (
     within_all,
 )
 from bnsweep.report.figures.types import Drawing, Scene, level_key
-from bnsweep.report.frame.formats import capped, censored, interval, letters, shortened_apart
+from bnsweep.report.frame.formats import GROUPS, capped, censored, interval, letters, shortened_apart
 from bnsweep.report.frame.grid import evenly_spaced
 
 MOST = 18
@@ -134,9 +134,7 @@ def caption(scene: Scene, shown: int) -> str:
     text = f"{which}, {scene.metric.title}: mean over seeds and its 95 % bootstrap interval."
     text += censored(scene.metric) + capped(scene.metric)
     if len(scene.view.bundles) >= ENOUGH:
-        text += " An arm cannot be told apart from the first of its letter, on the right: look at the letters first."
-        text += (
-            " They compare arms within seeds. An interval also holds the luck of the seeds: where two of them overlap,"
-        )
-        text += " the letters can still differ."
+        text += f" Look at the letters on the right first. {GROUPS}"
+        text += " They compare arms within seeds. An interval also holds the luck that all arms of a seed share: where"
+        text += " two of them overlap, the letters can still differ."
     return text

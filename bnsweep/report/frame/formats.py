@@ -10,6 +10,9 @@ from typing import Any
 from bnsweep.catalogue.metrics import ACCURACY, LOSS, STEPS, Metric
 from bnsweep.report.frame.grid import Grid, level_text, value_text
 
+GROUPS = "By these seeds the arms of group A can be the best, those of B the best of the rest, and so on."
+"""What the letters beside arms mean."""
+
 
 def letters(group: int) -> str:
     """1 -> A, 26 -> Z, 27 -> AA; empty where there is no group."""

@@ -15,7 +15,7 @@ import pandas as pd
 from bnsweep.catalogue.metrics import ACCURACY, STEPS, Metric, metrics
 from bnsweep.config.checks import printable
 from bnsweep.inference import ENOUGH
-from bnsweep.report.frame.formats import at_least, capital, letters, tau
+from bnsweep.report.frame.formats import GROUPS, at_least, capital, letters, tau
 from bnsweep.report.pages.content import ReportContent
 from bnsweep.report.pages.render import markdown_text
 from bnsweep.report.pages.tables import TableRow, row_dicts
@@ -123,7 +123,7 @@ def remarks(content: ReportContent, ranked: pd.DataFrame, timed: bool) -> list[s
     if len(content.grid.lrs) > 1:
         found.append("Each arm is at its best learning rate, which the other seeds choose on validation data.")
     if (ranked["group"] > 0).any():
-        found.append("Bold: these seeds cannot tell the arm from the first one; of any letter, from the first of it.")
+        found.append(f"{GROUPS} Bold: group A.")
     elif seeds < ENOUGH:
         found.append("So few seeds carry no inference: the order may be chance.")
     if timed and (ranked["tau_share"] < 1).any():

@@ -13,7 +13,7 @@ from PIL import Image
 from bnsweep.report.claims.verdicts import CONTRADICTED, INCONCLUSIVE, MIXED, SUPPORTED, TOO_FEW, UNASKED
 from bnsweep.report.figures import Drawing, Scene, forest, pictures
 from bnsweep.report.figures.style import PAPER, styled
-from bnsweep.report.frame.formats import together
+from bnsweep.report.frame.formats import GROUPS, together
 from bnsweep.report.pages import sentences
 from bnsweep.report.pages.content import ReportContent
 from bnsweep.report.pages.render import ICONS
@@ -30,7 +30,7 @@ TWO_LINES = 0.5
 SHADES = {SUPPORTED: "#0b6a5b", CONTRADICTED: "#a63c06", MIXED: "#7a3a86", INCONCLUSIVE: "#3c4a6b", TOO_FEW: "#3c4a6b"}
 SHADES[UNASKED] = "#5b6275"
 SOFT = "#5b6275"
-LETTERS = "Lines: 95 % intervals. These seeds cannot tell an arm from the first one of its letter."
+LETTERS = f"Lines: 95 % intervals. {GROUPS}"
 MARGIN, INDENT, MIDDLE = 0.3, 1.75, 7.6
 """Where texts begin, claims begin, and the right half begins, from the left."""
 

@@ -13,7 +13,7 @@ from bnsweep.config.checks import printable
 from bnsweep.inference import ENOUGH
 from bnsweep.report.claims import verdicts
 from bnsweep.report.figures import Drawing
-from bnsweep.report.frame.formats import capital, few, p_text, tau_value, together
+from bnsweep.report.frame.formats import GROUPS, capital, few, p_text, tau_value, together
 from bnsweep.report.frame.grid import evenly_spaced
 from bnsweep.report.pages import sentences, tables
 from bnsweep.report.pages.basics import basics, saturates
@@ -88,6 +88,7 @@ def page(content: ReportContent, template: str, tables: Mapping[str, str] | None
         enough=ENOUGH,
         resamples=RESAMPLES,
         icons=ICONS,
+        groups=GROUPS,
         css=css,
         script=script,
         downloads=downloads(tables or {}),
@@ -111,7 +112,7 @@ def top_lines(content: ReportContent) -> list[Line]:
     """The first arms, with the columns that matter at a glance."""
     best, test = content.best, tables.test_title(content.metric)
     lines = tables.ranking_lines(best[best["rank"].notna()].head(FIRST), content.metric, [])
-    names = ("Rank", "Arm", capital(content.metric.title), "95 % interval", "Tied group")
+    names = ("Rank", "Arm", capital(content.metric.title), "95 % interval", "Group")
     found = [{name: line.cells[name] for name in (*names, test, "Learning rate")} for line in lines]
     for cells in found:
         rate = cells["Learning rate"]

@@ -45,10 +45,10 @@ def out_of_order(table: pd.DataFrame) -> str:
     if early.empty:
         return ""
     told = [f"{integer(rank)} ({letters(int(g))})" for rank, g in zip(early["rank"], early["group"], strict=True)]
-    who, they = ("rank", "it lies") if len(told) == 1 else ("ranks", "they lie")
+    who, whom = ("rank", "it") if len(told) == 1 else ("ranks", "each of them")
     return (
-        f"Before arms of an earlier letter: {who} {few(told)}. The seeds agree more closely on how far {they} behind"
-        " that letter's first arm, which tells them apart."
+        f"Before arms of an earlier letter: {who} {few(told)}. A better arm beats {whom} beyond the seeds' luck; on the"
+        " arms below, which are further behind, the seeds agree less."
     )
 
 
@@ -78,10 +78,10 @@ def answer(table: pd.DataFrame, metric: Metric, all_diverged: bool) -> str:
     if not mates:
         return f"Best combination: {result}; better than every other one beyond what the seeds' luck explains."
     if len(mates) == len(ranked) - 1:
-        told = f"these seeds cannot tell the first of {len(ranked)} from any other"
-        return f"No combination stands out: {told}. It is {result}."
+        told = f"by these seeds each of the {len(ranked)} can be the best"
+        return f"No combination stands out: {told}. Ahead: {result}."
     named = " and ".join(mates) if len(mates) <= 2 else f"{len(mates)} of the other {len(ranked) - 1} combinations"
-    return f"Ahead: {result}. These seeds cannot tell it from {named}."
+    return f"Ahead: {result}. By these seeds {named} can be the best as well."
 
 
 def runs_text(ledger: Mapping[str, int], seeds: int) -> str:

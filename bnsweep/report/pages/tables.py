@@ -137,7 +137,7 @@ def ranked_cells(row: TableRow, metric: Metric, tau: str) -> dict[str, Cell]:
         "Arm": Cell(str(row["arm"])),
         score: Cell(at_least(metric, row["score"], row["tau_share"]), row["score"]),
         "95 % interval": Cell(interval(metric, row["low"], row["high"]), row["low"]),
-        "Tied group": Cell(letters(int(row["group"])) or "–", float(row["group"] or math.nan)),
+        "Group": Cell(letters(int(row["group"])) or "–", float(row["group"] or math.nan)),
         "Rank interval": Cell(rank_span(row), row["rank_low"]),
         "Top arm ahead in": Cell(f"{wins:g} of {row['n_seeds']:g}" if math.isfinite(wins) else "–", wins),
         test_title(metric): Cell(metrics(task)[metric.test].text(test), test),

@@ -110,7 +110,7 @@ def arm_table(content: ReportContent) -> RenderableType:
         right = name in ("Rank", "Score", "Test")
         table.add_column(name, justify="right" if right else "left", overflow="fold", no_wrap=right)
     for line in lines:
-        texts = [line.cells[n].text for n in ("Rank", "Arm", score, "95 % interval", "Tied group", test)]
+        texts = [line.cells[n].text for n in ("Rank", "Arm", score, "95 % interval", "Group", test)]
         row = [*texts, line.cells["Learning rate"].text.removesuffix(tables.EDGE)]
         table.add_row(*map(Text, row), style="" if line.kind else "dim")
     return table

@@ -433,7 +433,7 @@ def test_every_sentence_gives_its_numbers() -> None:
         r" there: \d+ against .*\. 4 of 4 comparisons say so \(p = \.\d+, 10 claims judged together\)\.$", sentence
     )
     single = answers(PLANTED["sigmoid-vanishes"](1.0))["sigmoid-vanishes"].sentence
-    assert single.startswith("Gradient from each layer to the one below, before training: × 0.")
+    assert single.startswith("Gradient from each layer to the one below, before training, no BN: × 0.")
     assert ". More than the seeds' luck (p = ." in single
     against = answers(PLANTED["bn-faster"](-1.0))["bn-faster"].sentence
     assert "against the claim (95 % interval" in against

@@ -401,7 +401,7 @@ def test_the_first_table_is_a_short_one(html):
     head, *rows = Tables(html).found[0]
     assert len(rows) == 5
     assert head == [
-        *("Rank", "Arm", "Final validation accuracy", "95 % interval", "Tied group", "Test accuracy", "Learning rate")
+        *("Rank", "Arm", "Final validation accuracy", "95 % interval", "Group", "Test accuracy", "Learning rate")
     ]
 
 
