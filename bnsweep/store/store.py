@@ -1,7 +1,8 @@
 """Records become MLflow runs, MLflow runs become a frame. Only this room imports mlflow, and only when it is used.
 
-Runs are flat siblings in one experiment, found again by their tags: `bnsweep.kind` (run or sweep), `bnsweep.sweep_id`,
-`bnsweep.identity`, `bnsweep.status`. A sweep has one run of kind sweep, which keeps what was planned.
+Runs are flat siblings in one experiment, found again by their tags: `bnsweep.kind` (run, sweep or mean),
+`bnsweep.sweep_id`, `bnsweep.identity`, `bnsweep.status`. A sweep has one run of kind sweep, which keeps what was
+planned, and one of kind mean for all seeds of a combination.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from bnsweep.store.connect import client_of, connect
 from bnsweep.store.encode import milliseconds, new_run, source_tags, status_of
 from bnsweep.store.environment import environment
 from bnsweep.store.kept import FOLDER, KeptRuns
+from bnsweep.store.means import MEAN, combinations, mean_runs
 from bnsweep.store.mlflow_variables import PROBE, REQUESTS, environment_variables, stay
 from bnsweep.store.patience import Patience, PatientBackend
 from bnsweep.store.sweep_data import KeptSweep, SweepFrame, frame_of_plan, own_run, read_json, read_plan, read_sweep
@@ -229,14 +231,30 @@ class Store:
         self.patient.end(run.run_id, "FINISHED", tags)
 
     def write_view(self, sweep_id: str, own: str = "") -> None:
-        """Keeps a comparison of the sweep's runs with the experiment; `view_url` opens it."""
+        """Keeps a comparison of the sweep with the experiment, which `view_url` opens: of the means of its seeds, or of
+        its runs where each has a seed of its own."""
         self._adopt(sweep_id, own)
-        some = self.patient.runs("run", tag=("bnsweep.view", "=", sweep_id), limit=10)
-        names = self.patient.metric_names([run.run_id for run in some])
-        prefixes = {name.rpartition("/")[0] for name in names}
-        plan = read_plan(self.patient, self.experiment, sweep_id, own)
-        shown = f"tags.`bnsweep.view` = '{sweep_id}' and attributes.status != 'KILLED'"
-        self.patient.tag_experiment(view.tag_key(), view.state(plan.rows, sorted(prefixes), shown))
+        rows = read_plan(self.patient, self.experiment, sweep_id, own).rows
+        if means := self._write_means(sweep_id, own, rows):
+            names = {name for run in means for name, _, _ in run.metrics}
+            shown = f"tags.`bnsweep.kind` = '{MEAN}' and tags.`bnsweep.sweep_id` = '{sweep_id}'"
+        else:
+            some = self.patient.runs("run", tag=("bnsweep.view", "=", sweep_id), limit=10)
+            names = self.patient.metric_names([run.run_id for run in some])
+            shown = f"tags.`bnsweep.view` = '{sweep_id}' and attributes.status != 'KILLED'"
+        prefixes = sorted({name.rpartition("/")[0] for name in names})
+        self.patient.tag_experiment(view.tag_key(), view.state(rows, prefixes, shown, bool(means)))
+
+    def _write_means(self, sweep_id: str, own: str, rows: Sequence[dict[str, Any]]) -> list[NewRun]:
+        """In place of those of an earlier command."""
+        for old in self.patient.runs(MEAN, tag=("bnsweep.sweep_id", "=", sweep_id)):
+            self.patient.remove(old.run_id)
+        if len(set(combinations(rows))) == len(rows):
+            return []
+        means = mean_runs(self.load(sweep_id, own), rows)
+        for first in range(0, len(means), self.batch):
+            self.patient.create(means[first : first + self.batch])
+        return means
 
     def _adopt(self, sweep_id: str, own: str) -> None:
         """Marks runs that an earlier sweep trained and this one counts as done: MLflow's search knows no `or`."""

@@ -19,6 +19,8 @@ LOCAL = f"http://{HOST}:{PORT}"
 KEY = "bnsweep"
 FACTORS = ("activation", "init", "lr.value", "bn", "seed")
 """Always shown as columns, before whatever else the sweep varies."""
+SEEDS = "seeds"
+"""The parameter of a mean run that says of how many runs it is the mean."""
 UNTOLD = ("identity", "data.seed")
 """Not shown: the data's seed follows the run's."""
 LOADED = 100
@@ -69,13 +71,16 @@ def results(task: Task) -> tuple[str, ...]:
     return f"final_val_{task.score}", f"final_test_{task.score}", "steps_to_tau"
 
 
-def state(planned: Sequence[dict[str, Any]], prefixes: Sequence[str], search: str) -> str:
-    """JSON of the view of the planned runs, which `search` finds; `prefixes` are those of their metrics."""
+def state(planned: Sequence[dict[str, Any]], prefixes: Sequence[str], search: str, means: bool = False) -> str:
+    """JSON of the view of the planned runs, or of the `means` of their seeds, which `search` finds; `prefixes` are
+    those of their metrics."""
     factors, task = varied(planned), task_of(planned)
     columns = [*FACTORS, *(name for name in factors if name not in FACTORS)]
+    if means:
+        columns[columns.index("seed")] = SEEDS
     # Sorted by result, the first hundred would be one corner of a large grid; sorted by seed, complete replicates.
     order = {"orderByKey": f"metrics.`final_val_{task.score}`", "orderByAsc": False}
-    if len(planned) > LOADED:
+    if len(planned) > LOADED and not means:
         order = {"orderByKey": "params.`seed`", "orderByAsc": True}
     return json.dumps(
         {

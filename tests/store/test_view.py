@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from urllib.parse import parse_qs
@@ -109,6 +109,21 @@ def test_the_table_has_the_factor_columns(server: Server) -> None:
     wanted = [f'col-id="{name}"' for name in columns]
     dom = page(server.store.view_url(server.url).replace("=CHART", "=TABLE"), *wanted)
     assert [name for name in wanted if name not in dom] == []
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+@needs_browser
+def test_the_seeds_of_a_combination_are_one_line(server: Server) -> None:
+    store = Store.open(TrackingConfig(uri=server.store.uri, experiment="seeds"))
+    configs = [replace(config, seed=seed) for config in grid() for seed in range(11)]
+    own = store.open_sweep(Manifest.of(configs, "seeds", "…"))
+    store.log_runs([(config, record(0.5 + config.seed / 30), None) for config in configs], "seeds")
+    store.write_view("seeds", own)
+    wanted = ("relu xavier lr=0.1 bn=before, mean of 11", 'class="parcoords"')
+    dom = page(store.view_url(server.url), *wanted)
+    assert [text for text in wanted if text not in dom] == []
+    assert "seed=0" not in dom, "132 runs"
 
 
 @pytest.mark.slow
