@@ -16,11 +16,13 @@ import numpy as np
 import pandas as pd
 
 from bnsweep.store.sweep_data import SweepInfo
-from tests.simulations.worlds import CHANCE, GRID, MEAN, NOISES, RATES, Array, World, correlated
+from tests.simulations.worlds import CHANCE, GRIDS, MEAN, NOISES, RATES, Array, World, correlated
 
 EPOCHS, LAYERS, STEPS_AN_EPOCH = 20, 3, 18
 BUDGET = float(EPOCHS * STEPS_AN_EPOCH)
 FIXED: dict[str, Any] = {
+    "activation": "relu",
+    "init": "he",
     "data": "digits",
     "data.validation": 287,
     "model.hidden": "-".join(["32"] * LAYERS),
@@ -62,9 +64,10 @@ class Sweep:
 
 
 @lru_cache(maxsize=4)
-def planned(seeds: int) -> pd.DataFrame:
+def planned(grid: str, seeds: int) -> pd.DataFrame:
     """The runs before training."""
-    rows = [dict(zip([*GRID, "seed"], v, strict=True)) for v in itertools.product(*GRID.values(), range(seeds))]
+    factors = GRIDS[grid] | {"seed": tuple(range(seeds))}
+    rows = [dict(zip(factors, values, strict=True)) for values in itertools.product(*factors.values())]
     runs = pd.DataFrame([FIXED | row for row in rows])
     runs.insert(0, "run_id", [f"r{i}" for i in range(len(runs))])
     facts: dict[str, Any] = {"status": "finished", "reason": "", "classes": 10.0, "total_steps": BUDGET}
@@ -72,15 +75,15 @@ def planned(seeds: int) -> pd.DataFrame:
 
 
 @lru_cache(maxsize=4)
-def networks(seeds: int) -> tuple[Any, Any]:
+def networks(grid: str, seeds: int) -> tuple[Any, Any]:
     """Place of each run's network at the start, which does not depend on the learning rate, and the networks' seeds."""
-    runs = planned(seeds)
+    runs = planned(grid, seeds)
     groups = runs.groupby(["activation", "init", "bn", "seed"])
     return groups.ngroup().to_numpy(), groups["seed"].first().to_numpy()
 
 
 def sweep(world: World, random: np.random.Generator) -> Sweep:
-    runs = planned(world.seeds)
+    runs = planned(world.grid, world.seeds)
     noise, seed = NOISES[world.noise], runs["seed"].to_numpy()
     spread = noise.spread(runs)
 
@@ -141,7 +144,7 @@ def probes(world: World, random: np.random.Generator) -> dict[str, Array]:
     """What a network's start is like, the same at every learning rate: gradients that keep their size, activations that
     lose three tenths of a decade a layer. No two sides differ in how much they scatter, as some of it is read without
     its sign."""
-    place, seed = networks(world.seeds)
+    place, seed = networks(world.grid, world.seeds)
     draw = NOISES[world.noise].draw
     moves = {name: correlated(draw, random, seed)[place] for name in MOVES}
     decades = 0.1 * moves["decades"]

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, product
 
 import numpy as np
 
-from bnsweep.report.claims.verdicts import SUPPORTED, UNASKED
+from bnsweep.report.claims.verdicts import SUPPORTED
 from tests.simulations.judged import Claims, Order, claims, many, order
-from tests.simulations.worlds import EFFECTS, LOUD, NOISES, ORDERS, RATE_TITLES, World
+from tests.simulations.worlds import EFFECTS, GRIDS, HALF_TRUE, LOUD, NOISES, ORDERS, RATE_TITLES, SD, World
 
 Rows = Iterator[tuple[str, ...]]
 
@@ -48,17 +49,32 @@ def where(world: World) -> tuple[str, str, str]:
     return str(world.seeds), NOISES[world.noise].title, RATE_TITLES[world.rates]
 
 
-POWER = (*WORLD, "planted", "sweeps", "supported", "other verdicts", "any false verdict")
+POWER = (*WORLD, "planted", "sweeps", "supported", "verdicts", "any false verdict")
 
 
 def power(worlds: Sequence[World], count: int, jobs: int) -> Rows:
     for world in worlds:
         for planted, effect in EFFECTS.items():
             judged = many(claims, replace(world, planted=planted, sd=LOUD), count, jobs)
-            found = Counter(one.verdicts[effect.claim] for one in judged)
-            others = ", ".join(f"{name} {n}" for name, n in found.most_common() if name not in (SUPPORTED, UNASKED))
+            found = np.mean([one.verdicts[effect.claim] == SUPPORTED for one in judged])
             false = share([bool(one.false(effect.touches)) for one in judged])
-            yield (*where(world), effect.title, str(count), f"{found[SUPPORTED] / count:.2f}", others or "–", false)
+            told = verdicts(judged, effect.claim)
+            yield (*where(world), effect.title, str(count), f"{found:.2f}", told, false)
+
+
+HALF = (*WORLD, "grid", "planted", "sweeps", "supported or contradicted", "verdicts")
+
+
+def half_true(worlds: Sequence[World], count: int, jobs: int) -> Rows:
+    for world in worlds:
+        for (planted, effect), grid in product(HALF_TRUE.items(), GRIDS):
+            judged = many(claims, replace(world, planted=planted, grid=grid), count, jobs)
+            false = [bool(one.decided([effect.claim])) for one in judged]
+            yield (*where(world), grid, effect.title, str(count), share(false), verdicts(judged, effect.claim))
+
+
+def verdicts(judged: Sequence[Claims], claim: str) -> str:
+    return ", ".join(f"{name} {n}" for name, n in Counter(one.verdicts[claim] for one in judged).most_common())
 
 
 RANKING = (
@@ -78,9 +94,10 @@ RANKING = (
 
 
 def ranks(worlds: Sequence[World], count: int, jobs: int) -> Rows:
+    """A run's own standard deviation, beside its seed's, is half a point."""
     for world in worlds:
         for planted, effect in ORDERS.items():
-            judged = many(order, replace(world, planted=planted), count, jobs)
+            judged = many(order, replace(world, planted=planted, sd=math.sqrt(2) * SD), count, jobs)
             yield (*where(world), effect.title, str(count), *of_ranking(judged))
 
 
@@ -104,6 +121,7 @@ def of_ranking(judged: Sequence[Order]) -> tuple[str, ...]:
 TABLES: dict[str, tuple[tuple[str, ...], Callable[[Sequence[World], int, int], Rows]]] = {
     "null": (NULL, null),
     "power": (POWER, power),
+    "half-true": (HALF, half_true),
     "ranking": (RANKING, ranks),
 }
 
