@@ -64,14 +64,16 @@ def planning(configs: Sequence[RunConfig], tracking: TrackingConfig | None, auto
     from bnsweep.store.sweep_data import table
 
     rows = [{"identity": identity(c), **numbers(c)} for c in cells(configs)]
-    grid, n = read_grid(table(rows, {})), len({(c.seed, c.data.seed) for c in configs})
-    found = asked(grid)
+    found, n = asked(grid := read_grid(table(rows, {}))), len({(c.seed, c.data.seed) for c in configs})
     if auto and not found:
         says = "a seed, or seeds: auto adds them until claims are decided, and this grid asks no claim of the report"
         raise ConfigError(f"seed=auto: must be {says} ({EXAMPLE}, asks some)")
     if not found:
         return ["claims: this grid asks none of the report's"]
-    text = f"claims: this grid asks {len(found)} of the report's {len(CLAIMS)}; {n} seed{'s' * (n > 1)} can decide"
+    text = f"claims: this grid asks {len(found)} of the report's {len(CLAIMS)};"
+    if n > max(len({c.seed for c in configs}), len({c.data_seed for c in configs})):
+        return [f"{text} none can be decided where seed and data.seed vary apart"]
+    text += f" {n} seed{'s' * (n > 1)} can decide"
     text += " each of them" if n >= least_seeds() else f" none of them, {least_seeds()} are the least"
     return [text, *differences(found, rows, n, grid.task, tracking)]
 

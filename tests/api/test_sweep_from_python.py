@@ -281,6 +281,11 @@ def test_cells_are_left_out_and_zipped(capsys: pytest.CaptureFixture[str]) -> No
         ({"lr": 10**400}, r"^OverflowError: int too large to convert to float"),
         ({"workers": "2"}, r"^workers='2': must be a number of processes, 1 or more$"),
         ({"workers": 0}, r"^workers=0: must be a number of processes, 1 or more$"),
+        ({"seed": "auto", "max_seeds": "9"}, r"^max_seeds='9': must be a number of seeds, 1 or more$"),
+        ({"seed": "auto", "max_seeds": 5}, r"^sweep.max_seeds=5: must be 6 or more: fewer seeds decide no claim$"),
+        ({"seed": [0, 1], "max_seeds": 9}, r"^max_seeds=9: must be left out where seed is not 'auto'$"),
+        ({"seed": "auto", "track": False}, r"^seed=auto: must be a seed, or seeds: .* this grid asks no claim"),
+        ({"seed": "auto"}, r"^seed=auto: must be a seed, or seeds: .* this grid asks no claim"),
         ({"track": "no"}, r"^track='no': must be True or False$"),
         ({"keep_models": 1}, r"^keep_models=1: must be True or False$"),
         ({"invalid": "skp"}, r"^invalid=skp: must be one of refuse, skip$"),
@@ -302,6 +307,22 @@ def test_bad_input_is_one_line_and_writes_nothing(
         bnsweep.sweep(**given)
     assert isinstance(raised.value, bnsweep.ConfigError) and "\n" not in str(raised.value)
     assert list(tmp_path.iterdir()) == []
+
+
+AUTO: dict[str, Any] = {"bn": ["before", "after"], "seed": "auto", "max_seeds": 10, "epochs": 1, "workers": 1}
+
+
+def test_seeds_are_added_until_the_claims_are_decided(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    memory = bnsweep.sweep(**AUTO, track=False)
+    *_, last = [line for line in capsys.readouterr().out.splitlines() if " claims decided" in line]
+    seeds = int(last.split()[0])
+    assert seeds in (8, 10) and memory.runs["seed"].tolist() == [seed for seed in range(seeds) for _ in (0, 1)]
+    assert [look.seeds for look in memory.frame.info.looks] == [8, 10]
+    stored = bnsweep.sweep(**AUTO)
+    assert stored.runs["identity"].tolist() == memory.runs["identity"].tolist()
+    assert stored.claims["verdict"].tolist() == memory.claims["verdict"].tolist()
+    assert stored.command.endswith("seed=auto train.epochs=1 sweep.max_seeds=10")
+    assert bnsweep.load().claims["verdict"].tolist() == stored.claims["verdict"].tolist()
 
 
 def test_exclude_and_zipped_know_the_names_of_arguments() -> None:

@@ -126,6 +126,30 @@ def test_a_failed_run_ends_in_a_failing_status_and_a_report(
     assert "Report: " in out
 
 
+def test_a_sweep_adds_seeds_and_its_report_says_so(
+    swept: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """By a file of the user's own."""
+    shutil.copytree(swept[0], tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+    (tmp_path / "own/experiment").mkdir(parents=True)
+    params = "bn: before,after\n      seed: auto\n"
+    text = f"# @package _global_\nsweep:\n  max_seeds: 10\nhydra:\n  sweeper:\n    params:\n      {params}"
+    (tmp_path / "own/experiment/mine.yaml").write_text(text)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    arguments = ["--config-dir", str(tmp_path / "own"), "-m", "+experiment=mine", "train=smoke", "sweep.id=added"]
+    monkeypatch.setattr(sys, "argv", ["bnsweep", *arguments])
+    entry.main()
+    out = capsys.readouterr().out
+    assert "seed=auto: a look at the claims after 8 and 10 seeds; 16 runs at the least, 20 at the most" in out
+    seeds = 8 if "8 seeds: 1 of 1 claims decided; no more seeds are needed" in out else 10
+    assert "Seeds were added until claims were decided: looks after 8" in out
+    folders = sorted(int(path.name) for path in Path("multirun/added").iterdir() if path.is_dir())
+    assert folders == list(range(2 * seeds))
+    frame = Store.open(TrackingConfig(f"sqlite:///{Path('mlflow.db').resolve()}")).load("added")
+    assert len(frame.runs) == 2 * seeds and (frame.runs["status"] == "finished").all()
+
+
 @pytest.mark.skipif("__import__('torch').cuda.is_available()", reason="there is a CUDA device here")
 def test_cuda_is_refused_where_there_is_none(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "train.device=cuda: no CUDA device was found" in refused(["train.device=cuda"], monkeypatch)

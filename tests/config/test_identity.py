@@ -131,6 +131,7 @@ OTHER = {
     "sweep.rerun": True,
     "sweep.dry_run": True,
     "sweep.max_stack": 3,
+    "sweep.max_seeds": 20,
     "sweep.report": None,
     "sweep.save_models": True,
     "sweep.exclude": [{"bn": "none"}],

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from bnsweep.config.checks import ConfigError
 from hydra_plugins.bnsweep.spaced import register_functions
-from hydra_plugins.bnsweep.sweeper import jobs_of, zipped_in
+from hydra_plugins.bnsweep.sweeper import asks_auto, jobs_of, seeds_for, zipped_in
 
 
 @pytest.fixture(autouse=True)
@@ -109,3 +109,16 @@ def test_what_does_not_fit_is_said(zipped: list[str], says: str) -> None:
 def test_a_zip_is_a_list_of_lists_of_settings(given: list[object]) -> None:
     with pytest.raises(ConfigError, match=r"^sweep.zip=\[.*\]: must be lists "):
         zipped_in(OmegaConf.create({"sweep": {"zip": given}}))
+
+
+def test_auto_stands_for_the_first_seeds() -> None:
+    assert seeds_for(["bn=none,before", "seed=auto"], 30) == ["bn=none,before", "seed=range(0,30)"]
+    assert seeds_for(["++seed=auto", "init=he"], 7) == ["++seed=range(0,7)", "init=he"]
+    assert asks_auto(["bn=none,before", "seed=auto"]) and asks_auto(["+seed=auto", "data.seed=3"])
+    assert not asks_auto(["seed=range(0,3)", "data.seed=0,1", "data.call=auto"])
+
+
+def test_auto_is_refused_beside_data_seeds() -> None:
+    says = r"^seed=auto: must be without data\.seed=range\(0,3\): seeds that share a data seed are not independent$"
+    with pytest.raises(ConfigError, match=says):
+        asks_auto(["seed=auto", "data.seed=range(0,3)"])

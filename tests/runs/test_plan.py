@@ -47,20 +47,9 @@ def test_what_is_done_and_what_is_asked_for_twice_is_not_trained() -> None:
     plan = make_plan([*configs, configs[5]], {identity(configs[0]), "of another sweep"}, CPU, workers=1)
     assert sorted(job for stack in plan.stacks for job in stack) == [1, 2, 3, 4, 5, 6, 7]
     assert (plan.combinations, plan.runs, plan.left, plan.done) == (4, 8, 7, {identity(configs[0])})
-    first, second, third = describe(plan).splitlines()
+    first, second = describe(plan).splitlines()
     assert first == "plan: 4 combinations, 8 runs, 1 already done, 7 left (1 jobs mean the same run as another)"
     assert second.startswith("on cpu (one thread a stack), 1 at a time; stacks: 1 of 7; largest about ")
-    assert third == "2 seeds can decide no claim of the report: it takes 6 at the least"
-
-
-def test_the_plan_says_what_its_seeds_cannot_decide() -> None:
-    def said(seeds: int, **sweep: object) -> list[str]:
-        configs = [replace(config, sweep=replace(config.sweep, **sweep)) for config in grid(seeds=seeds)]
-        return [line for line in describe(make_plan(configs, (), CPU)).splitlines() if "can decide" in line]
-
-    assert said(1) == ["1 seed can decide no claim of the report: it takes 6 at the least"]
-    assert said(6) == said(30) == said(5, report=None) == []
-    assert "can decide" not in describe(make_plan(grid(seeds=1)[:1], (), CPU)), "one run gets no report"
 
 
 def test_an_activation_without_kernels_is_named_once(monkeypatch: pytest.MonkeyPatch) -> None:
