@@ -1,7 +1,8 @@
 """`python -m tests.simulations`: how often the report is right about sweeps whose truth is known.
 
 `null`: sweeps in which nothing differs, how many of them get any verdict, and how many intervals hold the truth.
-`power`: an effect is planted, how often its claim is supported. `half-true`: what a claim asks in two ways is true in
+`power`: an effect is planted, how often its claim is supported. `sequential`: the same two of sweeps that add
+seeds until their claims are decided (`seed=auto`). `half-true`: what a claim asks in two ways is true in
 one alone, how often it gets a verdict. `ranking`: the leading group, ranks and their
 intervals. A row is one kind of sweep; sweep 7 of a row is the same in every run, so two versions of the report judge
 the same sweeps.

@@ -14,11 +14,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bnsweep.catalogue.metrics import METRICS
-from bnsweep.inference import ALPHA
-from bnsweep.report.claims.claims import answer_claims
+from bnsweep.inference import looks_until
+from bnsweep.report.claims.looks import answer_at_looks
 from bnsweep.report.claims.verdicts import CONTRADICTED, SUPPORTED, Verdict
 from bnsweep.report.frame.grid import read_grid
 from bnsweep.report.stats.ranking import BEST, best_lr_view, ranking
+from bnsweep.store.sweep_data import SweepInfo
 from tests.simulations.sweeps import sweep
 from tests.simulations.worlds import Array, World
 
@@ -39,6 +40,9 @@ class Claims:
     widths: dict[str, list[float]] = field(default_factory=lambda: {"same": [], "best": []})
     """Of the intervals of the final accuracy."""
 
+    seeds: dict[str, int] = field(default_factory=dict)
+    """After how many each claim was decided, or all of them."""
+
     def decided(self, keys: Iterable[str]) -> list[str]:
         return [key for key in keys if self.verdicts[key] in (SUPPORTED, CONTRADICTED)]
 
@@ -48,9 +52,12 @@ class Claims:
 
 
 def claims(world: World, number: int) -> Claims:
+    """Where the world has looks, as a sweep says that added seeds until its claims were decided."""
     made = sweep(world, np.random.default_rng([1, world.seeds, number]))
-    verdicts = answer_claims(made, read_grid(made.runs), METRIC)
+    made.info = SweepInfo("s", looks=looks_until(world.seeds) if world.looks else ())
+    verdicts = answer_at_looks(made, read_grid(made.runs), METRIC)
     judged = Claims({verdict.key: verdict.verdict for verdict in verdicts})
+    judged.seeds = {v.key: v.looked_at.seeds if v.looked_at else world.seeds for v in verdicts}
     for verdict in verdicts:
         if not verdict.key.startswith(world.effect.touches):
             hold(judged, verdict)
@@ -75,8 +82,6 @@ class Order:
     """Whether its true mean is the highest."""
     leads: Flags
     """Whether it is in the leading group."""
-    worse: Flags
-    """Whether its p calls it worse than the top arm."""
     holds_rank: Flags
     """Whether its rank's interval holds a true rank of it; equal arms share theirs."""
     rank_width: Array
@@ -102,7 +107,6 @@ def order(world: World, number: int) -> Order:
     return Order(
         best=truth == truth.max(),
         leads=leads(at_best),
-        worse=(at_best["p_holm"] <= ALPHA).to_numpy(),
         holds_rank=((at_best["rank_low"] <= last) & (at_best["rank_high"] >= first)).to_numpy(),
         rank_width=(at_best["rank_high"] - at_best["rank_low"] + 1).to_numpy(float),
         holds_score=holds(at_best, truth),

@@ -169,6 +169,8 @@ class World:
     sd: float = SD
     grid: str = "lecture"
     """A key of GRIDS."""
+    looks: bool = False
+    """Whether seeds are added until claims are decided, `seeds` of them at the most (`seed=auto`)."""
 
     @property
     def effect(self) -> Effect:
