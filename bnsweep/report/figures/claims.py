@@ -53,7 +53,7 @@ def alt(verdict: Verdict, found: Sequence[Evidence]) -> str:
         text = f"{item.name}: {item.unit.difference_text(item.effect, signed=True)}"
         text += f" ({item.unit.text(item.low)} to {item.unit.text(item.high)})" if math.isfinite(item.low) else ""
         told.append(f"{text}, as claimed in {item.ahead} of {item.n} seeds")
-    return f"{capital(verdict.verdict)}. {'; '.join(told)}."
+    return f"{capital(verdict.verdict)}: {'; '.join(told)}."
 
 
 def label(item: Evidence) -> str:

@@ -40,7 +40,7 @@ def top_arms(scene: Scene) -> Drawing | None:
     ranked = shown(scene, MOST)
     panel = (4.4, max(0.235 * len(ranked), 0.5))
     left = label_width(ranked)
-    sheet = Sheet(panel, left, right=0.4, top=0.36, bottom=0.4, legend=key(scene), least=1.1)
+    sheet = Sheet(panel, left, right=0.4, top=0.36, bottom=0.4, legend=key(scene), least=1.0)
     figure, [[ax]] = panels(1, 1, sheet)
     draw(ax, scene, ranked)
     text = caption(scene, len(ranked))

@@ -60,7 +60,7 @@ def gradient_flow(scene: Scene) -> Drawing | None:
         axes[i][j].set_yscale("log")
         for k, _, arm in lines:
             flow(axes[i][j], ends.loc[ends.index.intersection(scene.run_ids[arm])].median(), names, k)
-    ticks = layer_ticks(layers, most_labels(axes[0][0], len("out")))
+    ticks = layer_ticks(layers, most_labels(axes[0][0], len(str(layers))))
     for ax in (ax for row in axes for ax in row):
         ax.set_xticks(ticks, [str(tick + 1) if tick < layers - 1 else "out" for tick in ticks])
         ax.yaxis.set_major_locator(LogLocator(numticks=6))

@@ -92,8 +92,8 @@ class Size:
 
 
 ON_PAGE = Size()
-IN_COLUMN = Size(7.5, (3.4, 7.0))
-"""Of a paper: a column of a page of two, or both."""
+IN_COLUMN = Size(7.5, (3.25, 6.75))
+"""Of a paper: a column of a page of two, or both; ICML's, and CVPR's, ACM's and IEEE's are a little wider."""
 IN_FORCE: ContextVar[Size] = ContextVar("size", default=ON_PAGE)
 
 
