@@ -109,8 +109,14 @@ def shortened_apart(names: Sequence[str], most: int) -> list[str]:
 
 
 def together(text: str) -> str:
-    """No line ends before a percent sign or a dot, or after a times sign or "≥"."""
-    return text.replace(" %", "\u00a0%").replace(" · ", "\u00a0· ").replace("× ", "×\u00a0").replace("≥ ", "≥\u00a0")
+    """No line ends before a percent sign or a dot, after a times sign or "≥", or within p = .05."""
+    return (
+        text.replace("p = ", "p\u00a0=\u00a0")
+        .replace(" %", "\u00a0%")
+        .replace(" · ", "\u00a0· ")
+        .replace("× ", "×\u00a0")
+        .replace("≥ ", "≥\u00a0")
+    )
 
 
 def level_name(factor: str, level: Any) -> str:

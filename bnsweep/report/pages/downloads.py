@@ -35,6 +35,6 @@ def downloads(tables: Mapping[str, str]) -> list[Download]:
 
 
 def packed(name: str, holds: str, content: bytes) -> Download:
-    small = gzip.compress(content, mtime=0)
+    small = gzip.compress(content, compresslevel=6, mtime=0)
     address = f"data:application/gzip;base64,{base64.b64encode(small).decode()}" if len(small) <= MOST else ""
     return Download(name, holds, f"{max(1, round(len(content) / 1000)):,} kB", address)

@@ -50,9 +50,11 @@ def commands(info: SweepInfo, metric: Metric, links: bool) -> list[tuple[str, st
     arguments += [] if links else ["links=false"]
     arguments += [f"tracking.uri={info.uri}"] if info.uri.startswith("http") else []
     arguments += [f"tracking.experiment={info.experiment}"] if info.experiment not in ("", "bnsweep") else []
+    report = ["python", "-m", "bnsweep.report"]
     rows = [
         ("The same code", f"git checkout {info.commit}" if info.commit else ""),
         ("The same runs", info.command),
-        ("This report again", shlex.join(["python", "-m", "bnsweep.report", *arguments])),
+        ("This report again", shlex.join([*report, *arguments])),
+        ("Its figures as files, a column of a paper wide", shlex.join([*report, *arguments, "figures=pdf,svg,png"])),
     ]
     return [(purpose, command) for purpose, command in rows if command]

@@ -115,8 +115,8 @@ def top_lines(content: ReportContent) -> list[Line]:
     names = ("Rank", "Arm", capital(content.metric.title), "95 % interval", "Group")
     found = [{name: line.cells[name] for name in (*names, test, "Learning rate")} for line in lines]
     for cells in found:
-        rate = cells["Learning rate"]
-        cells["Learning rate"] = rate._replace(text=rate.text.removesuffix(tables.EDGE))  # a notice says it for all
+        rate = cells["Learning rate"]  # that it is at the edge is said by a notice, for all
+        cells["Learning rate"] = rate._replace(text=together(rate.text.removesuffix(tables.EDGE)))
     return [Line(cells, line.kind) for cells, line in zip(found, lines, strict=True)]
 
 
