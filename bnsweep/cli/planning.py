@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from bnsweep.config.checks import ConfigError
-from bnsweep.config.identity import identity, numbers
+from bnsweep.config.identity import numbers
 from bnsweep.config.run import RunConfig, TrackingConfig
 from bnsweep.inference import least_seeds, looks_until
 
@@ -42,13 +43,9 @@ def looking_for(most: int) -> Looking:
 
 
 def cells(configs: Sequence[RunConfig]) -> list[RunConfig]:
-    """One run for each combination of all but the seeds; of a full grid the runs of its first seed."""
-    first = [c for c in configs if (c.seed, c.data.seed) == (configs[0].seed, configs[0].data.seed)]
-    if len(first) * len({(c.seed, c.data.seed) for c in configs}) == len(configs):
-        return first
-    seeds = ("seed", "data.seed")
-    apart = {tuple(item for item in numbers(c).items() if item[0] not in seeds): c for c in configs}
-    return list(apart.values())
+    """One run for each combination of all but the seeds: those of a seed that has the most."""
+    ((most, _),) = Counter((c.seed, c.data.seed) for c in configs).most_common(1)
+    return [c for c in configs if (c.seed, c.data.seed) == most]
 
 
 def planning(configs: Sequence[RunConfig], tracking: TrackingConfig | None, auto: bool) -> list[str]:
@@ -63,7 +60,7 @@ def planning(configs: Sequence[RunConfig], tracking: TrackingConfig | None, auto
     from bnsweep.report.frame.grid import read_grid
     from bnsweep.store.sweep_data import table
 
-    rows = [{"identity": identity(c), **numbers(c)} for c in cells(configs)]
+    rows = [{"identity": "", **numbers(c)} for c in cells(configs)]
     found, n = asked(grid := read_grid(table(rows, {}))), len({(c.seed, c.data.seed) for c in configs})
     if auto and not found:
         says = "a seed, or seeds: auto adds them until claims are decided, and this grid asks no claim of the report"

@@ -221,5 +221,6 @@ def rows_across(
     full = [number for number in sizes.index if sizes[number] == sizes.max()]
     if sizes.max() < 2:
         raise Unasked(two_values(grid, contrast.across or ""))
-    order = [pairs[cell == number] for number in sorted(full)]
+    parts = dict(list(pairs.groupby(cell)))
+    order = [parts[number] for number in sorted(full)]
     return tuple(np.stack([rows_of(grid, part, end, EQUAL) for part in order]) for end in ("", "_less"))  # type: ignore[return-value]

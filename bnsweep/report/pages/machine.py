@@ -100,7 +100,8 @@ def summary_json(content: ReportContent) -> str:
 def verdict_dict(verdict: Verdict) -> dict[str, Any]:
     evidence = [evidence_dict(e) | {"difference_by_seed": in_unit(e, e.difference_N)} for e in verdict.evidence]
     head = {"key": verdict.key, "claim": verdict.claim, "verdict": verdict.verdict, "sentence": verdict.sentence}
-    rest = {"p_adjusted": verdict.p_adjusted, "figures": verdict.figures}
+    look = {} if verdict.looked_at is None else {"decided_at_seeds": verdict.looked_at.seeds}
+    rest = {"p_adjusted": verdict.p_adjusted, **look, "figures": verdict.figures}
     return {**head, **rest, "evidence": evidence}
 
 
