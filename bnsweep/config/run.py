@@ -109,7 +109,8 @@ class SweepConfig(Checked, group="sweep"):
     invalid: str = setting("refuse", OneOf(INVALID))
     """What is done about cells that a rule refuses: the sweep is refused, or with skip they are left out."""
     save_models: bool = setting(False)
-    """Keep each trained network as `model.safetensors` beside its run's artifacts."""
+    """Keep each trained network among its run's artifacts: as `model.safetensors`, and as the MLflow Model `model`.
+    That costs some seconds a sweep, and 20 ms and 0.1 MB a run of the note's network."""
 
 
 @dataclass(frozen=True)

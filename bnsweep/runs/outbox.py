@@ -7,6 +7,7 @@ costs no trained run: the same command logs it.
 from __future__ import annotations
 
 import logging
+import shutil
 import threading
 import time
 from collections import deque
@@ -14,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bnsweep.config.checks import ConfigError
+from bnsweep.config.checks import ConfigError, printable
 from bnsweep.config.run import RunConfig
 from bnsweep.records import RunRecord
 from bnsweep.runs.executors.base import Trained
@@ -55,7 +56,7 @@ class Outbox:
         self._waiting = deque[Batch]()
         self._closing = False
         self._changed = threading.Condition()
-        self._unkept = ""
+        self._exports = True
         self._thread = threading.Thread(target=self._work, daemon=True)
         store.patience.say_kept = lambda: f"{text}, " if (text := self.keep()) else ""
         self._thread.start()
@@ -103,6 +104,9 @@ class Outbox:
 
     def _log(self, batch: Batch) -> list[str]:
         """Tries twice what the store does not wait for by itself."""
+        for config, _, model in batch.runs:
+            if model is not None and self._exports:
+                self._exports = export(config, model)
         try:
             return self.store.log_runs(batch.runs, self.sweep_id, batch.ended)
         except ConfigError:
@@ -119,7 +123,7 @@ class Outbox:
                 self.store.kept.remove(folder)
             for _, _, model in batch.runs:
                 if model is not None:
-                    model.unlink(missing_ok=True)
+                    shutil.rmtree(model.parent, ignore_errors=True)
 
     def keep(self) -> str:
         """Writes what is not logged to disk, and says where it is, in words; empty where there is nothing."""
@@ -164,3 +168,20 @@ class Outbox:
         raise ConfigError(
             f"{reason}; {safe or 'all trained runs are logged'}; the same command goes on"
         ) from self.error
+
+
+def export(config: RunConfig, model: Path) -> bool:
+    """Writes an MLflow Model beside a network in its file; says why where it cannot, which costs no run."""
+    from safetensors.torch import load_file
+
+    from bnsweep.nets.plain import build
+    from bnsweep.store.models import save_model
+
+    try:
+        network = build(config)
+        network.load_state_dict(load_file(model))
+        save_model(network.eval(), model.parent, config)
+    except Exception as error:  # a disk, or a class that cannot be pickled
+        print(f"networks have no MLflow Model, only {model.name} ({printable(reason_of(error))})", flush=True)
+        return False
+    return True

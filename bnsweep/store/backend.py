@@ -33,7 +33,7 @@ class NewRun:
     texts: dict[str, str] = field(default_factory=dict)
     """Artifacts: file name -> content."""
     files: Collection[Path] = ()
-    """Artifacts that are files already."""
+    """Artifacts that are files, or folders of them, already."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,17 +36,25 @@ TURN_KEY = 0x626E7377
 def import_mlflow() -> None:
     """Five seconds, so only where a store cannot be used without it. Without telemetry, and with a quiet terminal."""
     stay(QUIET)
-    # In a notebook without ipywidgets, tqdm warns of bars that nobody asked for.
-    warnings.filterwarnings("ignore", "IProgress not found")
-    added = warnings.filters[0]
-    import mlflow.store.db.utils
+    with unwarned("IProgress not found"):  # in a notebook without ipywidgets, tqdm warns of bars that nobody asked for
+        import mlflow.store.db.utils
 
-    if added in warnings.filters:
-        warnings.filters.remove(added)  # type: ignore[attr-defined]
     logging.getLogger("alembic").setLevel(logging.WARNING)
     # It logs the tracebacks of errors that it raises as well.
     logging.getLogger(mlflow.store.db.utils.__name__).setLevel(logging.CRITICAL)
     hide_secrets_in_logs("mlflow")
+
+
+@contextmanager
+def unwarned(text: str) -> Iterator[None]:
+    """Without warnings that begin so, a regular expression. Other threads keep their filters."""
+    warnings.filterwarnings("ignore", text)
+    added = warnings.filters[0]
+    try:
+        yield
+    finally:
+        if added in warnings.filters:
+            warnings.filters.remove(added)  # type: ignore[attr-defined]
 
 
 def connect(config: TrackingConfig, create: bool) -> tuple[str, Backend]:

@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Collection, Iterator
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from bnsweep.store.backend import KeptRun, NewRun
 from bnsweep.store.environment import environment
 
 MISSING = "missing"
+MODEL = "model"
+"""The folder of an MLflow Model among a run's artifacts."""
 TRAINING = ("mlflow.data.context", "training")
 """The tag with which MLflow says what a dataset was used for."""
 
@@ -58,9 +61,13 @@ def run_tags(config: RunConfig, record: RunRecord, sweep_id: str) -> dict[str, s
 def new_run(
     config: RunConfig, record: RunRecord, sweep_id: str, model: Path | None = None, ended: int | None = None
 ) -> NewRun:
-    """A run that ended then, in milliseconds, or just now."""
+    """A run that ended then, in milliseconds, or just now. `model`: its network, beside which an MLflow Model of it may
+    lie."""
     end = milliseconds() if ended is None else ended
+    networks = [path for path in (model, model.parent / MODEL) if path.exists()] if model else []
     tags = run_tags(config, record, sweep_id) | ({"bnsweep.model": model.name} if model else {})
+    if networks[1:]:
+        tags["mlflow.log-model.history"] = json.dumps([log_model_entry(end)])
     return NewRun(
         run_name(config),
         "FAILED" if record.status == FAILED else "FINISHED",
@@ -71,8 +78,15 @@ def new_run(
         list(metrics_of(record)),
         record.dataset,
         {"config.yaml": yaml_text(config_tree(config)), "record.json": record_text(record)},
-        [model] if model else [],
+        networks,
     )
+
+
+def log_model_entry(end: int) -> dict[str, Any]:
+    """By this MLflow's pages know a folder of artifacts for a model: they say how to load it, and register it. `end`:
+    when it was made, in milliseconds."""
+    made = datetime.fromtimestamp(end / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+    return {"artifact_path": MODEL, "utc_time_created": made, "flavors": {"pytorch": {}, "python_function": {}}}
 
 
 def config_tree(config: RunConfig) -> dict[str, Any]:
@@ -141,14 +155,21 @@ def yaml_text(tree: dict[str, Any]) -> str:
 
 
 def fill(folder: Path, texts: dict[str, str], files: Collection[Path]) -> None:
-    """Writes texts by their file names, and copies of files, into a folder that is made where it is wanted."""
+    """Writes texts by their file names, and copies of files and folders, into a folder that is made where it is
+    wanted."""
     named = texts.items()
     if named or files:
         folder.mkdir(parents=True, exist_ok=True)
     for name, text in named:
         (folder / name).write_text(text, encoding="utf-8")
     for file in files:
-        shutil.copyfile(file, folder / file.name)
+        copy_into(folder, file)
+
+
+def copy_into(folder: Path, file: Path) -> None:
+    """Of a file, or of a folder of files, by its own name."""
+    copy = shutil.copytree if file.is_dir() else shutil.copyfile
+    copy(file, folder / file.name)
 
 
 def replace_folder(target: Path, files: Collection[Path]) -> None:

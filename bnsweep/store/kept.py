@@ -12,6 +12,7 @@ from typing import Any
 
 from bnsweep.records import DatasetInfo
 from bnsweep.store.backend import NewRun
+from bnsweep.store.encode import copy_into
 
 FOLDER = "kept-runs"
 
@@ -35,7 +36,7 @@ class KeptRuns:
         try:
             part.mkdir(parents=True)
             for file in run.files:
-                shutil.copyfile(file, part / file.name)
+                copy_into(part, file)
             plain = asdict(replace(run, files=())) | {"files": [file.name for file in run.files]}
             text = json.dumps({"uri": self.uri, "experiment": self.experiment, "run": plain}, allow_nan=False)
             (part / "run.json").write_text(text, encoding="utf-8")

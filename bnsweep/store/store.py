@@ -204,8 +204,9 @@ class Store:
         stale = [run for run in self.patient.runs("run", "RUNNING") if is_stale(run)]
         for run in stale:
             self.patient.end(run.run_id, "KILLED", {})
-        for half in filter(is_stale, self.patient.runs("sweep", "RUNNING")):
-            self.patient.remove(half.run_id)
+        for half in (half for kind in ("sweep", MEAN) for half in self.patient.runs(kind, "RUNNING")):
+            if is_stale(half):
+                self.patient.remove(half.run_id)
         return len(stale)
 
     def tidy(self, under_way: Collection[str]) -> None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from quick_runs import CPU, broken, enormous, grid, in_sweep, swept
 
 from bnsweep.config.checks import ConfigError
@@ -201,7 +202,7 @@ def test_settings_of_the_sweep_must_agree(tracking: TrackingConfig) -> None:
         run_sweep(configs, "test")
 
 
-def test_a_saved_model_is_the_trained_network(tracking: TrackingConfig) -> None:
+def test_a_saved_model_is_the_trained_network(tracking: TrackingConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     from safetensors.torch import load_file
 
     configs = grid(tracking, save_models=True)
@@ -217,3 +218,17 @@ def test_a_saved_model_is_the_trained_network(tracking: TrackingConfig) -> None:
     rows = split(dataset, config.data, config.seed).validation
     right = model.eval()(dataset.x_ND[rows]).argmax(1) == dataset.y_N[rows]
     assert right.double().mean().item() == pytest.approx(run.summary["final_val_accuracy"], abs=1e-9)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", str(tracking.uri))
+    check_mlflow_model(run.run_id, model, dataset.x_ND[rows])
+
+
+def check_mlflow_model(run_id: str, network: torch.nn.Module, x_ND: torch.Tensor) -> None:
+    """That MLflow's own functions find the network, and what it takes and gives."""
+    import mlflow
+    import mlflow.pytorch
+
+    found = mlflow.pytorch.load_model(f"runs:/{run_id}/model")
+    assert torch.equal(found(x_ND), network(x_ND))
+    signature = mlflow.models.get_model_info(f"runs:/{run_id}/model").signature
+    assert [spec.shape for spec in (*signature.inputs, *signature.outputs)] == [(-1, 64), (-1, 10)]
+    assert int(mlflow.register_model(f"runs:/{run_id}/model", "mine").version) == 1

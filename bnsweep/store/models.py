@@ -1,0 +1,46 @@
+"""A trained network as an MLflow Model: what its users load by `mlflow.pytorch.load_model("runs:/RUN/model")`."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+from bnsweep.config.run import RunConfig
+from bnsweep.store.connect import import_mlflow, unwarned
+from bnsweep.store.encode import MODEL
+from bnsweep.store.environment import environment
+
+
+def save_model(network: Any, folder: Path, config: RunConfig) -> Path:
+    """Writes the `nn.Module` of a run, on the CPU, into the folder's `model`, which appears whole or not at all. Its
+    signature takes rows of flattened inputs and gives what the last layer does: a logit a class, or the standardised
+    target. The first one of a process takes seconds, for MLflow's import."""
+    import_mlflow()
+    import numpy as np
+
+    with unwarned(r".*Any type hint is inferred"):  # of a function of MLflow's own
+        import mlflow.pyfunc
+        import mlflow.pytorch
+        from mlflow.models import ModelSignature
+        from mlflow.types import Schema, TensorSpec
+
+    # It warns of each pickle, also of one that it is told to write.
+    logging.getLogger("mlflow.pytorch").setLevel(logging.ERROR)
+    dtype = np.dtype(config.train.dtype)
+    inputs, outputs = (Schema([TensorSpec(dtype, (-1, size))]) for size in (config.sizes[0], config.sizes[-1]))
+    versions = environment().versions
+    part, target = folder / f".{MODEL}", folder / MODEL
+    try:
+        mlflow.pytorch.save_model(
+            network,
+            part,
+            signature=ModelSignature(inputs, outputs),
+            pip_requirements=[f"{name}=={versions[name].partition('+')[0]}" for name in ("bnsweep", "torch")],
+            # Its other form, pt2, needs no class of ours to be read, and seconds a network to be traced.
+            serialization_format="pickle",
+        )
+        return part.rename(target)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
