@@ -130,7 +130,8 @@ def test_figures_are_found_by_name(memory: bnsweep.Result) -> None:
 
 
 def test_the_report_is_the_one_of_a_command(memory: bnsweep.Result, tmp_path: Path) -> None:
-    report = memory.report(tmp_path / "out")
+    report = memory.report(tmp_path / "out", figures="svg", only="flow")
+    assert [path.relative_to(tmp_path).as_posix() for path in report.figures] == ["out/figures/gradients.svg"]
     assert report.answer == memory.answer and report.html.is_file()
     read = pd.read_csv(report.file("ranking.csv"))
     assert read["arm"].tolist() == memory.ranking["arm"].tolist()

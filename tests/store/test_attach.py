@@ -19,6 +19,7 @@ from bnsweep.config.identity import identity, numbers
 from bnsweep.config.run import RunConfig, TrackingConfig
 from bnsweep.records import DatasetInfo, RunRecord
 from bnsweep.report import report_sweep
+from bnsweep.report.frame.figure_files import FigureFiles
 from bnsweep.store import view as mlflow_view
 from bnsweep.store.client import ClientBackend
 from bnsweep.store.connect import client_of
@@ -140,6 +141,9 @@ def test_the_report_of_a_sweep_is_attached_whole(tracking: TrackingConfig, tmp_p
     for name in written:
         assert (kept / name).read_bytes() == (out / name).read_bytes()
     before = (kept / "report.html").read_bytes()
+    drawn = report_sweep(tracking, out=tmp_path / "drawn", figures=FigureFiles(("pdf",), ("forest",))).figures
+    assert [path.name for path in drawn] == ["forest.pdf"] and drawn[0].parent.name == "figures"
+    assert {path.name for path in kept.iterdir()} == written, "figures for a paper stay in their folder"
     report_sweep(tracking, out=tmp_path / "by auc", metric="auc")
     assert (kept / "report.html").read_bytes() == before, "a look by another metric is not the sweep's report"
 
