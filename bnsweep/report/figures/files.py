@@ -14,6 +14,7 @@ from typing import Any
 import matplotlib
 from matplotlib.transforms import Bbox
 
+from bnsweep.config.checks import ConfigError
 from bnsweep.report.claims.verdicts import Verdict
 from bnsweep.report.figures.draw import named, pictures
 from bnsweep.report.figures.style import IN_COLUMN, PAPER, styled
@@ -32,13 +33,17 @@ DPI = 300
 def figure_files(
     scene: Scene | None, verdicts: Sequence[Verdict], wanted: FigureFiles, digest: str
 ) -> dict[str, bytes]:
-    """Name below the report's folder -> content. Raises ConfigError for a name that no figure has.
+    """Name below the report's folder -> content. Raises ConfigError for a name that no figure has, and where there is
+    nothing to draw.
 
     `digest`: of the numbers that the report shows.
     """
     if not wanted.formats:
         return {}
     found = pictures(scene, verdicts, IN_COLUMN)
+    if not found:
+        says = "of a sweep that has something to draw; no arm is ranked and no claim is measured"
+        raise ConfigError(f"figures={','.join(wanted.formats)}: must be {says}")
     chosen = [named(found, "only", name) for name in wanted.only] or found
     return {f"{FOLDER}/{d.name}.{kind}": content(d, kind, digest) for d in chosen for kind in wanted.formats}
 

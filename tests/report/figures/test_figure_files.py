@@ -109,6 +109,14 @@ def test_a_figure_is_found_by_a_part_of_its_name_and_a_wrong_name_is_one_line(fe
     assert not (tmp_path / "out").exists(), "nothing is written"
 
 
+def test_without_a_result_there_is_no_figure_to_write(simulate):
+    frame = simulate(truth, {"bn": ["none", "before"]}, seeds=1)
+    frame.runs = frame.runs.assign(status="failed", final_val_accuracy=float("nan"))
+    content, scene = build(frame, default_metric(CLASSIFICATION))
+    with pytest.raises(ConfigError, match=r"^figures=pdf: must be of a sweep that has something to draw; no arm is"):
+        figure_files(scene, content.verdicts, FigureFiles(("pdf",)), "")
+
+
 @pytest.mark.parametrize(
     ("formats", "only", "says"),
     [
