@@ -52,11 +52,11 @@ def sweep(
         result = bnsweep.sweep(bn=["none", "before"], lr=[0.01, 0.1, 1], seed=range(10), epochs=10)
 
     A list, range or array is swept over, anything else is fixed, None is the command's default; numbers of `lr` are
-    learning rates. `data`: the name of a dataset, a file (.npz, .csv, .tsv, .parquet), a folder of images, arrays or
-    tensors (x, y) or (x_train, y_train, x_test, y_test), a DataFrame with `target`, or a torch Dataset. `More` says
-    what else there is. With `track` the runs are those of the command `result.command`: in MLflow, and not trained
-    again. Without it, nothing is written. Raises ConfigError, a ValueError, before anything is trained; Interrupted,
-    which holds what was over.
+    learning rates, and `seed="auto"` adds seeds until the claims of the report are decided. `data`: the name of a
+    dataset, a file (.npz, .csv, .tsv, .parquet), a folder of images, arrays or tensors (x, y) or (x_train, y_train,
+    x_test, y_test), a DataFrame with `target`, or a torch Dataset. `More` says what else there is. With `track` the
+    runs are those of the command `result.command`: in MLflow, and not trained again. Without it, nothing is written.
+    Raises ConfigError, a ValueError, before anything is trained; Interrupted, which holds what was over.
     """
     beside = cast(More, {name: value for name, value in more.items() if value is not None})
     check_arguments(track, beside)

@@ -130,7 +130,8 @@ class RunConfig(Checked):
     probes: ProbesConfig = setting(ProbesConfig)
     experiment: ExperimentConfig = setting(ExperimentConfig, role=Role.OUTSIDE)
     seed: int = setting(0, SEED, role=Role.FREE)
-    """The bundle all arms of a replicate share: init's normals, dropout; unless data.seed is set, split and order."""
+    """The bundle all arms of a replicate share: init's normals, dropout; unless data.seed is set, split and order. Of a
+    sweep, `auto` adds seeds until the claims of its report are decided."""
 
     def check_together(self) -> None:
         self._check_weights()

@@ -75,14 +75,14 @@ class StackedLauncher(BasicLauncher):
         _ = self.config.hydra.sweep.dir  # read now: fixes the start time that its name may hold
         jobs = self._jobs(job_overrides, initial_job_idx)
         outcomes = self.batched(jobs)
+        assert len(outcomes) == len(jobs)
+        kept = [(place, outcome) for place, outcome in enumerate(outcomes) if outcome is not LEFT_OUT]
         directories, returns, told = Directories(), [], time.monotonic()
-        for place, outcome in zip(range(len(jobs)), outcomes, strict=True):
-            if outcome is LEFT_OUT:
-                continue
+        for place, outcome in kept:
             returns.append(self._conclude(directories, jobs, place, outcome))
             if time.monotonic() - told > SILENCE:
                 told = time.monotonic()
-                log.info("%d of %d job directories", place + 1, len(jobs))
+                log.info("%d of %d job directories", len(returns), len(kept))
         return returns
 
     def _jobs(self, job_overrides: Sequence[Sequence[str]], first: int) -> "Jobs":
