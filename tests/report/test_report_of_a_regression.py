@@ -43,8 +43,7 @@ def test_nothing_is_called_accuracy_and_no_score_is_in_percent(files) -> None:
 
 def test_words_tell_what_r2_is_and_what_tau_is(files) -> None:
     assert "<dt>R²</dt>" in files["report.html"] and "until validation R² reaches τ = 0.5" in files["report.html"]
-    assert "Training steps until validation R² stays at 0.5." in files["report.md"]
-    assert "steps to R² 0.5, same lr" in files["report.md"] and "an R² of 0 and a loss of 1" in files["report.html"]
+    assert "Steps to R² 0.5 there: " in files["report.md"] and "an R² of 0 and a loss of 1" in files["report.html"]
 
 
 def test_what_is_worse_than_the_mean_scores_as_a_run_that_diverged() -> None:

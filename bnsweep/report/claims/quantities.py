@@ -210,10 +210,6 @@ LAYERS = f"{LIGHT}, or a second hidden layer"
 AUC = "The mean of validation {score} over training: high where a network learns early."
 FLOOR = " Below 0 counts as 0."
 """Of what is made of scores that have no lower bound."""
-STEPS_MEANING = (
-    "Training steps until validation {score} stays at τ. A run that never gets there counts with all of its steps: its"
-    " side then stands with “≥” and the share of runs that got there."
-)
 GAP = (
     "{score} on the training data less that on the validation data, both runs of a pair read where they have fitted the"
     " training data equally well: how much a network fits what does not carry over."
@@ -259,12 +255,11 @@ def quantities(task: Task) -> dict[str, Quantity]:
     final, test, steps = f"final_val_{score}", f"final_test_{score}", "steps_to_tau"
     floor = FLOOR if task.capped else ""
     auc, difference = AUC.format(score=title) + floor, GAP.format(score=capital(title)) + floor
-    times = STEPS_MEANING.format(score=title)
     return {
         "final": Quantity(known[final].title, SCORES[score], ranked(final)),
         "test": Quantity(f"test {title}", SCORES[score], ranked(test)),
         "auc": Quantity(known["auc"].title, SCORES[score], ranked("auc"), meaning=auc),
-        "steps": Quantity(known[steps].title, STEPS, ranked(steps), meaning=times),
+        "steps": Quantity(known[steps].title, STEPS, ranked(steps)),
         "gap": Quantity(
             f"train − validation {title} at equal training {title}",
             GAPS[score],
