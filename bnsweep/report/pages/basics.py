@@ -31,6 +31,7 @@ INITS = {
     " ReLU turns into 0.",
 }
 RATE = "How far a training step moves the weights: too small, and training crawls; too large, and it blows up."
+RATES = " “Best lr”: each arm at its best rate; “same lr”: both sides at the same rate, averaged over all rates."
 
 
 def basics(grid: Grid) -> list[tuple[str, str]]:
@@ -50,7 +51,7 @@ def explained(grid: Grid) -> Iterator[tuple[str, str]]:
     for name, meaning in INITS.items():
         if name in inits:
             yield f"init: {name}", meaning
-    yield "learning rate (lr)", RATE
+    yield "learning rate (lr)", RATE + RATES * (len(grid.lrs) > 1)
 
 
 def saturates(grid: Grid) -> bool:

@@ -78,10 +78,10 @@ def answer(table: pd.DataFrame, metric: Metric, all_diverged: bool) -> str:
     if not mates:
         return f"Best combination: {result}; better than every other one beyond what the seeds' luck explains."
     if len(mates) == len(ranked) - 1:
-        told = f"by these seeds each of the {len(ranked)} can be the best"
+        told = f"these seeds rule out none of the {len(ranked)} as the best"
         return f"No combination stands out: {told}. Ahead: {result}."
-    named = " and ".join(mates) if len(mates) <= 2 else f"{len(mates)} of the other {len(ranked) - 1} combinations"
-    return f"Ahead: {result}. By these seeds {named} can be the best as well."
+    named = " or ".join(mates) if len(mates) <= 2 else f"{len(mates)} of the other {len(ranked) - 1} combinations"
+    return f"Ahead: {result}. These seeds cannot rule out {named} as the best."
 
 
 def runs_text(ledger: Mapping[str, int], seeds: int) -> str:
