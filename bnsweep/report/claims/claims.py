@@ -8,8 +8,10 @@ Every comparison has a first side, of which the claim expects more (sign +1) or 
    All claims are judged together under joint flips of whole seeds, by the largest statistic among them (`flips`). A
    comparison that has too few seeds to decide anything counts among the m and says nothing.
 3. A claim with a comparison for it and one against it is mixed.
-4. Else, where that p is at most the level, the claim is supported, or contradicted when its comparisons point the other
-   way.
+4. Else, where that p is at most the level, and so is the own p of k comparisons that point that way, the claim is
+   supported, or contradicted when they point the other way. The first keeps sweeps in which nothing matters from
+   verdicts, the second those in which fewer than k of its comparisons are true (Benjamini & Heller 2008, Biometrics 64,
+   1215).
 5. Else it has too few seeds where fewer than k comparisons have seeds that could decide; and it is inconclusive
    otherwise, and where seeds are not independent.
 
@@ -336,7 +338,8 @@ def judge(items: Sequence[Evidence], spoken: Sequence[NDArray[np.float64]], p: f
     """The verdict on a claim that was asked, by the rule above."""
     if {FOR, AGAINST} <= {e.says for e in items}:
         return MIXED
-    if p <= level:
-        return SUPPORTED if way > 0 else CONTRADICTED
     own = deciding(items)
+    agree = sum(e.says == (FOR if way > 0 else AGAINST) for e in own)
+    if p <= level and agree >= majority(len(own)):
+        return SUPPORTED if way > 0 else CONTRADICTED
     return TOO_FEW if own and len(spoken) < majority(len(own)) else INCONCLUSIVE

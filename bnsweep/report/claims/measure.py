@@ -29,7 +29,7 @@ from bnsweep.report.claims.contrasts import (
     Unasked,
     Unmeasured,
 )
-from bnsweep.report.claims.flips import flipped, p_of, studentized
+from bnsweep.report.claims.flips import flipped, nearer_zero, p_of, studentized
 from bnsweep.report.claims.quantities import RunValues, quantities
 from bnsweep.report.stats import resample
 from bnsweep.report.stats.between_seeds import shared_variance
@@ -185,10 +185,3 @@ def deviation_contrast(sign: int, more_PKN: Array, less_PKN: Array, sign_RN: Arr
         t_R[0] = nearer_zero(t_R[0], step_N.mean(), draws[0] - draws[1], n)
     p = np.nan if t_R is None else p_of(t_R, t_R[0])
     return Measured(effect, low, high, p, (means[0], means[1]), difference_N, len(pairs), t_R)
-
-
-def nearer_zero(t: float, effect: float, draw_R: Array, n: int) -> float:
-    """t, or, where it is less, the effect over its standard error in the draws (times sqrt(n / (n - 1)), as of plain
-    means)."""
-    error = float(np.nanstd(draw_R)) * np.sqrt(n / (n - 1))
-    return t if error == 0 else float(np.sign(t) * min(abs(t), abs(effect) / error))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,22 @@ from claim_sweeps import GRID, Sweep, Truth, product, sweep
 
 from bnsweep.catalogue.metrics import METRICS
 from bnsweep.report.claims.best_rate import AtRates, at_best, value_of_choice
-from bnsweep.report.claims.claims import answer_claims, evidence_of, voices
+from bnsweep.report.claims.claims import answer_claims, evidence_of, judge, voices
 from bnsweep.report.claims.contrasts import BEST, Contrast, sides
 from bnsweep.report.claims.flips import claim_statistic, joint_signs
 from bnsweep.report.claims.measure import deviation_contrast, measure, of_differences
 from bnsweep.report.claims.quantities import RunValues
-from bnsweep.report.claims.verdicts import CONTRADICTED, FOR, INCONCLUSIVE, SUPPORTED, UNASKED, Evidence, Unit, Verdict
+from bnsweep.report.claims.verdicts import (
+    CONTRADICTED,
+    FOR,
+    INCONCLUSIVE,
+    OPEN,
+    SUPPORTED,
+    UNASKED,
+    Evidence,
+    Unit,
+    Verdict,
+)
 from bnsweep.report.frame.grid import read_grid
 from bnsweep.report.stats import resample
 
@@ -101,6 +112,16 @@ def test_a_comparison_of_too_few_seeds_does_not_speak_and_does_not_silence() -> 
     assert claim_statistic(voices([many, few], 10, 0.05), 2)[0][0] == 0.0
     assert not voices([few], 10, 0.05)
     assert not voices([made_up(10, 5.0)], bundles=30, level=0.05), "a third of the seeds that are flipped"
+
+
+def test_a_claim_of_which_half_is_true_is_not_decided_by_the_joint_p_alone() -> None:
+    sure, unsure = made_up(10, 9.0), replace(made_up(10, 3.0), says=OPEN)
+    for items, verdict in (
+        ([sure, sure], SUPPORTED),
+        ([sure, unsure], INCONCLUSIVE),
+        ([sure, sure, unsure], SUPPORTED),
+    ):
+        assert judge(items, voices(items, 10, 0.05), p=0.001, way=1, level=0.05) == verdict
 
 
 def test_nothing_is_said_of_training_where_nothing_was_trained() -> None:
