@@ -137,6 +137,8 @@ LETTER = 0.076
 """Width of a character of a label, in inches."""
 LINE = 0.2
 """Height of a line of text, in inches."""
+TALLEST, SQUEEZED = 9.0, 0.6
+"""Inches of a paper's page, and the share of their height to which panels are squeezed to fit it."""
 BETWEEN = 0.12
 """Inches between two labels of an axis."""
 KEY = 0.55
@@ -236,7 +238,10 @@ def panels(rows: int, columns: int, sheet: Sheet) -> tuple[Figure, list[list[Axe
     width = aside + columns * wide
     ncols = entries_across(sheet.legend, width - 0.1)
     top = sheet.top + 0.8 * LINE * lines + LINE * max(math.ceil(len(sheet.legend) / ncols) - 1, 0)
-    height = top + rows * high + (rows - 1) * down + sheet.bottom
+    around = top + (rows - 1) * down + sheet.bottom
+    if size.on_paper:
+        high = max(SQUEEZED * high, min(high, (TALLEST / size.scale - around) / rows))
+    height = around + rows * high
     figure = Picture(figsize=(width * size.scale, height * size.scale))
     figure.patch.set_alpha(0)
     grid = figure.subplots(rows, columns, squeeze=False, sharex=sheet.share, sharey=sheet.share)

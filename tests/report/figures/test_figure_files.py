@@ -150,6 +150,12 @@ def test_a_panel_too_narrow_for_a_column_takes_the_page():
     assert widths[3] > 6.75, "never narrower than can be read"
 
 
+def test_a_figure_of_many_rows_fits_a_page():
+    with styled(PAPER, IN_COLUMN):
+        heights = [panels(rows, 2, Sheet((2.0, 1.0)))[0].get_figheight() for rows in (2, 8)]
+    assert heights[0] > 2 and heights[1] == pytest.approx(9)
+
+
 def test_a_long_title_breaks_on_paper_alone():
     title = "sigmoid · xavier · learning rate 0.1"
     assert broken(title, 1.0) == title
