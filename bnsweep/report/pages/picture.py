@@ -52,8 +52,8 @@ class Sheet:
 
 def first_screen(content: ReportContent, scene: Scene | None) -> bytes:
     """PNG of 1,400 pixels across and at most 760 down."""
-    title = textwrap.wrap(together(content.answer), 106)[:3]
-    aside = textwrap.wrap(together(content.mattered), 156)[:2]
+    title = textwrap.wrap(together(content.answer), 106, max_lines=3, placeholder=" …")
+    aside = textwrap.wrap(together(content.mattered), 156, max_lines=2, placeholder=" …")
     rows, drawing = verdict_rows(content), None if scene is None else glance(content, scene)
     arms = 0 if scene is None or drawing else len(forest.shown(scene, MOST_ARMS))
     left = MIDDLE if rows else MARGIN
