@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from bnsweep.catalogue.tasks import CLASSIFICATION
 from bnsweep.config.checks import ConfigError
 from bnsweep.config.identity import numbers
 from bnsweep.config.run import RunConfig, TrackingConfig
 from bnsweep.inference import least_seeds, looks_until
 
 if TYPE_CHECKING:
-    from bnsweep.catalogue.tasks import Task
     from bnsweep.report.claims.claims import Claim
     from bnsweep.report.claims.verdicts import Unit
     from bnsweep.runs.seed_batches import Looking
@@ -25,8 +26,6 @@ MOST_RUNS = 2000
 """Runs that are read of it: more tell little more, and take seconds."""
 MORE = (10, 20, 30, 50, 100)
 """Seeds that are looked ahead to."""
-GUESS = 0.01
-"""Standard deviation of a score's difference over seeds, where no earlier sweep tells."""
 EXAMPLE = "bn=none,before, say"
 
 
@@ -61,7 +60,7 @@ def planning(configs: Sequence[RunConfig], tracking: TrackingConfig | None, auto
     from bnsweep.store.sweep_data import table
 
     rows = [{"identity": "", **numbers(c)} for c in cells(configs)]
-    found, n = asked(grid := read_grid(table(rows, {}))), len({(c.seed, c.data.seed) for c in configs})
+    found, n = asked(read_grid(table(rows, {}))), len({(c.seed, c.data.seed) for c in configs})
     if auto and not found:
         says = "a seed, or seeds: auto adds them until claims are decided, and this grid asks no claim of the report"
         raise ConfigError(f"seed=auto: must be {says} ({EXAMPLE}, asks some)")
@@ -72,11 +71,20 @@ def planning(configs: Sequence[RunConfig], tracking: TrackingConfig | None, auto
         return [f"{text} none can be decided where seed and data.seed vary apart"]
     text += f" {n} seed{'s' * (n > 1)} can decide"
     text += " each of them" if n >= least_seeds() else f" none of them, {least_seeds()} are the least"
-    return [text, *differences(found, rows, n, grid.task, tracking)]
+    return [text, *differences(found, rows, n, configs[0], tracking)]
+
+
+def guess(run: RunConfig) -> float:
+    """Standard deviation of a difference over seeds where no earlier sweep tells it: the standard error of a score at
+    the task's τ that so many validation samples give; of R² by Olkin & Finn (1995, Psychological Bulletin 118:155).
+    What two runs of a seed share makes it less, what training does with the seed more."""
+    tau = run.task.tau
+    share = tau * (1 - tau) if run.task is CLASSIFICATION else 4 * tau * (1 - tau) ** 2
+    return math.sqrt(share / run.data.validation_size)
 
 
 def differences(
-    claims: Sequence[Claim], rows: Sequence[Mapping[str, Any]], n: int, task: Task, tracking: TrackingConfig | None
+    claims: Sequence[Claim], rows: Sequence[Mapping[str, Any]], n: int, run: RunConfig, tracking: TrackingConfig | None
 ) -> list[str]:
     """The least difference that the seeds find, for each claim that an earlier sweep tells of, else by a guess."""
     from bnsweep.report.claims.noise import scatter
@@ -93,9 +101,12 @@ def differences(
 
     told = scatter(frame, claims) if frame is not None else []
     if frame is None or not told:
-        unit = quantities(task)["final"].unit
-        says = f"a guess, as the store has no earlier sweep of this kind: seeds differ by {unit.difference_text(GUESS)}"
-        return [f"with 80 % power {counts[0]} seeds find a difference of {found(GUESS, unit)} in {task.title} ({says})"]
+        unit, sd = quantities(run.task)["final"].unit, guess(run)
+        says = f"a guess: no earlier sweep of this kind tells how much seeds differ, {run.data.validation_size:,}"
+        says += f" validation samples alone do by {unit.difference_text(sd)}"
+        return [
+            f"with 80 % power {counts[0]} seeds find a difference of {found(sd, unit)} in {run.task.title} ({says})"
+        ]
     of = f"by the noise of {len(frame.runs['seed'].unique())} seeds of sweep {frame.info.sweep}"
     lines = [f"  {one.claim.text}: {found(one.sd, one.quantity.unit)} in {one.quantity.title}" for one in told]
     return [f"with 80 % power {counts[0]} seeds find these differences, {of}:", *lines]

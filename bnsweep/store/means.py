@@ -88,7 +88,7 @@ def mean_numbers(members: pd.DataFrame, task: Task) -> pd.DataFrame:
 
 def mean_curves(frame: SweepFrame, members: pd.DataFrame, task: Task) -> dict[int, list[tuple[str, float, int]]]:
     """Combination -> name, mean and step of what was evaluated along the training."""
-    rows = {metric.name: metric for metric in curves(task)}
+    rows = {metric.name: metrics(task)[metric.name] for metric in curves(task)}
     long = frame.history(list(rows), list(members["run_id"]))
     long = long.merge(members[["run_id", "combination", "status", "classes"]], on="run_id")
     for name, metric in rows.items():

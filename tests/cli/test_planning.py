@@ -25,15 +25,18 @@ def test_few_seeds_decide_nothing_and_the_plan_says_how_many_do() -> None:
     first, second = planning(grid("range(0,5)", *GRID), None, auto=False)
     assert first == "claims: this grid asks 4 of the report's 11; 5 seeds can decide none of them, 6 are the least"
     assert second.startswith(
-        "with 80 % power 10 seeds find a difference of 1.3 points (20 seeds 0.8) in accuracy (a guess"
+        "with 80 % power 10 seeds find a difference of 2.3 points (20 seeds 1.4) in accuracy (a guess"
     )
 
 
 def test_enough_seeds_decide_every_claim_and_find_more_the_more_they_are() -> None:
     first, second = planning(grid("range(0,10)", *GRID), None, auto=False)
     assert first.endswith("10 seeds can decide each of them")
-    assert "10 seeds find a difference of 1.3 points (20 seeds 0.8, 30 seeds 0.6) in accuracy" in second
-    assert "a guess, as the store has no earlier sweep of this kind: seeds differ by 1.0 points" in second
+    assert "10 seeds find a difference of 2.3 points (20 seeds 1.4, 30 seeds 1.1) in accuracy" in second
+    assert (
+        "a guess: no earlier sweep of this kind tells" in second
+        and "287 validation samples alone do by 1.8 points" in second
+    )
 
 
 def test_a_grid_that_asks_nothing_is_told_so_and_gets_no_seeds() -> None:

@@ -74,7 +74,7 @@ def test_a_sweeper_gets_no_less_for_what_nearly_diverged_than_for_what_did() -> 
 
 def test_a_run_and_mlflow_s_page_are_described_by_r2() -> None:
     summary = {f"final_{split}_r2": 0.25 for split in ("train", "val", "test")}
-    text = describe_run(RunResult("finished", summary), REGRESSION, "mine")
+    text = describe_run(RunResult("finished", summary), REGRESSION, TrackingConfig(experiment="mine"))
     assert "\nR²: train 0.2500, validation 0.2500, test 0.2500\n" in text
     page = state([numbers(config) for config in on(NUMBERS, grid())], [], "")
     assert "final_val_r2" in page and "val/r2" in page and "accuracy" not in page

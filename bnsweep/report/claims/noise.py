@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bnsweep.report.claims.asked import is_asked
 from bnsweep.report.claims.claims import Claim, Missing, compare
 from bnsweep.report.claims.flips import majority
 from bnsweep.report.claims.quantities import Quantity, RunValues, quantities
@@ -28,7 +29,7 @@ class Scatter:
 
 def scatter(frame: Source, claims: Sequence[Claim]) -> list[Scatter]:
     """Of those of the claims that compare scores which this sweep has: that of the comparison without which a claim has
-    no majority."""
+    no majority, were all that it compares beside scores for it."""
     grid = read_grid(frame.runs)
     of_runs, metric, once = RunValues(frame, grid), default_metric(task_of(frame.runs)), np.ones((1, len(grid.bundles)))
     found = []
@@ -41,6 +42,7 @@ def scatter(frame: Source, claims: Sequence[Claim]) -> list[Scatter]:
             if not isinstance(item, Missing) and len(item[1].difference_N) > 1
         ]
         if made:
-            sd, name = sorted(made)[majority(len(made)) - 1]
+            others = sum(item.quantity not in SCORED and is_asked(grid, item) for item in claim.contrasts)
+            sd, name = sorted(made)[max(majority(len(made) + others) - others, 1) - 1]
             found.append(Scatter(claim, quantities(grid.task)[name], sd))
     return found
