@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -10,15 +12,14 @@ from scipy import stats
 from bnsweep.report.claims.verdicts import SUPPORTED
 from tests.simulations.judged import Claims, claims, many, order
 from tests.simulations.sweeps import sweep
-from tests.simulations.worlds import EFFECTS, LOUD, NOISES, RATES, World
+from tests.simulations.worlds import EFFECTS, GRIDS, LOUD, NOISES, RATES, SD, World
 
 ARM = ["activation", "init", "bn", "lr.value"]
 
 
-@pytest.mark.parametrize("rates", RATES)
-@pytest.mark.parametrize("noise", NOISES)
+@pytest.mark.parametrize(("noise", "rates"), zip(NOISES, itertools.cycle(RATES)))
 def test_the_mean_of_every_cell_is_what_its_world_says(noise: str, rates: str) -> None:
-    world = World(400, noise, rates, "before-half")
+    world = World(200, noise, rates, "before-half")
     made = sweep(world, np.random.default_rng(0)).runs
     score = made["final_val_accuracy"].fillna(0.1)
     cells = made.assign(error=score - world.mean(made)).groupby(ARM)["error"].agg(["mean", "sem"])
@@ -28,7 +29,7 @@ def test_the_mean_of_every_cell_is_what_its_world_says(noise: str, rates: str) -
 @pytest.mark.parametrize("noise", NOISES)
 def test_without_an_effect_no_arm_differs_in_anything_that_is_measured(noise: str) -> None:
     """54 cells of each quantity: 5 standard errors from their common mean come by chance in 1 of 10,000."""
-    made = sweep(World(400, noise, "equal"), np.random.default_rng(0)).runs
+    made = sweep(World(200, noise, "equal"), np.random.default_rng(0)).runs
     for name in ("final_val_accuracy", "auc", "steps_to_tau", "gap_accuracy", "drift_1"):
         error = made[name] - made[name].mean()
         cells = error.groupby([made[factor] for factor in ARM]).agg(["mean", "sem"])
@@ -73,6 +74,21 @@ def test_a_planted_point_is_found(planted: str, least: float) -> None:
     judged = many(claims, World(10, planted=planted, sd=LOUD), 60, jobs=1)
     found = [one.verdicts[EFFECTS[planted].claim] == SUPPORTED for one in judged]
     assert np.mean(found) >= least - 3 * np.sqrt(least * (1 - least) / 60)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("grid", GRIDS)
+def test_a_claim_that_is_half_true_seldom_gets_a_verdict(grid: str) -> None:
+    judged = many(claims, World(10, "normal", "clear", "off-best", grid=grid), COUNT, jobs=1)
+    assert sum(bool(one.decided(["bn-before"])) for one in judged) <= stats.binom.ppf(0.999, COUNT, 0.05)
+
+
+@pytest.mark.slow
+def test_of_18_arms_one_that_is_a_point_ahead_is_in_a_small_leading_group() -> None:
+    """A run's own standard deviation is half a point. All arms within Bonferroni's reach of it were 13."""
+    judged = many(order, World(10, rates="clear", planted="one", sd=np.sqrt(2) * SD), COUNT, jobs=1)
+    assert np.mean([one.leads.sum() for one in judged]) <= 6
+    assert sum(not one.leads[one.best].all() for one in judged) <= stats.binom.ppf(0.999, COUNT, 0.05)
 
 
 @pytest.mark.slow
