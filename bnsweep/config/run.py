@@ -111,6 +111,9 @@ class SweepConfig(Checked, group="sweep"):
     save_models: bool = setting(False)
     """Keep each trained network among its run's artifacts: as `model.safetensors`, and as the MLflow Model `model`.
     That costs some seconds a sweep, and 20 ms and 0.1 MB a run of the note's network."""
+    system_metrics: bool = setting(False)
+    """Keep how busy the machine is (processors, memory, disk, network, GPUs) with the sweep's own run in MLflow. Needs
+    psutil; MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL is the seconds between two readings, by default 10."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -35,6 +36,7 @@ from bnsweep.runs.seed_batches import Looking
 from bnsweep.store.address import origin
 from bnsweep.store.claims import Claim, check_same_sweep, wait_for_turn
 from bnsweep.store.store import Done, Manifest, Store
+from bnsweep.store.system_metrics import check_system_metrics
 from bnsweep.training.device import resolve_device
 
 
@@ -224,6 +226,8 @@ def run_sweep(
     workers = worker_count(device) if workers is None else workers
     if sweep.report is not None:
         check_folder("sweep.report", Path(sweep.report))
+    if sweep.system_metrics:
+        check_system_metrics(has_own_run=keep_plan)
     datasets = dict(datasets or {})
     configs, earlier = with_facts(configs, datasets), with_facts(earlier, datasets)
     make_room(configs, device, workers)
@@ -308,7 +312,8 @@ def conduct(
     store.mark_stale(claim.wanted, claim.under_way())
     current = Sweep(plan, store, done, store.open_sweep(manifest) if manifest else "")
     current.results |= results
-    current.run(datasets)
+    with store.system_metrics(current.own_run) if current.sweep.system_metrics else nullcontext():
+        current.run(datasets)
     current.close(claim.under_way())
     return current
 

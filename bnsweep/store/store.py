@@ -34,6 +34,7 @@ from bnsweep.store.means import MEAN, combinations, mean_runs
 from bnsweep.store.mlflow_variables import PROBE, REQUESTS, environment_variables, stay
 from bnsweep.store.patience import Patience, PatientBackend
 from bnsweep.store.sweep_data import KeptSweep, SweepFrame, frame_of_plan, own_run, read_json, read_plan, read_sweep
+from bnsweep.store.system_metrics import system_metrics
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -124,6 +125,10 @@ class Store:
     def client(self) -> MlflowClient:
         """MLflow's own way in."""
         return client_of(self.uri)
+
+    def system_metrics(self, run_id: str) -> AbstractContextManager[None]:
+        """How busy the machine is, until the end of the block, as metrics of that run."""
+        return system_metrics(self.uri, run_id)
 
     def claimed(self, identities: Collection[str], sweep_id: str) -> AbstractContextManager[claims.Claim]:
         """Until the end of the block, sweeps that want one of these runs wait for this one."""

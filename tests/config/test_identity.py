@@ -134,6 +134,7 @@ OTHER = {
     "sweep.max_seeds": 20,
     "sweep.report": None,
     "sweep.save_models": True,
+    "sweep.system_metrics": True,
     "sweep.exclude": [{"bn": "none"}],
     "sweep.zip": [["seed", "data.seed"]],
     "sweep.invalid": "skip",
