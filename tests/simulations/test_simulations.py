@@ -29,7 +29,7 @@ def test_the_mean_of_every_cell_is_what_its_world_says(noise: str, rates: str) -
 @pytest.mark.parametrize("noise", NOISES)
 def test_without_an_effect_no_arm_differs_in_anything_that_is_measured(noise: str) -> None:
     """54 cells of each quantity: 5 standard errors from their common mean come by chance in 1 of 10,000."""
-    made = sweep(World(200, noise, "equal"), np.random.default_rng(0)).runs
+    made = sweep(World(400, noise, "equal"), np.random.default_rng(0)).runs
     for name in ("final_val_accuracy", "auc", "steps_to_tau", "gap_accuracy", "drift_1"):
         error = made[name] - made[name].mean()
         cells = error.groupby([made[factor] for factor in ARM]).agg(["mean", "sem"])
