@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any
 
+from bnsweep.catalogue.datasets import DATASETS
 from bnsweep.catalogue.metrics import Metric
 from bnsweep.report.frame.formats import few
 from bnsweep.report.frame.grid import Grid, levels, value_text
@@ -18,6 +20,24 @@ def dataset_text(data: Mapping[str, Any]) -> str:
     """A dataset's name and what is known of it."""
     known = {k: v for k, v in data.items() if k != "name" and (k, v) != ("classes", 0)}  # a regression has none
     return ", ".join([str(data["name"]), *(f"{k} {v}" for k, v in known.items())])
+
+
+ABOUT = {"model.hidden": "hidden layers {}", "optimizer": "{}", "train.epochs": "{} epochs"}
+"""What a reader asks first of a sweep, where all runs share it."""
+
+
+def about(info: SweepInfo, grid: Grid) -> str:
+    """What was trained on what, in a line: mnist · hidden layers 32-32 · sgd · 10 epochs."""
+    shared = [text.format(value_text(grid.fixed[f])) for f, text in ABOUT.items() if f in grid.fixed]
+    data = few(list(dict.fromkeys(map(data_name, info.data))), 3) or value_text(grid.fixed.get("data", ""))
+    return " · ".join([data, *shared] if data else shared)
+
+
+def data_name(data: Mapping[str, Any]) -> str:
+    """With its file or folder where it is one's own."""
+    name, source = str(data["name"]), PurePath(str(data.get("source", ""))).name
+    own = name in DATASETS and DATASETS[name].facts is None
+    return f"{name} {source}" if own and source else name
 
 
 def provenance(info: SweepInfo, grid: Grid) -> list[tuple[str, str]]:

@@ -20,7 +20,7 @@ from bnsweep.report.pages.basics import basics, saturates
 from bnsweep.report.pages.content import ReportContent
 from bnsweep.report.pages.downloads import downloads
 from bnsweep.report.pages.links import MOST_RUNS, Links
-from bnsweep.report.pages.provenance import commands, provenance
+from bnsweep.report.pages.provenance import about, commands, provenance
 from bnsweep.report.pages.tables import Cell, Line
 from bnsweep.report.stats.factorial import spoken
 from bnsweep.report.stats.resample import RESAMPLES
@@ -83,6 +83,7 @@ def page(content: ReportContent, template: str, tables: Mapping[str, str] | None
         task=content.grid.task,
         bundles=len(content.grid.bundles),
         lr_swept=len(content.grid.lrs) > 1,
+        about=about(content.info, content.grid),
         provenance=provenance(content.info, content.grid),
         commands=commands(content.info, content.metric, content.links),
         enough=ENOUGH,
