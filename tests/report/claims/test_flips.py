@@ -29,6 +29,7 @@ def test_many_seeds_have_drawn_flips_and_large_sweeps_fewer_of_them() -> None:
     assert joint_signs(30, 1).shape == (resample.RESAMPLES, 30)
     assert joint_signs(30, 10**9).shape == (1_000, 30)
     assert joint_signs(12, 10**9).shape == (1_000, 12)
+    assert joint_signs(1_000, 1).shape == (2_000, 1_000)
     assert list(joint_signs(30, 1)[0]) == [1.0] * 30
     assert joint_signs(1, 1).tolist() == [[1.0]]
 
