@@ -64,7 +64,7 @@ def new_run(
     """A run that ended then, in milliseconds, or just now. `model`: its network, beside which an MLflow Model of it may
     lie."""
     end = milliseconds() if ended is None else ended
-    networks = [path for path in (model, model.parent / MODEL) if path.exists()] if model else []
+    networks = [model, *(path for path in [model.parent / MODEL] if path.is_dir())] if model else []
     tags = run_tags(config, record, sweep_id) | ({"bnsweep.model": model.name} if model else {})
     if networks[1:]:
         tags["mlflow.log-model.history"] = json.dumps([log_model_entry(end)])

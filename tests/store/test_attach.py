@@ -91,14 +91,17 @@ def test_the_newest_report_stands_in_place_of_an_earlier_one(store: Store, tmp_p
 
 
 def test_the_comparison_and_the_sweep_are_as_before(store: Store, tmp_path: Path) -> None:
+    def shown() -> set[str]:
+        state = json.loads(store.client.get_experiment(store.experiment_id).tags[mlflow_view.tag_key()])
+        found = store.client.search_runs([store.experiment_id], state["searchFilter"])
+        assert {run.data.tags["bnsweep.kind"] for run in found} == {"mean"}
+        return {run.info.run_id for run in found}
+
     own = swept(store)
-    before = store.load("s")
+    before, compared = store.load("s"), shown()
     tags = dict(store.client.get_run(own).data.tags)
     store.attach("s", files(tmp_path / "one", page="new"))
-    state = json.loads(store.client.get_experiment(store.experiment_id).tags[mlflow_view.tag_key()])
-    shown = store.client.search_runs([store.experiment_id], state["searchFilter"])
-    assert {run.info.run_id for run in shown} == set(before.runs["run_id"])
-    assert own not in set(before.runs["run_id"])
+    assert shown() == compared
     after = store.client.get_run(own)
     assert (after.data.tags, after.info.status) == (tags, "FINISHED")
     assert store.load("s").runs.equals(before.runs)
