@@ -44,6 +44,19 @@ def test_a_run_comes_back_as_it_was(tmp_path: Path) -> None:
     assert not kept.folder.exists()
 
 
+def test_a_network_is_kept_in_both_of_its_forms(tmp_path: Path) -> None:
+    kept = KeptRuns(tmp_path / "kept-runs", "http://host", "mine")
+    (tmp_path / "model/data").mkdir(parents=True)
+    (tmp_path / "model/data/model.pth").write_bytes(b"pickle")
+    run = trained(0, tmp_path)
+    assert '"artifact_path": "model"' in run.tags["mlflow.log-model.history"]
+    kept.add(run)
+    ((_, back),) = kept
+    file, folder = back.files
+    assert file.read_bytes() == b"weights" and (folder / "data/model.pth").read_bytes() == b"pickle"
+    assert "mlflow.log-model.history" not in trained(1).tags
+
+
 def test_what_cannot_be_kept_leaves_nothing(tmp_path: Path) -> None:
     kept = KeptRuns(tmp_path / "kept-runs", "http://host", "mine")
     with pytest.raises(FileNotFoundError):
