@@ -101,7 +101,7 @@ RANKING = (
     "arms",
     "sweeps",
     "leading group",
-    "best arm outside",
+    "a best arm outside",
     "any arm apart",
     "apart, fixed lr",
     "rank intervals hold",
@@ -125,7 +125,7 @@ def of_ranking(judged: Sequence[Order]) -> tuple[str, ...]:
 
     return (
         f"{mean(lambda one: one.leads.sum()):.1f}",
-        percent(mean(lambda one: ~one.leads[one.best].all())),
+        percent(mean(lambda one: (~one.leads[one.best]).mean())),
         percent(mean(lambda one: ~one.leads.all())),
         percent(mean(lambda one: (~one.leads_fixed.all(axis=1)).mean())),
         percent(mean(lambda one: one.holds_rank.mean())),
