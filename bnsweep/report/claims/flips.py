@@ -66,13 +66,6 @@ def t_of(mean_R: Array, variance_R: Array, n: int, size: float) -> Array:
     return np.asarray(np.where(still_R, alike_R, mean_R * np.sqrt(n) / np.sqrt(np.where(still_R, 1, variance_R))))
 
 
-def nearer_zero(t: float, effect: float, draw_R: Array, n: int) -> float:
-    """t, or, where it is less, the effect over its standard error in bootstrap draws (times sqrt(n / (n - 1)), as of
-    plain means)."""
-    error = float(np.nanstd(draw_R)) * np.sqrt(n / (n - 1))
-    return t if error == 0 else float(np.sign(t) * min(abs(t), abs(effect) / error))
-
-
 def share_reaching(statistic_R: Array, observed: float) -> float:
     """Share of flips whose statistic is at least the observed one."""
     return float((statistic_R >= observed * CLOSE).mean())

@@ -29,7 +29,7 @@ from bnsweep.report.claims.contrasts import (
     Unasked,
     Unmeasured,
 )
-from bnsweep.report.claims.flips import flipped, nearer_zero, p_of, studentized
+from bnsweep.report.claims.flips import flipped, p_of, studentized
 from bnsweep.report.claims.quantities import RunValues, quantities
 from bnsweep.report.stats import resample
 from bnsweep.report.stats.between_seeds import shared_variance
@@ -152,6 +152,13 @@ def where_the_other(
     count_R = np.maximum(kept_RP.sum(axis=1), 1)[:, None]
     t_R = studentized(sign_RN * (kept_RP @ difference_PN) / count_R)
     return replace(measured, t_R=t_R, p=p_of(t_R, t_R[0]))
+
+
+def nearer_zero(t: float, effect: float, draw_R: Array, n: int) -> float:
+    """t, or, where it is less, the effect over its standard error in bootstrap draws (times sqrt(n / (n - 1)), as of
+    plain means)."""
+    error = float(np.nanstd(draw_R)) * np.sqrt(n / (n - 1))
+    return t if error == 0 else float(np.sign(t) * min(abs(t), abs(effect) / error))
 
 
 def gains(value_PKN: Array) -> Array:
