@@ -54,6 +54,7 @@ def test_more_of_every_kind(kind: type[Kind], home: Path, capsys: pytest.Capture
     tried(made, tuple(range(made.count // 5)), capsys)
 
 
+@pytest.mark.slow
 def test_the_same_seed_draws_the_same_cases(tmp_path: Path) -> None:
     first, other = in_turn(3), in_turn(4)
     in_turn.cache_clear()

@@ -78,6 +78,7 @@ def test_a_trained_network_comes_back_as_contributing_says(folder: Path) -> None
     assert run.stdout == "(3, 2) False\n", run.stderr
 
 
+@pytest.mark.slow
 def test_settings_that_do_not_fit_the_data_are_refused_before_anything_is_written(folder: Path) -> None:
     before = sorted(path.name for path in folder.iterdir())
     said = command(folder, *"data=callable data.call=my_data:load data.validation=160".split())

@@ -29,6 +29,7 @@ def load(tmp_path, **variables):
     )
 
 
+@pytest.mark.slow
 def test_a_missing_backend_and_odd_variables_cost_no_report(tmp_path):
     (tmp_path / "other").write_text("font.size: 40\nbackend: foo\n", encoding="utf-8")
     variables = {"MPLBACKEND": "module://matplotlib_inline.backend_inline", "SOURCE_DATE_EPOCH": "yesterday"}
@@ -46,6 +47,7 @@ def test_a_matplotlibrc_that_is_no_text_is_named(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_figures_look_the_same_whatever_the_user_likes(simulate, tmp_path):
     frame = simulate(factors={"bn": ["none", "before"], "lr.value": [0.1, 1.0]}, seeds=5)
     plain = write_report(frame, tmp_path / "plain")

@@ -164,6 +164,7 @@ def locked(store: Store, seconds: float) -> Iterator[None]:
     thread.join()
 
 
+@pytest.mark.slow
 def test_a_file_that_is_locked_for_long_is_waited_for(file: Store, capsys: pytest.CaptureFixture[str]) -> None:
     with locked(file, 1.5):
         file.log_runs(RUNS, "s")

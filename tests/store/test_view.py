@@ -183,6 +183,7 @@ def test_a_tracking_server_holds_a_sweep_as_well_as_a_file_does(server: Server) 
     assert [(m.step, m.value) for m in points] == [(0, 0.1), (18, 0.25), (36, 0.5)]
 
 
+@pytest.mark.slow
 def test_a_tracking_server_takes_the_report_of_a_sweep(server: Server, tmp_path: Path) -> None:
     store = Store.open(TrackingConfig(uri=server.url, experiment="reported"))
     fill(store, "s")
@@ -240,6 +241,7 @@ def test_the_view_of_a_resumed_sweep_finds_the_runs_of_the_earlier_one(server: S
     assert {run.data.tags["bnsweep.identity"] for run in found} == {identity(config) for config in configs[:2]}
 
 
+@pytest.mark.slow
 def test_a_password_from_the_environment_is_written_nowhere(server: Server, tmp_path: Path) -> None:
     shown = server.url.replace("//", "//me:***@")
     here = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
@@ -265,6 +267,7 @@ def test_a_token_in_a_query_is_in_no_error(server: Server) -> None:
     assert "hunter2" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_files_of_a_server_do_not_stay_on_this_machine(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

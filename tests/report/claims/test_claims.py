@@ -99,6 +99,7 @@ def test_a_planted_truth_is_found_in_either_direction(key: str, sign: float, ver
     assert answers(PLANTED[key](sign), runs=runs)[key].verdict == verdict
 
 
+@pytest.mark.slow
 def test_sweeps_in_which_nothing_matters_seldom_get_a_verdict() -> None:
     """At most 1 in 20 by Holm; 5 or more of 24 such sweeps would come by chance in 1 of 170 cases."""
     runs = product(GRID | {"init": ["normal", "xavier"], "lr.value": [0.01, 0.1]})

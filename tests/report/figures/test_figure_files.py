@@ -129,6 +129,7 @@ def test_what_cannot_be_written_is_one_line(formats, only, says):
         FigureFiles(listed(formats), listed(only))
 
 
+@pytest.mark.slow
 def test_a_figure_of_other_numbers_does_not_stay(simulate, tmp_path):
     frame = simulate(truth, {"bn": ["none", "before"]}, seeds=2)
     flow, forest = (FigureFiles(("svg", "pdf"), (name,)) for name in ("flow", "forest"))
