@@ -314,8 +314,9 @@ def evidence_of(
 
 
 def aside(contrast: Contrast, m: Measured, grid: Grid) -> str:
-    """The means of what is quoted beside a comparison, with "≥" and the share that got there where not all runs did."""
-    if not m.beside or not np.isfinite(m.beside).all():
+    """The means of what is quoted beside a comparison, with "≥" and the share that got there where not all runs did;
+    nothing where none did."""
+    if not m.beside or not np.isfinite(m.beside).all() or not any(m.beside[1]):
         return ""
     quantity, (means, reached) = quantities(grid.task)[contrast.beside], m.beside
     texts = [

@@ -467,3 +467,8 @@ def test_equal_seeds_are_counted_as_equal() -> None:
         sentences.seeds_for(replace(verdict, verdict=SUPPORTED, evidence=(item, decided)))
         == "4 of 10 seeds for it, 6 equal"
     )
+
+
+def test_steps_that_no_run_ended_are_not_told() -> None:
+    made = sweep(RUNS, Truth(accuracy=lambda run: -0.4), np.random.default_rng(0), lumpy=False)
+    assert [one.aside for one in answers_of(made)["bn-faster"].evidence if one.measured] == ["", ""]
