@@ -10,6 +10,7 @@ from itertools import chain, product
 
 import numpy as np
 
+from bnsweep.inference import least_seeds
 from bnsweep.report.claims.verdicts import SUPPORTED
 from tests.simulations.judged import Claims, Order, claims, many, order
 from tests.simulations.worlds import EFFECTS, GRIDS, HALF_TRUE, LOUD, NOISES, ORDERS, RATE_TITLES, SD, World
@@ -66,8 +67,9 @@ SEQUENTIAL = (*WORLD, "planted", "sweeps", "supported", "verdicts", "any false v
 
 
 def sequential(worlds: Sequence[World], count: int, jobs: int) -> Rows:
-    """`seed=auto`, with the seeds of each world at the most: nothing planted, then each effect."""
-    for world in worlds:
+    """`seed=auto`, with the seeds of each world at the most: nothing planted, then each effect. Worlds of too few seeds
+    to decide anything are left out."""
+    for world in [each for each in worlds if each.seeds >= least_seeds()]:
         for planted in ("nothing", *EFFECTS):
             one = replace(world, planted=planted, sd=LOUD, looks=True)
             judged = many(claims, one, count, jobs)
