@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bnsweep.inference import ENOUGH
 from bnsweep.report.claims.contrasts import Measured, Unmeasured
-from bnsweep.report.claims.flips import p_of, studentized
+from bnsweep.report.claims.flips import draws_for, p_of, studentized
 from bnsweep.report.stats import resample
 from bnsweep.report.stats.ranking import common_bundles
 
@@ -54,7 +54,7 @@ def at_best(planned: tuple[NDArray[np.bool_], NDArray[np.bool_]], sign: int, at:
     value, *beside = [[np.where(np.isnan(v[place]), 0, v[place]) for v in sides] for sides in (at.value, *at.beside)]
     taken_PN = taken(choose, value)
     difference_N = sign * (taken_PN[0] - taken_PN[1]).mean(axis=0)
-    draw_R = sign * bootstrap_best(choose, value, len(sign_RN))
+    draw_R = sign * bootstrap_best(choose, value)
     low, high = resample.mean_interval(draw_R[:, None], n)
     effect = float(difference_N.mean())
     t_R = sign * studentized(swapped(choose, value, sign_RN[:, bundles])) if n >= ENOUGH else None
@@ -91,10 +91,10 @@ def value_of_choice(choose_RLN: Array, value_RLN: Array) -> Array:
     return np.take_along_axis(value_RLN, best_RN[:, None], axis=1)[:, 0]
 
 
-def bootstrap_best(choose: list[Array], value: list[Array], draws: int) -> Array:
+def bootstrap_best(choose: list[Array], value: list[Array]) -> Array:
     """[R]: mean difference of the sides over pairs in every bootstrap draw, choices made anew."""
     pairs, rates, n = choose[0].shape
-    count_RN = resample.bundle_counts(n)[: max(draws, 1_000)].astype(float)
+    count_RN = resample.bundle_counts(n)[: draws_for(pairs * rates * n)].astype(float)
     out_R = np.zeros(len(count_RN))
     for rows in resample.blocks(len(count_RN), rates * n):
         count = count_RN[rows]

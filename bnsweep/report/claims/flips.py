@@ -23,17 +23,22 @@ Array = NDArray[np.float64]
 EXACT = 14
 """Up to so many bundles all flips are enumerated; the mirror image of a flip has the same statistics."""
 WORK = 10**8
-"""Numbers that the flips of one comparison may touch before they are thinned, to 1,000 at the least."""
+"""Numbers that the flips or draws of one comparison may touch before they are thinned, to 1,000 at the least."""
 SIGNS = 2 * 10**6
 """Numbers that the signs may have before they are thinned, to 1,000 flips at the least: 16 MB."""
 CLOSE = 1 - 1e-9
 """Statistics that differ by rounding alone are equal: of lumpy scores many are."""
 
 
+def draws_for(numbers: int) -> int:
+    """Flips or draws that touch about WORK numbers."""
+    return int(np.clip(WORK // max(numbers, 1), 1_000, resample.RESAMPLES))
+
+
 def joint_signs(n: int, numbers: int) -> Array:
     """Signs of n bundles, [R, N], the observed ones first: all of them up to N = 14, else drawn (the observed ones
     count among them: Phipson & Smyth 2010). `numbers`: that the largest comparison has."""
-    most = int(np.clip(min(WORK // max(numbers, 1), SIGNS // n), 1_000, resample.RESAMPLES))
+    most = min(draws_for(numbers), max(SIGNS // n, 1_000))
     if n <= EXACT and 2 ** max(n - 1, 0) <= most:
         bits = np.arange(2 ** max(n - 1, 0))[:, None] >> np.arange(n) & 1
     else:
