@@ -48,6 +48,8 @@ class Contrast:
     shift; overfitting: those that fit the training data and overfit them. See `among`."""
     beside: str = ""
     """A quantity to quote over the same pairs; it decides nothing."""
+    margin: float = 0.0
+    """A mean no further than this from 0 says nothing; in the quantity's own measure."""
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ def measure(readings: RunValues, metric: Metric, contrast: Contrast, found: Side
         return deviation_contrast(contrast.sign, *value, sign_RN)
     if contrast.at == BEST:  # of one rate
         value, *beside = [(more[:, 0], less[:, 0]) for more, less in (value, *beside)]
-    return paired(contrast.sign, value, beside, sign_RN)
+    return paired(contrast.sign, value, beside, sign_RN, contrast.margin)
 
 
 def left_out(readings: RunValues, metric: Metric, found: Sides, kept: NDArray[np.bool_]) -> LeftOut | None:
@@ -106,14 +106,14 @@ def without_holes(more_PN: Array, less_PN: Array) -> tuple[list[int], list[int]]
     return pairs, bundles
 
 
-def paired(sign: int, value: TwoSides, beside: Sequence[TwoSides], sign_RN: Array) -> Measured:
+def paired(sign: int, value: TwoSides, beside: Sequence[TwoSides], sign_RN: Array, margin: float = 0.0) -> Measured:
     """Differences within pairs, averaged over a seed's pairs, then over seeds."""
     pairs, bundles = without_holes(*value)
     at = np.ix_(pairs, bundles)
     more, less = (x[at] for x in value)
     told = [means_of([x[at] for x in sides]) for sides in beside]
     difference_N = sign * (more - less).mean(axis=0)
-    return of_differences(difference_N, means_of([more, less]), len(pairs), sign_RN[:, bundles], told)
+    return of_differences(difference_N, means_of([more, less]), len(pairs), sign_RN[:, bundles], told, margin)
 
 
 def of_differences(
@@ -122,13 +122,14 @@ def of_differences(
     pairs: int,
     sign_RN: Array,
     beside: Sequence[tuple[float, float]] = (),
+    margin: float = 0.0,
 ) -> Measured:
-    """Sign flips and a bootstrap of one number a seed."""
+    """Sign flips and a bootstrap of one number a seed. Flips judge how far the mean lies beyond the margin."""
     n = len(difference_N)
     low, high = resample.mean_interval(resample.bootstrap_means(difference_N[None], resample.bundle_counts(n)), n)
-    t_R = flipped(difference_N, sign_RN) if n >= ENOUGH else None
-    p = np.nan if t_R is None else p_of(t_R, t_R[0])
     effect = float(difference_N.mean())
+    t_R = flipped(difference_N - np.clip(effect, -margin, margin), sign_RN) if n >= ENOUGH else None
+    p = np.nan if t_R is None else p_of(t_R, t_R[0])
     return Measured(effect, float(low[0]), float(high[0]), p, means, difference_N, pairs, t_R, beside)
 
 

@@ -248,6 +248,22 @@ def test_a_fixed_setting_serves_as_well_as_a_swept_one() -> None:
     assert answers(Truth(), runs=runs.assign(bn="before"))["sigmoid-vanishes"].sentence == "This sweep lacks bn=none."
 
 
+@pytest.mark.parametrize(
+    ("a_layer", "verdict"),
+    [(0.5, SUPPORTED), (0.85, SUPPORTED), (0.95, INCONCLUSIVE), (1.05, INCONCLUSIVE), (1.2, CONTRADICTED)],
+)
+def test_a_gradient_that_hardly_changes_from_layer_to_layer_neither_vanishes_nor_explodes(
+    a_layer: float, verdict: str
+) -> None:
+    """All seeds say the same, so that against × 1 each of these would be certain."""
+    random = np.random.default_rng(0)
+    made = sweep(RUNS, Truth(), random)
+    made.start["growth"] = a_layer**2 * 10 ** random.normal(0, 0.01, len(made.runs))
+    found = answers_of(made)["sigmoid-vanishes"]
+    assert found.verdict == verdict
+    assert found.evidence[0].means[0] == pytest.approx(np.log10(a_layer), abs=0.01)
+
+
 def test_what_was_not_recorded_is_said() -> None:
     made = sweep(RUNS, Truth(accuracy=lambda run: 0.05), np.random.default_rng(0))
     made.runs = made.runs.drop(columns=["drift_1", "drift_2"])
@@ -449,7 +465,7 @@ def test_units_are_written_with_the_numbers() -> None:
         "× 1,000 a layer",
     ]
     assert found.unit.difference_text(0.477, signed=True) == "× 3.0"
-    assert found.remark == "read off 2 hidden layers, which is one ratio"
+    assert found.remark == "read off 2 hidden layers, which is one ratio; between × 0.90 and × 1.1 counts as no change"
     assert found.meaning.endswith("shrinks it to 0.10 of its size in each layer.")
     assert found.unit.text(float("nan")) == "–"
 
