@@ -16,10 +16,10 @@ from bnsweep.config.groups import (
     DataConfig,
     InitConfig,
     LrConfig,
-    ModelConfig,
     OptimizerConfig,
     TrainConfig,
 )
+from bnsweep.config.network import ModelConfig
 from bnsweep.config.run import RunConfig
 
 CPU = torch.device("cpu")

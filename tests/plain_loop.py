@@ -38,8 +38,10 @@ class BundleDropout(nn.Module):
     def forward(self, h_BH: Tensor) -> Tensor:
         if not self.training:
             return h_BH if self.config.model.dropout_scaling == "train" else h_BH * (1 - self.config.model.dropout)
-        p, (batch, units) = self.config.model.dropout, h_BH.shape
-        keep = dropout_uniforms(torch.tensor([self.config.seed]), self.step, self.layer, units, batch)[0].T >= p
+        p, units = self.config.model.dropout, h_BH.shape[1]
+        seed, numbers = torch.tensor([self.config.seed]), h_BH.numel() // units
+        uniform = dropout_uniforms(seed, self.step, self.layer, units, numbers)[0]
+        keep = uniform.view(units, -1, *h_BH.shape[2:]).transpose(0, 1) >= p
         self.step += 1
         return h_BH * keep / ((1 - p) if self.config.model.dropout_scaling == "train" else 1)
 
@@ -62,8 +64,9 @@ class NoisyBatchNorm(nn.Module):
 
 
 def make_optimizer(config: RunConfig, model: nn.Module) -> torch.optim.Optimizer:
-    o, last = config.optimizer, f"linear{len(config.sizes) - 1}.weight"
-    hidden = [p for n, p in model.named_parameters() if n.startswith("linear") and n.endswith("weight") and n != last]
+    o, last = config.optimizer, f"linear{config.model.layers + 1}.weight"
+    maps = [(n, p) for n, p in model.named_parameters() if n.startswith(("linear", "conv")) and n.endswith("weight")]
+    hidden = [p for n, p in maps if n != last]
     others = [p for p in model.parameters() if not any(p is h for h in hidden)]
     groups = [{"params": others}, {"params": hidden, "lr": config.rate * config.lr.hidden}]
     if o.name == "adam":
@@ -129,7 +132,7 @@ def nudge(model: nn.Module, number: int, size: float = NUDGE) -> None:
 def train_plain(config: RunConfig, dataset: data.Dataset, nudged: int = 0) -> PlainRun:
     model = build(config)
     nudge(model, nudged)
-    for i in range(1, len(config.model.units) + 1):
+    for i in range(1, config.model.layers + 1):
         if config.bn.placement != "none" and config.bn.noise > 0:
             setattr(model, f"bn{i}", NoisyBatchNorm(model.get_submodule(f"bn{i}"), config, i - 1))
         if config.model.dropout > 0:

@@ -42,6 +42,11 @@ def setting(
     return field(metadata=metadata, **given)
 
 
+def said_elsewhere(run: RunConfig) -> bool:
+    """Of a setting whose meaning is in the identity under another name or value; see `identity.numbers`."""
+    return False
+
+
 LARGEST = 2**53
 """Of a number that counts something: beyond it a float, which metrics are, holds no longer every whole number."""
 

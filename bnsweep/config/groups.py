@@ -28,7 +28,7 @@ from bnsweep.config.checks import (
     check,
     or_null,
 )
-from bnsweep.config.fields import Checked, Role, setting
+from bnsweep.config.fields import Checked, Role, said_elsewhere, setting
 
 if TYPE_CHECKING:
     from bnsweep.config.run import RunConfig
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 DISTRIBUTIONS = ("normal", "uniform")
 PLACEMENTS = ("none", "before", "after")
 DRAWS = ("stratified", "first")
-SCALINGS = ("train", "test")
 DEVICES = ("auto", "cpu", "cuda")
 DTYPES = ("float32", "float64")
 PROBES = ("off", "light", "full")
@@ -49,11 +48,6 @@ IMAGE_SIZE = Rule(
 )
 VALIDATION_SHARE = 0.2
 """Of the pool, where no number is given."""
-
-
-def said_elsewhere(run: RunConfig) -> bool:
-    """Of a setting whose meaning is in the identity under another name or value; see `identity.numbers`."""
-    return False
 
 
 @dataclass(frozen=True)
@@ -285,38 +279,6 @@ DEFAULTS: dict[str, Any] = {
     f.name: f.default_factory() if f.default_factory is not NO_DEFAULT else f.default for f in fields(DataConfig)
 }
 """Of the settings of a DataConfig."""
-
-MOST_LAYERS = 1000
-"""Hidden layers of a run. Each is written by itself, has its own metrics, and takes its time before the first step."""
-
-SIZES = Rule(
-    lambda hidden: len(hidden) > 0 and all(h >= 1 for h in hidden), "a non-empty list of sizes >= 1, such as [32,32]"
-)
-
-
-@dataclass(frozen=True)
-class ModelConfig(Checked, group="model"):
-    hidden: tuple[int, ...] = setting((32, 32), SIZES)
-    """Units of each hidden layer, from the input on."""
-    dropout: float = setting(0.0, LESS_THAN_ALL, role=Role.FREE)
-    """Probability of dropping a unit of a hidden layer's output while training."""
-    dropout_scaling: str = setting("train", OneOf(SCALINGS), role=Role.FREE, matters=lambda run: run.model.dropout != 0)
-    """Where dropout is made up for: in training (kept outputs divided by 1 - dropout), or at test (all outputs
-    multiplied by it, as in Srivastava et al. 2014)."""
-    depth: int | None = setting(None, or_null(at_least(1)), matters=said_elsewhere)
-    """Times `hidden` is repeated: [100] with depth 50 is 50 layers of 100 units; once when null."""
-    bias: bool = setting(True, role=Role.FREE)
-    """Whether the linear layers have biases."""
-
-    def check_together(self) -> None:
-        layers = len(self.hidden) * (self.depth or 1)
-        says = f"such that model.hidden {self.depth or 1} times is at most {MOST_LAYERS} layers"
-        check(layers <= MOST_LAYERS, "model.depth", self.depth, says)
-
-    @property
-    def units(self) -> list[int]:
-        """Units of every hidden layer."""
-        return list(self.hidden) * (self.depth or 1)
 
 
 @dataclass(frozen=True)

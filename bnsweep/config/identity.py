@@ -13,6 +13,7 @@ from typing import Any, get_args, get_type_hints
 
 from bnsweep.catalogue.datasets import DATASETS
 from bnsweep.config.fields import Checked, Role
+from bnsweep.config.network import ModelConfig
 from bnsweep.config.run import RunConfig
 
 NUMERICS = 3
@@ -97,7 +98,8 @@ def numbers(config: RunConfig) -> dict[str, Any]:
     """
     inside, told = roles_of(config)
     flat = {f.key: value for f in inside if (value := f.of(config)) is not None}
-    flat |= {"model.hidden": sizes_text(config.model.units), "data.seed": config.data_seed}
+    flat.pop("model.hidden")
+    flat |= {"data.seed": config.data_seed} | network(config.model)
     flat["train.tau"] = float(config.tau)
     if config.data.validation is not None:  # else the data decide it, and nobody set it
         flat["data.validation"] = config.data.validation
@@ -106,6 +108,13 @@ def numbers(config: RunConfig) -> dict[str, Any]:
     taken = DATASETS[config.data.name].takes
     sources = {f.key: f.of(config) for f in told if f.field in taken} if taken else {}
     return flat | {key: source_text(value) for key, value in sources.items() if value}
+
+
+def network(model: ModelConfig) -> dict[str, str]:
+    """The sizes of a network's layers."""
+    if model.family == "mlp":
+        return {"model.hidden": sizes_text(model.units)}
+    return {"model.channels": sizes_text(model.channels)}
 
 
 def roles_of(config: RunConfig) -> tuple[tuple[Factor, ...], tuple[Factor, ...]]:

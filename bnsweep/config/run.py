@@ -19,11 +19,11 @@ from bnsweep.config.groups import (
     DataConfig,
     InitConfig,
     LrConfig,
-    ModelConfig,
     OptimizerConfig,
     ProbesConfig,
     TrainConfig,
 )
+from bnsweep.config.network import ModelConfig, SkipConfig
 
 SPARSE = 20
 """Samples trained for each that light probes look at: what keeps their cost to a few per cent of a longer training."""
@@ -124,6 +124,7 @@ class RunConfig(Checked):
     init: InitConfig = setting(InitConfig)
     lr: LrConfig = setting(LrConfig)
     bn: BnConfig = setting(BnConfig)
+    skip: SkipConfig = setting(SkipConfig)
     data: DataConfig = setting(DataConfig)
     model: ModelConfig = setting(ModelConfig)
     optimizer: OptimizerConfig = setting(OptimizerConfig)
@@ -137,16 +138,42 @@ class RunConfig(Checked):
     sweep, `auto` adds seeds until the claims of its report are decided."""
 
     def check_together(self) -> None:
+        self._check_skip()
         self._check_weights()
         if self.data.known:
+            self._check_image()
             self._check_batches()
             self._check_steps()
 
+    def _check_skip(self) -> None:
+        model, ok = self.model, self.skip.name == "off" or self.model.family != "conv"
+        check(ok, "skip", self.skip.name, "off with model.family=conv, which has no residual blocks (resnet has)")
+        ok = self.skip.name == "off" or model.family != "mlp" or len(set(model.hidden)) == 1
+        check(ok, "skip", self.skip.name, f"off where hidden layers differ in size: model.hidden={list(model.hidden)}")
+
+    def _check_image(self) -> None:
+        """A convolutional network needs images or signals, large enough for its pooling and strides."""
+        model, data = self.model, self.data
+        if model.family == "mlp":
+            return
+        says = f"mlp: data={data.name} has rows of {data.facts.features} numbers, and no images or signals"
+        check(bool(data.facts.shape), "model.family", model.family, says)
+        if model.family == "conv":
+            _, height, width = self.image
+            shrinks = model.stride ** (model.layers) * (2 if model.pool != "none" else 1) ** (len(model.channels) - 1)
+            says = f"fewer or of less stride: {height} x {width} images would be smaller than a pixel"
+            ok = max(height, width) >= shrinks and (min(height, width) == 1 or min(height, width) >= shrinks)
+            check(ok, "model.channels", list(model.channels), says)
+
     def _check_weights(self) -> None:
-        sizes = self.sizes if self.data.known else self.model.units
-        weights = sum(n_in * n_out for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True))
+        model = self.model
+        if model.family == "mlp":
+            key, sizes, window = "model.hidden", self.sizes if self.data.known else model.units, 1
+        else:
+            key, sizes, window = "model.channels", model.units, model.kernel**2
+        weights = window * sum(n_in * n_out for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True))
         says = f"smaller: the network would have {weights} weights, and {MOST_WEIGHTS} are the most"
-        check(weights <= MOST_WEIGHTS, "model.hidden", list(self.model.hidden), says)
+        check(weights <= MOST_WEIGHTS, key, list(getattr(model, key.partition(".")[2])), says)
 
     def _check_steps(self) -> None:
         train, total = self.train, self.total_steps
@@ -225,5 +252,13 @@ class RunConfig(Checked):
         return sorted({*found, steps[-1]})
 
     @property
+    def image(self) -> tuple[int, int, int]:
+        """Channels, height and width of a sample; a signal has height 1."""
+        shape = self.data.facts.shape
+        channels, height, width = (*[1] * (3 - len(shape)), *shape)
+        return channels, height, width
+
+    @property
     def sizes(self) -> list[int]:
+        """Inputs of each linear map of an mlp, and its outputs."""
         return [self.data.facts.features, *self.model.units, self.data.facts.outputs]

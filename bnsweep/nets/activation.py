@@ -77,6 +77,7 @@ class ActivationLayer(Layer):
 
     block: int
     units: int
+    positions: int = 1
 
     @property
     def name(self) -> str:
@@ -85,7 +86,7 @@ class ActivationLayer(Layer):
     @property
     def held(self) -> int:
         """Its output, and what a BN beside it keeps, each with a gradient."""
-        return 4 * self.units
+        return 4 * self.units * self.positions
 
     def module(self, config: RunConfig) -> nn.Module:
         return Activation(config.activation.name)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from bnsweep.nets.layer import ByNeighbours, OverAll, Product
 from bnsweep.nets.stack import Stack
-from bnsweep.nets.workspace import Buffer, LayerBuffers, Workspace
+from bnsweep.nets.workspace import Buffer, LayerBuffers, Share, Workspace
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,8 @@ class Engine:
         self._layers: list[OverAll] = []
         alike: list[ByNeighbours] = []
         for layer in (layer.stacked(stack, self.gradients) for layer in stack.layers):
+            if layer is None:
+                continue
             if isinstance(layer, ByNeighbours):
                 alike.append(layer)
                 continue
@@ -89,7 +91,7 @@ class Engine:
     @property
     def activated(self) -> list[list[Activated]]:
         """Of every hidden layer, what its activations saw and gave in the last forward pass, members in order."""
-        return [list(between.activated()) for between in self._betweens]
+        return [list(between.activated()) for between in self._betweens if between.watched]
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,25 @@ class Route:
     """Layer by layer, from the last."""
 
 
+class HandsOn(ByNeighbours):
+    """For neighbours that have none of the layers between two others."""
+
+    def acts(self, n: int) -> bool:
+        return True
+
+    def evaluate(self, n: int, buffers: LayerBuffers) -> None:
+        buffers.y.members.copy_(buffers.x.members)
+
+    def forward(self, n: int, buffers: LayerBuffers, step: Tensor | None) -> None:
+        self.evaluate(n, buffers)
+
+    def backward(self, n: int, buffers: LayerBuffers, d: Share, free: Share) -> None:
+        pass
+
+
+HANDS_ON = HandsOn()
+
+
 class Between(OverAll):
     """Layers between two that run over all members: each group of neighbours goes through those that it has."""
 
@@ -121,6 +142,8 @@ class Between(OverAll):
         """(Training mode, samples) -> what runs."""
         self._ran: Route
         """In the last forward pass."""
+        self.watched = any(layer.watched for layer in layers)
+        """Whether there is an activation among them."""
         self.watch: Callable[[Tensor], None] | None = None
 
     def evaluate(self, x: Buffer, space: Workspace) -> Buffer:
@@ -165,7 +188,9 @@ class Between(OverAll):
         number, shape = str(self._number) if training else "", x.full.shape[1:]
         out, calls = space(f"out{number}", *shape), dict[tuple[int, int], Call]()
         for n in range(len(self._stack.neighbours)):
-            acting = [(i, layer) for i, layer in enumerate(self._layers) if layer.acts(n)]
+            acting = [(i, layer) for i, layer in enumerate(self._layers) if layer.acts(n)] or [
+                (len(self._layers), HANDS_ON)
+            ]
             here, free = x.shares[n], True
             for stage, (i, layer) in enumerate(acting, start=1):
                 to = out if stage == len(acting) else space(f"stage{number}.{stage}", *shape)
@@ -175,5 +200,6 @@ class Between(OverAll):
                 calls[i, n] = Call(layer, n, LayerBuffers(here, y, kept))
                 here, free = y, not layer.output_needed
         in_order = [calls[place] for place in sorted(calls)]
-        back = [(layer, [call for call in in_order if call.layer is layer]) for layer in reversed(self._layers)]
+        layers = [HANDS_ON, *reversed(self._layers)]
+        back = [(layer, [call for call in in_order if call.layer is layer]) for layer in layers]
         return Route(x, out, in_order, back)

@@ -1,35 +1,143 @@
-"""A family turns a run into a list of layers; a stack's list has every layer that one of its runs has."""
+"""A family turns a run into a list of layers; a stack's list has every layer that one of its runs has.
+
+Every linear map and convolution has a number, its `block`, from the input on. All but the last, which gives the
+outputs, are followed by normalisation and activation in the order of `bn.placement`, and by dropout.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from bnsweep.config.run import RunConfig
 from bnsweep.nets.activation import ActivationLayer
+from bnsweep.nets.conv import Convolution, Image
 from bnsweep.nets.dropout import Dropout
 from bnsweep.nets.layer import Layer
 from bnsweep.nets.linear import Linear
 from bnsweep.nets.norm import Norm
+from bnsweep.nets.pool import Pool, ToRow, Unflatten
+from bnsweep.nets.residual import Add, Skip, skips
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What stands around the linear maps of some runs that share shapes."""
+
+    places: frozenset[str]
+    dropout: bool
+    skips: bool
+    images: bool
+
+    @classmethod
+    def of(cls, configs: Sequence[RunConfig]) -> Parts:
+        places = frozenset(c.bn.placement for c in configs)
+        return cls(
+            places,
+            any(c.model.dropout > 0 for c in configs),
+            any(map(skips, configs)),
+            configs[0].model.family != "mlp",
+        )
+
+    def before(self, block: int, shape: Image) -> list[Layer]:
+        """What stands between a linear map and its activation."""
+        return [Norm(block, shape.channels, "before", shape.positions, self.images)] if "before" in self.places else []
+
+    def activated(self, block: int, shape: Image) -> list[Layer]:
+        """The activation of a linear map and what follows it."""
+        norm = [Norm(block, shape.channels, "after", shape.positions, self.images)] if "after" in self.places else []
+        dropout = [Dropout(block, shape.channels)] if self.dropout else []
+        return [ActivationLayer(block, shape.channels, shape.positions), *norm, *dropout]
+
+    def hidden(self, block: int, shape: Image) -> list[Layer]:
+        return [*self.before(block, shape), *self.activated(block, shape)]
+
+    def skip(self, block: int, shape: Image, output: Image, stride: int = 1) -> list[Layer]:
+        return [Skip(block, shape, output, stride)] if self.skips else []
+
+    def add(self, block: int) -> list[Layer]:
+        return [Add(block)] if self.skips else []
 
 
 def mlp(configs: Sequence[RunConfig]) -> list[Layer]:
-    """The note's network, generalised: linear maps of `sizes`, and after each but the last BN and activation, in
-    the order of `bn.placement`, then dropout."""
-    sizes = configs[0].sizes
-    places = {c.bn.placement for c in configs}
-    dropout = any(c.model.dropout > 0 for c in configs)
+    """The note's network, generalised: linear maps of `sizes`. With skips every two hidden layers from the second on
+    are a residual block (the last one alone where it is left over)."""
+    sizes, parts = configs[0].sizes, Parts.of(configs)
+    hidden = len(sizes) - 2
     layers: list[Layer] = []
     for i, (n_in, n_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True), start=1):
-        hidden = i < len(sizes) - 1
-        layers.append(Linear(i, n_in, n_out, hidden))
-        if hidden:
-            layers += [Norm(i, n_out, "before")] if "before" in places else []
-            layers.append(ActivationLayer(i, n_out))
-            layers += [Norm(i, n_out, "after")] if "after" in places else []
-            layers += [Dropout(i, n_out)] if dropout else []
+        shape = Image(n_out, 1, 1)
+        if i > hidden:
+            layers.append(Linear(i, n_in, n_out, hidden=False))
+            continue
+        begins, ends = i > 1 and i % 2 == 0, i > 1 and (i % 2 == 1 or i == hidden)
+        layers += parts.skip(i, shape, shape) if begins else []
+        layers += [Linear(i, n_in, n_out, hidden=True), *parts.before(i, shape)]
+        layers += parts.add(i) if ends else []
+        layers += parts.activated(i, shape)
     return layers
 
 
+def output(config: RunConfig, block: int, shape: Image) -> list[Layer]:
+    """From the last images to the outputs."""
+    row = ToRow(block, shape, config.model.head == "average")
+    return [row, Linear(block + 1, row.numbers, config.data.facts.outputs, hidden=False)]
+
+
+def image_of(config: RunConfig) -> Image:
+    """Shape of the data. A signal is an image of height 1."""
+    return Image(*config.image)
+
+
+def conv(configs: Sequence[RunConfig]) -> list[Layer]:
+    """`model.blocks` convolutions of each of `model.channels`, with pooling between those of two widths, as in VGG
+    (Simonyan & Zisserman 2015, arXiv 1409.1556)."""
+    config, parts = configs[0], Parts.of(configs)
+    model, shape = config.model, image_of(config)
+    layers: list[Layer] = [Unflatten(shape)]
+    widths = model.units
+    for i, channels in enumerate(widths, start=1):
+        layers.append(Convolution(i, shape, channels, model.kernel, model.stride))
+        shape = shape.strided(channels, model.stride)
+        layers += parts.hidden(i, shape)
+        if model.pool != "none" and i % model.blocks == 0 and i < len(widths):
+            pool = Pool(i, shape, model.pool)
+            layers, shape = [*layers, pool], pool.output
+    return [*layers, *output(config, len(widths), shape)]
+
+
+def resnet(configs: Sequence[RunConfig]) -> list[Layer]:
+    """The CIFAR form of He et al. 2016 (arXiv 1512.03385, section 4.2): a convolution, then for each width
+    `model.blocks` residual blocks of two, the first of which halves the size from the second width on. With
+    `model.preactivation` (He et al. 2016, arXiv 1603.05027) normalisation and activation stand before each convolution
+    of a block, and nothing after its sum."""
+    config, parts = configs[0], Parts.of(configs)
+    model, shape = config.model, image_of(config)
+    layers: list[Layer] = [Unflatten(shape), Convolution(1, shape, model.channels[0], model.kernel, 1)]
+    shape, block = shape.strided(model.channels[0], 1), 1
+    layers += [] if model.preactivation else parts.hidden(1, shape)
+    for stage, channels in enumerate(model.channels):
+        for place in range(model.blocks):
+            stride = 2 if stage > 0 and place == 0 else 1
+            out = shape.strided(channels, stride)
+            first = Convolution(block + 1, shape, channels, model.kernel, stride)
+            second = Convolution(block + 2, out, channels, model.kernel, 1)
+            layers += parts.skip(block + 1, shape, out, stride)
+            if model.preactivation:
+                layers += [*parts.hidden(block, shape), first, *parts.hidden(block + 1, out), second]
+                layers += parts.add(block + 2)
+            else:
+                layers += [first, *parts.hidden(block + 1, out), second, *parts.before(block + 2, out)]
+                layers += [*parts.add(block + 2), *parts.activated(block + 2, out)]
+            shape, block = out, block + 2
+    layers += parts.hidden(block, shape) if model.preactivation else []
+    return [*layers, *output(config, block, shape)]
+
+
+FAMILIES: dict[str, Callable[[Sequence[RunConfig]], list[Layer]]] = {"mlp": mlp, "conv": conv, "resnet": resnet}
+"""By `model.family`."""
+
+
 def layers_of(configs: Sequence[RunConfig]) -> list[Layer]:
-    """Of runs that share shapes. There is one family so far."""
-    return mlp(configs)
+    """Of runs that share shapes."""
+    return FAMILIES[configs[0].model.family](configs)

@@ -18,8 +18,9 @@ def draw_normals(seed: int, shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
     return [torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes]
 
 
-def initial_weight(init: InitConfig, z: Tensor) -> Tensor:
-    """Turn standard normals z [out, in] into the weights of one layer.
+def initial_weight(init: InitConfig, z: Tensor, positions: int = 1) -> Tensor:
+    """Turn standard normals z [out, in] into the weights of one layer. Of a kernel `in` counts all of its `positions`,
+    and fan-out is then `out` times those, as torch has it.
 
     A uniform of the same standard deviation is sqrt(3) * erf(z / sqrt 2), so uniform and normal arms stay paired.
     """
@@ -31,7 +32,7 @@ def initial_weight(init: InitConfig, z: Tensor) -> Tensor:
         square: Tensor = q * r.diagonal().sign()
         return square if fan_out >= fan_in else square.T
     rule = INITS[init.name].std
-    std = rule(fan_in, fan_out) if rule is not None else init.std
+    std = rule(fan_in, fan_out * positions) if rule is not None else init.std
     assert std is not None, "settings check it"
     unit = z if init.distribution == "normal" else math.sqrt(3) * torch.erf(z / math.sqrt(2))
     return std * unit

@@ -1,7 +1,8 @@
 """What a layer is: one place in a network, described for a run and run for all members of a stack.
 
 Each kind is one file, which holds its ordinary module and its stacked form side by side. Shapes: K members of a stack,
-g data seeds of a block, D inputs, H units, B samples.
+g data seeds of a block, D inputs, H units, B samples. Of images the units are channels, and every position of a sample
+counts as one of the B.
 """
 
 from __future__ import annotations
@@ -59,12 +60,18 @@ class Layer(ABC):
         """The ordinary module of a run; None where that run has nothing here."""
 
     @abstractmethod
-    def stacked(self, stack: Stack, gradients: Mapping[str, Tensor]) -> OverAll | ByNeighbours:
-        """Its form for all members of a stack, which leaves in `gradients` those of its parameters."""
+    def stacked(self, stack: Stack, gradients: Mapping[str, Tensor]) -> OverAll | ByNeighbours | None:
+        """Its form for all members of a stack, which leaves in `gradients` those of its parameters; None where a stack
+        has no use for it."""
 
     def kept(self) -> dict[str, Kept]:
         """Parameters and statistics, by their names in the module's state."""
         return {}
+
+    @property
+    def size(self) -> int:
+        """Numbers that a linear map gives for a sample."""
+        return 0
 
     @property
     def flops(self) -> int:
@@ -148,4 +155,4 @@ class ByNeighbours(ABC):
 def neighbour_key(config: RunConfig) -> tuple[Hashable, ...]:
     """Members of one stack with equal keys stand side by side, and their normalisation runs as one."""
     bn = config.bn
-    return bn.placement, bn.eps, bn.noise > 0
+    return bn.placement, bn.eps, bn.noise > 0, config.skip.name

@@ -42,6 +42,10 @@ class Linear(Layer):
         return self.block == 1
 
     @property
+    def size(self) -> int:
+        return self.outputs
+
+    @property
     def flops(self) -> int:
         """No gradient is needed of the data."""
         return (4 if self.first else 6) * self.inputs * self.outputs

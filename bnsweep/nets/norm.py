@@ -77,13 +77,23 @@ class Norm(Layer):
     units: int
     place: str
     """before or after the activation."""
+    positions: int = 1
+    images: bool = False
 
     @property
     def name(self) -> str:
         return f"bn{self.block}"
 
     def module(self, config: RunConfig) -> nn.Module | None:
-        return batch_norm(self.units, config) if config.bn.placement == self.place else None
+        if config.bn.placement != self.place:
+            return None
+        norm = batch_norm(self.units, config)
+        if self.images:
+            dtype = getattr(torch, config.train.dtype)
+            two = nn.BatchNorm2d(self.units, norm.eps, norm.momentum, norm.affine, dtype=dtype)
+            two.load_state_dict(norm.state_dict())
+            return two
+        return norm
 
     def kept(self) -> dict[str, Kept]:
         """The same for both places: a member has one of them."""

@@ -14,16 +14,20 @@ from torch import nn
 from bnsweep.config.run import RunConfig
 from bnsweep.nets.families import layers_of
 from bnsweep.nets.init import draw_normals
+from bnsweep.nets.residual import ResidualNetwork, Shortcut
 
 
 def build(config: RunConfig) -> nn.Sequential:
     """The network of a run, freshly initialised: weights by `init`, biases 0, BN scale 1 and shift 0.
 
-    Modules are named `linear1`, `bn1`, `activation1`, `dropout1`, ..., the last linear layer has no others.
+    Modules are named `linear1` or `conv1`, `bn1`, `activation1`, `dropout1`, ..., the last linear layer has no others.
+    With skips the network is a ResidualNetwork.
     """
     layers = layers_of([config])
     modules = [(layer.name, layer.module(config)) for layer in layers]
-    model = nn.Sequential(OrderedDict((name, module) for name, module in modules if module is not None))
+    named = OrderedDict((name, module) for name, module in modules if module is not None)
+    kind = ResidualNetwork if any(isinstance(module, Shortcut) for module in named.values()) else nn.Sequential
+    model = kind(named)
     kept = {f"{layer.name}.{name}": kept for layer in layers for name, kept in layer.kept().items()}
     normals = iter(draw_normals(config.seed, [k.shape for k in kept.values() if k.drawn]))
     state = model.state_dict()

@@ -177,8 +177,8 @@ class Stack:
 
     @property
     def widest(self) -> int:
-        """Outputs of the largest linear map of a member."""
-        return max(weight.shape[1] for weight in self.weights)
+        """Numbers that the largest linear map of a member gives for a sample."""
+        return max(layer.size for layer in self.layers)
 
     def block(self, number: int) -> list[str]:
         """Names of the parameters that belong to one linear map, counted from 1."""

@@ -52,7 +52,7 @@ def effective_lr(lr_K: Tensor, w_KJI: Tensor) -> Tensor:
     """Mean over rows of lr / ||w_j||^2: the learning rate of a row's direction where BN follows the linear map. To
     scale such a row by c is to divide its learning rate by c^2 (van Laarhoven 2017, arXiv 1706.05350). NaN where a row
     is 0, which has no direction."""
-    square_KJ = torch.linalg.vector_norm(w_KJI, dim=2, dtype=torch.float64).square()
+    square_KJ = torch.linalg.vector_norm(w_KJI.flatten(2), dim=2, dtype=torch.float64).square()
     mean_K = (lr_K.double()[:, None] / square_KJ).mean(1)
     return torch.where((square_KJ > 0).all(1), mean_K, torch.nan)
 
@@ -65,7 +65,7 @@ def angular_update(before_KJI: Tensor, after_KJI: Tensor) -> Tensor:
     """
     found = []
     for pair in zip(pieces(before_KJI), pieces(after_KJI), strict=True):
-        u, v = (w / torch.linalg.vector_norm(w, dim=2, keepdim=True) for w in (p.double() for p in pair))
+        u, v = (w / torch.linalg.vector_norm(w, dim=2, keepdim=True) for w in (p.double().flatten(2) for p in pair))
         difference, total = (torch.linalg.vector_norm(x, dim=2) for x in (u - v, u + v))
         found.append((2 * torch.atan2(difference, total)).mean(1))
     return torch.cat(found)

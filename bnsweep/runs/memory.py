@@ -38,7 +38,8 @@ def probe_bytes(config: RunConfig) -> int:
     if config.probes.name == "full":
         held += FULL * item_bytes(config) * sum(math.prod(k.shape) for k in parameters(config))
         if config.model.dropout > 0:
-            held += samples * (item_bytes(config) * sum(config.model.units) + 40 * max(config.model.units))
+            sizes = [layer.size for layer in layers_of([config])]
+            held += samples * (item_bytes(config) * sum(sizes) + 40 * max(sizes))
     return held
 
 
@@ -83,7 +84,7 @@ def history_bytes(config: RunConfig) -> int:
     """Memory of a run's history, which is kept until the run is logged."""
     levels = LEVELS[: LEVELS.index(config.probes.name) + 1]
     one, two = (sum(not m.single and m.level in levels for m in measured(n, config.task).values()) for n in (1, 2))
-    return VALUE_BYTES * config.evaluation_count * (one + (two - one) * (len(config.model.units) - 1))
+    return VALUE_BYTES * config.evaluation_count * (one + (two - one) * (config.model.layers - 1))
 
 
 def stack_bytes(configs: Sequence[RunConfig]) -> int:

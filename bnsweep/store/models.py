@@ -29,7 +29,9 @@ def save_model(network: Any, folder: Path, config: RunConfig) -> Path:
     # It warns of each pickle, also of one that it is told to write.
     logging.getLogger("mlflow.pytorch").setLevel(logging.ERROR)
     dtype = np.dtype(config.train.dtype)
-    inputs, outputs = (Schema([TensorSpec(dtype, (-1, size))]) for size in (config.sizes[0], config.sizes[-1]))
+    inputs, outputs = (
+        Schema([TensorSpec(dtype, (-1, size))]) for size in (config.data.facts.features, config.data.facts.outputs)
+    )
     versions = environment().versions
     part, target = folder / f".{MODEL}", folder / MODEL
     try:

@@ -21,10 +21,10 @@ from bnsweep.config.groups import (
     DataConfig,
     InitConfig,
     LrConfig,
-    ModelConfig,
     OptimizerConfig,
     TrainConfig,
 )
+from bnsweep.config.network import ModelConfig
 from bnsweep.config.run import RunConfig
 from bnsweep.data import dataset as data
 from bnsweep.data import idx, splits

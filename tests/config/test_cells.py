@@ -9,7 +9,8 @@ import pytest
 
 from bnsweep.config.cells import excluded, refused_text
 from bnsweep.config.checks import ConfigError
-from bnsweep.config.groups import BnConfig, InitConfig, LrConfig, ModelConfig
+from bnsweep.config.groups import BnConfig, InitConfig, LrConfig
+from bnsweep.config.network import ModelConfig
 from bnsweep.config.run import RunConfig
 
 GRID = {

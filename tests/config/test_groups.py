@@ -9,7 +9,8 @@ import pytest
 
 from bnsweep.catalogue.datasets import DatasetFacts
 from bnsweep.config.checks import ConfigError
-from bnsweep.config.groups import DataConfig, ModelConfig, TrainConfig
+from bnsweep.config.groups import DataConfig, TrainConfig
+from bnsweep.config.network import ModelConfig
 from bnsweep.config.run import RunConfig
 from bnsweep.config.tree import from_tree
 

@@ -10,8 +10,9 @@ import pytest
 
 from bnsweep.catalogue.datasets import DATASETS, DatasetFacts
 from bnsweep.config.fields import Role, setting
-from bnsweep.config.groups import BnConfig, DataConfig, InitConfig, LrConfig, ModelConfig
+from bnsweep.config.groups import BnConfig, DataConfig, InitConfig, LrConfig
 from bnsweep.config.identity import factor_types, factors, identity, layers_in, numbers, sizes_text, stack_key
+from bnsweep.config.network import ModelConfig
 from bnsweep.config.run import RunConfig
 from bnsweep.config.tree import from_tree, known_keys
 
@@ -103,6 +104,15 @@ OTHER = {
     "model.bias": False,
     "model.dropout": 0.5,
     "model.dropout_scaling": "test",
+    "model.family": "resnet",
+    "model.channels": [8],
+    "model.blocks": 2,
+    "model.kernel": 5,
+    "model.stride": 2,
+    "model.pool": "average",
+    "model.head": "flat",
+    "model.preactivation": True,
+    "skip.name": "on",
     "optimizer.name": "adam",
     "optimizer.momentum": 0.5,
     "optimizer.weight_decay": 0.1,
@@ -150,12 +160,17 @@ NO_NUMBERS = {key for key in OTHER if key.partition(".")[0] in ("tracking", "swe
 }
 
 
+CONVOLUTIONAL = {f"model.{name}" for name in ("channels", "blocks", "kernel", "stride", "pool", "head")}
+
+
 @pytest.mark.parametrize("key", sorted({*known_keys()} - TAKEN))
 def test_every_setting_that_changes_numbers_changes_the_identity_and_no_other(key: str) -> None:
     """From a run in which every setting has its effect."""
     tree: dict[str, object] = {"lr": {"schedule": "warmup"}, "bn": {"placement": "before"}}
     tree |= {"init": {"name": "normal", "std": 0.1}, "optimizer": {"name": "momentum"}, "train": {"batch_size": 50}}
     tree |= {"model": {"dropout": 0.25}, "data": {"subset": 1000}}
+    family = {"model.preactivation": "resnet"}.get(key, "conv" if key in CONVOLUTIONAL else "mlp")
+    tree["model"] = {"dropout": 0.25, "family": family}
     base = identity(from_tree(tree))
     group, _, name = key.partition(".")
     part = tree.get(group, {})

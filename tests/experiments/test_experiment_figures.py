@@ -16,7 +16,8 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bnsweep.config.groups import BnConfig, InitConfig, LrConfig, ModelConfig, ProbesConfig, TrainConfig
+from bnsweep.config.groups import BnConfig, InitConfig, LrConfig, ProbesConfig, TrainConfig
+from bnsweep.config.network import ModelConfig
 from bnsweep.config.run import RunConfig
 from bnsweep.experiments.compose import Library
 from bnsweep.experiments.figures import (

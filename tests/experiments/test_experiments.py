@@ -11,7 +11,8 @@ import pytest
 from members import changed
 
 from bnsweep.config.checks import ConfigError
-from bnsweep.config.groups import BnConfig, InitConfig, LrConfig, ModelConfig
+from bnsweep.config.groups import BnConfig, InitConfig, LrConfig
+from bnsweep.config.network import ModelConfig
 from bnsweep.config.run import RunConfig
 from bnsweep.experiments.expect import Expectation, parse_expectation, read_expectations
 from bnsweep.experiments.quantities import check_known, measure, parse_quantity

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from bnsweep.config.groups import ActivationConfig, BnConfig, DataConfig, InitConfig, ModelConfig
+from bnsweep.config.groups import ActivationConfig, BnConfig, DataConfig, InitConfig
+from bnsweep.config.network import ModelConfig
 from bnsweep.config.run import RunConfig
 from bnsweep.nets.init import draw_normals, initial_weight
 from bnsweep.nets.plain import build

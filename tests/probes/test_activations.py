@@ -15,10 +15,10 @@ from bnsweep.config.groups import (
     BnConfig,
     DataConfig,
     InitConfig,
-    ModelConfig,
     ProbesConfig,
     TrainConfig,
 )
+from bnsweep.config.network import ModelConfig
 from bnsweep.config.run import RunConfig
 from bnsweep.data import dataset as data
 from bnsweep.data import splits

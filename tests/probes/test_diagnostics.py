@@ -18,11 +18,11 @@ from bnsweep.config.groups import (
     DataConfig,
     InitConfig,
     LrConfig,
-    ModelConfig,
     OptimizerConfig,
     ProbesConfig,
     TrainConfig,
 )
+from bnsweep.config.network import ModelConfig
 from bnsweep.config.run import RunConfig
 from bnsweep.data import dataset as data
 from bnsweep.probes import diagnostics

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from bnsweep.catalogue.activations import ACTIVATIONS
-from bnsweep.config.groups import ActivationConfig, BnConfig, DataConfig, InitConfig, ModelConfig
+from bnsweep.config.groups import ActivationConfig, BnConfig, DataConfig, InitConfig
+from bnsweep.config.network import ModelConfig
 from bnsweep.config.run import RunConfig
 from bnsweep.nets.engine import Engine
 from bnsweep.nets.loss import log_probabilities, logit_gradients

@@ -11,11 +11,11 @@ from bnsweep.config.groups import (
     BnConfig,
     DataConfig,
     LrConfig,
-    ModelConfig,
     OptimizerConfig,
     ProbesConfig,
     TrainConfig,
 )
+from bnsweep.config.network import ModelConfig
 from bnsweep.config.run import RunConfig, SweepConfig, TrackingConfig
 from bnsweep.runs.ledger import SweepResult
 from bnsweep.runs.sweep import run_sweep

@@ -21,7 +21,7 @@ from quick_runs import CPU
 
 from bnsweep.catalogue.datasets import DatasetFacts
 from bnsweep.config.checks import ConfigError
-from bnsweep.config.groups import ModelConfig
+from bnsweep.config.network import ModelConfig
 from bnsweep.data import dataset as data
 from bnsweep.data.dataset import DataKey
 from bnsweep.runs.executors.base import Executor, StackTrainer, WorkerLost

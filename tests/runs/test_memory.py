@@ -7,7 +7,8 @@ from dataclasses import replace
 import torch
 from quick_runs import CPU
 
-from bnsweep.config.groups import DataConfig, ModelConfig, OptimizerConfig, ProbesConfig, TrainConfig
+from bnsweep.config.groups import DataConfig, OptimizerConfig, ProbesConfig, TrainConfig
+from bnsweep.config.network import ModelConfig
 from bnsweep.config.run import RunConfig
 from bnsweep.runs.memory import (
     fixed_bytes,

@@ -10,8 +10,9 @@ from quick_runs import CPU, enormous, grid
 
 from bnsweep.catalogue.activations import ACTIVATIONS, ActivationKind, Functions
 from bnsweep.config.checks import ConfigError
-from bnsweep.config.groups import ActivationConfig, DataConfig, ModelConfig, TrainConfig
+from bnsweep.config.groups import ActivationConfig, DataConfig, TrainConfig
 from bnsweep.config.identity import identity
+from bnsweep.config.network import ModelConfig
 from bnsweep.config.run import RunConfig
 from bnsweep.data import dataset as data
 from bnsweep.runs.memory import member_bytes

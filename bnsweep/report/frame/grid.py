@@ -9,6 +9,7 @@ factors, so that each arm has but one, is a factor of the arms. A bundle is a re
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -27,6 +28,7 @@ from bnsweep.catalogue.tasks import Task
 from bnsweep.config.checks import printable
 from bnsweep.config.groups import DISTRIBUTIONS, PLACEMENTS
 from bnsweep.config.identity import NAME_FIELDS, layers_in
+from bnsweep.config.network import FAMILIES, SKIPS, convolutions
 from bnsweep.config.tree import known_keys
 from bnsweep.records import DIVERGED, FINISHED
 from bnsweep.report.frame.metrics import reached, scored, task_of
@@ -37,11 +39,15 @@ ORDER: dict[str, tuple[str, ...]] = {
     "init.distribution": DISTRIBUTIONS,
     "lr.schedule": tuple(SCHEDULES),
     "bn": PLACEMENTS,
+    "skip": SKIPS,
+    "model.family": FAMILIES,
     "optimizer": tuple(OPTIMIZERS),
     "data": tuple(DATASETS),
 }
 BUNDLE = ("seed", "data.seed")
 SHORT = {"lr.value": "lr", "lr.hidden": "hidden lr ×", "init.distribution": "", "bn.momentum": "BN momentum"}
+USUAL = {"skip": SKIPS[0], "model.family": FAMILIES[0]}
+"""What a run has that says nothing of it."""
 UNNAMED = "as configured"
 """What was not swept and has no name."""
 PLACEMENT_TEXT = {"none": "no BN", "before": "BN before", "after": "BN after"}
@@ -87,7 +93,20 @@ def swept_factors(runs: pd.DataFrame) -> list[str]:
 
 def most_hidden_layers(runs: pd.DataFrame) -> int:
     """Of the deepest network swept."""
-    return max((layers_in(size) for size in runs["model.hidden"].dropna().astype(str).unique()), default=0)
+    networks = runs[[name for name in NETWORK if name in runs]].drop_duplicates().to_dict("records")
+    return max((hidden_layers({str(name): value for name, value in n.items()}) for n in networks), default=0)
+
+
+NETWORK = ("model.family", "model.hidden", "model.channels", "model.blocks")
+
+
+def hidden_layers(network: Mapping[str, Any]) -> int:
+    """Of a run, by its settings."""
+    if isinstance(sizes := network.get("model.hidden"), str):
+        return layers_in(sizes)
+    if not isinstance(sizes := network.get("model.channels"), str):
+        return 0
+    return convolutions(network["model.family"], layers_in(sizes), int(network["model.blocks"]))
 
 
 def value_text(value: Any) -> str:
@@ -106,6 +125,8 @@ def level_text(factor: str, value: Any) -> str:
         return ""
     if factor == "bn":
         return PLACEMENT_TEXT.get(str(value), f"BN {value_text(value)}")
+    if factor == "skip":
+        return f"skip {value}"
     if (factor in NAME_FIELDS and factor != "probes") or factor == "lr.schedule":
         return value_text(value)
     group, _, name = factor.partition(".")
@@ -197,6 +218,7 @@ def placed(
 def read_grid(runs: pd.DataFrame) -> Grid:
     """The grid of a sweep's runs, planned ones without a result included."""
     runs = runs.reset_index(drop=True)
+    runs = runs.fillna({name: usual for name, usual in USUAL.items() if name in runs})
     swept = swept_factors(runs)
     arm_factors, lr_factors = arm_and_lr(swept)
     arm_of, arms = combinations(runs, arm_factors, "arm")

@@ -22,7 +22,13 @@ def dataset_text(data: Mapping[str, Any]) -> str:
     return ", ".join([str(data["name"]), *(f"{k} {v}" for k, v in known.items())])
 
 
-ABOUT = {"model.hidden": "hidden layers {}", "optimizer": "{}", "train.epochs": "{} epochs"}
+ABOUT = {
+    "model.family": "{}",
+    "model.hidden": "hidden layers {}",
+    "model.channels": "channels {}",
+    "optimizer": "{}",
+    "train.epochs": "{} epochs",
+}
 """What a reader asks first of a sweep, where all runs share it."""
 
 
