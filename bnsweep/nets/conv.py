@@ -51,6 +51,14 @@ class Image:
         """After a convolution that keeps the size, but for its stride."""
         return Image(channels, -(-self.height // stride), -(-self.width // stride))
 
+    def along(self, axis: int) -> int:
+        """Its size along an axis, -1 of the width or -2 of the height."""
+        return self.width if axis == -1 else self.height
+
+    def halved(self, axis: int) -> Image:
+        """After every two positions along an axis have become one."""
+        return Image(self.channels, self.height // (2 if axis == -2 else 1), self.width // (2 if axis == -1 else 1))
+
     def of(self, x: Tensor) -> Tensor:
         """[..., C, B*P] as [..., C, B, H, W]."""
         return x.view(*x.shape[:-1], -1, self.height, self.width)
