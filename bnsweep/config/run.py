@@ -152,18 +152,10 @@ class RunConfig(Checked):
         check(ok, "skip", self.skip.name, f"off where hidden layers differ in size: model.hidden={list(model.hidden)}")
 
     def _check_image(self) -> None:
-        """A convolutional network needs images or signals, large enough for its pooling and strides."""
-        model, data = self.model, self.data
-        if model.family == "mlp":
-            return
-        says = f"mlp: data={data.name} has rows of {data.facts.features} numbers, and no images or signals"
-        check(bool(data.facts.shape), "model.family", model.family, says)
-        if model.family == "conv":
-            _, height, width = self.image
-            shrinks = model.stride ** (model.layers) * (2 if model.pool != "none" else 1) ** (len(model.channels) - 1)
-            says = f"fewer or of less stride: {height} x {width} images would be smaller than a pixel"
-            ok = max(height, width) >= shrinks and (min(height, width) == 1 or min(height, width) >= shrinks)
-            check(ok, "model.channels", list(model.channels), says)
+        """A convolutional network needs images or signals."""
+        family, facts = self.model.family, self.data.facts
+        says = f"mlp: data={self.data.name} has rows of {facts.features} numbers, and no images or signals"
+        check(family == "mlp" or bool(facts.shape), "model.family", family, says)
 
     def _check_weights(self) -> None:
         model = self.model

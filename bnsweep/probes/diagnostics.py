@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from bnsweep.training.batches import Batches
     from bnsweep.training.optimizer import Optimizer
 
-PART = 2**19
-"""Elements of a layer's activations that a light probe holds at once on a CPU."""
+PART, GPU_PART = 2**19, 2**26
+"""Elements of a layer's activations that a light probe holds at once, on a CPU and on a GPU; those of one member at the
+least."""
 
 
 class Diagnostics:
@@ -55,9 +56,10 @@ class Diagnostics:
 
     def _cut(self, samples: int) -> list[tuple[slice, OnePass]]:
         """The stack in parts that are read one after the other in the same memory: fresh memory costs more than the
-        pass that first touches it. Whole on a GPU."""
-        k, most = len(self.stack), max(1, PART // (self.stack.widest * samples))
-        if self.stack.device.type != "cpu" or most >= k:
+        pass that first touches it."""
+        part = PART if self.stack.device.type == "cpu" else GPU_PART
+        k, most = len(self.stack), max(1, part // (self.stack.widest * samples))
+        if most >= k:
             return [(slice(0, k), self._all)]
         size, memory = -(-k // -(-k // most)), dict[str, Tensor]()
         slices = [slice(i, min(i + size, k)) for i in range(0, k, size)]

@@ -11,8 +11,9 @@ from bnsweep.catalogue.metrics import LEVELS, measured
 from bnsweep.config.run import RunConfig
 from bnsweep.nets.families import layers_of
 from bnsweep.nets.layer import Kept
+from bnsweep.probes.diagnostics import GPU_PART, PART
 from bnsweep.training.optimizer import tensors_held
-from bnsweep.training.trainer import EVALUATION_ELEMENTS
+from bnsweep.training.trainer import EVALUATION_ELEMENTS, EVALUATION_IMAGES
 
 WORKER_BYTES = 300 * 2**20
 """Of a process that has imported torch, before it trains anything."""
@@ -27,15 +28,18 @@ VALUE_BYTES = 100
 
 def member_bytes(config: RunConfig) -> int:
     """Memory that one more member of a stack takes, estimated from shapes: parameters with all that stands beside
-    them, and the activations of a training batch and of the probe batch."""
-    return parameter_bytes(config) + activation_bytes(config, batch_size(config)) + probe_bytes(config)
+    them, and the activations of a training batch, of an evaluation's piece, and of the probe batch where that passes
+    for all members at once."""
+    passing = activation_bytes(config, batch_size(config)) + activation_bytes(config, EVALUATION_IMAGES)
+    return parameter_bytes(config) + passing + full_probe_bytes(config)
 
 
-def probe_bytes(config: RunConfig) -> int:
-    """Activations of the probe batch. A full probe puts parameters and gradients by, and draws dropout for it."""
-    samples = min(config.probes.samples, config.data.train_size)
-    held = activation_bytes(config, samples)
+def full_probe_bytes(config: RunConfig) -> int:
+    """Of a full probe: activations of the probe batch, parameters and gradients put by, and dropout drawn for it."""
+    held = 0
     if config.probes.name == "full":
+        samples = min(config.probes.samples, config.data.train_size)
+        held = activation_bytes(config, samples)
         held += FULL * item_bytes(config) * sum(math.prod(k.shape) for k in parameters(config))
         if config.model.dropout > 0:
             sizes = [layer.size for layer in layers_of([config])]
@@ -90,11 +94,23 @@ def history_bytes(config: RunConfig) -> int:
 def stack_bytes(configs: Sequence[RunConfig]) -> int:
     seeds = len({config.data_seed for config in configs})
     each = member_bytes(configs[0]) + history_bytes(configs[0])
-    return len(configs) * each + seeds * input_bytes(configs[0])
+    return len(configs) * each + seeds * input_bytes(configs[0]) + light_probe_bytes(configs[0])
+
+
+def light_probe_bytes(config: RunConfig, elements: int = 0) -> int:
+    """Activations of the probe batch of the members that a light probe reads at once: one, or those that have so many
+    elements in their largest layer."""
+    if config.probes.name != "light":
+        return 0
+    samples = min(config.probes.samples, config.data.train_size)
+    widest = max(layer.size for layer in layers_of([config]))
+    return activation_bytes(config, samples) * max(1, elements // (widest * samples))
 
 
 def fixed_bytes(config: RunConfig, device: torch.device) -> int:
-    """Memory of a stack whatever its size: its worker's process, the samples, and an evaluation's pieces."""
+    """Memory of a stack whatever its size: its worker's process, the samples, an evaluation's pieces and what a light
+    probe reads at once."""
     facts = config.data.facts
     process = WORKER_BYTES if device.type == "cpu" else 0
+    process += light_probe_bytes(config, PART if device.type == "cpu" else GPU_PART)
     return process + 8 * (8 * EVALUATION_ELEMENTS[device.type] + facts.features * (facts.pool + facts.test))

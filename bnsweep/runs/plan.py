@@ -104,9 +104,11 @@ def stack_limit(config: RunConfig, runs: int, device: torch.device, workers: int
     one = stack_bytes([config])
     says = f"smaller: a run takes about {one / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free"
     key, value = "model.hidden", str(list(config.model.hidden))
+    if config.model.family != "mlp":
+        key, value = f"model.channels={list(config.model.channels)} with model.blocks", str(config.model.blocks)
     if batch_size(config) > config.data.train_size:
         key, value = "train.batch_size", str(config.train.batch_size)
-    elif config.model.depth is not None:
+    elif config.model.family == "mlp" and config.model.depth is not None:
         key = f"model.depth={config.model.depth} with model.hidden"
     check(one <= free, key, value, says)
     each = member_bytes(config) + history_bytes(config) + input_bytes(config)

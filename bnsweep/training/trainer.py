@@ -30,8 +30,8 @@ from bnsweep.training.record import Evaluation, record_of
 EVALUATION_ELEMENTS = {"cpu": 250_000, "cuda": 16_000_000}
 """Largest activation tensor of an evaluation by device: whole splits pass in pieces, which fit a CPU's cache."""
 
-EVALUATION_SAMPLES = 128
-"""Fewest samples of such a piece: a matrix product with fewer columns is slow."""
+EVALUATION_SAMPLES, EVALUATION_IMAGES = 128, 16
+"""Fewest samples of such a piece: a matrix product with fewer columns is slow. Of images each position is one."""
 
 
 class Trainer:
@@ -116,7 +116,8 @@ class Trainer:
         loss_K = torch.zeros(len(self.stack), device=rows.device, dtype=torch.float64)
         count_K = torch.zeros_like(loss_K)
         widest = max(len(self.stack) * self.stack.widest, self.batches.x_ND[0].numel() * len(rows))
-        samples = max(EVALUATION_SAMPLES, EVALUATION_ELEMENTS[rows.device.type] // widest)
+        fewest = EVALUATION_SAMPLES if self.stack.configs[0].model.family == "mlp" else EVALUATION_IMAGES
+        samples = max(fewest, EVALUATION_ELEMENTS[rows.device.type] // widest)
         for rows_GB in rows.split(samples, dim=1):
             x_GBD, y_KB = self.batches.take(rows_GB)
             outputs = self.reader.evaluate(x_GBD)

@@ -43,6 +43,22 @@ REFUSED: list[tuple[Tree, str]] = [
     ({"model": {"hidden": [3, 0]}}, r"model.hidden=\[3, 0\]: must be a non-empty list"),
     ({"model": {"depth": 0}}, r"model.depth=0: must be >= 1 or null"),
     ({"model": {"dropout": 1.0}}, r"model.dropout=1.0: must be in \[0, 1\)"),
+    ({"model": {"family": "unet"}}, r"model.family=unet: must be one of mlp, conv, resnet"),
+    ({"model": {"channels": []}}, r"model.channels=\[\]: must be a non-empty list of sizes >= 1"),
+    ({"model": {"kernel": 4}}, r"model.kernel=4: must be odd"),
+    (
+        {"model": {"family": "resnet", "blocks": 1000}},
+        r"model.blocks=1000: must be such that model.channels 1000 times is at most 1000 layers",
+    ),
+    (
+        {"model": {"family": "conv"}, "data": {"name": "gaussian"}},
+        r"model.family=conv: must be mlp: data=gaussian has rows of 100 numbers, and no images or signals",
+    ),
+    ({"model": {"family": "conv"}, "skip": {"name": "on"}}, r"skip=on: must be off with model.family=conv, which has "),
+    (
+        {"model": {"hidden": [8, 4]}, "skip": {"name": "on"}},
+        r"skip=on: must be off where hidden layers differ in size: model.hidden=\[8, 4\]",
+    ),
     ({"optimizer": {"name": "lion"}}, r"optimizer.name=lion: must be one of sgd, momentum, adam"),
     ({"train": {"epochs": -1}}, r"train.epochs=-1: must be >= 0"),
     ({"train": {"steps": 0}}, r"train.steps=0: must be >= 1 or null"),

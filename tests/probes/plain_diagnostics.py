@@ -30,7 +30,7 @@ class Read:
                 module.eval()
             elif name.startswith("activation"):
                 module.register_forward_hook(self._keep)
-            elif name.startswith("linear"):
+            elif name.startswith(("linear", "conv")):
                 module.register_forward_hook(lambda module, args, z: self.z.append(z))
         for parameter in self.model.parameters():
             parameter.requires_grad_()
@@ -50,8 +50,18 @@ class Read:
         return grad
 
 
+def map_of(model: nn.Module, i: int) -> str:
+    """Name of a linear map or convolution."""
+    return next(name for name, _ in model.named_children() if name in (f"linear{i}", f"conv{i}"))
+
+
+def by_unit(x: Tensor) -> Tensor:
+    """[B, H] or, of images, every position of a sample as one more of the B."""
+    return x.transpose(0, 1).flatten(1).T
+
+
 def light(config: RunConfig, model: nn.Sequential, x: Tensor, y: Tensor, lr: float) -> dict[str, float]:
-    read, n = Read(model, x, y), len(config.model.units)
+    read, n = Read(model, x, y), config.model.layers
     values: dict[str, float] = {}
     d = [a.grad.norm().item() for a in (*read.a, read.logits) if a.grad is not None]
     values["flow"] = math.log10(d[0] / d[n - 1])
@@ -62,7 +72,7 @@ def light(config: RunConfig, model: nn.Sequential, x: Tensor, y: Tensor, lr: flo
         values["growth"] = math.exp(line[0, 0].item())
     for i in range(1, n + 2):
         rate = lr * (config.lr.hidden if i <= n else 1)
-        w, g = read.model.get_parameter(f"linear{i}.weight"), read.grad(f"linear{i}.weight")
+        w, g = (of(f"{map_of(model, i)}.weight") for of in (read.model.get_parameter, read.grad))
         values[f"layer/{i}/grad_activation"] = d[i - 1]
         values[f"layer/{i}/grad_weight"] = g.norm().item()
         values[f"layer/{i}/update_ratio"] = rate * g.norm().item() / w.norm().item()
@@ -72,7 +82,7 @@ def light(config: RunConfig, model: nn.Sequential, x: Tensor, y: Tensor, lr: flo
         values |= {f"layer/{i}/mean": h.mean().item(), f"layer/{i}/std": h.std(correction=0).item()}
         values[f"layer/{i}/nonpositive"] = (a <= 0).double().mean().item()
         if config.activation.name == "relu":
-            values[f"layer/{i}/dead"] = (h == 0).all(0).double().mean().item()
+            values[f"layer/{i}/dead"] = (by_unit(h) == 0).all(0).double().mean().item()
         elif config.activation.name == "sigmoid":
             values[f"layer/{i}/saturation"] = ((h < 0.05) | (h > 0.95)).double().mean().item()
         elif config.activation.name == "tanh":
@@ -82,7 +92,7 @@ def light(config: RunConfig, model: nn.Sequential, x: Tensor, y: Tensor, lr: flo
 
 def full(config: RunConfig, model: nn.Sequential, x: Tensor, y: Tensor, lr: float, step: Step) -> dict[str, float]:
     """What one moment tells: all but `shift`, `angular_update` and `dropout_ratio`."""
-    read, n = Read(model, x, y), len(config.model.units)
+    read, n = Read(model, x, y), config.model.layers
     values = light(config, model, x, y, lr)
     values["batch/loss"] = read.loss.item()
     values["batch/accuracy"] = (read.logits.argmax(1) == y).double().mean().item()
@@ -99,17 +109,17 @@ def full(config: RunConfig, model: nn.Sequential, x: Tensor, y: Tensor, lr: floa
             values[f"layer/{i}/{name}"] = first.item()
         values[f"layer/{i}/spread"] = (q[2] - q[0]).mean().item()
     for i in range(1, n + 1):
-        w, g = read.model.get_parameter(f"linear{i}.weight"), read.grad(f"linear{i}.weight")
+        w, g = (of(f"{map_of(model, i)}.weight") for of in (read.model.get_parameter, read.grad))
         values[f"layer/{i}/weight_cosine"] = F.cosine_similarity(w.flatten(), g.flatten(), dim=0).item()
         if config.model.bias:
-            values[f"layer/{i}/grad_bias"] = read.grad(f"linear{i}.bias").norm().item()
+            values[f"layer/{i}/grad_bias"] = read.grad(f"{map_of(model, i)}.bias").norm().item()
     return values | covariate_shift(model, x, y, n, step) | landscape(model, x, y, lr)
 
 
 def percentiles(model: nn.Sequential, x: Tensor, y: Tensor) -> list[Tensor]:
     """[3, H] of every hidden layer's activation input."""
     levels = torch.tensor([0.15, 0.5, 0.85], dtype=x.dtype)
-    return [a.detach().quantile(levels, dim=0) for a in Read(model, x, y).a]
+    return [by_unit(a.detach()).quantile(levels, dim=0) for a in Read(model, x, y).a]
 
 
 def trained(model: nn.Module) -> list[str]:
@@ -128,7 +138,7 @@ def covariate_shift(model: nn.Sequential, x: Tensor, y: Tensor, n: int, step: St
             for name, parameter in mixed.named_parameters():
                 if int("".join(c for c in name.split(".")[0] if c.isdigit())) < i:
                     parameter.copy_(updated.get_parameter(name))
-        before, after = here.grad(f"linear{i}.weight"), Read(mixed, x, y).grad(f"linear{i}.weight")
+        before, after = (one.grad(f"{map_of(model, i)}.weight") for one in (here, Read(mixed, x, y)))
         values[f"layer/{i}/ics"] = (before - after).norm().item()
         values[f"layer/{i}/ics_ratio"] = ((before - after).norm() / before.norm()).item()
         values[f"layer/{i}/ics_cosine"] = F.cosine_similarity(before.flatten(), after.flatten(), dim=0).item()
@@ -159,8 +169,10 @@ def landscape(model: nn.Sequential, x: Tensor, y: Tensor, lr: float) -> dict[str
 def angular_updates(before: nn.Sequential, after: nn.Sequential, n: int) -> dict[str, float]:
     values = {}
     for i in range(1, n + 1):
-        rows = [model.get_parameter(f"linear{i}.weight").detach() for model in (before, after)]
-        angles = [math.acos(min(1, F.cosine_similarity(u, v, dim=0).item())) for u, v in zip(*rows, strict=True)]
+        rows = [model.get_parameter(f"{map_of(model, i)}.weight").detach().flatten(1) for model in (before, after)]
+        # By the chord: the arc cosine cannot tell small angles apart.
+        chords = [(u / u.norm() - v / v.norm()).norm().item() for u, v in zip(*rows, strict=True)]
+        angles = [2 * math.asin(chord / 2) for chord in chords]
         values[f"layer/{i}/angular_update"] = sum(angles) / len(angles)
     return values
 

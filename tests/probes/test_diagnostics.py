@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import plain_diagnostics as plain
 import pytest
@@ -22,7 +23,7 @@ from bnsweep.config.groups import (
     ProbesConfig,
     TrainConfig,
 )
-from bnsweep.config.network import ModelConfig
+from bnsweep.config.network import SKIPS, ModelConfig
 from bnsweep.config.run import RunConfig
 from bnsweep.data import dataset as data
 from bnsweep.probes import diagnostics
@@ -86,10 +87,10 @@ def smooth(configs: list[RunConfig]) -> list[RunConfig]:
 
 def optimizer_of(config: RunConfig, model: nn.Module) -> torch.optim.Optimizer:
     """torch's own, with the hidden weights' learning rate."""
-    last = f"linear{len(config.model.units) + 1}."
+    last = f"linear{config.model.layers + 1}."
     hidden, rest = [], []
     for name, parameter in model.named_parameters():
-        is_hidden = name.startswith("linear") and name.endswith("weight") and not name.startswith(last)
+        is_hidden = name.startswith(("linear", "conv")) and name.endswith("weight") and not name.startswith(last)
         (hidden if is_hidden else rest).append(parameter)
     groups = [{"params": hidden, "lr": config.lr.value * config.lr.hidden}, {"params": rest}]
     decay = config.optimizer.weight_decay
@@ -120,12 +121,22 @@ def assert_alike(measured: dict[str, float], expected: dict[str, float], says: o
         assert measured[name] == pytest.approx(value, rel=1e-6, abs=TINY), f"{says} {name}"
 
 
-@pytest.mark.parametrize("hidden", [(20, 7, 13), (9,)])
-def test_every_member_reads_what_autograd_on_the_plain_network_reads(
-    hidden: tuple[int, ...], digits: data.Dataset
-) -> None:
-    """At the start, and after steps with all members in their own state."""
-    trainer = Trainer(runs(hidden=hidden), digits, CPU)
+NETWORKS: dict[str, dict[str, Any]] = {
+    "20-7-13": {"model.hidden": (20, 7, 13)},
+    "9": {"model.hidden": (9,)},
+    "residual": {"model.hidden": (9, 9, 9)},
+    "conv": {"model.family": "conv", "model.channels": (3, 4)},
+    "resnet": {"model.family": "resnet", "model.channels": (3, 4)},
+}
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_every_member_reads_what_autograd_on_the_plain_network_reads(network: str, digits: data.Dataset) -> None:
+    """At the start, and after steps with all members in their own state; every other one with skips."""
+    configs = [changed(config, NETWORKS[network]) for config in runs()]
+    if network in ("residual", "resnet"):
+        configs = [changed(config, {"skip.name": SKIPS[i % 2]}) for i, config in enumerate(configs)]
+    trainer = Trainer(configs, digits, CPU)
     start = trainer.diagnostics.full(histograms=False)[0]
     first = [trainer.stack.export(k) for k in range(len(trainer.stack))]
     rows = list(trainer.batches_of(0))
@@ -141,7 +152,7 @@ def test_every_member_reads_what_autograd_on_the_plain_network_reads(
         expected = plain.full(config, first[k], x, y, config.lr.value, plain_step(config))
         assert_alike(member(start, k), expected, says)
         expected = plain.full(config, now, x, y, config.lr.value, plain_step(config))
-        expected |= plain.angular_updates(before[k], now, len(hidden))
+        expected |= plain.angular_updates(before[k], now, config.model.layers)
         for i, (q, earlier) in enumerate(
             zip(plain.percentiles(now, x, y), plain.percentiles(first[k], x, y), strict=True), 1
         ):
@@ -173,7 +184,7 @@ def test_covariate_shift_is_by_the_step_that_the_optimizer_would_take(
         if config.bn.noise == 0:
             x, y = probe_batch(trainer, k)
             step = plain_step(config, plain_optimizer.state_dict())
-            expected = plain.covariate_shift(models[k], x, y, len(config.model.units), step)
+            expected = plain.covariate_shift(models[k], x, y, config.model.layers, step)
             measured = {name: v for name, v in member(values, k).items() if "/ics" in name}
             assert_alike(measured, expected, (config.activation.name, config.bn))
 

@@ -14,6 +14,7 @@ from bnsweep.runs.memory import (
     fixed_bytes,
     history_bytes,
     input_bytes,
+    light_probe_bytes,
     member_bytes,
     parameter_bytes,
     stack_bytes,
@@ -61,7 +62,8 @@ def test_full_probes_take_more_than_light_ones() -> None:
 
 def test_members_of_one_data_seed_share_their_batches() -> None:
     same, other = [CONFIG, CONFIG], [CONFIG, replace(CONFIG, seed=1)]
-    assert stack_bytes(same) == 2 * (member_bytes(CONFIG) + history_bytes(CONFIG)) + input_bytes(CONFIG)
+    each, probed = member_bytes(CONFIG) + history_bytes(CONFIG), light_probe_bytes(CONFIG)
+    assert stack_bytes(same) == 2 * each + input_bytes(CONFIG) + probed
     assert stack_bytes(other) == stack_bytes(same) + input_bytes(CONFIG)
 
 
