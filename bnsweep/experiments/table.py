@@ -72,6 +72,14 @@ class Table:
         seconds = sum(result.seconds for result in self.results if not math.isnan(result.seconds))
         return f"{', '.join(words)}, {seconds:.0f} s"
 
+    def by_origin(self) -> str:
+        """How many of those with a tolerance are inside, told apart by where the expected number or statement is from;
+        empty where nothing was judged."""
+        judged = Counter(row.origin for row in self.rows if row.inside in (YES, NO))
+        inside = Counter(row.origin for row in self.rows if row.inside == YES)
+        words = [f"{inside[origin]} of {judged[origin]} {origin}" for origin in ORIGINS if judged[origin]]
+        return f"inside: {', '.join(words)}" if words else ""
+
 
 def number(value: float) -> str:
     """To four digits."""
@@ -132,13 +140,14 @@ def endings(table: Table) -> list[str]:
     """What follows the rows."""
     failures = [f"{result.name}: failed: {reason}" for result in table.results for reason in result.failures]
     missing = [f"{r.name}: not run: {r.not_run}" for r in table.results if r.not_run and not r.failures]
-    return [*missing, *failures, table.conclusion()]
+    return [*missing, *failures, *filter(None, [table.by_origin()]), table.conclusion()]
 
 
 def markdown(table: Table) -> str:
     lines = ["# Experiments", "", f"{table.conclusion()}.", ""]
     origins = "; ".join(f"*{origin}*, {meaning}" for origin, meaning in ORIGINS.items())
     lines += [f"What is expected is from one of three: {origins}. Tolerances are this project's.", ""]
+    lines += [f"{table.by_origin().capitalize()}.", ""] if table.by_origin() else []
     lines += ["Ours is the median over n seeds with its 95 % bootstrap interval (from 5 seeds on).", ""]
     lines += [piped(COLUMNS), piped(["---"] * len(COLUMNS)), *map(piped, all_cells(table))]
     for result in table.results:

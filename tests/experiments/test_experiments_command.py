@@ -95,6 +95,16 @@ def test_the_table_says_of_each_number_where_it_is_from() -> None:
     assert re.findall(r"\| 1\.5 \| (\S+) \|", markdown(table)) == ["published", "second-hand", "computed"]
     assert "*published*, read in the source or in its recorded run; *second-hand*, said" in markdown(table)
     assert [row["origin"] for row in csv.DictReader(comma_separated(table).splitlines())] == [*ORIGINS]
+    assert "inside:" not in plain_text(table), "nothing was judged"
+
+
+def test_what_is_inside_is_counted_by_where_it_is_from() -> None:
+    nan = math.nan
+    judged = [("published", "yes"), ("published", "no"), ("computed", "yes"), ("computed", "reported")]
+    rows = [Row("a", "", "q", "", 1.5, origin, nan, 0, nan, nan, "", inside, "", "") for origin, inside in judged]
+    table = Table([Result("a", "", "", "", "", rows, runs=1)])
+    says = "nside: 1 of 2 published, 1 of 1 computed"
+    assert f"\ni{says}\n2 inside, 1 outside," in plain_text(table) and f"\nI{says}.\n" in markdown(table)
 
 
 def test_an_experiment_is_composed_as_hydra_composes_its_sweep() -> None:
