@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from bnsweep.catalogue.metrics import Metric
 from bnsweep.inference import ALPHA, Look
-from bnsweep.report.claims.claims import answer_claims
+from bnsweep.report.claims.answers import answer_claims
 from bnsweep.report.claims.verdicts import CONTRADICTED, INCONCLUSIVE, MIXED, SUPPORTED, TOO_FEW, UNASKED, Verdict
 from bnsweep.report.frame.formats import p_text, percent
 from bnsweep.report.frame.grid import Grid, read_grid

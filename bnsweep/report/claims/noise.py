@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bnsweep.report.claims.answers import Missing, compare
 from bnsweep.report.claims.asked import is_asked
-from bnsweep.report.claims.claims import Claim, Missing, compare
+from bnsweep.report.claims.claims import Claim
 from bnsweep.report.claims.flips import majority
 from bnsweep.report.claims.quantities import Quantity, RunValues, quantities
 from bnsweep.report.frame.grid import read_grid

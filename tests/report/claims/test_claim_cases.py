@@ -13,8 +13,8 @@ import pytest
 from claim_sweeps import GRID, Sweep, Truth, product, sweep
 
 from bnsweep.catalogue.metrics import METRICS
+from bnsweep.report.claims.answers import answer_claims, evidence_of, judge, voices
 from bnsweep.report.claims.best_rate import AtRates, at_best, value_of_choice
-from bnsweep.report.claims.claims import answer_claims, evidence_of, judge, voices
 from bnsweep.report.claims.contrasts import BEST, Contrast, sides
 from bnsweep.report.claims.flips import claim_statistic, joint_signs
 from bnsweep.report.claims.measure import deviation_contrast, measure, of_differences

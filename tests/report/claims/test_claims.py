@@ -14,8 +14,9 @@ from claim_sweeps import GRID, Sweep, Truth, product, sweep
 
 from bnsweep.catalogue.metrics import METRICS
 from bnsweep.report.claims import flips
+from bnsweep.report.claims.answers import answer_claims
 from bnsweep.report.claims.best_rate import AtRates, at_best
-from bnsweep.report.claims.claims import CLAIMS, answer_claims
+from bnsweep.report.claims.claims import CLAIMS
 from bnsweep.report.claims.contrasts import BEST, OVERFITTING, Contrast, Unasked, sides
 from bnsweep.report.claims.flips import joint_signs, studentized
 from bnsweep.report.claims.measure import deviation_contrast, measure

@@ -13,7 +13,7 @@ from bnsweep.catalogue.metrics import METRICS
 from bnsweep.config.checks import ConfigError
 from bnsweep.inference import ALPHA, FIRST_LOOK, MOST_LOOKS, Look, least_p, looks_until
 from bnsweep.report.claims import flips
-from bnsweep.report.claims.claims import answer_claims
+from bnsweep.report.claims.answers import answer_claims
 from bnsweep.report.claims.looks import Looks, answer_at_looks, looks_notice
 from bnsweep.report.claims.verdicts import CONTRADICTED, INCONCLUSIVE, SUPPORTED, TOO_FEW, Verdict
 from bnsweep.report.frame.grid import read_grid

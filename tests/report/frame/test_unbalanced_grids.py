@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from bnsweep.catalogue.metrics import METRICS
-from bnsweep.report.claims.claims import answer_claims
+from bnsweep.report.claims.answers import answer_claims
 from bnsweep.report.figures.facets import facets
 from bnsweep.report.frame.design import read_design, shown_apart
 from bnsweep.report.frame.grid import read_grid
