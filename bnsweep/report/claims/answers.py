@@ -29,7 +29,18 @@ from numpy.typing import NDArray
 from bnsweep.catalogue.metrics import Metric
 from bnsweep.inference import ALPHA, least_seeds
 from bnsweep.report.claims.claims import CLAIMS
-from bnsweep.report.claims.contrasts import START, Contrast, Measured, Sides, Unasked, Unmeasured, sides
+from bnsweep.report.claims.contrasts import (
+    LARGEST,
+    START,
+    Contrast,
+    Measured,
+    Sides,
+    Such,
+    Unasked,
+    Unmeasured,
+    sides,
+    wanted_text,
+)
 from bnsweep.report.claims.flips import claim_statistic, joint_signs, majority, step_down
 from bnsweep.report.claims.measure import measure
 from bnsweep.report.claims.quantities import RunValues, quantities
@@ -167,7 +178,8 @@ def levels_kept(grid: Grid, item: Contrast, beside: Sequence[Contrast]) -> Itera
     for factor, allowed in item.where.items():
         if factor in grid.swept or any(other.where.get(factor) != allowed for other in beside):
             there = [level for level in levels(grid.runs, factor) if level in allowed] if factor in grid.runs else []
-            yield few([level_text(factor, level) for level in there or allowed], 3)
+            named = there or ([] if isinstance(allowed, Such) else allowed)
+            yield few([level_text(factor, level) for level in named], 3) or wanted_text(factor, allowed)
 
 
 def evidence_of(
@@ -176,13 +188,16 @@ def evidence_of(
     """What a comparison found. `named`: its name and its title."""
     (grid, metric), (name, title) = of, named
     quantity = quantities(grid.task)[contrast.quantity]
-    unit = quantity.unit if contrast.across is None else replace(quantity.unit, level=None)
+    apart = bool(contrast.moderators) or (contrast.across is not None and contrast.by != LARGEST)
+    unit = replace(quantity.unit, level=None) if apart else quantity.unit
     meaning = quantity.meaning.replace("τ", tau_value(grid))
     if isinstance(item, Missing):
         return Evidence(name=name, title=title, unit=unit, note=item.note, meaning=meaning)
     found, m = item
-    way_N = np.sign(resample.rounded(m.difference_N))
-    decides = m.p <= level and m.effect != 0 and not m.note
+    within, way = (0.0 if contrast.sign else contrast.margin), 0.0 if m.t_R is None else m.t_R[0]
+    ahead_N = within - np.abs(m.difference_N) if within else m.difference_N
+    way_N = np.sign(resample.rounded(ahead_N))
+    decides = m.p <= level and way != 0 and not m.note
     return Evidence(
         name=name,
         title=title,
@@ -195,7 +210,8 @@ def evidence_of(
         difference_N=tuple(map(float, m.difference_N)),
         wins=float((way_N.mean() + 1) / 2),
         p=m.p,
-        says=OPEN if not decides else FOR if m.effect > 0 else AGAINST,
+        within=within,
+        says=OPEN if not decides else FOR if way > 0 else AGAINST,
         t_R=m.t_R,
         pairs=m.pairs,
         note=m.note,
@@ -222,7 +238,9 @@ def remarks(contrast: Contrast, m: Measured, grid: Grid, metric: Metric) -> Iter
     layers, unit = most_hidden_layers(grid.runs), quantities(grid.task)[contrast.quantity].unit
     if contrast.at == START and layers < DEEP:
         yield f"read off {layers} hidden layers, which is one ratio"
-    if contrast.margin:
+    if contrast.margin and not contrast.sign:
+        yield f"a difference of up to {unit.difference_text(contrast.margin)} counts as none"
+    elif contrast.margin:
         low, high = (unit.text(end) for end in (-contrast.margin, contrast.margin))
         yield f"between {low} and {high} counts as no change"
     if m.left_out:

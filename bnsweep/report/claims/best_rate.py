@@ -42,9 +42,7 @@ def at_best(planned: tuple[NDArray[np.bool_], NDArray[np.bool_]], sign: int, at:
     without a difference. A claim needs a second comparison as well, and comes out falsely in 5 % of such sweeps
     (tests/simulations, half-true); the larger of this p and a bootstrap's would hold 3 % and halve the power.
     """
-    rates = [np.any(p, axis=2, keepdims=True) for p in planned]
-    there = [(np.isfinite(c) & np.isfinite(v)) | ~r for c, v, r in zip(at.choose, at.value, rates, strict=True)]
-    pairs, bundles = common_bundles(there[0].all(axis=1) & there[1].all(axis=1))
+    pairs, bundles = common_bundles(complete(planned, at))
     if not bundles:
         raise Unmeasured("no seed has both sides at every learning rate")
     place, n = np.ix_(pairs, range(at.value[0].shape[1]), bundles), len(bundles)
@@ -53,7 +51,8 @@ def at_best(planned: tuple[NDArray[np.bool_], NDArray[np.bool_]], sign: int, at:
     choose = [np.where(np.isnan(c), never, c) for c in choose]
     value, *beside = [[np.where(np.isnan(v[place]), 0, v[place]) for v in sides] for sides in (at.value, *at.beside)]
     taken_PN = taken(choose, value)
-    difference_N = sign * (taken_PN[0] - taken_PN[1]).mean(axis=0)
+    difference_PN = sign * (taken_PN[0] - taken_PN[1])
+    difference_N = difference_PN.mean(axis=0)
     draw_R = sign * bootstrap_best(choose, value)
     low, high = resample.mean_interval(draw_R[:, None], n)
     effect = float(difference_N.mean())
@@ -68,7 +67,15 @@ def at_best(planned: tuple[NDArray[np.bool_], NDArray[np.bool_]], sign: int, at:
         len(pairs),
         t_R,
         [means_of(taken(choose, sides)) for sides in beside],
+        difference_PN.mean(axis=1).tolist(),
     )
+
+
+def complete(planned: tuple[NDArray[np.bool_], NDArray[np.bool_]], at: AtRates) -> NDArray[np.bool_]:
+    """Whether a pair has both sides in a seed at every rate, [P, N]."""
+    rates = [np.any(p, axis=2, keepdims=True) for p in planned]
+    there = [(np.isfinite(c) & np.isfinite(v)) | ~r for c, v, r in zip(at.choose, at.value, rates, strict=True)]
+    return np.asarray(there[0].all(axis=1) & there[1].all(axis=1))
 
 
 def means_of(sides: Sequence[Array]) -> tuple[float, float]:

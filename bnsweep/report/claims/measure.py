@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 from bnsweep.catalogue.metrics import Metric
 from bnsweep.inference import ENOUGH
 from bnsweep.report.claims.among import fitting, learning, needing, overfitting
-from bnsweep.report.claims.best_rate import AtRates, TwoSides, at_best, means_of
+from bnsweep.report.claims.best_rate import AtRates, TwoSides, at_best, complete, means_of
 from bnsweep.report.claims.contrasts import (
     ALL,
     BEST,
+    GAIN,
+    LARGEST,
     LEARNING,
     OVERFITTING,
     Contrast,
@@ -51,21 +53,107 @@ def measure(readings: RunValues, metric: Metric, contrast: Contrast, found: Side
         rise = (readings.values("rise", found.more), readings.values("rise", found.less))
         value = values_of(readings, contrast, found)
         return where_the_other(contrast.sign, value, rise, sign_RN, partial(overfitting, name=found.names[1]))
-    value = values_of(readings, contrast, found)
-    beside = told_beside(readings, contrast, found)
+    if contrast.across is not None:
+        return across_levels(readings, contrast, found, sign_RN)
+    if contrast.moderators:
+        return moderated(readings, metric, contrast, found, sign_RN)
+    of = partial(of_sides, readings, metric, contrast, found, values_of(readings, contrast, found), sign_RN)
+    return of() if contrast.sign else as_much(of, contrast.margin)
+
+
+def of_sides(
+    readings: RunValues,
+    metric: Metric,
+    contrast: Contrast,
+    found: Sides,
+    value: TwoSides,
+    sign_RN: Array,
+    ahead: float = 0.0,
+) -> Measured:
+    """`ahead`: added to all values of the first side."""
+    sign, beside, value = contrast.sign or 1, told_beside(readings, contrast, found), (value[0] + ahead, value[1])
     if contrast.at == BEST and found.more.shape[1] > 1:
-        more, less = (metric.sign * readings.grid.scores(metric, rows) for rows in (found.more, found.less))
-        planned = (found.more >= 0, found.less >= 0)
-        return at_best(planned, contrast.sign, AtRates((more, less), value, beside), sign_RN)
-    if contrast.gain:
+        return at_best(planned(found), sign, at_rates(readings, metric, found, value, beside), sign_RN)
+    if contrast.at == BEST:  # of one rate
+        value, *beside = [(more[:, 0], less[:, 0]) for more, less in (value, *beside)]
+    return paired(sign, value, beside, sign_RN, contrast.margin if contrast.sign else 0.0)
+
+
+def planned(found: Sides) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    return found.more >= 0, found.less >= 0
+
+
+def at_rates(
+    readings: RunValues, metric: Metric, found: Sides, value: TwoSides, beside: Sequence[TwoSides] = ()
+) -> AtRates:
+    more, less = (metric.sign * readings.grid.scores(metric, rows) for rows in (found.more, found.less))
+    return AtRates((more, less), value, beside)
+
+
+def as_much(of: Callable[..., Measured], margin: float) -> Measured:
+    """Whether the sides differ by less than the margin: t is positive within it and negative beyond. `of`: measures
+    them with so much added to the first side.
+
+    These are two one-sided tests (Schuirmann 1987, J. Pharmacokin. Biopharm. 15:657), of which the one of the nearer
+    end decides. Its null hypothesis is that the first side is the margin ahead (or behind): taken off, the sides could
+    change places within a seed as in any other comparison.
+    """
+    plain = of()
+    way = 1.0 if plain.effect >= 0 else -1.0
+    t_R = of(ahead=-way * margin).t_R
+    return plain if t_R is None else replace(plain, t_R=-way * t_R, p=p_of(t_R, t_R[0]))
+
+
+def moderated(readings: RunValues, metric: Metric, contrast: Contrast, found: Sides, sign_RN: Array) -> Measured:
+    """Differences of differences, as one comparison: where the difference is to be taken off, the sides of a pair have
+    changed places, and the mean over pairs is the sum over combinations over their number. Means are the differences
+    at the two levels of the first moderator."""
+    combinations = 2 ** len(contrast.moderators)
+    value = values_of(readings, contrast, found)
+    if contrast.at == BEST:
+        there_PN = complete(planned(found), at_rates(readings, metric, found, value))
+    else:
+        there_PN = np.isfinite(value[0]) & np.isfinite(value[1])
+    found = in_all(combinations, found, there_PN)
+    more, less = (combinations * side for side in values_of(readings, contrast, found))
+    measured = of_sides(readings, metric, contrast, found, (more, less), sign_RN)
+    first, second = np.split(contrast.sign * np.asarray(measured.mean_P) / 2, 2)
+    pairs = measured.pairs // combinations
+    return replace(measured, means=(float(first.mean()), -float(second.mean())), pairs=pairs)
+
+
+def in_all(combinations: int, found: Sides, there_PN: NDArray[np.bool_]) -> Sides:
+    """The pairs and seeds that every combination has: where one lacks a run, the others say nothing without it."""
+    cells_CPN = there_PN.reshape(combinations, -1, there_PN.shape[1])
+    pairs, bundles = common_bundles(np.asarray(cells_CPN.all(axis=0), dtype=bool))
+    if not bundles:
+        raise Unmeasured("no seed has all combinations")
+    kept = np.tile(np.isin(np.arange(len(there_PN) // combinations), pairs), combinations)
+    seeds = np.isin(np.arange(there_PN.shape[1]), bundles)
+    return Sides(found.names, *(np.where(seeds, rows[kept], -1) for rows in (found.more, found.less)))
+
+
+def across_levels(readings: RunValues, contrast: Contrast, found: Sides, sign_RN: Array) -> Measured:
+    """The sides by what they have at the levels of a further factor, [P, K, N]."""
+    value = values_of(readings, contrast, found)
+    if contrast.by == LARGEST:
+        levels = np.log10(readings.grid.runs[contrast.across].to_numpy(float))
+        reach = [largest(levels[rows], x) for rows, x in zip((found.more, found.less), value, strict=True)]
+        return paired(contrast.sign, (reach[0], reach[1]), (), sign_RN)
+    if contrast.by == GAIN:
         gain = (gains(value[0]), gains(value[1]))
         chosen = partial(needing, name=found.names[1], of=(contrast.across or "").rpartition(".")[2])
         return where_the_other(contrast.sign, gain, gain, sign_RN, chosen)
-    if contrast.across is not None:
-        return deviation_contrast(contrast.sign, *value, sign_RN)
-    if contrast.at == BEST:  # of one rate
-        value, *beside = [(more[:, 0], less[:, 0]) for more, less in (value, *beside)]
-    return paired(contrast.sign, value, beside, sign_RN, contrast.margin)
+    return deviation_contrast(contrast.sign, *value, sign_RN)
+
+
+def largest(level_PKN: Array, holds_PKN: Array) -> Array:
+    """The largest level at which the value is 1, [P, N]; one step below the smallest where it is 1 at none. NaN where
+    a value is missing."""
+    low, second = np.sort(level_PKN, axis=1)[:, 0], np.sort(level_PKN, axis=1)[:, 1]
+    found = np.where(holds_PKN > 0, level_PKN, -np.inf).max(axis=1)
+    found = np.where(np.isneginf(found), 2 * low - second, found)
+    return np.asarray(np.where(np.isfinite(holds_PKN).all(axis=1), found, np.nan))
 
 
 def left_out(readings: RunValues, metric: Metric, found: Sides, kept: NDArray[np.bool_]) -> LeftOut | None:
@@ -112,8 +200,11 @@ def paired(sign: int, value: TwoSides, beside: Sequence[TwoSides], sign_RN: Arra
     at = np.ix_(pairs, bundles)
     more, less = (x[at] for x in value)
     told = [means_of([x[at] for x in sides]) for sides in beside]
-    difference_N = sign * (more - less).mean(axis=0)
-    return of_differences(difference_N, means_of([more, less]), len(pairs), sign_RN[:, bundles], told, margin)
+    difference_PN = sign * (more - less)
+    measured = of_differences(
+        difference_PN.mean(axis=0), means_of([more, less]), len(pairs), sign_RN[:, bundles], told, margin
+    )
+    return replace(measured, mean_P=difference_PN.mean(axis=1).tolist())
 
 
 def of_differences(

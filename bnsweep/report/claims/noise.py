@@ -38,7 +38,7 @@ def scatter(frame: Source, claims: Sequence[Claim]) -> list[Scatter]:
         made = [
             (float(np.std(item[1].difference_N, ddof=1)), contrast.quantity)
             for contrast in claim.contrasts
-            if contrast.quantity in SCORED and contrast.across is None
+            if contrast.quantity in SCORED and contrast.across is None and contrast.sign
             for item in [compare(of_runs, metric, contrast, once)]
             if not isinstance(item, Missing) and len(item[1].difference_N) > 1
         ]

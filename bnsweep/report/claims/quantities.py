@@ -28,6 +28,7 @@ FACTOR = Unit("times a layer", level="a layer", factor=True)
 RISES = Unit("points", 100, 1, "%")
 SHARE = Unit("points", 100, 0, "%")
 RATIO = Unit("", 1, 3)
+RATE = Unit("", factor=True, number=True)
 
 RISE = 2.0
 """A validation loss this many times its start, at any evaluation, counts as blown up."""
@@ -185,6 +186,16 @@ def blown_up(of: RunValues, rows: NDArray[np.int64]) -> Values:
     return np.where(known, lost.astype(float), np.nan)
 
 
+def trains(of: RunValues, rows: NDArray[np.int64]) -> Values:
+    """1 for a run that ended at τ or above, else 0; NaN where it has no result."""
+    known = of.grid.diverged[rows] | of.grid.finished[rows]
+    return np.where(known, of.at_tau("val", rows).astype(float), np.nan)
+
+
+def survives(of: RunValues, rows: NDArray[np.int64]) -> Values:
+    return 1 - blown_up(of, rows)
+
+
 def layer_mean(values: Values) -> Values:
     """Mean over the layers that a network has."""
     there = np.isfinite(values)
@@ -227,6 +238,11 @@ SPREAD_KEPT = (
     " grows fivefold counts as one that shrinks to × 0.20."
 )
 BLOWN_UP = "A run blew up where it diverged, its validation loss doubled, or a whole layer of ReLUs died."
+REACH = (
+    "Of the rates that were swept the largest at which a run still trained, by the geometric mean over seeds. One that"
+    " trains at the largest of them may train at larger ones; one that trains at none counts as one step below the"
+    " smallest."
+)
 DRIFT = (
     "How far the inputs of a hidden unit's activation move from one evaluation to the next, as a share of their spread:"
     " the covariate shift that Ioffe and Szegedy meant."
@@ -242,6 +258,8 @@ OF_ANY_TASK = {
     "kept": Quantity("gradient kept from each layer to the one below", FACTOR, gradient_kept, LAYERS, KEPT),
     "spread_kept": Quantity("spread kept from each layer to the next", FACTOR, spread_kept, LAYERS, SPREAD_KEPT),
     "blown_up": Quantity("runs that blow up", SHARE, blown_up, LIGHT, BLOWN_UP),
+    "trains": Quantity("runs end at τ or above", RATE, trains, meaning=REACH),
+    "survives": Quantity("runs do not blow up", RATE, survives, LIGHT, f"{REACH} {BLOWN_UP}"),
     "drift": Quantity(METRICS["drift_{l}"].title, RATIO, drift, FULL, DRIFT),
     "ics": Quantity(METRICS["layer/{l}/ics_ratio"].title, RATIO, covariate_shift, FULL, ICS),
     "rise": Quantity("rise of validation loss over its minimum", RISES, loss_rise, meaning=RISEN),

@@ -6,10 +6,21 @@ from collections.abc import Sequence
 
 from bnsweep.catalogue.tasks import Task
 from bnsweep.inference import least_seeds
-from bnsweep.report.claims.contrasts import BEST, EQUAL, LEARNING, OVERFITTING, START, Contrast, name_of
+from bnsweep.report.claims.contrasts import (
+    BEST,
+    EQUAL,
+    GAIN,
+    LARGEST,
+    LEARNING,
+    OVERFITTING,
+    START,
+    Contrast,
+    name_of,
+)
 from bnsweep.report.claims.quantities import quantities
 from bnsweep.report.claims.verdicts import AGAINST, CONTRADICTED, FOR, MIXED, SUPPORTED, TOO_FEW, Evidence
 from bnsweep.report.frame.formats import capital, p_text
+from bnsweep.report.frame.grid import SHORT
 
 DEVIATION = "standard deviation of"
 AT = {BEST: "best lr", EQUAL: "same lr", START: "before training"}
@@ -18,15 +29,9 @@ AT = {BEST: "best lr", EQUAL: "same lr", START: "before training"}
 def comparison_name(contrast: Contrast, task: Task, lr_swept: bool, tau: str) -> str:
     """`tau`: how the score that training is timed to is called."""
     title = quantities(task)[contrast.quantity].title.replace("τ", tau)
-    across = (contrast.across or "").rpartition(".")[2]
-    if across:
-        title = (
-            f"what {across} adds to {title}, where it helps {name_of(contrast.factor, contrast.sides[1])}"
-            if contrast.gain
-            else f"{DEVIATION} {title} across {across}"
-        )
-    parts = [title]
-    if contrast.at == START or (lr_swept and not contrast.factor.startswith("lr.")):
+    parts = [of_more(contrast, title)]
+    at_rates = lr_swept and not (contrast.across or contrast.factor).startswith("lr.")
+    if contrast.at == START or at_rates:
         parts.append(AT[contrast.at])
     if contrast.among == LEARNING:
         parts.append(f"both end at {tau} or above")
@@ -35,12 +40,31 @@ def comparison_name(contrast: Contrast, task: Task, lr_swept: bool, tau: str) ->
     return ", ".join(parts)
 
 
+def of_more(contrast: Contrast, title: str) -> str:
+    """A quantity's title, or of what is made of the quantity."""
+    names = [name_of(contrast.factor, side) for side in contrast.sides if side is not None]
+    if contrast.moderators:
+        told = [" less ".join(name_of(factor, level) for level in two) for factor, two in contrast.moderators[1:]]
+        return ", ".join([f"what {names[0]} adds to {title}", *told])
+    if contrast.across is None:
+        return title
+    across = contrast.across.rpartition(".")[2]
+    if contrast.by == LARGEST:
+        return f"largest {SHORT.get(contrast.across, across)} at which {title}"
+    if contrast.by == GAIN:
+        return f"what {across} adds to {title}, where it helps {names[1]}"
+    return f"{DEVIATION} {title} across {across}"
+
+
 def finding(item: Evidence) -> str:
     """One comparison in a sentence's words."""
     unit, mean = item.unit, item.means[0]
     text = f"{item.title}: {side_text(item, 0)}"
-    low, high = (item.low, item.high) if item.effect >= 0 else (-item.high, -item.low)
-    if item.sides[1]:
+    low, high = (item.low, item.high) if item.effect >= 0 or item.within else (-item.high, -item.low)
+    if item.within:
+        text += f", {side_text(item, 1)}; a difference of {unit.difference_text(item.effect, signed=True)}"
+        between = f"{unit.text(low, signed=True)} to {unit.text(high, signed=True)}"
+    elif item.sides[1]:
         way = "in favour of" if item.effect >= 0 else "against"
         text += f", {side_text(item, 1)}; {unit.difference_text(abs(item.effect))} {way} the claim"
         between = f"{unit.text(low)} to {unit.text(high)}"

@@ -28,6 +28,8 @@ class Unit:
     """What follows the quantity itself, such as %; None: the same as `name`."""
     factor: bool = False
     """Whether it is a logarithm to base 10, to be written as a factor; a difference is then how many times as much."""
+    number: bool = False
+    """Of a factor: whether the quantity itself is written as the number that it is the logarithm of."""
 
     def value(self, value: float) -> float:
         """The number in this unit."""
@@ -43,9 +45,13 @@ class Unit:
         sign = "+" if signed else ""
         return f"{value * self.scale:{sign}z,.{self.digits}f}".replace("-", "−")
 
+    def bare_level(self, value: float) -> str:
+        """The quantity itself without its unit."""
+        return f"{self.value(value):.2g}" if self.number and math.isfinite(value) else self.text(value)
+
     def level_text(self, value: float) -> str:
         """The quantity itself with its unit."""
-        return f"{self.text(value)} {self.name if self.level is None else self.level}".rstrip()
+        return f"{self.bare_level(value)} {self.name if self.level is None else self.level}".rstrip()
 
     def difference_text(self, value: float, signed: bool = False) -> str:
         """A difference with its unit."""
@@ -54,7 +60,8 @@ class Unit:
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """One comparison of two sides within seeds. Every difference is positive where the claim predicts it."""
+    """One comparison of two sides within seeds. Every difference is positive where the claim predicts it, but for one
+    that predicts none (`within`)."""
 
     name: str
     """The quantity and where it is read: `time-mean validation accuracy, best lr, BN after`. No other comparison of the
@@ -74,7 +81,9 @@ class Evidence:
     difference_N: tuple[float, ...] = ()
     """The difference in each seed."""
     wins: float = math.nan
-    """Share of seeds in which the side that the claim favours is ahead, ties counted half: P(A > B)."""
+    """Share of seeds in which the difference is as claimed, none counted half: P(A > B) where a side is to be ahead."""
+    within: float = 0.0
+    """What the claim expects is a difference of at most this, either way; 0: one in favour of the first side."""
     p: float = math.nan
     """Two-sided, of this comparison alone."""
     says: str = OPEN
@@ -99,12 +108,12 @@ class Evidence:
     @property
     def ahead(self) -> int:
         """Seeds in which the difference is as claimed."""
-        return sum(d > 0 for d in self.difference_N)
+        return sum(abs(d) <= self.within if self.within else d > 0 for d in self.difference_N)
 
     @property
     def equal(self) -> int:
         """Seeds in which there is no difference."""
-        return sum(d == 0 for d in self.difference_N)
+        return 0 if self.within else sum(d == 0 for d in self.difference_N)
 
     @property
     def measured(self) -> bool:
@@ -112,7 +121,7 @@ class Evidence:
 
     def mean_text(self, which: int, unit: bool = True) -> str:
         """The mean of a side."""
-        return self.unit.level_text(self.means[which]) if unit else self.unit.text(self.means[which])
+        return self.unit.level_text(self.means[which]) if unit else self.unit.bare_level(self.means[which])
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,17 @@ GRID: dict[str, Sequence[Any]] = {
     "lr.value": [0.01, 0.1, 1.0],
     "bn": ["none", "before", "after"],
 }
+SKIPS: dict[str, Sequence[Any]] = {
+    "lr.value": [0.1, 1.0],
+    "bn": ["none", "before"],
+    "skip": ["off", "on"],
+    "model.hidden": ["32x4", "32x20"],
+}
+NORMS: dict[str, Sequence[Any]] = {
+    "lr.value": [0.1, 1.0],
+    "bn": ["before", "group before", "layer before"],
+    "train.batch_size": [2, 64],
+}
 TAU = 0.75
 FIXED = {"data": "digits", "data.validation": 287, "model.hidden": "32-32", "train.epochs": 20, "train.batch_size": 64}
 FIXED["train.tau"] = TAU
@@ -121,7 +132,8 @@ def sweep(runs: pd.DataFrame, truth: Truth, random: np.random.Generator, lumpy: 
     start |= {"train/accuracy": chance, "val/accuracy": chance}
     end |= {"train/accuracy": train, "val/accuracy": train - summary["gap_accuracy"]}
     # What a network is at the start does not depend on its learning rate.
-    lr_free = runs.groupby([f for f in GRID if f in runs and f != "lr.value"] + ["seed"]).ngroup().to_numpy()
+    factors = [f for f in runs if f not in ("run_id", "lr.value") and runs[f].nunique(dropna=False) > 1]
+    lr_free = runs.groupby(factors, dropna=False).ngroup().to_numpy()
     first = pd.Series(np.arange(n)).groupby(lr_free).transform("first").to_numpy()
     start |= {name: start[name][first] for name in STARTS}
     return Sweep(runs.assign(**summary), start, end, {"val/loss": np.full(n, 0.3)})

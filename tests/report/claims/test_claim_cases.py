@@ -15,7 +15,7 @@ from claim_sweeps import GRID, Sweep, Truth, product, sweep
 from bnsweep.catalogue.metrics import METRICS
 from bnsweep.report.claims.answers import answer_claims, evidence_of, judge, voices
 from bnsweep.report.claims.best_rate import AtRates, at_best, value_of_choice
-from bnsweep.report.claims.contrasts import BEST, Contrast, sides
+from bnsweep.report.claims.contrasts import BEST, GAIN, Contrast, sides
 from bnsweep.report.claims.flips import claim_statistic, joint_signs
 from bnsweep.report.claims.measure import deviation_contrast, measure, of_differences
 from bnsweep.report.claims.quantities import RunValues
@@ -59,7 +59,7 @@ def test_what_dropout_adds_is_read_at_each_setting_of_bn() -> None:
         {"bn": ["none", "before"], "model.dropout": [0.0, 0.5]},
         Truth(accuracy=lambda run: 0.05 * (run["model.dropout"] > 0) - 0.2 * (run["bn.eps"] == 1e-3)),
     )
-    found = measured(Contrast("final", -1, "bn", ("before", "none"), across="model.dropout", gain=True), made)
+    found = measured(Contrast("final", -1, "bn", ("before", "none"), across="model.dropout", by=GAIN), made)
     mean = made.runs.groupby(["bn", "model.dropout"])["final_val_accuracy"].mean()
     assert found.pairs == 2
     assert found.means == pytest.approx([mean[b, 0.5] - mean[b, 0.0] for b in ("before", "none")])
@@ -70,7 +70,7 @@ def test_every_level_of_dropout_that_helps_without_bn_counts() -> None:
     runs = product({"bn": ["none", "before"], "model.dropout": list(gain)})
     truth = Truth(accuracy=lambda run: -0.3 + gain[run["model.dropout"]] * (run["bn"] == "none"))
     made = sweep(runs, truth, np.random.default_rng(0), lumpy=False)
-    found = measured(Contrast("final", -1, "bn", ("before", "none"), across="model.dropout", gain=True), made)
+    found = measured(Contrast("final", -1, "bn", ("before", "none"), across="model.dropout", by=GAIN), made)
     mean = made.runs.groupby(["bn", "model.dropout"])["final_val_accuracy"].mean()
     assert found.pairs == 2
     assert found.means[1] == pytest.approx((mean["none", 0.2] + mean["none", 0.8]) / 2 - mean["none", 0.0])

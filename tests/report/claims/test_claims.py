@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from claim_sweeps import GRID, Sweep, Truth, product, sweep
+from claim_sweeps import GRID, NORMS, SKIPS, Sweep, Truth, product, sweep
 
 from bnsweep.catalogue.metrics import METRICS
 from bnsweep.report.claims import flips
@@ -43,6 +43,7 @@ METRIC = METRICS["final_val_accuracy"]
 RUNS = product()
 DROPOUT_GRID = {"bn": ["none", "before"], "model.dropout": [0.0, 0.2, 0.5], "lr.value": [0.1, 1.0]}
 DROPOUT = product(DROPOUT_GRID)
+SKIP_RUNS, NORM_RUNS = product(SKIPS), product(NORMS)
 
 
 @pytest.fixture(autouse=True)
@@ -68,6 +69,14 @@ def sigmoid(run: Mapping[str, Any]) -> bool:
     return bool(run["activation"] == "sigmoid")
 
 
+def skip(run: Mapping[str, Any]) -> bool:
+    return bool(run["skip"] == "on")
+
+
+def deep(run: Mapping[str, Any]) -> bool:
+    return bool(run["model.hidden"] == "32x20")
+
+
 PLANTED: dict[str, Callable[[float], Truth]] = {
     "sigmoid-vanishes": lambda s: Truth(decades=lambda run: -s * sigmoid(run)),
     "relu-helps": lambda s: Truth(
@@ -86,7 +95,27 @@ PLANTED: dict[str, Callable[[float], Truth]] = {
         accuracy=lambda run: -0.3 + (run["model.dropout"] > 0) * (0.05 + 0.1 * (bn(run) == (s < 0)))
     ),
     "bn-before": lambda s: Truth(accuracy=lambda run: 0.05 * s * (run["bn"] == "before")),
+    "bn-larger-lr": lambda s: Truth(
+        accuracy=lambda run: 0.1 - 0.5 * (run["lr.value"] == 1.0) * (bn(run) == (s < 0)),
+        loss_rises=lambda run: 0.9 * (run["lr.value"] == 1.0) * (bn(run) == (s < 0)),
+    ),
+    "skip-keeps-gradients": lambda s: Truth(decades=lambda run: -2 + s * skip(run)),
+    "skip-trains-deep": lambda s: Truth(accuracy=lambda run: -0.1 + 0.1 * s * skip(run) * deep(run)),
+    "norms-match-bn": lambda s: Truth(
+        accuracy=lambda run: -0.05 * (s < 0 and run["bn"] != "before" and run["train.batch_size"] == 64),
+        noise=lambda run: 0.003,
+    ),
+    "group-small-batches": lambda s: Truth(
+        accuracy=lambda run: -0.1 + 0.08 * s * (run["bn"] == "group before" and run["train.batch_size"] == 2)
+    ),
+    "skip-for-bn": lambda s: Truth(accuracy=lambda run: -0.3 + 0.2 * bn(run) - 0.15 * s * bn(run) * skip(run)),
+    "skip-for-bn-deep": lambda s: Truth(
+        accuracy=lambda run: -0.3 + 0.2 * bn(run) - 0.15 * s * bn(run) * skip(run) * deep(run)
+    ),
 }
+ON = {key: SKIP_RUNS for key in PLANTED if key.startswith("skip-")}
+ON |= {"bn-less-dropout": DROPOUT, "norms-match-bn": NORM_RUNS, "group-small-batches": NORM_RUNS}
+"""Claims that are asked of other runs than the lecture's."""
 
 
 def test_every_claim_has_a_planted_truth() -> None:
@@ -96,8 +125,7 @@ def test_every_claim_has_a_planted_truth() -> None:
 @pytest.mark.parametrize(("sign", "verdict"), [(1.0, SUPPORTED), (-1.0, CONTRADICTED)])
 @pytest.mark.parametrize("key", PLANTED)
 def test_a_planted_truth_is_found_in_either_direction(key: str, sign: float, verdict: str) -> None:
-    runs = DROPOUT if key == "bn-less-dropout" else RUNS
-    assert answers(PLANTED[key](sign), runs=runs)[key].verdict == verdict
+    assert answers(PLANTED[key](sign), runs=ON.get(key, RUNS))[key].verdict == verdict
 
 
 @pytest.mark.slow
@@ -117,7 +145,7 @@ def test_of_1000_sweeps_in_which_nothing_matters_1_in_20_at_most_gets_a_verdict(
 def test_every_claim_that_was_asked_has_its_p() -> None:
     found = answers(Truth(accuracy=lambda run: 0.05))
     asked = [v for v in found.values() if v.verdict != UNASKED]
-    assert len(asked) == len(CLAIMS) - 1, "dropout was not swept"
+    assert {v.key for v in found.values()} - {v.key for v in asked} == ON.keys(), "neither dropout nor skips were swept"
     assert all(2**-9 <= v.p_adjusted <= 1 for v in asked)
     assert np.isnan(found["bn-less-dropout"].p_adjusted)
 
@@ -448,7 +476,7 @@ def test_every_sentence_gives_its_numbers() -> None:
     assert sentence.startswith("Time-mean validation accuracy, best lr: ")
     assert "in favour of the claim (95 % interval" in sentence
     assert re.search(
-        r" there: \d+ against .*\. 4 of 4 comparisons say so \(p = \.\d+, 10 claims judged together\)\.$", sentence
+        r" there: \d+ against .*\. 4 of 4 comparisons say so \(p = \.\d+, 11 claims judged together\)\.$", sentence
     )
     single = answers(PLANTED["sigmoid-vanishes"](1.0))["sigmoid-vanishes"].sentence
     assert single.startswith("Gradient from each layer to the one below, before training, no BN: × 0.")
