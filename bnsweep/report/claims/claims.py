@@ -147,7 +147,7 @@ CLAIMS = (
     ),
     Claim(
         "bn-larger-lr",
-        "BN allows larger learning rates",
+        "BN allows larger rates",
         (
             *with_bn("trains", +1, across="lr.value", by=LARGEST),
             *with_bn("survives", +1, across="lr.value", by=LARGEST),
@@ -180,7 +180,6 @@ CLAIMS = (
         "skip-for-bn",
         "With skip connections BN is needed less",
         bn_without_skips(moderators=(WITHOUT_SKIP,)),
-        ("interaction",),
     ),
     Claim(
         "skip-for-bn-deep",

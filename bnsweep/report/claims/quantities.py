@@ -239,9 +239,8 @@ SPREAD_KEPT = (
 )
 BLOWN_UP = "A run blew up where it diverged, its validation loss doubled, or a whole layer of ReLUs died."
 REACH = (
-    "Of the rates that were swept the largest at which a run still trained, by the geometric mean over seeds. One that"
-    " trains at the largest of them may train at larger ones; one that trains at none counts as one step below the"
-    " smallest."
+    "The largest of the swept learning rates of which it holds, geometric mean over seeds. It may hold beyond the"
+    " largest of all; where it holds of none, that counts as one step below the smallest."
 )
 DRIFT = (
     "How far the inputs of a hidden unit's activation move from one evaluation to the next, as a share of their spread:"
@@ -258,8 +257,8 @@ OF_ANY_TASK = {
     "kept": Quantity("gradient kept from each layer to the one below", FACTOR, gradient_kept, LAYERS, KEPT),
     "spread_kept": Quantity("spread kept from each layer to the next", FACTOR, spread_kept, LAYERS, SPREAD_KEPT),
     "blown_up": Quantity("runs that blow up", SHARE, blown_up, LIGHT, BLOWN_UP),
-    "trains": Quantity("runs end at τ or above", RATE, trains, meaning=REACH),
-    "survives": Quantity("runs do not blow up", RATE, survives, LIGHT, f"{REACH} {BLOWN_UP}"),
+    "trains": Quantity("largest lr that ends at τ or above", RATE, trains, meaning=REACH),
+    "survives": Quantity("largest lr without blow-up", RATE, survives, LIGHT, f"{REACH} {BLOWN_UP}"),
     "drift": Quantity(METRICS["drift_{l}"].title, RATIO, drift, FULL, DRIFT),
     "ics": Quantity(METRICS["layer/{l}/ics_ratio"].title, RATIO, covariate_shift, FULL, ICS),
     "rise": Quantity("rise of validation loss over its minimum", RISES, loss_rise, meaning=RISEN),

@@ -20,7 +20,6 @@ from bnsweep.report.claims.contrasts import (
 from bnsweep.report.claims.quantities import quantities
 from bnsweep.report.claims.verdicts import AGAINST, CONTRADICTED, FOR, MIXED, SUPPORTED, TOO_FEW, Evidence
 from bnsweep.report.frame.formats import capital, p_text
-from bnsweep.report.frame.grid import SHORT
 
 DEVIATION = "standard deviation of"
 AT = {BEST: "best lr", EQUAL: "same lr", START: "before training"}
@@ -46,11 +45,9 @@ def of_more(contrast: Contrast, title: str) -> str:
     if contrast.moderators:
         told = [" less ".join(name_of(factor, level) for level in two) for factor, two in contrast.moderators[1:]]
         return ", ".join([f"what {names[0]} adds to {title}", *told])
-    if contrast.across is None:
+    if contrast.across is None or contrast.by == LARGEST:
         return title
     across = contrast.across.rpartition(".")[2]
-    if contrast.by == LARGEST:
-        return f"largest {SHORT.get(contrast.across, across)} at which {title}"
     if contrast.by == GAIN:
         return f"what {across} adds to {title}, where it helps {names[1]}"
     return f"{DEVIATION} {title} across {across}"

@@ -26,6 +26,11 @@ CAPTION = (
     " strip has a scale of its own. Green speaks for the claim, orange against it, grey is open."
 )
 
+EQUAL = (
+    " Where the claim is that two sides do equally well, a grey band holds the differences that count as none, and the"
+    " interval lies within it where the claim holds."
+)
+
 
 def claim_figures(verdicts: Sequence[Verdict]) -> list[Drawing]:
     """One drawing a claim with a measured comparison, named `claim-KEY`."""
@@ -43,7 +48,8 @@ def draw(verdict: Verdict, found: Sequence[Evidence]) -> Drawing:
         title = ax.get_title(loc="left")
         longest = max(map(len, title.split("\n")))
         ax.set_title(title, loc="left", fontsize=points(TITLE * min(1, LETTERS / longest)))
-    return Drawing(f"claim-{verdict.key}", verdict.claim, CAPTION, alt(verdict, found), figure)
+    caption = CAPTION + EQUAL * any(item.within for item in found)
+    return Drawing(f"claim-{verdict.key}", verdict.claim, caption, alt(verdict, found), figure)
 
 
 def alt(verdict: Verdict, found: Sequence[Evidence]) -> str:
@@ -60,7 +66,7 @@ def label(item: Evidence) -> str:
     """What lies along the axis of a strip."""
     unit = f"{item.unit.name} " if item.unit.name and not item.unit.factor else ""
     sides = " against ".join(filter(None, item.sides))
-    return f"{sides}: {unit}in favour of the\u00a0claim\u00a0→"
+    return f"{sides}: {unit}apart" if item.within else f"{sides}: {unit}in favour of the\u00a0claim\u00a0→"
 
 
 def strip(ax: Axes, item: Evidence) -> None:
@@ -75,7 +81,9 @@ def strip(ax: Axes, item: Evidence) -> None:
     ax.set_yticks([])
     ax.spines["left"].set_visible(False)
     ax.grid(axis="y", visible=False)
-    ends = np.array([0, item.low, item.high, *values])
+    if item.within:
+        ax.axvspan(-item.within, item.within, color=faint(), alpha=0.25, lw=0, zorder=0)
+    ends = np.array([-item.within, item.within, item.low, item.high, *values])
     margin = 0.06 * max(float(np.nanmax(ends) - np.nanmin(ends)), 1e-9)
     ax.set_xlim(np.nanmin(ends) - margin, np.nanmax(ends) + margin)
     ax.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))

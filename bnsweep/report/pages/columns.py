@@ -52,7 +52,7 @@ CLAIMS: dict[str, Entry] = {
     "mean_expected": ("mean of the favoured side over seeds", "that of the column unit"),
     "mean_against": ("mean of the other side", "that of the column unit"),
     "effect": (
-        "mean difference over seeds, above 0 where it is as claimed; of a factor how many times as much, above 1 then",
+        "mean difference over seeds, above 0 where it is as claimed (of a factor above 1, how many times as much)",
         "that of the column unit",
     ),
     "low": ("lower end of its 95 % bootstrap interval over seeds", "that of the column unit"),
