@@ -13,6 +13,8 @@ import pytest
 import torch
 
 from bnsweep.config.groups import PROBES, LrConfig
+from bnsweep.config.network import ModelConfig
+from bnsweep.runs.plan import step_flops
 from tests.benchmarks import probes, roofline
 from tests.benchmarks.arm import Arm
 from tests.benchmarks.arm_single import Single, Tuning
@@ -53,6 +55,18 @@ def test_arms_pass_the_gate(key: str, kind: str) -> None:
 
 def test_the_usual_loop_passes_the_gate() -> None:
     assert check(trained(make("a", Work(SPEC))), passes=2).reason == ""
+
+
+@pytest.mark.parametrize("key", ["a", "c", "e", "h", "ours"])
+def test_arms_pass_the_gate_with_convolutions(key: str) -> None:
+    settings = {"c": {"tuning": Tuning(channels_last=True)}, "e": {"threads": 1}, "h": {"threads": 1}}
+    arm = make(key, Work(replace(SPEC, members=4, kind="conv")), **settings.get(key, {}))
+    assert check(trained(arm), passes=2).reason == ""
+
+
+def test_an_arm_says_which_members_it_does_not_train() -> None:
+    refused = measure(SPEC, ["h"], repeats=1, seconds=0.0)[0].refused
+    assert refused == "not run: its network is convolutional; arm g has HFTA's own operators for the MLP"
 
 
 class WrongRate(Single):
@@ -108,7 +122,7 @@ def test_the_gate_compares_diverging_members_by_status() -> None:
 
 def one_member(hidden: list[int], lr: float) -> Work:
     work = Work(replace(SPEC, members=1))
-    work.configs = [make_config(work.spec, ("relu", "he", lr, "after"), hidden, seed=0, data_seed=0)]
+    work.configs = [make_config(work.spec, ("relu", "he", lr, "after"), ModelConfig(hidden), seed=0, data_seed=0)]
     return work
 
 
@@ -157,11 +171,11 @@ def test_members_mix_what_a_sweep_varies() -> None:
 
 
 def test_the_roofline_counts_the_seed_network() -> None:
-    sizes = [784, 32, 32, 10]
-    assert roofline.flops_a_sample(sizes) == 108_416
+    config = lecture_member(0, SPEC)
+    assert step_flops(config) == 108_416
     peaks = roofline.Peaks(gemm=1e12, gemm_shape="", layer1=1e12, copy=1e13, launch=1e-6)
-    assert roofline.floor(peaks, sizes, 1, 1, "sgd").binds == "launches"
-    many = roofline.floor(peaks, sizes, 1000, 1, "sgd")
+    assert roofline.floor(peaks, config, 1, 1).binds == "launches"
+    many = roofline.floor(peaks, config, 1000, 1)
     assert many.binds == "FLOPs"
     assert many.seconds == pytest.approx(1000 * 108_416 * 60_000 / 1e12)
 

@@ -19,13 +19,15 @@ import torch
 from bnsweep.store.environment import cores, environment
 from tests.benchmarks import roofline
 from tests.benchmarks.arm_single import Tuning
-from tests.benchmarks.arms import ARMS
+from tests.benchmarks.arms import ARMS, OF_MODEL
 from tests.benchmarks.bench import WARM_UP, Result, measure
 from tests.benchmarks.hydra_cost import seconds_a_run
 from tests.benchmarks.report import Table, document, markdown, write
-from tests.benchmarks.work import Spec, load
+from tests.benchmarks.work import Spec, Work
 
-MEMBERS = (1, 8, 32, 96, 128, 360, 1024)
+MEMBERS = {"mlp": (1, 8, 32, 96, 128, 360, 1024), "conv": (1, 8, 32, 96)}
+KINDS = {"mlp": "lecture", "conv": "conv"}
+TITLES = {"mlp": "The lecture's members", "conv": "Convolutions of 16, 32 and 32 channels, 14 x 14 pixels"}
 ADVERSARIAL = {"sgd": ("c", "ours"), "adam": ("c-adam", "ours-adam")}
 ADVERSARIAL_MEMBERS = 36
 
@@ -33,8 +35,10 @@ ADVERSARIAL_MEMBERS = 36
 def arguments(words: list[str] | None = None) -> argparse.Namespace:
     p = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     p.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default: %(default)s")
-    p.add_argument("--members", type=numbers, metavar="K,K", help=f"default: {','.join(map(str, MEMBERS))}")
-    p.add_argument("--arms", type=names, default=list(ARMS), metavar="A,B", help=f"of {','.join(ARMS)}")
+    p.add_argument("--model", choices=list(MEMBERS), default="mlp", help="what members are (default: %(default)s)")
+    told = "; ".join(f"{model}: {','.join(map(str, members))}" for model, members in MEMBERS.items())
+    p.add_argument("--members", type=numbers, metavar="K,K", help=f"default: {told}")
+    p.add_argument("--arms", type=names, metavar="A,B", help=f"of {','.join(ARMS)}; default: those of the model")
     p.add_argument("--repeats", type=int, default=5, help="timed repeats after the warm-up (default: %(default)s)")
     p.add_argument("--steps", type=int, help="steps of a pass (default: 60 on a CPU, fewer at large K; 468 on CUDA)")
     p.add_argument("--seconds", type=float, default=0.5, help="what a repeat of an arm takes (default: %(default)s)")
@@ -43,7 +47,11 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     p.add_argument("--adversarial", action="store_true", help="the adversarial sweep alone")
     p.add_argument("--quick", action="store_true", help="a smoke run: seconds instead of minutes, no figures to trust")
     p.add_argument("--out", type=Path, default=Path("bench"), help="folder of bench.md and bench.json")
-    return p.parse_args(words)
+    options = p.parse_args(words)
+    if options.adversarial and options.model != "mlp":
+        p.error("--adversarial is of --model mlp")
+    options.arms = options.arms or OF_MODEL[options.model]
+    return options
 
 
 def numbers(text: str) -> list[int]:
@@ -65,7 +73,7 @@ def steps_of(options: argparse.Namespace, members: int) -> int:
         return int(options.steps)
     if options.device == "cuda":
         return 468
-    return max(15, min(60, 12_000 // members))
+    return max(15, min(60, (12_000 if options.model == "mlp" else 480) // members))
 
 
 def facts(options: argparse.Namespace) -> dict[str, Any]:
@@ -81,7 +89,7 @@ def facts(options: argparse.Namespace) -> dict[str, Any]:
         "hardware": ", ".join(filter(None, (here.hardware, gpu))),
         "versions": ", ".join([f"python {here.versions['python']}", f"torch {torch.__version__}", *versions]),
         "threads": f"torch {torch.get_num_threads()}, cores {cores()}",
-        "data": load(options.data).info.source,
+        "data": Work(Spec(1, 1, KINDS[options.model], root=options.data)).dataset.info.source,
         "repeats": f"n = {options.repeats} after {WARM_UP} passes of warm-up",
         "Hydra's basic launcher": cost,
         "load average before": " ".join(f"{x:.2f}" for x in os.getloadavg()),
@@ -121,15 +129,16 @@ def main(words: list[str] | None = None) -> None:
     tables: dict[str, Table] = {}
     if not options.adversarial:
         results: list[Result] = []
-        for k in options.members or MEMBERS:
+        for k in options.members or MEMBERS[options.model]:
             print(f"K = {k} …", flush=True)
-            spec = Spec(k, steps_of(options, k), device=options.device, root=options.data)
+            spec = Spec(k, steps_of(options, k), KINDS[options.model], device=options.device, root=options.data)
             found = measure(spec, options.arms, options.repeats, options.seconds, settings(options))
             print(markdown(Table(found, peaks).rows()), flush=True)
             results += found
-        tables["The lecture's members"] = Table(results, peaks)
-    print("adversarial …", flush=True)
-    tables["Adversarial: diverging, vanishing, six data seeds, odd sizes"] = Table(adversarial(options), peaks)
+        tables[TITLES[options.model]] = Table(results, peaks)
+    if options.model == "mlp":
+        print("adversarial …", flush=True)
+        tables["Adversarial: diverging, vanishing, six data seeds, odd sizes"] = Table(adversarial(options), peaks)
     peaks = roofline.better(peaks, roofline.measure(torch.device(options.device), options.quick))
     tables = {title: Table(table.results, peaks) for title, table in tables.items()}
     known["load average after"] = " ".join(f"{x:.2f}" for x in os.getloadavg())

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from torch.func import grad, stack_module_state, vmap
 
 from bnsweep.config.run import RunConfig
-from bnsweep.nets.activation import functions
 from bnsweep.nets.plain import build
 from tests.benchmarks.arm import Arm, NotRun, fastest_threads
 from tests.benchmarks.arm_single import has_compiler
@@ -24,13 +23,15 @@ from tests.benchmarks.work import BATCH, Work
 Tensors = dict[str, Tensor]
 
 
-def normalise(x_BH: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """Batch norm of one member, and its batch mean and unbiased variance [2, H]."""
-    mean = x_BH.mean(0)
-    centred = x_BH - mean
-    variance = (centred * centred).mean(0)
-    stats = torch.stack([mean.detach(), variance.detach() * (len(x_BH) / (len(x_BH) - 1))])
-    return centred * torch.rsqrt(variance + eps) * gamma + beta, stats
+def normalise(x: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """Batch norm of one member's [B, H] or [B, C, H, W], and its batch mean and unbiased variance [2, C]."""
+    over = [axis for axis in range(x.dim()) if axis != 1]
+    n, column = x.numel() // x.shape[1], (-1, *[1] * (x.dim() - 2))
+    mean = x.mean(over)
+    centred = x - mean.view(column)
+    variance = (centred * centred).mean(over)
+    stats = torch.stack([mean.detach(), variance.detach() * (n / (n - 1))])
+    return centred * (torch.rsqrt(variance + eps) * gamma).view(column) + beta.view(column), stats
 
 
 class Group:
@@ -71,24 +72,21 @@ class Group:
 
 def loss_of(config: RunConfig) -> Any:
     """Loss of one member as a function of its parameters; its batch statistics come beside it."""
-    placement, act = config.bn.placement, functions(config.activation.name).plain
-    depth = len(config.model.hidden)
+    modules = dict(build(config).named_children())
 
     def loss(trained: Tensors, fixed: Tensors, x: Tensor, y: Tensor) -> tuple[Tensor, Tensors]:
         p, stats = {**trained, **fixed}, {}
-
-        def norm(h: Tensor, layer: int, place: str) -> Tensor:
-            if place != placement:
-                return h
-            name = f"bn{layer}"
-            h, stats[name] = normalise(h, p[f"{name}.weight"], p[f"{name}.bias"], config.bn.eps)
-            return h
-
-        for layer in range(1, depth + 1):
-            x = F.linear(x, p[f"linear{layer}.weight"], p[f"linear{layer}.bias"])
-            x = norm(act(norm(x, layer, "before")), layer, "after")
-        last = f"linear{depth + 1}"
-        return F.cross_entropy(F.linear(x, p[f"{last}.weight"], p[f"{last}.bias"]), y), stats
+        for name, module in modules.items():
+            weight, bias = p.get(f"{name}.weight"), p.get(f"{name}.bias")
+            if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+                x, stats[name] = normalise(x, weight, bias, config.bn.eps)
+            elif isinstance(module, nn.Linear):
+                x = F.linear(x, weight, bias)
+            elif isinstance(module, nn.Conv2d):
+                x = F.conv2d(x, weight, bias, module.stride, module.padding)
+            else:
+                x = module(x)
+        return F.cross_entropy(x, y), stats
 
     return loss
 

@@ -42,6 +42,8 @@ class Group:
 
     def __init__(self, work: Work, members: Sequence[int]) -> None:
         ops, optim = fused_ops()
+        if work.spec.convolutional:
+            raise NotRun("its network is the MLP's; arm h writes HFTA's convolutions out")
         self.members, self.configs = list(members), [work.configs[i] for i in members]
         one, k = self.configs[0], len(members)
         models = [build(c) for c in self.configs]
@@ -89,13 +91,14 @@ class Group:
 class Hfta(Arm):
     label = "(g) HFTA fused ops, Adam"
     optimizer = "adam"
+    group: Any = Group
 
     def __init__(self, work: Work, threads: int | None = None) -> None:
         super().__init__(work)
-        self.threads = threads or self.trial([Group(work, members) for members in work.groups()])
+        self.threads = threads or self.trial([self.group(work, members) for members in work.groups()])
         self.settings = {"threads": self.threads}
         torch.set_num_threads(self.threads)
-        self.groups = [Group(work, members) for members in work.groups()]
+        self.groups = [self.group(work, members) for members in work.groups()]
         self.x, self.y = work.dataset.x_ND.to(work.device), work.dataset.y_N.to(work.device)
         self.note = f"{len(self.groups)} groups of equal architecture, torch threads: {self.threads}"
 

@@ -11,7 +11,9 @@ import torch
 from torch import nn
 
 from bnsweep.config.run import RunConfig
+from bnsweep.nets.activation import Activation
 from bnsweep.nets.plain import build
+from bnsweep.nets.pool import GlobalAverage
 from tests.benchmarks.arm import Arm, NotRun
 from tests.benchmarks.work import BATCH, Work
 
@@ -20,31 +22,51 @@ def activations(jax: Any) -> dict[str, Any]:
     return {"sigmoid": jax.nn.sigmoid, "relu": jax.nn.relu}
 
 
-def loss_of(jax: Any, config: RunConfig) -> Any:
-    """Loss of one member as a function of its parameters; its batch statistics come beside it."""
-    jnp, placement = jax.numpy, config.bn.placement
-    act, depth = activations(jax)[config.activation.name], len(config.model.hidden)
+class Network:
+    """One member as a function of its parameters."""
 
-    def loss(trained: Any, fixed: Any, x: Any, y: Any) -> Any:
-        p, stats = {**trained, **fixed}, {}
+    def __init__(self, jax: Any, config: RunConfig) -> None:
+        self.jax, self.eps = jax, config.bn.eps
+        self.act = activations(jax)[config.activation.name]
+        self.modules = dict(build(config).named_children())
 
-        def norm(h: Any, layer: int, place: str) -> Any:
-            if place != placement:
-                return h
-            mean, variance = h.mean(0), h.var(0)
-            stats[f"bn{layer}.running_mean"] = mean
-            stats[f"bn{layer}.running_var"] = variance * (BATCH / (BATCH - 1))
-            scale = jax.lax.rsqrt(variance + config.bn.eps) * p[f"bn{layer}.weight"]
-            return (h - mean) * scale + p[f"bn{layer}.bias"]
-
-        for layer in range(1, depth + 1):
-            x = x @ p[f"linear{layer}.weight"].T + p[f"linear{layer}.bias"]
-            x = norm(act(norm(x, layer, "before")), layer, "after")
-        logits = x @ p[f"linear{depth + 1}.weight"].T + p[f"linear{depth + 1}.bias"]
-        chosen = jnp.take_along_axis(jax.nn.log_softmax(logits), y[:, None], axis=1)
+    def loss(self, trained: Any, fixed: Any, x: Any, y: Any) -> Any:
+        """Its batch statistics come beside it."""
+        p, stats = {**trained, **fixed}, dict[str, Any]()
+        for name, module in self.modules.items():
+            x = self.run(module, name, x, p, stats)
+        chosen = self.jax.numpy.take_along_axis(self.jax.nn.log_softmax(x), y[:, None], axis=1)
         return -chosen.mean(), stats
 
-    return loss
+    def run(self, module: nn.Module, name: str, x: Any, p: Any, stats: Any) -> Any:
+        lax = self.jax.lax
+        match module:
+            case nn.BatchNorm1d() | nn.BatchNorm2d():
+                return self.norm(x, name, p, stats)
+            case nn.Linear():
+                return x @ p[f"{name}.weight"].T + p[f"{name}.bias"]
+            case nn.Conv2d():
+                pads = [(int(size), int(size)) for size in module.padding]
+                y = lax.conv_general_dilated(x, p[f"{name}.weight"], module.stride, pads)
+                return y + p[f"{name}.bias"].reshape(-1, 1, 1)
+            case nn.Unflatten():
+                return x.reshape(len(x), *module.unflattened_size)
+            case nn.MaxPool2d():
+                window = (1, 1, *module.kernel_size)  # type: ignore[misc]
+                return lax.reduce_window(x, -self.jax.numpy.inf, lax.max, window, window, "VALID")
+            case GlobalAverage():
+                return x.mean((2, 3))
+        assert isinstance(module, Activation)
+        return self.act(x)
+
+    def norm(self, h: Any, name: str, p: Any, stats: Any) -> Any:
+        over = tuple(axis for axis in range(h.ndim) if axis != 1)
+        n, column = h.size // h.shape[1], (-1, *[1] * (h.ndim - 2))
+        mean, variance = h.mean(over), h.var(over)
+        stats[f"{name}.running_mean"] = mean
+        stats[f"{name}.running_var"] = variance * (n / (n - 1))
+        scale = self.jax.lax.rsqrt(variance + self.eps) * p[f"{name}.weight"]
+        return (h - mean.reshape(column)) * scale.reshape(column) + p[f"{name}.bias"].reshape(column)
 
 
 class Jax(Arm):
@@ -86,7 +108,9 @@ class Jax(Arm):
         jax = self.jax
         configs = [self.configs[members[0]] for members in self.groups]
         places = [self.seeds.index(c.data_seed) for c in configs]
-        gradients = [jax.vmap(jax.grad(loss_of(jax, c), has_aux=True), in_axes=(0, 0, None, None)) for c in configs]
+        gradients = [
+            jax.vmap(jax.grad(Network(jax, c).loss, has_aux=True), in_axes=(0, 0, None, None)) for c in configs
+        ]
 
         def update(config: RunConfig, gradient: Any, state: Any, x: Any, y: Any) -> Any:
             g, stats = gradient(state["trained"], state["fixed"], x, y)

@@ -33,9 +33,9 @@ class Digits(Dataset[tuple[Tensor, int]]):
     """torchvision's `MNIST(transform=ToTensor())`, step by step: pixels to a PIL image, back to an array, channel
     first, float, divided by 255. torchvision itself does not import beside a CPU-only torch."""
 
-    def __init__(self, x_ND: Tensor, y_N: Tensor) -> None:
+    def __init__(self, x_ND: Tensor, y_N: Tensor, shape: tuple[int, ...]) -> None:
         # In pieces, so that no second copy of all pixels as floats comes to be.
-        self.pixels = torch.cat([(x * 255).round().to(torch.uint8) for x in x_ND.split(1000)]).view(-1, 28, 28)
+        self.pixels = torch.cat([(x * 255).round().to(torch.uint8) for x in x_ND.split(1000)]).view(-1, *shape)
         self.targets = y_N
         try:
             from PIL import Image
@@ -49,7 +49,7 @@ class Digits(Dataset[tuple[Tensor, int]]):
 
     def __getitem__(self, i: int) -> tuple[Tensor, int]:
         image, target = self.image(self.pixels[i].numpy()), int(self.targets[i])
-        tensor = torch.from_numpy(np.array(image, np.uint8, copy=True)).view(28, 28, 1)
+        tensor = torch.from_numpy(np.array(image, np.uint8, copy=True))[..., None]
         return tensor.permute(2, 0, 1).contiguous().to(torch.float32).div(255), target
 
 
@@ -87,7 +87,7 @@ class UsualLoop(LoaderLoop):
     most = 2
 
     def make_dataset(self) -> Dataset[tuple[Tensor, ...]]:
-        return Digits(self.work.dataset.x_ND, self.work.dataset.y_N)
+        return Digits(self.work.dataset.x_ND, self.work.dataset.y_N, self.work.configs[0].data.facts.shape)
 
 
 class TensorLoop(LoaderLoop):

@@ -36,9 +36,11 @@ class Tuning:
     slices: bool = True
     """Permute the rows once an epoch and slice; else gather each batch."""
     compiled: bool = False
+    channels_last: bool = False
+    """Of images."""
 
     def __str__(self) -> str:
-        run = "compiled" if self.compiled else "eager"
+        run = ("compiled" if self.compiled else "eager") + (", channels last" if self.channels_last else "")
         rows = "rows permuted once an epoch" if self.slices else "rows gathered a batch"
         return f"{self.threads} thread{'s' * (self.threads > 1)}, {self.update} update, {rows}, {run}"
 
@@ -62,6 +64,8 @@ class Loop:
     def __init__(self, work: Work, config: RunConfig, tuning: Tuning, x: Tensor, y: Tensor) -> None:
         self.work, self.config, self.tuning, self.x, self.y = work, config, tuning, x, y
         self.model = build(config).to(work.device)
+        if tuning.channels_last:
+            self.model.to(memory_format=torch.channels_last)
         self.optimizer = make_optimizer(config, self.model, **tuning.how, **capturable(work, config))
         self.loss = torch.compile(loss_of) if tuning.compiled else loss_of
         self.graph: Any = None
@@ -126,8 +130,11 @@ def tuned(spec: Spec) -> Tuning:
     if work.device.type == "cuda":
         return Tuning(update="fused", slices=False)
     ways = itertools.product(sorted({1, cores()}), ("fused", "foreach", "single"), (False, True))
-    best = fastest(work, [Tuning(*way) for way in ways])
-    return fastest(work, [best, replace(best, compiled=True)]) if has_compiler() else best
+    tunings = [Tuning(*way) for way in ways]
+    orders = (False, True) if spec.convolutional else (False,)
+    best = fastest(work, [replace(t, channels_last=last) for t in tunings for last in orders])
+    compiled = [replace(best, compiled=True, channels_last=last) for last in orders]
+    return fastest(work, [best, *compiled]) if has_compiler() else best
 
 
 def fastest(work: Work, tunings: Sequence[Tuning]) -> Tuning:

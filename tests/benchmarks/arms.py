@@ -6,6 +6,7 @@ from typing import Any
 
 from tests.benchmarks.arm import Arm
 from tests.benchmarks.arm_func import Vmap, VmapCompiled
+from tests.benchmarks.arm_grouped import Grouped
 from tests.benchmarks.arm_hfta import Hfta
 from tests.benchmarks.arm_jax import Jax
 from tests.benchmarks.arm_loaders import TensorLoop, UsualLoop
@@ -21,11 +22,18 @@ ARMS: dict[str, type[Arm]] = {
     "e": Vmap,
     "ec": VmapCompiled,
     "f": Jax,
+    "h": Grouped,
     "ours": Ours,
     "c-adam": SingleAdam,
     "g": Hfta,
     "ours-adam": OursAdam,
 }
+
+OF_MODEL = {
+    "mlp": [key for key in ARMS if key != "h"],
+    "conv": ["a", "b", "c", "d", "e", "ec", "f", "h", "ours"],
+}
+"""Arms that are timed where none are named, by what they train."""
 
 
 def make(key: str, work: Work, **settings: Any) -> Arm:

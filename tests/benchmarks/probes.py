@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from bnsweep.config.groups import PROBES, DataConfig, ProbesConfig, TrainConfig
+from bnsweep.config.network import ModelConfig
 from bnsweep.config.run import RunConfig
 from bnsweep.data import dataset as data
 from bnsweep.store.environment import environment
@@ -39,9 +40,8 @@ class Case:
     """By probe group: wall and processor time of each round."""
 
     def configs(self, probes: str, device: str) -> list[RunConfig]:
-        configs = [
-            make_config(Spec(len(LECTURE), device=device), cell, [32, 32], seed=0, data_seed=0) for cell in LECTURE
-        ]
+        spec, model = Spec(len(LECTURE), device=device), ModelConfig([32, 32])
+        configs = [make_config(spec, cell, model, seed=0, data_seed=0) for cell in LECTURE]
         return [replace(c, data=self.data, train=self.train, probes=ProbesConfig(probes)) for c in configs]
 
     def run(self, probes: str, device: torch.device, dataset: data.Dataset) -> tuple[float, float]:

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from bnsweep.config.run import RunConfig
+from bnsweep.runs.plan import step_flops
 from tests.benchmarks import gate
 from tests.benchmarks.bench import Result
-from tests.benchmarks.roofline import Floor, Peaks, floor, flops_a_sample
+from tests.benchmarks.roofline import Floor, Peaks, floor
 from tests.benchmarks.work import BATCH, EPOCH_STEPS, RUN_EPOCHS, SAMPLES, Work
 
 HEADER = (
@@ -30,7 +31,7 @@ class Table:
     def floor(self, result: Result) -> Floor:
         configs: list[RunConfig] = Work(result.spec).configs
         orders = len({c.data_seed for c in configs})
-        return floor(self.peaks, configs[0].sizes, result.spec.members, orders, result.spec.optimizer)
+        return floor(self.peaks, configs[0], result.spec.members, orders)
 
     def against(self, result: Result, key: str) -> float:
         """How many times faster than an arm on the same members with the same optimizer; NaN where there is none."""
@@ -40,7 +41,7 @@ class Table:
     def numbers(self, result: Result) -> dict[str, Any]:
         """What a row says, in plain values; missing ones are None."""
         ms, floor_ = 1e3 * result.median, self.floor(result)
-        rate = flops_a_sample(Work(result.spec).configs[0].sizes) * SAMPLES / result.median
+        rate = step_flops(Work(result.spec).configs[0]) * SAMPLES / result.median
         values = {
             "ms_per_model_epoch": ms,
             "ms_min": 1e3 * result.model_epoch(min(result.seconds, default=math.nan)) if result.trained else math.nan,
@@ -49,7 +50,7 @@ class Table:
             "member_steps_per_s": EPOCH_STEPS / result.median,
             "flops": rate,
             "share_of_gemm_peak": rate / self.peaks.gemm,
-            "share_of_layer1_gemm": rate / self.peaks.layer1,
+            "share_of_layer1_gemm": math.nan if result.spec.convolutional else rate / self.peaks.layer1,
             "share_of_floor": floor_.seconds / (result.median * result.spec.members),
             "floor_ms_per_model_epoch": 1e3 * floor_.seconds / result.spec.members,
             **{f"times_{key}": self.against(result, key) for key in "acd"},

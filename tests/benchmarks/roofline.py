@@ -4,6 +4,8 @@ Sizes: D inputs, H units of a hidden layer, O classes, L hidden layers, B batch,
 
 - FLOPs a sample. A product of [m, n] and [n, k] costs 2mnk. Forward, weight gradient and input gradient cost 2DH each,
   and layer 1 needs no input gradient: F = 4·D·H + 6·(every further layer's inputs × units) = 108,416 for 784-32-32-10.
+  A convolution costs so much at each of its positions, with as many inputs as its kernel has numbers: 2,028,096 for
+  16, 32 and 32 channels on 14 x 14 pixels, pooled by two.
 - Bytes a step. Per parameter (P of them): the weights are read forward (4), their gradient is written (4), and SGD
   reads both and writes the weights (12): c = 20. Adam reads and writes two more tensors: c = 36. Per hidden activation
   a = 16 passes of 4 bytes in eager execution (write, read and gradient of linear, norm and activation; about 9 when
@@ -18,12 +20,17 @@ The largest term is the one that binds. Bytes are counted against memory: stacks
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
+from bnsweep.config.run import RunConfig
+from bnsweep.nets.families import layers_of
+from bnsweep.runs.memory import parameters
+from bnsweep.runs.plan import step_flops
 from bnsweep.store.environment import cores
 from tests.benchmarks.work import BATCH, EPOCH_STEPS, SAMPLES
 
@@ -70,17 +77,14 @@ def better(a: Peaks, b: Peaks) -> Peaks:
     return Peaks(gemm.gemm, gemm.gemm_shape, max(a.layer1, b.layer1), max(a.copy, b.copy), min(a.launch, b.launch))
 
 
-def flops_a_sample(sizes: Sequence[int]) -> int:
-    products = [a * b for a, b in zip(sizes[:-1], sizes[1:], strict=True)]
-    return 4 * products[0] + 6 * sum(products[1:])
-
-
-def floor(peaks: Peaks, sizes: Sequence[int], members: int, orders: int, optimizer: str) -> Floor:
-    parameters = sum((a + 1) * b for a, b in zip(sizes[:-1], sizes[1:], strict=True)) + 4 * sum(sizes[1:-1])
-    activations = 4 * ACTIVATION_PASSES * sum(sizes[1:-1]) * BATCH
-    step_bytes = members * (PARAMETER_BYTES[optimizer] * parameters + activations) + 4 * orders * BATCH * sizes[0]
+def floor(peaks: Peaks, config: RunConfig, members: int, orders: int) -> Floor:
+    """`members` networks like that of a run, in so many orders of the data."""
+    numbers = sum(math.prod(kept.shape) for kept in parameters(config))
+    hidden = sum(layer.size for layer in layers_of([config])) - config.data.facts.outputs
+    each = PARAMETER_BYTES[config.optimizer.name] * numbers + 4 * ACTIVATION_PASSES * hidden * BATCH
+    step_bytes = members * each + 4 * orders * BATCH * config.data.facts.features
     return Floor(
-        members * flops_a_sample(sizes) * SAMPLES / peaks.gemm,
+        members * step_flops(config) * SAMPLES / peaks.gemm,
         EPOCH_STEPS * step_bytes / peaks.copy,
         EPOCH_STEPS * LAUNCHES * peaks.launch,
     )

@@ -1,6 +1,7 @@
 """The work that every arm does: the same members, initial weights, batches and steps.
 
-The seed network 784-32-32-10 on MNIST's training rows (synthetic pixels of the same shape where no files are), B = 128.
+The seed network 784-32-32-10 on MNIST's training rows, and convolutions of 16, 32 and 32 channels on Fashion-MNIST's,
+pooled to 14 x 14 pixels (synthetic pixels of the same shape where no files are), B = 128.
 """
 
 from __future__ import annotations
@@ -8,13 +9,15 @@ from __future__ import annotations
 import itertools
 import math
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from bnsweep.catalogue.datasets import DatasetFacts
 from bnsweep.config.groups import (
     ActivationConfig,
     BnConfig,
@@ -48,6 +51,10 @@ VANISHING_STD = 4e-6
 DIVERGING_LR = 1e8
 DATA_SEEDS = 6
 
+CHANNELS = (16, 32, 32)
+IMAGES = DatasetFacts(60_000, 10_000, 196, shape=(14, 14))
+"""Of the convolutional members' data."""
+
 BLANK = "-"
 """Instead of a folder: data that takes no memory."""
 
@@ -60,11 +67,15 @@ class Spec:
     steps: int = 60
     """Steps of one pass over the training rows."""
     kind: str = "lecture"
-    """lecture or adversarial."""
+    """lecture, adversarial or conv."""
     optimizer: str = "sgd"
     device: str = "cpu"
     root: str = "data"
-    """Folder that holds MNIST/raw."""
+    """Folder that holds MNIST/raw and FashionMNIST/raw."""
+
+    @property
+    def convolutional(self) -> bool:
+        return self.kind == "conv"
 
     @property
     def passes(self) -> int:
@@ -83,7 +94,13 @@ def shuffled_cells() -> list[tuple[str, str, float, str]]:
 def lecture_member(i: int, spec: Spec) -> RunConfig:
     """Every 54 members are the lecture's grid with another seed; all share one order of the data."""
     cells = shuffled_cells()
-    return make_config(spec, cells[i % len(cells)], [32, 32], seed=i // len(cells), data_seed=0)
+    return make_config(spec, cells[i % len(cells)], ModelConfig([32, 32]), seed=i // len(cells), data_seed=0)
+
+
+def conv_member(i: int, spec: Spec) -> RunConfig:
+    """The lecture's cells, for convolutions."""
+    cells, model = shuffled_cells(), ModelConfig(family="conv", channels=CHANNELS)
+    return make_config(spec, cells[i % len(cells)], model, seed=i // len(cells), data_seed=0)
 
 
 def adversarial_member(i: int, spec: Spec) -> RunConfig:
@@ -97,23 +114,27 @@ def adversarial_member(i: int, spec: Spec) -> RunConfig:
         ("relu", "he", 0.01, "none"),
     ]
     seed = i // len(kinds) % DATA_SEEDS
-    return make_config(spec, kinds[i % len(kinds)], ADVERSARIAL_HIDDEN, seed, data_seed=seed, std=VANISHING_STD)
+    model = ModelConfig(list(ADVERSARIAL_HIDDEN))
+    return make_config(spec, kinds[i % len(kinds)], model, seed, data_seed=seed, std=VANISHING_STD)
 
 
 def make_config(
-    spec: Spec, cell: tuple[str, str, float, str], hidden: list[int], seed: int, data_seed: int, std: float = 0.01
+    spec: Spec, cell: tuple[str, str, float, str], model: ModelConfig, seed: int, data_seed: int, std: float = 0.01
 ) -> RunConfig:
     activation, init, lr, placement = cell
     # Adam's steps do not shrink with the gradient: its learning rates lie a hundred times lower.
     lr = lr / 100 if spec.optimizer == "adam" else lr
-    rows = spec.steps * BATCH
+    read = DataConfig("mnist", root=spec.root)
+    if spec.convolutional:
+        read = DataConfig("callable", root=spec.root, call=f"{__name__}:images").with_facts(IMAGES)
+    data_ = replace(read, validation=96, subset=spec.steps * BATCH, seed=data_seed)
     return RunConfig(
         activation=ActivationConfig(activation),
         init=InitConfig(init, std=std if init == "normal" else None),
         lr=LrConfig(lr),
         bn=BnConfig(placement),
-        data=DataConfig("mnist", root=spec.root, validation=96, subset=rows, seed=data_seed),
-        model=ModelConfig(list(hidden)),
+        data=data_.with_facts(read.facts),
+        model=model,
         optimizer=OptimizerConfig(spec.optimizer),
         train=TrainConfig(epochs=spec.passes, batch_size=BATCH),
         seed=seed,
@@ -125,9 +146,9 @@ class Work:
 
     def __init__(self, spec: Spec) -> None:
         self.spec, self.device = spec, torch.device(spec.device)
-        member = {"lecture": lecture_member, "adversarial": adversarial_member}[spec.kind]
+        member = {"lecture": lecture_member, "adversarial": adversarial_member, "conv": conv_member}[spec.kind]
         self.configs = [member(i, spec) for i in range(spec.members)]
-        self.dataset = load(spec.root)
+        self.dataset = images(spec.root) if spec.convolutional else load(spec.root)
         self._rows: dict[int, Tensor] = {}
 
     def train_rows(self, config: RunConfig) -> Tensor:
@@ -154,14 +175,29 @@ class Work:
 def load(root: str) -> data.Dataset:
     """MNIST where its files are, synthetic rows of the same shape where they are not: a benchmark downloads nothing."""
     if root == BLANK:
-        return data.Dataset(DatasetInfo("mnist", "blank", "zeros", 70_000, 784, 10), *blank())
+        return data.Dataset(DatasetInfo("mnist", "blank", "zeros", 70_000, 784, 10), *blank(784))
     folder = Path(root).expanduser() / idx.FOLDERS["mnist"]
     return data.load(DataConfig("mnist", root=root)) if folder.is_dir() else synthetic()
 
 
-def blank() -> tuple[Tensor, Tensor]:
+@cache
+def images(root: str) -> data.Dataset:
+    """Fashion-MNIST where its files are, synthetic rows where they are not, the mean of every two by two pixels
+    as a byte again."""
+    if root == BLANK:
+        x_ND, y_N = blank(IMAGES.features)
+        return data.Dataset(DatasetInfo("images", "blank", "zeros", len(y_N), IMAGES.features, 10), x_ND, y_N)
+    folder = Path(root).expanduser() / idx.FOLDERS["fashion_mnist"]
+    full = data.load(DataConfig("fashion_mnist", root=root)) if folder.is_dir() else synthetic()
+    pieces = [F.avg_pool2d(x.view(-1, 1, 28, 28) * 255, 2).flatten(1) for x in full.x_ND.split(1000)]
+    x_ND = torch.cat(pieces).round_().div_(255)
+    info = replace(full.info, source=f"{full.info.source}, pooled to 14 x 14", features=IMAGES.features)
+    return data.Dataset(info, x_ND, full.y_N)
+
+
+def blank(features: int) -> tuple[Tensor, Tensor]:
     """One row seen 70,000 times: no memory, so that a memory measurement sees the arm alone."""
-    return torch.zeros(1, 784).expand(70_000, 784), torch.arange(70_000) % 10
+    return torch.zeros(1, features).expand(70_000, features), torch.arange(70_000) % 10
 
 
 def synthetic() -> data.Dataset:
