@@ -67,8 +67,14 @@ def make_optimizer(config: RunConfig, model: nn.Module) -> torch.optim.Optimizer
     o, last = config.optimizer, f"linear{config.model.layers + 1}.weight"
     maps = [(n, p) for n, p in model.named_parameters() if n.startswith(("linear", "conv")) and n.endswith("weight")]
     hidden = [p for n, p in maps if n != last]
-    others = [p for p in model.parameters() if not any(p is h for h in hidden)]
-    groups = [{"params": others}, {"params": hidden, "lr": config.rate * config.lr.hidden}]
+    outer = [p for n, p in maps if n == last]
+    vectors = [p for p in model.parameters() if not any(p is m for m in hidden + outer)]
+    decay = o.weight_decay if o.decayed == "all" else 0.0
+    groups = [
+        {"params": outer},
+        {"params": vectors, "weight_decay": decay},
+        {"params": hidden, "lr": config.rate * config.lr.hidden},
+    ]
     if o.name == "adam":
         return torch.optim.Adam(groups, lr=config.rate, weight_decay=o.weight_decay)
     momentum = o.momentum if o.name == "momentum" else 0.0
@@ -86,9 +92,11 @@ def rows_of(config: RunConfig, train: Tensor) -> Iterator[Tensor]:
         yield from train[order].split(size)
 
 
-def loss_of(outputs: Tensor, y: Tensor) -> Tensor:
+def loss_of(outputs: Tensor, y: Tensor, smoothing: float = 0.0) -> Tensor:
     """Of classes, or of a regression's numbers."""
-    return F.mse_loss(outputs[:, 0], y) if y.is_floating_point() else F.cross_entropy(outputs, y)
+    if y.is_floating_point():
+        return F.mse_loss(outputs[:, 0], y)
+    return F.cross_entropy(outputs, y, label_smoothing=smoothing)
 
 
 def score(model: nn.Module, x: Tensor, y: Tensor) -> tuple[float, float]:
@@ -129,6 +137,18 @@ def nudge(model: nn.Module, number: int, size: float = NUDGE) -> None:
             p.mul_(1 + size * torch.randn(p.shape, generator=generator, dtype=p.dtype))
 
 
+def take_step(config: RunConfig, model: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor) -> float:
+    """The loss before it."""
+    model.train()
+    loss = loss_of(model(x), y, config.train.label_smoothing)
+    optimizer.zero_grad()
+    loss.backward()
+    if config.optimizer.clip is not None:
+        nn.utils.clip_grad_norm_(model.parameters(), config.optimizer.clip)
+    optimizer.step()
+    return loss.item()
+
+
 def train_plain(config: RunConfig, dataset: data.Dataset, nudged: int = 0) -> PlainRun:
     model = build(config)
     nudge(model, nudged)
@@ -149,13 +169,8 @@ def train_plain(config: RunConfig, dataset: data.Dataset, nudged: int = 0) -> Pl
     for step in range(config.total_steps + 1):
         if step:
             rows = next(batches)
-            model.train()
-            loss = loss_of(model(x[rows]), y[rows])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            run.step_losses.append(take_step(config, model, optimizer, x[rows], y[rows]))
             scheduler.step()
-            run.step_losses.append(loss.item())
         if step not in config.evaluations:
             continue
         for name, rows in (("train", split.train), ("val", split.validation), ("test", split.test)):

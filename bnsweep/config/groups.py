@@ -39,12 +39,17 @@ DRAWS = ("stratified", "first")
 DEVICES = ("auto", "cpu", "cuda")
 DTYPES = ("float32", "float64")
 PROBES = ("off", "light", "full")
+DECAYED = ("all", "weights")
 COLOURS = ("grey", "colour")
 LARGEST_SIDE = 4096
 """Pixels of an image's side."""
 IMAGE_SIZE = Rule(
     lambda size: len(size) in (1, 2) and all(s in range(1, LARGEST_SIDE + 1) for s in size),
     f"a list of height and width, from 1 to {LARGEST_SIDE}, such as [28,28]",
+)
+MILESTONES = Rule(
+    lambda shares: len(shares) > 0 and all(0 < share < 1 for share in shares) and list(shares) == sorted(set(shares)),
+    "a list of growing shares between 0 and 1, such as [0.5,0.75]",
 )
 VALIDATION_SHARE = 0.2
 """Of the pool, where no number is given."""
@@ -80,14 +85,23 @@ class InitConfig(Checked, group="init"):
             check(self.std is None, "init.std", self.std, says)
 
 
+def in_steps(run: RunConfig) -> bool:
+    return run.lr.schedule == "step"
+
+
 @dataclass(frozen=True)
 class LrConfig(Checked, group="lr"):
     value: float = setting(0.1, POSITIVE, role=Role.FREE)
     """Peak learning rate."""
     schedule: str = setting("constant", OneOf(SCHEDULES), role=Role.FREE)
-    """constant; cosine (to 0 over the training); warmup (linear over the first part, then constant)."""
+    """constant; cosine (to 0 over the training); warmup (linear over the first part, then constant); step (times
+    `factor` at each of the `milestones`)."""
     warmup: float = setting(0.1, SHARE, role=Role.FREE, matters=lambda run: run.lr.schedule == "warmup")
     """Share of all steps spent warming up (schedule=warmup)."""
+    milestones: tuple[float, ...] = setting((0.5, 0.75), MILESTONES, role=Role.FREE, matters=in_steps)
+    """Shares of all steps after which the rate is multiplied by `factor` (schedule=step)."""
+    factor: float = setting(0.1, POSITIVE, role=Role.FREE, matters=in_steps)
+    """What the rate is multiplied by at each of the `milestones` (schedule=step)."""
     per_sample: bool = setting(False, role=Role.FREE)
     """Whether `value` is the rate for each sample of a batch: the rate is then `value` times train.batch_size."""
     hidden: float = setting(1.0, POSITIVE, role=Role.FREE)
@@ -95,7 +109,7 @@ class LrConfig(Checked, group="lr"):
 
     def scale(self, step: int, total: int) -> float:
         """Factor on `value` at 0-based `step` of `total`."""
-        return SCHEDULES[self.schedule](step, total, self.warmup)
+        return SCHEDULES[self.schedule](step, total, self)
 
 
 def with_bn(run: RunConfig) -> bool:
@@ -288,7 +302,19 @@ class OptimizerConfig(Checked, group="optimizer"):
     momentum: float = setting(0.9, LESS_THAN_ALL, role=Role.FREE, matters=lambda run: run.optimizer.name == "momentum")
     """Used by optimizer=momentum only."""
     weight_decay: float = setting(0.0, NOT_NEGATIVE, role=Role.FREE)
-    """L2 added to the gradient of every parameter, as torch.optim does."""
+    """L2 added to the gradient, as torch.optim does, of the parameters that `decayed` says."""
+    decayed: str = setting(
+        "all",
+        OneOf(DECAYED),
+        role=Role.FREE,
+        matters=lambda run: run.optimizer.weight_decay != 0 and run.optimizer.decayed != "all",
+    )
+    """Which parameters weight_decay acts on: all, or weights, those of linear maps and convolutions: biases, and scales
+    and shifts of normalisation, are then left as they are."""
+    clip: float | None = setting(None, or_null(POSITIVE), role=Role.FREE)
+    """Largest norm of a run's gradient, over all parameters that it trains: a longer one is scaled down to it, as
+    torch.nn.utils.clip_grad_norm_ does, before weight_decay is added. Not at all when null. The probes' gradients are
+    not clipped."""
 
 
 @dataclass(frozen=True)
@@ -308,6 +334,11 @@ class TrainConfig(Checked, group="train"):
     tau: float | None = setting(None, or_null(SHARE), role=Role.FREE, matters=said_elsewhere)
     """Validation score that counts as learned, for steps-to-tau: an accuracy, or in a regression R². The task's own
     when null: an accuracy of 0.9, an R² of 0.3."""
+    label_smoothing: float = setting(
+        0.0, LESS_THAN_ALL, role=Role.FREE, matters=lambda run: run.train.label_smoothing != 0
+    )
+    """Share of a target that is spread over all classes in training, as in torch's cross_entropy. All gradients are
+    those of training, the probes' too; losses are told without it, so that runs can be compared."""
     device: str = setting("auto", OneOf(DEVICES), role=Role.PLACE)
     """auto (cuda where there is one), cpu or cuda."""
     dtype: str = setting("float32", OneOf(DTYPES))

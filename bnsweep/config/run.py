@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bnsweep.catalogue.datasets import DatasetFacts
-from bnsweep.catalogue.tasks import TASKS, Task
+from bnsweep.catalogue.tasks import CLASSIFICATION, TASKS, Task
 from bnsweep.config.checks import SEED, TEXT, OneOf, Rule, at_least, check, or_null
 from bnsweep.config.fields import Checked, Role, setting
 from bnsweep.config.groups import (
@@ -140,6 +140,8 @@ class RunConfig(Checked):
     def check_together(self) -> None:
         self._check_skip()
         self._check_weights()
+        ok = self.train.label_smoothing == 0 or self.task is CLASSIFICATION
+        check(ok, "train.label_smoothing", self.train.label_smoothing, f"0 with data.task={self.task.name}: no classes")
         if self.data.known:
             self._check_image()
             self._check_batches()

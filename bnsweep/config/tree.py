@@ -54,7 +54,11 @@ EXAMPLES = {
     "sweep.zip": "[[lr.value, train.batch_size]]",
 }
 """Of settings whose form is not guessed."""
-LISTS = {int: "a list of integers, such as [32,32]", str: "a list of texts"}
+LISTS = {
+    int: "a list of integers, such as [32,32]",
+    float: "a list of numbers, such as [0.5,0.75]",
+    str: "a list of texts",
+}
 
 
 def from_tree(tree: dict[str, Any]) -> RunConfig:

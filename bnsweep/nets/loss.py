@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
-from bnsweep.catalogue.tasks import CLASSIFICATION, REGRESSION
+from bnsweep.catalogue.tasks import CLASSIFICATION, REGRESSION, Task
 
 
 class Loss(ABC):
@@ -50,6 +50,18 @@ class CrossEntropy(Loss):
         return mean_K
 
 
+class SmoothedCrossEntropy(CrossEntropy):
+    """Trained on targets that give every class a share, and the right one the rest (Szegedy et al. 2016, arXiv
+    1512.00567, section 7), as torch's cross_entropy(label_smoothing=...) has it. Only the gradient is of these: losses
+    are told as those of other runs are."""
+
+    def __init__(self, smoothing_K: Tensor) -> None:
+        self._smoothing_K11 = smoothing_K.view(-1, 1, 1)
+
+    def gradient(self, kept: Tensor, y_KB: Tensor) -> Tensor:
+        return smoothed_gradients(kept, y_KB, self._smoothing_K11)
+
+
 class SquaredError(Loss):
     """Of one number, whose score is R² (see `catalogue.tasks`)."""
 
@@ -73,6 +85,11 @@ LOSSES: dict[str, Loss] = {CLASSIFICATION.name: CrossEntropy(), REGRESSION.name:
 """By task."""
 
 
+def loss_of(task: Task, smoothing_K: Tensor) -> Loss:
+    """Of members that smooth their labels so much."""
+    return SmoothedCrossEntropy(smoothing_K) if bool(smoothing_K.any()) else LOSSES[task.name]
+
+
 def log_probabilities(logits_KCB: Tensor, y_KB: Tensor) -> tuple[Tensor, Tensor]:
     """Log-probabilities of all classes [K, C, B] and of the right one [K, B]; minus the latter is the cross-entropy."""
     log_p = torch.log_softmax(logits_KCB, 1)
@@ -84,6 +101,14 @@ def logit_gradients(log_p_KCB: Tensor, y_KB: Tensor) -> Tensor:
     y_K1B = y_KB[:, None]
     minus_one = log_p_KCB.new_full((1, 1, 1), -1.0).expand(y_K1B.shape)
     return log_p_KCB.exp_().scatter_add_(1, y_K1B, minus_one).div_(y_KB.shape[1])
+
+
+def smoothed_gradients(log_p_KCB: Tensor, y_KB: Tensor, smoothing_K11: Tensor) -> Tensor:
+    """As `logit_gradients`, with (1 - smoothing) one-hot + smoothing / C in the one-hot's place. The same bits where it
+    is 0."""
+    y_K1B = y_KB[:, None]
+    p_KCB = log_p_KCB.exp_().scatter_add_(1, y_K1B, (smoothing_K11 - 1).expand(y_K1B.shape))
+    return p_KCB.sub_(smoothing_K11 / p_KCB.shape[1]).div_(y_KB.shape[1])
 
 
 def is_right(logits_KCB: Tensor, y_KB: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from bnsweep.config.run import RunConfig
 from bnsweep.nets.families import layers_of
 from bnsweep.nets.init import draw_normals
 from bnsweep.nets.layer import Kept, Layer, neighbour_key
-from bnsweep.nets.loss import LOSSES
+from bnsweep.nets.loss import loss_of
 from bnsweep.nets.norm import NATIVE_BELOW
 from bnsweep.nets.plain import build
 from bnsweep.nets.workspace import Neighbours, runs_of
@@ -87,7 +87,7 @@ class Stack:
         self.configs = [configs[i] for i in self.positions]
         self.device, self.dtype = device, getattr(torch, configs[0].train.dtype)
         self.native_below = native_below
-        self.loss = LOSSES[configs[0].task.name]
+        self._choose_loss()
         self.layers = layers_of(self.configs)
         self._kept = kept_by(self.layers)
         self.data_seeds = sorted({c.data_seed for c in configs})
@@ -121,8 +121,12 @@ class Stack:
         part.products = {name: weight[members] for name, weight in self.products.items()}
         part.rest, part.running, part.batch = (b.part(members) for b in (self.rest, self.running, self.batch))
         part.neighbours = neighbours_of(part.configs)
+        part._choose_loss()
         part._name()
         return part
+
+    def _choose_loss(self) -> None:
+        self.loss = loss_of(self.configs[0].task, self.scalars(lambda c: c.train.label_smoothing))
 
     def _allocate(self) -> None:
         shapes = {name: (len(self), *kept.shape) for name, kept in self._kept.items()}

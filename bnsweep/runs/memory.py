@@ -59,8 +59,8 @@ def parameters(config: RunConfig) -> list[Kept]:
 
 
 def parameter_bytes(config: RunConfig) -> int:
-    name = config.optimizer.name
-    numbers = (math.prod(k.shape) * tensors_held(name, k.as_product) for k in parameters(config))
+    name, clips = config.optimizer.name, config.optimizer.clip is not None
+    numbers = (math.prod(k.shape) * (tensors_held(name, k.as_product) + clips) for k in parameters(config))
     return item_bytes(config) * sum(numbers)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 
 import numpy as np
@@ -10,8 +10,12 @@ import torch
 from torch import Tensor
 
 from bnsweep.catalogue.optimizers import OPTIMIZERS
+from bnsweep.config.run import RunConfig
 from bnsweep.nets.layer import Product
 from bnsweep.nets.stack import Stack
+from bnsweep.training.clip import Clip
+
+Schedule = tuple[str, float, tuple[float, ...], float]
 
 
 class Optimizer:
@@ -24,13 +28,13 @@ class Optimizer:
         self.stack = stack
         self.kind = OPTIMIZERS[stack.configs[0].optimizer.name]
         self._lr_K = stack.scalars(lambda c: c.rate)
-        schedules = sorted({(c.lr.schedule, c.lr.warmup) for c in stack.configs})
-        self._schedule_of_K = stack.index(lambda c: schedules.index((c.lr.schedule, c.lr.warmup)))
+        schedules = sorted({schedule_of(c) for c in stack.configs})
+        self._schedule_of_K = stack.index(lambda c: schedules.index(schedule_of(c)))
         self._scale_TU = self._scales(schedules)
         self._constant = bool((self._scale_TU == 1).all())
         rates = stack.rates()
         self._factor_of = {name: None if bool((rates[name] == 1).all()) else rates[name] for name in stack.products}
-        self._factor_rest = torch.cat([rates[name].repeat_interleave(p[0].numel()) for name, p in stack.rest.items()])
+        self._factor_rest = repeated(rates, stack)
         self._of_rest = stack.rest.members()
         self._set_rates()
         decay_K = stack.scalars(lambda c: c.optimizer.weight_decay)
@@ -38,23 +42,28 @@ class Optimizer:
         momentum_K = stack.scalars(lambda c: c.optimizer.momentum)
         self._momentum_K11 = momentum_K.view(-1, 1, 1)
         if self._decay_K11 is not None:
-            self._decay_rest = decay_K[self._of_rest]
+            only_K = stack.index(lambda c: int(c.optimizer.decayed == "weights")) > 0
+            of_name = {
+                name: decay_K if name in stack.weight_names else decay_K.where(~only_K, 0) for name in stack.rest
+            }
+            self._decay_rest = repeated(of_name, stack)
         self._momentum_rest = momentum_K[self._of_rest] if self.kind.accumulates else momentum_K
         states = range(self.kind.states)
         self._state_of = {name: [torch.zeros_like(p) for _ in states] for name, p in stack.products.items()}
         self._rest_state = [torch.zeros_like(stack.rest.flat) for _ in states]
         self._zero = torch.zeros((), device=stack.device, dtype=stack.dtype)
+        self._clip = Clip(stack, self._of_rest) if any(c.optimizer.clip is not None for c in stack.configs) else None
 
     @property
     def state(self) -> list[Tensor]:
         """What is kept between steps, besides their count."""
         return [*chain.from_iterable(self._state_of.values()), *self._rest_state]
 
-    def _scales(self, schedules: Sequence[tuple[str, float]]) -> Tensor:
+    def _scales(self, schedules: Sequence[Schedule]) -> Tensor:
         """[T, U] factors of each schedule at each step; of one step where none of them changes."""
-        one_of = {(c.lr.schedule, c.lr.warmup): c.lr for c in self.stack.configs}
+        one_of = {schedule_of(c): c.lr for c in self.stack.configs}
         total = self.stack.configs[0].total_steps
-        steps = max(1, total) if any(name != "constant" for name, _ in schedules) else 1
+        steps = max(1, total) if any(name != "constant" for name, *_ in schedules) else 1
         columns = [np.fromiter((one_of[u].scale(t, total) for t in range(steps)), float, steps) for u in schedules]
         return torch.from_numpy(np.stack(columns, axis=1)).to(self.stack.device, self.stack.dtype)
 
@@ -78,6 +87,8 @@ class Optimizer:
         if not self._constant:
             self._set_rates()
         self.stack.t += 1
+        if self._clip is not None:
+            self._clip(products, rest)
         for product in products:
             self._update_by(product, alive_K)
         self._update_rest(rest, alive_K)
@@ -116,6 +127,17 @@ class Optimizer:
         if alive_K is not None:
             g = torch.where(alive_K.index_select(0, self._of_rest), g, self._zero)
         p.addcmul_(g, self._rate_rest)
+
+
+def schedule_of(config: RunConfig) -> Schedule:
+    """What its learning rate follows; equal where the factors on it are."""
+    lr = config.lr
+    return lr.schedule, lr.warmup, lr.milestones, lr.factor
+
+
+def repeated(of_name: Mapping[str, Tensor], stack: Stack) -> Tensor:
+    """One number [K] of each parameter, for every element of the rest."""
+    return torch.cat([of_name[name].repeat_interleave(p[0].numel()) for name, p in stack.rest.items()])
 
 
 def tensors_held(name: str, as_product: bool) -> int:

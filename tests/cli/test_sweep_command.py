@@ -61,7 +61,7 @@ def refused(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> str:
         ("lr.value=-1", "bnsweep: lr.value=-1.0: must be a finite number > 0"),
         ("lr.value=nan", "bnsweep: lr.value=nan: must be a finite number > 0"),
         ("lr.value=inf", "bnsweep: lr.value=inf: must be a finite number > 0"),
-        ("lr.schedule=step", "bnsweep: lr.schedule=step: must be one of constant, cosine, warmup"),
+        ("lr.schedule=linear", "bnsweep: lr.schedule=linear: must be one of constant, cosine, warmup, step"),
         ("model.hidden=[]", "bnsweep: model.hidden=[]: must be a non-empty list of sizes >= 1"),
         ("model.hidden=[32,-1]", "bnsweep: model.hidden=[32, -1]: must be a non-empty list of sizes >= 1"),
         ("model.dropout=1", "bnsweep: model.dropout=1.0: must be in [0, 1)"),

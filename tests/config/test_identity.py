@@ -17,6 +17,7 @@ from bnsweep.config.run import RunConfig
 from bnsweep.config.tree import from_tree, known_keys
 
 Composed = Callable[..., RunConfig]
+Tree = dict[str, dict[str, Any]]
 
 GOLDEN: list[tuple[dict[str, Any], str]] = [
     ({}, "8a440f3583017692"),
@@ -81,6 +82,8 @@ OTHER = {
     "lr.value": 0.3,
     "lr.schedule": "cosine",
     "lr.warmup": 0.5,
+    "lr.milestones": [0.2],
+    "lr.factor": 0.5,
     "lr.hidden": 0.5,
     "lr.per_sample": True,
     "bn.placement": "after",
@@ -116,12 +119,15 @@ OTHER = {
     "optimizer.name": "adam",
     "optimizer.momentum": 0.5,
     "optimizer.weight_decay": 0.1,
+    "optimizer.decayed": "weights",
+    "optimizer.clip": 1.0,
     "train.epochs": 3,
     "train.batch_size": 7,
     "train.evaluate_every": 3,
     "train.steps": 5,
     "train.evaluate_steps": 5,
     "train.replacement": True,
+    "train.label_smoothing": 0.1,
     "probes.name": "full",
     "probes.samples": 99,
     "probes.every": 2,
@@ -160,21 +166,27 @@ NO_NUMBERS = {key for key in OTHER if key.partition(".")[0] in ("tracking", "swe
 }
 
 
+NEEDS: dict[str, Tree] = {
+    "lr.milestones": {"lr": {"schedule": "step"}},
+    "lr.factor": {"lr": {"schedule": "step"}},
+    "optimizer.decayed": {"optimizer": {"weight_decay": 0.1}},
+}
+"""What gives a setting its effect, where the run below does not."""
 CONVOLUTIONAL = {f"model.{name}" for name in ("channels", "blocks", "kernel", "stride", "pool", "head")}
 
 
 @pytest.mark.parametrize("key", sorted({*known_keys()} - TAKEN))
 def test_every_setting_that_changes_numbers_changes_the_identity_and_no_other(key: str) -> None:
     """From a run in which every setting has its effect."""
-    tree: dict[str, object] = {"lr": {"schedule": "warmup"}, "bn": {"placement": "before"}}
+    tree: Tree = {"lr": {"schedule": "warmup"}, "bn": {"placement": "before"}}
     tree |= {"init": {"name": "normal", "std": 0.1}, "optimizer": {"name": "momentum"}, "train": {"batch_size": 50}}
     tree |= {"model": {"dropout": 0.25}, "data": {"subset": 1000}}
     family = {"model.preactivation": "resnet"}.get(key, "conv" if key in CONVOLUTIONAL else "mlp")
     tree["model"] = {"dropout": 0.25, "family": family}
+    tree |= {group: {**tree[group], **given} for group, given in NEEDS.get(key, {}).items()}
     base = identity(from_tree(tree))
     group, _, name = key.partition(".")
     part = tree.get(group, {})
-    assert isinstance(part, dict)
     if key == "init.name":
         part = {}
     tree[group] = {**part, name: OTHER[key]} if name else OTHER[key]

@@ -35,29 +35,38 @@ def members(name: str, decays: tuple[float, ...], schedules: tuple[str, ...]) ->
     ]
 
 
+def with_optimizer(config: RunConfig, **settings: object) -> RunConfig:
+    return replace(config, optimizer=replace(config.optimizer, **settings))  # type: ignore[arg-type]
+
+
 class Alone:
     """One member's parameters under torch.optim."""
 
     def __init__(self, stack: Stack, k: int) -> None:
         config = stack.configs[k]
         self.parameters = {name: p[k].clone().requires_grad_() for name, p in stack.parameters.items()}
-        parameters = list(self.parameters.values())
-        o, lr = config.optimizer, config.rate
+        o, lr, self.clip = config.optimizer, config.rate, config.optimizer.clip
+        weights = [p for name, p in self.parameters.items() if name in stack.weight_names]
+        others = [p for name, p in self.parameters.items() if name not in stack.weight_names]
+        decay = o.weight_decay if o.decayed == "all" else 0.0
+        groups = [{"params": weights}, {"params": others, "weight_decay": decay}]
         if o.name == "adam":
-            self.optimizer: torch.optim.Optimizer = torch.optim.Adam(parameters, lr, weight_decay=o.weight_decay)
+            self.optimizer: torch.optim.Optimizer = torch.optim.Adam(groups, lr, weight_decay=o.weight_decay)
         else:
             momentum = o.momentum if o.name == "momentum" else 0.0
-            self.optimizer = torch.optim.SGD(parameters, lr, momentum, weight_decay=o.weight_decay)
+            self.optimizer = torch.optim.SGD(groups, lr, momentum, weight_decay=o.weight_decay)
         self.schedule = LambdaLR(self.optimizer, lambda t: config.lr.scale(t, config.total_steps))
 
     def step(self, gradients: dict[str, Tensor]) -> None:
         for name, parameter in self.parameters.items():
             parameter.grad = gradients[name].clone()
+        if self.clip is not None:
+            torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.clip)
         self.optimizer.step()
         self.schedule.step()
 
 
-def run(stack: Stack, steps: int, alive: list[bool] | None = None) -> list[Alone]:
+def run(stack: Stack, steps: int, alive: list[bool] | None = None, batch: int = BATCH) -> list[Alone]:
     """The same random gradients for the stack and for each member alone."""
     optimizer, alone = Optimizer(stack), [Alone(stack, k) for k in range(len(stack))]
     generator, members = torch.Generator().manual_seed(0), len(stack)
@@ -67,7 +76,7 @@ def run(stack: Stack, steps: int, alive: list[bool] | None = None) -> list[Alone
 
     for _ in range(steps):
         products = {
-            name: (draw(members, units, BATCH), draw(1, BATCH, inputs))
+            name: (draw(members, units, batch), draw(1, batch, inputs))
             for name, (_, units, inputs) in ((name, p.shape) for name, p in stack.products.items())
         }
         rest = stack.rest.alike()
@@ -103,6 +112,54 @@ def test_a_frozen_member_stays_as_it_is_and_the_others_move(name: str, decays: t
     assert all(torch.equal(stack.parameters[name][1], p) for name, p in before.items())
     for k in (0, 2):
         assert_equal(stack, k, alone[k])
+
+
+# A gradient of layer 1 has a norm of about 100 (batch 5) or 400 (batch 90): some are clipped, some are short enough.
+@pytest.mark.parametrize("batch", [BATCH, 90], ids=["norm by pairs of samples", "norm of the gradient itself"])
+@OPTIMIZERS
+def test_every_member_is_clipped_by_its_own_norm_as_torch_clips_it(name: str, batch: int) -> None:
+    configs = members(name, (0.0, 0.01, 0.3, 0.0), ("constant", "cosine", "step", "constant"))
+    clips = (None, 0.5, 120.0, 1e6)
+    stack = Stack([with_optimizer(c, clip=clip) for c, clip in zip(configs, clips, strict=True)], CPU)
+    for k, member in enumerate(run(stack, 40, batch=batch)):
+        assert_equal(stack, k, member)
+
+
+@OPTIMIZERS
+def test_a_clip_changes_no_bit_of_the_members_beside_it(name: str) -> None:
+    configs = members(name, (0.0, 0.0), ("constant", "constant"))
+    ends = []
+    for clip in (None, 0.1):
+        stack = Stack([configs[0], with_optimizer(configs[1], clip=clip)], CPU)
+        run(stack, 10)
+        ends.append({name: p.clone() for name, p in stack.parameters.items()})
+    without, beside = ends
+    assert all(torch.equal(without[name][0], beside[name][0]) for name in without)
+    assert not all(torch.equal(without[name][1], beside[name][1]) for name in without)
+
+
+@OPTIMIZERS
+def test_weights_alone_decay_where_that_is_asked_for(name: str) -> None:
+    configs = members(name, (0.3, 0.3, 0.0), ("constant",) * 3)
+    stack = Stack([with_optimizer(configs[0], decayed="weights"), *configs[1:]], CPU)
+    for k, member in enumerate(run(stack, 40)):
+        assert_equal(stack, k, member)
+
+
+def test_a_bias_that_bn_removes_counts_for_nothing_in_a_norm() -> None:
+    """torch has no gradient of it."""
+    config = with_optimizer(make(("tanh", "xavier", "constant", "before")), clip=1.0)
+    before = Stack([config], CPU)
+    moved = []
+    for size in (0.0, 1e3):
+        stack = Stack([config], CPU)
+        rest = stack.rest.alike()
+        rest["linear1.bias"].fill_(size)
+        rest["linear2.weight"].fill_(1.0)
+        zero = torch.zeros(1, 32, BATCH, dtype=torch.float64), torch.zeros(1, BATCH, 64, dtype=torch.float64)
+        Optimizer(stack).update([Product("linear1.weight", zero[0], [(slice(0, 1), zero[1])])], rest.flat, None)
+        moved.append(stack.parameters["linear2.weight"] - before.parameters["linear2.weight"])
+    assert torch.equal(*moved) and moved[0].norm().item() == pytest.approx(config.rate, rel=1e-5)
 
 
 @OPTIMIZERS

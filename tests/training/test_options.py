@@ -36,6 +36,10 @@ OPTIONS: dict[str, dict[str, object]] = {
     "model.dropout_scaling": {"model.dropout": 0.3, "model.dropout_scaling": "test"},
     "data.binary": {"data.binary": True},
     "data.draw": {"data.draw": "first", "data.test": 50},
+    "optimizer.clip": {"optimizer.clip": 0.05},
+    "optimizer.decayed": {"optimizer.weight_decay": 0.05, "optimizer.decayed": "weights"},
+    "train.label_smoothing": {"train.label_smoothing": 0.1},
+    "lr.schedule": {"lr.schedule": "step", "lr.milestones": (0.3, 0.6), "lr.factor": 0.2},
     "train.replacement": {"train.replacement": True, "train.batch_size": 70},
     "train.steps": {"train.steps": 37, "train.evaluate_steps": 10},
 }
@@ -69,7 +73,7 @@ def test_the_stack_trains_as_the_ordinary_loop_does(
 ) -> None:
     """Beside members without the option, where it does not change shapes or steps."""
     configs = [changed(make(arm, i, optimizer), OPTIONS[option]) for i, arm in enumerate(ARMS)]
-    shared = option.startswith(("data.", "train.")) or option == "model.depth"
+    shared = (option.startswith(("data.", "train.")) and option != "train.label_smoothing") or option == "model.depth"
     if not shared:
         configs += [make(arm, i + 3, optimizer) for i, arm in enumerate(ARMS)]
     records, stack = train(configs, digits, CPU, native_below=small)
