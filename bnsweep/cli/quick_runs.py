@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from bnsweep.config.checks import ConfigError
 from bnsweep.config.fields import Checked
 from bnsweep.config.run import RunConfig
-from bnsweep.config.tree import GROUPS, from_composed
+from bnsweep.config.tree import GROUPS, check_typed, from_composed
 
 if TYPE_CHECKING:
     from hydra_plugins.bnsweep.launcher import Jobs
@@ -34,6 +34,7 @@ class QuickRuns:
 
     def run(self, place: int) -> RunConfig:
         """Of the job at this place. Raises ConfigError, as composing it does."""
+        check_typed(self._jobs.overrides[place])
         if not self._apart:
             return from_composed(self._jobs[place])
         own = self._own(self._jobs.overrides[place])

@@ -23,7 +23,7 @@ from bnsweep.cli.quick_runs import QuickRuns
 from bnsweep.config.cells import excluded, refused_text
 from bnsweep.config.checks import ConfigError, printable
 from bnsweep.config.run import RunConfig, TrackingConfig
-from bnsweep.config.tree import conf_folder, from_composed, register_schema
+from bnsweep.config.tree import check_typed, conf_folder, from_composed, register_schema
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -264,7 +264,9 @@ def run_job(config: DictConfig, single: bool) -> float:
 
     from hydra_plugins.bnsweep.overrides import check_duplicates
 
-    check_duplicates(list(HydraConfig.get().overrides.task))
+    typed = [str(text) for text in HydraConfig.get().overrides.task]
+    check_duplicates(typed)
+    check_typed(typed)
     run = from_composed(config)
     check_alone(run)
     from bnsweep.runs.sweep import run_sweep

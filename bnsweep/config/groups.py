@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from bnsweep.catalogue.activations import ACTIVATIONS
 from bnsweep.catalogue.datasets import DATASETS, MISSING, DatasetFacts
 from bnsweep.catalogue.inits import INITS
+from bnsweep.catalogue.norms import PLACEMENTS
 from bnsweep.catalogue.optimizers import OPTIMIZERS
 from bnsweep.catalogue.schedules import SCHEDULES
 from bnsweep.catalogue.tasks import TASKS
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from bnsweep.config.run import RunConfig
 
 DISTRIBUTIONS = ("normal", "uniform")
-PLACEMENTS = ("none", "before", "after")
 DRAWS = ("stratified", "first")
 DEVICES = ("auto", "cpu", "cuda")
 DTYPES = ("float32", "float64")
@@ -113,20 +113,25 @@ class LrConfig(Checked, group="lr"):
 
 
 def with_bn(run: RunConfig) -> bool:
-    return run.bn.placement != "none"
+    return run.batch_norm
+
+
+def with_norm(run: RunConfig) -> bool:
+    return run.placement != "none"
 
 
 @dataclass(frozen=True)
 class BnConfig(Checked, group="bn"):
     placement: str = setting("none", OneOf(PLACEMENTS), role=Role.FREE, names=True)
-    """none, before or after the activation, in every hidden layer."""
+    """none, before or after the activation, in every hidden layer: where BN stands, or the normalisation that `norm`
+    names."""
     momentum: float = setting(0.1, SHARE, role=Role.FREE, matters=with_bn)
     """Weight of the newest batch in the running statistics, as in torch."""
-    eps: float = setting(1e-5, NOT_NEGATIVE, role=Role.FREE, matters=with_bn)
-    """Added to the variance under the root; 0 is computed as the smallest normal number, so that a unit that never
-    varies gives 0 and not NaN."""
-    affine: bool = setting(True, role=Role.FREE, matters=with_bn)
-    """Whether scale and shift are trained; they stay 1 and 0 otherwise."""
+    eps: float = setting(1e-5, NOT_NEGATIVE, role=Role.FREE, matters=with_norm)
+    """Of any normalisation: added to the variance under the root; 0 is computed as the smallest normal number, so that
+    a unit that never varies gives 0 and not NaN."""
+    affine: bool = setting(True, role=Role.FREE, matters=with_norm)
+    """Of any normalisation: whether scale and shift are trained; they stay 1 and 0 otherwise."""
     initial_variance: float = setting(1.0, NOT_NEGATIVE, role=Role.FREE, matters=with_bn)
     """Running variance before the first step: 1 in torch and Keras, 0 in some textbooks."""
     unbiased: bool = setting(True, role=Role.FREE, matters=with_bn)

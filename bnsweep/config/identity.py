@@ -100,7 +100,7 @@ def numbers(config: RunConfig) -> dict[str, Any]:
     flat = {f.key: value for f in inside if (value := f.of(config)) is not None}
     flat.pop("model.hidden")
     flat |= {key: source_text(value) for key, value in flat.items() if isinstance(value, tuple)}
-    flat |= {"data.seed": config.data_seed} | network(config.model)
+    flat |= {"bn": config.normalisation, "data.seed": config.data_seed} | network(config.model)
     flat["train.tau"] = float(config.tau)
     if config.data.validation is not None:  # else the data decide it, and nobody set it
         flat["data.validation"] = config.data.validation

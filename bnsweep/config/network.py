@@ -96,6 +96,20 @@ class ModelConfig(Checked, group="model"):
         each = [width for width in self.channels for _ in range(self.blocks)]
         return each if self.family == "conv" else [self.channels[0], *(width for width in each for _ in "12")]
 
+    def positions(self, height: int, width: int) -> int:
+        """Of the last hidden layer, which has the fewest, where the data have so many rows and columns."""
+        return 1 if self.family == "mlp" else self._size(height) * self._size(width)
+
+    def _size(self, along: int) -> int:
+        """Along one axis of the last convolution's output."""
+        if self.family == "resnet":
+            return -(-along // (1 << len(self.channels) - 1))
+        for layer in range(1, self.layers + 1):
+            along = -(-along // self.stride)
+            pooled = self.pool != "none" and layer % self.blocks == 0 and layer < self.layers
+            along = max(1, along // 2) if pooled else along
+        return along
+
 
 def convolutions(family: str, widths: int, blocks: int) -> int:
     """Of a network that is no mlp."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bnsweep.catalogue.datasets import DatasetFacts
+from bnsweep.catalogue.norms import BATCH, level
 from bnsweep.catalogue.tasks import CLASSIFICATION, TASKS, Task
 from bnsweep.config.checks import SEED, TEXT, OneOf, Rule, at_least, check, or_null
 from bnsweep.config.fields import Checked, Role, setting
@@ -24,6 +25,7 @@ from bnsweep.config.groups import (
     TrainConfig,
 )
 from bnsweep.config.network import ModelConfig, SkipConfig
+from bnsweep.config.norm import NormConfig
 
 SPARSE = 20
 """Samples trained for each that light probes look at: what keeps their cost to a few per cent of a longer training."""
@@ -124,6 +126,7 @@ class RunConfig(Checked):
     init: InitConfig = setting(InitConfig)
     lr: LrConfig = setting(LrConfig)
     bn: BnConfig = setting(BnConfig)
+    norm: NormConfig = setting(NormConfig)
     skip: SkipConfig = setting(SkipConfig)
     data: DataConfig = setting(DataConfig)
     model: ModelConfig = setting(ModelConfig)
@@ -142,6 +145,7 @@ class RunConfig(Checked):
         self._check_weights()
         ok = self.train.label_smoothing == 0 or self.task is CLASSIFICATION
         check(ok, "train.label_smoothing", self.train.label_smoothing, f"0 with data.task={self.task.name}: no classes")
+        self._check_norm()
         if self.data.known:
             self._check_image()
             self._check_batches()
@@ -179,8 +183,20 @@ class RunConfig(Checked):
         says = f"larger: {total} steps would be evaluated {self.evaluation_count} times"
         check(self.evaluation_count <= MOST_EVALUATIONS, key, every, f"{says}, and {MOST_EVALUATIONS} are the most")
 
+    def _check_norm(self) -> None:
+        kinds = self.norm.name in ("none", BATCH)
+        says = "none or batch with bn=none (bn=before and bn=after say where it stands)"
+        check(kinds or self.bn.placement != "none", "norm", self.norm.name, says)
+        if self.placement != "none":
+            if self.model.family == "mlp":
+                self.norm.check_fits(self.model.units, positions=1)
+            elif self.data.known and self.data.facts.shape:
+                self.norm.check_fits(self.model.units, self.model.positions(*self.image[1:]))
+            says = f"0 with norm={self.norm.name}: it is noise behind BatchNorm (norm=batch)"
+            check(self.batch_norm or self.bn.noise == 0, "bn.noise", self.bn.noise, says)
+
     def _check_batches(self) -> None:
-        if self.bn.placement != "none":
+        if self.batch_norm:
             last = 0 if self.train.replacement else self.data.train_size % self.train.batch_size
             says = "such that no batch holds a single sample: BatchNorm in training needs two"
             says += f" ({self.data.train_size} training samples leave a last batch of {last})" if last == 1 else ""
@@ -189,6 +205,21 @@ class RunConfig(Checked):
     def with_facts(self, facts: DatasetFacts) -> RunConfig:
         """The same run, which knows what was read; ConfigError where a setting does not fit the data."""
         return replace(self, data=self.data.with_facts(facts))
+
+    @property
+    def placement(self) -> str:
+        """Where a normalisation of any kind stands: none, before or after the activation."""
+        return "none" if self.norm.name == "none" else self.bn.placement
+
+    @property
+    def normalisation(self) -> str:
+        """Kind and place as one level of the factor `bn`: none, before and after of BN, "group before", …"""
+        return level(self.norm.name, self.placement)
+
+    @property
+    def batch_norm(self) -> bool:
+        """Whether it has BN, the one kind with running statistics."""
+        return self.placement != "none" and self.norm.name == BATCH
 
     @property
     def data_seed(self) -> int:

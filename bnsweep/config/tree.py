@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any, cast, get_args, get_origin, get_type_hints
 
+from bnsweep.catalogue.norms import NORM_CHOICES, PLACEMENTS
 from bnsweep.config.checks import AUTO, ConfigError, check
 from bnsweep.config.fields import Checked
 from bnsweep.config.run import RunConfig, new_sweep_id
@@ -82,6 +84,7 @@ def from_composed(config: DictConfig) -> RunConfig:
     """A composed config as a RunConfig; ConfigError for what Hydra lets pass."""
     from omegaconf import OmegaConf
 
+    check_typed(typed_in(config))
     # Node by node, within the whole config: a copy would lose the one moment that `now` stands for.
     keys = [str(key) for key in config if key != "hydra"]
     nodes = {key: config[key] for key in keys}
@@ -92,6 +95,26 @@ def from_composed(config: DictConfig) -> RunConfig:
             for key, n in nodes.items()
         }
     )
+
+
+def typed_in(config: DictConfig) -> list[str]:
+    """The overrides of a composed job, where it has its `hydra` node."""
+    from omegaconf import OmegaConf
+
+    return [str(text) for text in OmegaConf.select(config, "hydra.overrides.task") or ()]
+
+
+def check_typed(overrides: Iterable[str]) -> None:
+    """Refuses what contradicts itself only where both settings are given: bn=before is the default, and gives way to
+    norm=none; typed beside it, it cannot. Raises ConfigError."""
+    typed = {}
+    for text in overrides:
+        key, _, value = text.partition("=")
+        typed[key.strip().lstrip("+")] = value.strip().strip("'\"")
+    kind, place = typed.get("norm", typed.get("norm.name")), typed.get("bn", typed.get("bn.placement"))
+    if kind == "none" and place in PLACEMENTS[1:]:
+        kinds = ", ".join(name for name in NORM_CHOICES if name != "none")
+        raise ConfigError(f"norm=none: must be one of {kinds} with bn={place}, or bn left out")
 
 
 def check_tracking(node: object) -> None:

@@ -1,7 +1,7 @@
 """A family turns a run into a list of layers; a stack's list has every layer that one of its runs has.
 
 Every linear map and convolution has a number, its `block`, from the input on. All but the last, which gives the
-outputs, are followed by normalisation and activation in the order of `bn.placement`, and by dropout.
+outputs, are followed by normalisation and activation in the order of `placement`, and by dropout.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Parts:
 
     @classmethod
     def of(cls, configs: Sequence[RunConfig]) -> Parts:
-        places = frozenset(c.bn.placement for c in configs)
+        places = frozenset(c.placement for c in configs)
         return cls(
             places,
             any(c.model.dropout > 0 for c in configs),

@@ -8,7 +8,7 @@ counts as one of the B.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -42,6 +42,8 @@ class Kept:
     """Whether its gradient is left as two factors, for the optimizer to add."""
     statistic: bool = False
     """Whether it is a running statistic, and no parameter."""
+    positions: int = 1
+    """Numbers that a unit has of a sample, all of which a statistic is over."""
 
 
 class Layer(ABC):
@@ -154,5 +156,11 @@ class ByNeighbours(ABC):
 
 def neighbour_key(config: RunConfig) -> tuple[Hashable, ...]:
     """Members of one stack with equal keys stand side by side, and their normalisation runs as one."""
-    bn = config.bn
-    return bn.placement, bn.eps, bn.noise > 0, config.skip.name
+    bn, norm = config.bn, config.norm
+    groups = (norm.groups or 0) if norm.name == "group" else 0
+    return config.normalisation, bn.eps, bn.noise > 0, groups, config.skip.name
+
+
+def kept_by(layers: Sequence[Layer]) -> dict[str, Kept]:
+    """What a stack keeps for these layers, by name; places of one normalisation share theirs."""
+    return {f"{layer.name}.{name}": kept for layer in layers for name, kept in layer.kept().items()}

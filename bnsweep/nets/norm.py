@@ -1,6 +1,8 @@
-"""BatchNorm, before or after the activation: the ordinary module, the stacked form, and the running statistics.
+"""Normalisation before or after the activation: the ordinary modules, BatchNorm's stacked form, and its running
+statistics. `sample_norm.py` has the kinds that look at one sample at a time.
 
-Shapes: K members, k neighbours, H units, B samples.
+Shapes: K members, k neighbours, H units, P positions (of an image or a signal; else 1), S = B*P numbers a unit has of B
+samples.
 """
 
 from __future__ import annotations
@@ -13,9 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from bnsweep.catalogue.activations import ACTIVATIONS
+from bnsweep.catalogue.norms import NORMS
 from bnsweep.config.run import RunConfig
 from bnsweep.nets.chance import bn_noise
-from bnsweep.nets.layer import ByNeighbours, Kept, Layer
+from bnsweep.nets.layer import ByNeighbours, Kept, Layer, kept_by
+from bnsweep.nets.sample_norm import SampleNorm, sample_norm
 from bnsweep.nets.workspace import LayerBuffers, Share
 
 if TYPE_CHECKING:
@@ -31,19 +35,24 @@ Saved = tuple[Tensor, ...]
 
 
 def epsilon(config: RunConfig) -> float:
-    """What BN adds to the variance: `bn.eps`, or for 0 the smallest normal number, which adds nothing to any variance
+    """What is added to the variance: `bn.eps`, or for 0 the smallest normal number, which adds nothing to any variance
     but 0 and keeps a unit that never varies from 0 / 0."""
     return max(config.bn.eps, torch.finfo(getattr(torch, config.train.dtype)).tiny)
 
 
 def bias_is_removed(config: RunConfig) -> bool:
-    """Whether BN subtracts the hidden layers' biases again, so that their true gradient is 0.
+    """Whether the normalisation subtracts the hidden layers' biases again, so that their true gradient is 0.
 
     Such a bias stays in the network, as in the note's, but at 0 and untrained: Adam divides by the gradient's own
     size and would turn its rounding noise into full steps, which the running mean follows only with delay.
+    BN and InstanceNorm subtract each unit's own mean, and with it the unit's bias. LayerNorm and GroupNorm subtract a
+    mean over units, which takes away what their biases have in common and leaves each its gradient; RMSNorm subtracts
+    nothing.
     """
-    place = config.bn.placement
-    return place == "before" or (place == "after" and ACTIVATIONS[config.activation.name].linear)
+    place = config.placement
+    if place == "none" or not NORMS[config.norm.name].of_unit:
+        return False
+    return place == "before" or ACTIVATIONS[config.activation.name].linear
 
 
 class BiasedBatchNorm1d(nn.BatchNorm1d):
@@ -51,19 +60,34 @@ class BiasedBatchNorm1d(nn.BatchNorm1d):
 
     def forward(self, x: Tensor) -> Tensor:
         y = super().forward(x)
-        if self.training:
-            assert self.running_var is not None and self.momentum is not None
-            with torch.no_grad():
-                # Not in place: autograd holds on to the buffer that the forward pass saw.
-                self.running_var = self.running_var - self.momentum * x.var(0) / len(x)
+        count_biased(self, x)
         return y
 
 
-def batch_norm(units: int, config: RunConfig) -> nn.BatchNorm1d:
+class BiasedBatchNorm2d(nn.BatchNorm2d):
+    """The same of images, whose batches have B*P numbers a unit."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = super().forward(x)
+        count_biased(self, x)
+        return y
+
+
+def count_biased(norm: nn.BatchNorm1d | nn.BatchNorm2d, x: Tensor) -> None:
+    """Takes back what torch has added too much to the running variance for this batch."""
+    if norm.training:
+        assert norm.running_var is not None and norm.momentum is not None
+        with torch.no_grad():
+            rows = x.transpose(0, 1).flatten(1)
+            # Not in place: autograd holds on to the buffer that the forward pass saw.
+            norm.running_var = norm.running_var - norm.momentum * rows.var(1) / rows.shape[1]
+
+
+def batch_norm(units: int, config: RunConfig, images: bool = False) -> nn.Module:
     """A BN layer by the conventions of `bn`."""
-    bn, kind = config.bn, nn.BatchNorm1d if config.bn.unbiased else BiasedBatchNorm1d
-    dtype = getattr(torch, config.train.dtype)
-    norm = kind(units, eps=epsilon(config), momentum=bn.momentum, affine=bn.affine, dtype=dtype)
+    bn, dtype = config.bn, getattr(torch, config.train.dtype)
+    kinds = (BiasedBatchNorm2d, nn.BatchNorm2d) if images else (BiasedBatchNorm1d, nn.BatchNorm1d)
+    norm = kinds[bn.unbiased](units, eps=epsilon(config), momentum=bn.momentum, affine=bn.affine, dtype=dtype)
     assert norm.running_var is not None
     norm.running_var.fill_(bn.initial_variance)
     return norm
@@ -71,7 +95,7 @@ def batch_norm(units: int, config: RunConfig) -> nn.BatchNorm1d:
 
 @dataclass(frozen=True)
 class Norm(Layer):
-    """BatchNorm at one of its two places; the members that have it at the other pass it over."""
+    """A normalisation of any kind at one of its two places; the members that have it at the other pass it over."""
 
     block: int
     units: int
@@ -79,34 +103,37 @@ class Norm(Layer):
     """before or after the activation."""
     positions: int = 1
     images: bool = False
+    """Whether inputs are [B, H, height, width], and not [B, H]; a signal has height 1."""
 
     @property
     def name(self) -> str:
+        """That of its place, whichever kind stands there: members of one stack differ in it."""
         return f"bn{self.block}"
 
     def module(self, config: RunConfig) -> nn.Module | None:
-        if config.bn.placement != self.place:
+        if config.placement != self.place:
             return None
-        norm = batch_norm(self.units, config)
-        if self.images:
-            dtype = getattr(torch, config.train.dtype)
-            two = nn.BatchNorm2d(self.units, norm.eps, norm.momentum, norm.affine, dtype=dtype)
-            two.load_state_dict(norm.state_dict())
-            return two
-        return norm
+        if config.batch_norm:
+            return batch_norm(self.units, config, self.images)
+        return sample_norm(self.units, config, epsilon(config), self.images)
 
     def kept(self) -> dict[str, Kept]:
-        """The same for both places: a member has one of them."""
+        """The same for both places and all kinds: a member has one of them."""
 
-        def rate(config: RunConfig) -> float:
-            return float(config.bn.affine and config.bn.placement != "none")
+        def scales(config: RunConfig) -> float:
+            return float(config.bn.affine and config.placement != "none")
 
-        shape = (self.units,)
+        def shifts(config: RunConfig) -> float:
+            return scales(config) and float(NORMS[config.norm.name].centred)
+
+        shape, positions = (self.units,), self.positions
         return {
-            "weight": Kept(shape, lambda config, z: 1.0, rate),
-            "bias": Kept(shape, lambda config, z: 0.0, rate),
-            "running_mean": Kept(shape, lambda config, z: 0.0, statistic=True),
-            "running_var": Kept(shape, lambda config, z: config.bn.initial_variance, statistic=True),
+            "weight": Kept(shape, lambda config, z: 1.0, scales),
+            "bias": Kept(shape, lambda config, z: 0.0, shifts),
+            "running_mean": Kept(shape, lambda config, z: 0.0, statistic=True, positions=positions),
+            "running_var": Kept(
+                shape, lambda config, z: config.bn.initial_variance, statistic=True, positions=positions
+            ),
         }
 
     def stacked(self, stack: Stack, gradients: Mapping[str, Tensor]) -> StackedNorm:
@@ -114,19 +141,26 @@ class Norm(Layer):
 
 
 class StackedNorm(ByNeighbours):
-    """BN, and the noise behind it, in those groups of neighbours whose runs have it at this place."""
+    """The kind that each group of neighbours has, and the noise behind BN, where their runs have it at this place."""
 
     def __init__(self, layer: Norm, stack: Stack, gradients: Mapping[str, Tensor]) -> None:
-        self._norms: dict[int, BatchNorm] = {}
+        self._norms: dict[int, BatchNorm | SampleNorm] = {}
         self._noises: dict[int, Noise] = {}
         self._saved: dict[int, Saved] = {}
-        self.memory_needed = stack.device.type == "cpu"  # torch's BN, which a GPU always takes, needs none
         for n, neighbours in enumerate(stack.neighbours):
-            config = stack.configs[neighbours.members.start]
-            if config.bn.placement == layer.place:
-                self._norms[n] = BatchNorm(stack, gradients, layer.name, neighbours.members, epsilon(config))
-                if config.bn.noise > 0:
-                    self._noises[n] = Noise(stack, neighbours.members, layer.block - 1)
+            config, members = stack.configs[neighbours.members.start], neighbours.members
+            if config.placement != layer.place:
+                continue
+            of, eps = (stack, gradients, layer.name, members), epsilon(config)
+            if config.batch_norm:
+                self._norms[n] = BatchNorm(*of, eps)
+            else:
+                self._norms[n] = SampleNorm(*of, eps, layer.positions)
+            if config.bn.noise > 0:
+                self._noises[n] = Noise(stack, members, layer.block - 1)
+        # torch's BN, which a GPU always takes, needs none.
+        native = stack.device.type != "cpu" and all(isinstance(norm, BatchNorm) for norm in self._norms.values())
+        self.memory_needed = not native
 
     def acts(self, n: int) -> bool:
         return n in self._norms
@@ -147,7 +181,7 @@ class StackedNorm(ByNeighbours):
 
 class BatchNorm:
     """The BN of one layer of some neighbours. Vectors are [k*H, 1], views of the stack's tensors; x, y, d are
-    [k*H, B]."""
+    [k*H, S]."""
 
     def __init__(self, stack: Stack, gradients: Mapping[str, Tensor], name: str, members: slice, eps: float) -> None:
         def view(tensors: Mapping[str, Tensor], of: str) -> Tensor:
@@ -219,7 +253,7 @@ class Noise:
         self._scale: Tensor | None = None
 
     def forward(self, y: Tensor, step: Tensor | None) -> None:
-        """On the outputs y [k, H, B] of the BN; none without a `step`."""
+        """On the outputs y [k, H, S] of the BN; none without a `step`."""
         self._scale = None
         if step is not None:
             scale, shift = bn_noise(self._seeds, step, self._layer, y.shape[1], y.shape[2], self._amplitudes)
@@ -244,11 +278,11 @@ class RunningStatistics:
 
     @staticmethod
     def _of_variances(stack: Stack, biased_K: Tensor) -> Tensor:
-        """1 at the running variances that count a batch with B, not B - 1; 0 elsewhere."""
-        marks = stack.running.alike()
+        """1 / P at the running variances that count a batch with all its numbers, not one fewer; 0 elsewhere."""
+        marks, kept = stack.running.alike(), kept_by(stack.layers)
         for name, mark in marks.items():
             if name.endswith("running_var"):
-                mark += biased_K.view(-1, 1)
+                mark += biased_K.view(-1, 1) / kept[name].positions
         return marks.flat
 
     def update(self, samples: int, alive_K: Tensor | None) -> None:

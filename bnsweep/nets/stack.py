@@ -16,7 +16,7 @@ from bnsweep.config.identity import stack_key
 from bnsweep.config.run import RunConfig
 from bnsweep.nets.families import layers_of
 from bnsweep.nets.init import draw_normals
-from bnsweep.nets.layer import Kept, Layer, neighbour_key
+from bnsweep.nets.layer import kept_by, neighbour_key
 from bnsweep.nets.loss import loss_of
 from bnsweep.nets.norm import NATIVE_BELOW
 from bnsweep.nets.plain import build
@@ -24,7 +24,7 @@ from bnsweep.nets.workspace import Neighbours, runs_of
 
 
 def order(configs: Sequence[RunConfig]) -> list[int]:
-    """Positions of `configs` such that members of equal BN setting, then activation, then data stand side by side."""
+    """Positions of `configs` such that members of equal normalisation, then activation, then data, are neighbours."""
 
     def key(i: int) -> tuple[object, ...]:
         return (*neighbour_key(configs[i]), configs[i].activation.name, configs[i].data_seed, i)
@@ -199,8 +199,3 @@ class Stack:
         }
         model.load_state_dict(state)
         return model.eval()
-
-
-def kept_by(layers: Sequence[Layer]) -> dict[str, Kept]:
-    """What a stack keeps for these layers, by name; places of one BN share theirs."""
-    return {f"{layer.name}.{name}": kept for layer in layers for name, kept in layer.kept().items()}

@@ -6,6 +6,7 @@ K members, L hidden layers, H units, B probe samples. Nothing here changes what 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -36,7 +37,7 @@ class Diagnostics:
         self._task = stack.configs[0].task
         self._all = OnePass(stack, engine)
         self._parts: list[tuple[slice, OnePass]] = []
-        self._plain_K = torch.tensor([c.bn.placement == "none" for c in stack.configs], device=stack.device)
+        self._without_bn_K = torch.tensor([not c.batch_norm for c in stack.configs], device=stack.device)
         self._biased_K = stack.scalars(lambda c: c.model.bias) > 0
         self._nothing_K = torch.full((len(stack),), torch.nan, device=stack.device, dtype=torch.float64)
         self._hidden: list[Tensor] = []
@@ -79,7 +80,7 @@ class Diagnostics:
         values |= trial.covariate_shift() | trial.landscape(self._lr_K())
         running_KB, _ = self.stack.loss.of_samples(self.engine.evaluate(x_GBD), y_KB)
         gap_K = values["batch/loss"] - running_KB.mean(1, dtype=torch.float64)
-        values["bn_gap"] = torch.where(self._plain_K, torch.nan, gap_K)
+        values["bn_gap"] = torch.where(self._without_bn_K, torch.nan, gap_K)
         return values | ({"mates": self._mates(p_KCB, x_GBD)} if self._task is CLASSIFICATION else {}), counts
 
     @torch.no_grad()
@@ -126,7 +127,7 @@ class Diagnostics:
         variances = [v for name, v in self.stack.running.items() if name.endswith("running_var")]
         for i, variance_KH in enumerate(variances, start=1):
             mean_K = variance_KH.mean(1, dtype=torch.float64)
-            values[f"layer/{i}/running_variance"] = torch.where(self._plain_K, torch.nan, mean_K)
+            values[f"layer/{i}/running_variance"] = torch.where(self._without_bn_K, torch.nan, mean_K)
         return values
 
     def _mates(self, p_KCB: Tensor, x_GBD: Tensor) -> Tensor:
@@ -142,22 +143,24 @@ class Diagnostics:
         of_batch = [v for name, v in self.stack.batch.items() if name.endswith("running_var")]
         found = []
         for i, layer in enumerate(layers[1:], start=1):
-            # BN before the activation overwrites its input, and leaves that one's variance in the stack.
-            parts = [of_batch[i][s.members] if self._before(s.members) else s.a.var(2) for s in layer]
+            parts = [self._input_variances(s, of_batch[i : i + 1]) for s in layer]
             found.append(torch.cat([part.double().mean(1) for part in parts]))
         return [*found, logits.var(2).double().mean(1)]
 
-    def _before(self, members: slice) -> bool:
-        """Whether these neighbours have BN before the activation."""
-        placement: str = self.stack.configs[members.start].bn.placement
-        return placement == "before"
+    def _input_variances(self, some: Activated, of_batch_KH: Sequence[Tensor]) -> Tensor:
+        """[k, H] of what a linear map gives. A normalisation before the activation overwrites it. BN leaves its
+        variance in the stack: `of_batch_KH`, one tensor where a member has BN. Other kinds leave nothing of it."""
+        config = self.stack.configs[some.members.start]
+        if config.placement != "before":
+            return some.a.var(2)
+        return of_batch_KH[0][some.members] if config.batch_norm else torch.full_like(some.a[..., 0], torch.nan)
 
     def _dropout_ratios(self, without: list[Tensor], x_GBD: Tensor) -> Values:
         """Variance of linear outputs without dropout over that with it (Li et al. 2019, arXiv 1801.05134), for every
         layer that has dropout below it: v / ((v + c^2) / p - c^2) for independent inputs of mean c and variance v
         that are kept with probability p."""
         rates_K = self.stack.scalars(lambda c: c.model.dropout)
-        noises_K = self.stack.scalars(lambda c: c.bn.noise if c.bn.placement != "none" else 0.0)
+        noises_K = self.stack.scalars(lambda c: c.bn.noise if c.batch_norm else 0.0)
         if not bool(rates_K.any()):
             return {}
         with_it = self._variances(self.engine.forward(x_GBD, self.stack.t), self.engine.activated)

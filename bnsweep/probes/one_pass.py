@@ -26,7 +26,7 @@ class OnePass:
 
     def __init__(self, stack: Stack, engine: Engine) -> None:
         self.stack, self.engine = stack, engine
-        self._before_K = torch.tensor([c.bn.placement == "before" for c in stack.configs], device=stack.device)
+        self._before_K = torch.tensor([c.normalisation == "before" for c in stack.configs], device=stack.device)
         rates = stack.rates()
         self._rates = [rates[name] for name in stack.weight_names]
         """[K] factors on the learning rate of every layer's weights."""

@@ -59,7 +59,8 @@ class Trainer:
         self.alive_K = torch.ones(k, dtype=torch.bool, device=device)
         self.survived_K = torch.zeros(k, dtype=torch.long, device=device)
         """Steps whose loss was finite, up to the first that was not."""
-        self.statistics = RunningStatistics(self.stack) if len(self.stack.running) else None
+        tracked = any(c.batch_norm for c in self.stack.configs)
+        self.statistics = RunningStatistics(self.stack) if tracked else None
         # Not given the step to keep: a cycle would hold the memory of every stack until Python looks for cycles.
         self._replay = Replay() if device.type == "cuda" else None
 

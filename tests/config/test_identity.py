@@ -93,6 +93,8 @@ OTHER = {
     "bn.initial_variance": 0.0,
     "bn.unbiased": False,
     "bn.noise": 0.5,
+    "norm.name": "layer",
+    "norm.groups": 2,
     "data.name": "mnist",
     "data.root": "x",
     "data.subset": 99,
@@ -184,6 +186,7 @@ def test_every_setting_that_changes_numbers_changes_the_identity_and_no_other(ke
     family = {"model.preactivation": "resnet"}.get(key, "conv" if key in CONVOLUTIONAL else "mlp")
     tree["model"] = {"dropout": 0.25, "family": family}
     tree |= {group: {**tree[group], **given} for group, given in NEEDS.get(key, {}).items()}
+    tree |= {"norm": {"name": "group"}} if key == "norm.groups" else {}
     base = identity(from_tree(tree))
     group, _, name = key.partition(".")
     part = tree.get(group, {})

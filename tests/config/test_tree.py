@@ -10,9 +10,10 @@ import pytest
 from bnsweep.catalogue.activations import ACTIVATIONS
 from bnsweep.catalogue.datasets import DATASETS
 from bnsweep.catalogue.inits import INITS
+from bnsweep.catalogue.norms import NORM_CHOICES, PLACEMENTS
 from bnsweep.catalogue.optimizers import OPTIMIZERS
 from bnsweep.config.checks import ConfigError
-from bnsweep.config.groups import PLACEMENTS, PROBES
+from bnsweep.config.groups import PROBES
 from bnsweep.config.run import RunConfig
 from bnsweep.config.tree import GROUPS, conf_folder, from_tree, known_keys
 
@@ -24,6 +25,7 @@ NEEDED = {
     "data/arrays.yaml": ("data.file=x.npz",),
     "data/callable.yaml": ("data.call=module:function",),
     "data/table.yaml": ("data.file=x.csv", "data.target=y"),
+    "norm/instance.yaml": ("model=conv",),
 }
 
 
@@ -41,6 +43,7 @@ def test_every_file_of_conf_composes(path: object, composed: Composed) -> None:
         ("activation", "name", ACTIVATIONS),
         ("init", "name", INITS),
         ("bn", "placement", PLACEMENTS),
+        ("norm", "name", NORM_CHOICES),
         ("data", "name", DATASETS),
         ("optimizer", "name", OPTIMIZERS),
         ("probes", "name", PROBES),

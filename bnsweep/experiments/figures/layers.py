@@ -162,9 +162,9 @@ def rate_in_theory(run: Run) -> float:
     has none."""
     name, config = run.config.activation.name, run.config
     samples, variance = min(config.probes.samples, config.data.train_size), weight_variance(config.init.name)
-    if config.bn.placement == "before" and samples > 3:
+    if config.normalisation == "before" and samples > 3:
         return bn_before_rate(name, samples)
-    if config.bn.placement == "none" and variance is not None:
+    if config.normalisation == "none" and variance is not None:
         return chi1(name, variance, fixed_point(name, variance))
     return math.nan
 

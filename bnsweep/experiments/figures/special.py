@@ -219,7 +219,7 @@ def running_statistics(runs: Sequence[Run]) -> Figure:
         for k, score in enumerate(("train/accuracy", "batch/accuracy")):
             draw(ax, some, score, k)
         steps = sorted({step for run in some for step in metric(run, "step")})
-        if some[0].config.bn.placement != "none":
+        if some[0].config.batch_norm:
             keep = 1 - some[0].config.bn.momentum
             ax.plot(steps, [keep**step for step in steps], color=DARK, lw=1, ls=dash(2))
         score_axis(ax, "train/accuracy")

@@ -22,11 +22,12 @@ from bnsweep.catalogue.activations import ACTIVATIONS
 from bnsweep.catalogue.datasets import DATASETS
 from bnsweep.catalogue.inits import INITS
 from bnsweep.catalogue.metrics import Metric
+from bnsweep.catalogue.norms import LEVELS, NORMS, kind_and_place
 from bnsweep.catalogue.optimizers import OPTIMIZERS
 from bnsweep.catalogue.schedules import SCHEDULES
 from bnsweep.catalogue.tasks import Task
 from bnsweep.config.checks import printable
-from bnsweep.config.groups import DISTRIBUTIONS, PLACEMENTS
+from bnsweep.config.groups import DISTRIBUTIONS
 from bnsweep.config.identity import NAME_FIELDS, layers_in
 from bnsweep.config.network import FAMILIES, SKIPS, convolutions
 from bnsweep.config.tree import known_keys
@@ -38,7 +39,7 @@ ORDER: dict[str, tuple[str, ...]] = {
     "init": tuple(INITS),
     "init.distribution": DISTRIBUTIONS,
     "lr.schedule": tuple(SCHEDULES),
-    "bn": PLACEMENTS,
+    "bn": LEVELS,
     "skip": SKIPS,
     "model.family": FAMILIES,
     "optimizer": tuple(OPTIMIZERS),
@@ -50,7 +51,6 @@ USUAL = {"skip": SKIPS[0], "model.family": FAMILIES[0]}
 """What a run has that says nothing of it."""
 UNNAMED = "as configured"
 """What was not swept and has no name."""
-PLACEMENT_TEXT = {"none": "no BN", "before": "BN before", "after": "BN after"}
 
 
 def factor_columns(runs: pd.DataFrame) -> list[str]:
@@ -124,7 +124,7 @@ def level_text(factor: str, value: Any) -> str:
     if factor != "data.subset" and pd.isna(value):
         return ""
     if factor == "bn":
-        return PLACEMENT_TEXT.get(str(value), f"BN {value_text(value)}")
+        return placement_text(str(value))
     if factor == "skip":
         return f"skip {value}"
     if (factor in NAME_FIELDS and factor != "probes") or factor == "lr.schedule":
@@ -132,6 +132,13 @@ def level_text(factor: str, value: Any) -> str:
     group, _, name = factor.partition(".")
     short = SHORT.get(factor, (name or group).replace("_", " "))
     return f"{short} {value_text(value)}".strip()
+
+
+def placement_text(level: str) -> str:
+    """A level of `bn`: no BN, BN before, GroupNorm after."""
+    kind, place = kind_and_place(level)
+    title = NORMS[kind].title if kind in NORMS else "BN" if kind == "none" else printable(kind)
+    return f"no {title}" if place == "none" else f"{title} {printable(place)}"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,78 @@
+"""The normalisations: one row each, and one YAML in conf/norm; `norm=none` is a network without one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+BATCH = "batch"
+"""BatchNorm, which the levels of `bn` go by alone: before, not "batch before"."""
+PLACEMENTS = ("none", "before", "after")
+
+
+@dataclass(frozen=True)
+class NormKind:
+    name: str
+    title: str
+    """As text writes it."""
+    meaning: str
+    """For those who meet it for the first time."""
+    of_unit: bool = False
+    """Whether its statistics are of one unit alone: a bias in front of it is then subtracted again."""
+    centred: bool = True
+    """Whether it subtracts a mean, and adds a learned shift."""
+
+
+ROWS = (
+    NormKind(
+        BATCH,
+        "BN",
+        "Batch normalization: within each batch a unit's values are shifted and scaled to mean 0 and standard deviation"
+        " 1, before or after the activation; two learned numbers then scale and shift them anew.",
+        of_unit=True,
+    ),
+    NormKind(
+        "layer",
+        "LayerNorm",
+        "Layer normalization (Ba et al. 2016): the values that a layer gives for one sample are shifted and scaled to"
+        " mean 0 and standard deviation 1, whatever else is in its batch; two learned numbers a unit follow.",
+    ),
+    NormKind(
+        "group",
+        "GroupNorm",
+        "Group normalization (Wu & He 2018): as layer normalization, but within each of several groups of units"
+        " (norm.groups) by itself.",
+    ),
+    NormKind(
+        "instance",
+        "InstanceNorm",
+        "Instance normalization (Ulyanov et al. 2016): each unit's values over the positions of one sample are shifted"
+        " and scaled to mean 0 and standard deviation 1; two learned numbers a unit follow.",
+        of_unit=True,
+    ),
+    NormKind(
+        "rms",
+        "RMSNorm",
+        "Root mean square normalization (Zhang & Sennrich 2019): the values that a layer gives for one sample are"
+        " divided by the root of their mean square, and scaled by one learned number a unit; nothing is subtracted.",
+        centred=False,
+    ),
+)
+NORMS = {row.name: row for row in ROWS}
+NORM_CHOICES = ("none", *NORMS)
+
+
+def level(name: str, placement: str) -> str:
+    """What a run has, as one level of the factor `bn`: none, before, after, "group before", …"""
+    if "none" in (name, placement):
+        return "none"
+    return placement if name == BATCH else f"{name} {placement}"
+
+
+LEVELS = tuple(dict.fromkeys(level(name, place) for name in NORMS for place in PLACEMENTS))
+"""In their order."""
+
+
+def kind_and_place(text: str) -> tuple[str, str]:
+    """The normalisation and the placement of a level; of "none" none and none."""
+    name, _, place = text.rpartition(" ")
+    return (name or ("none" if place == "none" else BATCH)), place
