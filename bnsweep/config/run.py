@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any
 
+from bnsweep.catalogue.activations import ACTIVATIONS
 from bnsweep.catalogue.datasets import DatasetFacts
 from bnsweep.catalogue.norms import BATCH, level
 from bnsweep.catalogue.tasks import CLASSIFICATION, TASKS, Task
@@ -192,8 +193,17 @@ class RunConfig(Checked):
                 self.norm.check_fits(self.model.units, positions=1)
             elif self.data.known and self.data.facts.shape:
                 self.norm.check_fits(self.model.units, self.model.positions(*self.image[1:]))
+            self._check_head()
             says = f"0 with norm={self.norm.name}: it is noise behind BatchNorm (norm=batch)"
             check(self.batch_norm or self.bn.noise == 0, "bn.noise", self.bn.noise, says)
+
+    def _check_head(self) -> None:
+        """The mean over the positions of what InstanceNorm gives is its shift, whatever the image."""
+        last = self.placement == "after" or ACTIVATIONS[self.activation.name].linear
+        blind = self.norm.name == "instance" and last and self.model.head == "average"
+        says = "another kind with model.head=average (or model.head=flat, or bn=before with an activation that is not"
+        says += " linear): the mean over the positions of what it gives is the same for every image"
+        check(not blind, "norm", self.norm.name, says)
 
     def _check_batches(self) -> None:
         if self.batch_norm:

@@ -100,3 +100,28 @@ def test_only_batch_norm_makes_training_and_evaluation_differ(digits: data.Datas
         assert ("layer/1/effective_lr" in last) == (config.normalisation == "before"), config.normalisation
         if not config.batch_norm:
             assert abs(last["mates"]) < 1e-12, "a sample's outputs heed no other sample"
+
+
+IMAGES = {
+    "conv": {"model.family": "conv", "model.channels": (8, 16)},
+    "flat": {"model.family": "conv", "model.channels": (8, 16), "model.head": "flat"},
+    "resnet": {"model.family": "resnet", "model.channels": (8, 16), "model.preactivation": True},
+}
+
+
+@pytest.mark.parametrize("family", ["conv", "flat", pytest.param("resnet", marks=pytest.mark.slow)])
+def test_every_kind_in_networks_of_images_equals_the_ordinary_loop(family: str, digits: data.Dataset) -> None:
+    """12 members, some of them with InstanceNorm, every other one with skips where the family has blocks; 44 steps."""
+    values = {"data.subset": 220, "data.test": 50, "train.evaluate_every": 4, "model.hidden": (32, 32)}
+    values |= {"probes.name": "off"} | IMAGES[family]
+    configs = [changed(config, values) for config in runs("sgd")]
+    for i in (2, 10, 3) if family == "flat" else (2, 10):
+        configs[i] = changed(configs[i], {"norm.name": "instance"})
+    configs[8] = changed(configs[8], {"norm.name": "batch", "bn.placement": "after", "bn.unbiased": False})
+    if family not in ("conv", "flat"):
+        configs = [changed(config, {"skip.name": ("off", "on")[i % 2]}) for i, config in enumerate(configs)]
+    assert configs[0].total_steps >= 40
+    records, stack = train(configs, digits, CPU)
+    models = {stack.positions[k]: stack.export(k) for k in range(len(stack))}
+    for i, config in enumerate(configs):
+        assert deviation(config, records[i].history, models[i], digits) < 1e-9, (i, config)
