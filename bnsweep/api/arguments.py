@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 from bnsweep.config.checks import ConfigError, check, check_choice
 from bnsweep.config.run import INVALID
 
-NAMED = ("activation", "init", "bn", "lr", "seed", "data", "target", "epochs", "track")
+NAMED = ("activation", "init", "bn", "norm", "lr", "seed", "data", "target", "epochs", "track")
 """Arguments of `sweep` that its signature names."""
 
 SHORT = {"epochs": "train.epochs", "target": "data.target", "task": "data.task", "standardize": "data.standardize"}

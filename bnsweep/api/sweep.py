@@ -39,6 +39,7 @@ def sweep(
     activation: Any = None,
     init: Any = None,
     bn: Any = None,
+    norm: Any = None,
     lr: Any = None,
     seed: Any = None,
     data: Any = None,
@@ -61,7 +62,7 @@ def sweep(
     beside = cast(More, {name: value for name, value in more.items() if value is not None})
     check_arguments(track, beside)
     given = given_data(data)
-    own = {"activation": activation, "init": init, "bn": bn, "lr": lr, "seed": seed, **given.settings}
+    own = {"activation": activation, "init": init, "bn": bn, "norm": norm, "lr": lr, "seed": seed, **given.settings}
     own |= {name: beside.get(name) for name in SETTINGS} | {"data.target": target, "train.epochs": epochs}
     own |= {f"data.{name}": beside.get(name) for name in ("task", "standardize")}
     with process_kept():

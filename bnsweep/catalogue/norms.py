@@ -72,6 +72,12 @@ LEVELS = tuple(dict.fromkeys(level(name, place) for name in NORMS for place in P
 """In their order."""
 
 
+def as_typed(text: str) -> str:
+    """A level as settings: bn=before, norm=group bn=before."""
+    kind, place = kind_and_place(text)
+    return f"bn={place}" if kind in (BATCH, "none") else f"norm={kind} bn={place}"
+
+
 def kind_and_place(text: str) -> tuple[str, str]:
     """The normalisation and the placement of a level; of "none" none and none."""
     name, _, place = text.rpartition(" ")

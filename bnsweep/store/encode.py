@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from bnsweep.catalogue.norms import as_typed
 from bnsweep.config.identity import factor_types, identity, numbers
 from bnsweep.config.run import RunConfig
 from bnsweep.config.secrets import without_secrets
@@ -29,7 +30,7 @@ TRAINING = ("mlflow.data.context", "training")
 
 def run_name(config: RunConfig) -> str:
     """What MLflow's pages call a run: its arm, learning rate and seed."""
-    arm = f"{config.activation.name} {config.init.name} lr={config.lr.value:g} bn={config.bn.placement}"
+    arm = f"{config.activation.name} {config.init.name} lr={config.lr.value:g} {as_typed(config.normalisation)}"
     return f"{arm} seed={config.seed}"
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from bnsweep.catalogue.metrics import LOSS, SPLITS, Metric, curves, metrics
+from bnsweep.catalogue.norms import as_typed
 from bnsweep.catalogue.tasks import Task
 from bnsweep.records import DIVERGED, FINISHED
 from bnsweep.store.backend import NewRun
@@ -57,7 +58,7 @@ def combinations(planned: Sequence[dict[str, Any]]) -> list[int]:
 
 def mean_name(row: dict[str, Any], shown: Sequence[str]) -> str:
     """As a run's, and with what else the sweep varies."""
-    arm = f"{row['activation']} {row['init']} lr={row['lr.value']:g} bn={row['bn']}"
+    arm = f"{row['activation']} {row['init']} lr={row['lr.value']:g} {as_typed(row['bn'])}"
     return " ".join([arm, *(f"{key}={row[key]}" for key in shown)])
 
 

@@ -26,11 +26,11 @@ PALE = 0.35
 
 def factor_shares(scene: Scene) -> Drawing | None:
     table = scene.analysis.table
-    effects, rest = table[table["order"] > 0], table[table["order"] == 0]
+    effects, rest, bn_title = table[table["order"] > 0], table[table["order"] == 0], scene.grid.bn_title
     if effects.empty:
         return None
     shown = pd.concat([effects.head(MOST), rest], ignore_index=True)
-    left = 0.3 + LETTER * max(len(spoken(e)) for e in shown["effect"])
+    left = 0.3 + LETTER * max(len(spoken(e, bn_title)) for e in shown["effect"])
     orders = [o for o in LOOKS if (shown["order"] == o).any()]
     key = [Patch(facecolor=LOOKS[o][0], edgecolor="white", hatch=LOOKS[o][1], label=LOOKS[o][2]) for o in orders]
     sheet = Sheet((3.9, max(0.27 * len(shown), 0.5)), left, top=0.4, legend=key, least=1.3)
@@ -42,18 +42,19 @@ def factor_shares(scene: Scene) -> Drawing | None:
     ax.set_xlim(left_end, right_end + 0.6 * (right_end - left_end))  # room for the numbers
     ax.set_xticks([tick for tick in ax.get_xticks() if left_end <= tick <= min(right_end, 1)])
     ax.axvline(0, color=ink(), lw=0.8)
-    ax.set_yticks([y + 0.35 * (o == 0) for y, o in enumerate(shown["order"])], [spoken(e) for e in shown["effect"]])
+    places = [y + 0.35 * (o == 0) for y, o in enumerate(shown["order"])]
+    ax.set_yticks(places, [spoken(e, bn_title) for e in shown["effect"]])
     ax.set_ylim(len(shown) - 0.1, -0.6)
     ax.grid(axis="y", visible=False)
     label_below(ax, f"share of the variance of {scene.metric.title} within seeds")
     ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:g} %"))
     text = caption(scene.analysis, len(effects) - MOST)
-    return Drawing("factors", "Which factors mattered", text, alt(effects, rest), figure)
+    return Drawing("factors", "Which factors mattered", text, alt(effects, rest, bn_title), figure)
 
 
-def alt(effects: pd.DataFrame, rest: pd.DataFrame) -> str:
+def alt(effects: pd.DataFrame, rest: pd.DataFrame, bn_title: str) -> str:
     """The largest shares, and what is left."""
-    told = [f"{spoken(row['effect'])} {share_text(row)}" for _, row in effects.head(TOLD).iterrows()]
+    told = [f"{spoken(row['effect'], bn_title)} {share_text(row)}" for _, row in effects.head(TOLD).iterrows()]
     left = [f"{row['effect']} {percent(row['omega2'])} %" for _, row in rest.iterrows()]
     return f"Shares of the variance: {', '.join(told)}; {', '.join(left)}."
 

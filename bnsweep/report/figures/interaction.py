@@ -15,7 +15,7 @@ from bnsweep.report.figures.style import DASHES, LETTER, MARKERS, SERIES, Sheet,
 from bnsweep.report.figures.types import Drawing, Scene
 from bnsweep.report.frame.design import Design, Factor
 from bnsweep.report.frame.formats import capped, censored, rounded_apart
-from bnsweep.report.frame.grid import evenly_spaced, value_text
+from bnsweep.report.frame.grid import BN_PLACEMENT, evenly_spaced, value_text
 from bnsweep.report.stats import resample
 from bnsweep.report.stats.factorial import TIMES, Analysis, spoken
 
@@ -28,7 +28,7 @@ WIDE_LABELS = 60
 
 
 def interactions(scene: Scene) -> Drawing | None:
-    table, design = scene.analysis.table, scene.design
+    table, design, bn_title = scene.analysis.table, scene.design, scene.grid.bn_title
     pairs = table[table["order"] == 2]
     sure = pairs[pairs["p_holm"] <= ALPHA]
     shown = (sure if len(sure) else pairs).head(MOST)
@@ -36,7 +36,7 @@ def interactions(scene: Scene) -> Drawing | None:
     if shown.empty:
         return None
     chosen = [axes_of(design, effect) for effect in shown["effect"]]
-    right = 0.5 + LETTER * max(len(text) for _, by in chosen for text in [*by.texts, spoken(by.name)])
+    right = 0.5 + LETTER * max(len(text) for _, by in chosen for text in [*by.texts, spoken(by.name, bn_title)])
     aslant = any(slanted(across) for across, _ in chosen)
     tall = 1.05 if aslant else 0.55
     sheet = Sheet(
@@ -47,12 +47,15 @@ def interactions(scene: Scene) -> Drawing | None:
         bottom=tall,
         gap=(0.2, tall + 0.3),
         share=False,
-        titles=[f"{spoken(row['effect'])}: {100 * row['omega2']:.1f} % of the variance" for _, row in shown.iterrows()],
+        titles=[
+            f"{spoken(row['effect'], bn_title)}: {100 * row['omega2']:.1f} % of the variance"
+            for _, row in shown.iterrows()
+        ],
         least=1.5,
     )
     figure, axes = panels(len(shown), 1, sheet)
     for (ax,), (across, by) in zip(axes, chosen, strict=True):
-        draw_pair(ax, design, across, by, scene.metric.is_score)
+        draw_pair(ax, design, across, by, scene.metric.is_score, bn_title)
         ax.set_ylabel(scene.metric.title, fontsize=points(8))
         ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: scene.metric.text(v).replace(".0 %", " %")))
     limits = [ax.get_ylim() for (ax,) in axes]
@@ -73,7 +76,7 @@ def alt(scene: Scene, across: Factor, by: Factor) -> str:
         f"{by.texts[j]} from {scene.metric.text(score_JK[j, 0])} to {scene.metric.text(score_JK[j, -1])}"
         for j in evenly_spaced(len(by.values), MOST_LINES)
     ]
-    return f"From {ends[0]} to {ends[1]} ({spoken(across.name)}): {', '.join(lines)}."
+    return f"From {ends[0]} to {ends[1]} ({spoken(across.name, scene.grid.bn_title)}): {', '.join(lines)}."
 
 
 def axes_of(design: Design, effect: str) -> tuple[Factor, Factor]:
@@ -83,8 +86,10 @@ def axes_of(design: Design, effect: str) -> tuple[Factor, Factor]:
     return pair[0], pair[1]
 
 
-def draw_pair(ax: Axes, design: Design, across: Factor, by: Factor, bounded: bool) -> None:
-    """`bounded`: whether scores lie between 0 and 1."""
+def draw_pair(
+    ax: Axes, design: Design, across: Factor, by: Factor, bounded: bool, bn_title: str = BN_PLACEMENT
+) -> None:
+    """`bounded`: whether scores lie between 0 and 1; `bn_title`: the grid's."""
     score_JKN = level_means(design, by, across)
     n = design.n
     longest = max(map(len, numbers_text(across)), default=0)
@@ -102,7 +107,8 @@ def draw_pair(ax: Axes, design: Design, across: Factor, by: Factor, bounded: boo
         look = {"color": SERIES[i], "ls": DASHES[i], "marker": MARKERS[i], "ms": points(4.5)}
         ax.plot(x, mean_KN.mean(axis=1), label=by.texts[j], **look)
     label_axis(ax, across, ticks)
-    title = {"title": spoken(by.name), "alignment": "left", "title_fontsize": points(9)}
+    ax.set_xlabel(spoken(across.name, bn_title))
+    title = {"title": spoken(by.name, bn_title), "alignment": "left", "title_fontsize": points(9)}
     ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), handlelength=2.2, **title)
 
 
@@ -149,7 +155,6 @@ def label_axis(ax: Axes, factor: Factor, ticks: list[int]) -> None:
         for label in ax.get_xticklabels():
             label.set(rotation=20, ha="right", rotation_mode="anchor")
     ax.xaxis.set_minor_locator(NullLocator())
-    ax.set_xlabel(spoken(factor.name))
 
 
 def cut_text(chosen: list[tuple[Factor, Factor]]) -> str:

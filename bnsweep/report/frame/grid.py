@@ -22,7 +22,7 @@ from bnsweep.catalogue.activations import ACTIVATIONS
 from bnsweep.catalogue.datasets import DATASETS
 from bnsweep.catalogue.inits import INITS
 from bnsweep.catalogue.metrics import Metric
-from bnsweep.catalogue.norms import LEVELS, NORMS, kind_and_place
+from bnsweep.catalogue.norms import LEVELS, NORMS, PLACEMENTS, kind_and_place
 from bnsweep.catalogue.optimizers import OPTIMIZERS
 from bnsweep.catalogue.schedules import SCHEDULES
 from bnsweep.catalogue.tasks import Task
@@ -49,6 +49,7 @@ BUNDLE = ("seed", "data.seed")
 SHORT = {"lr.value": "lr", "lr.hidden": "hidden lr ×", "init.distribution": "", "bn.momentum": "BN momentum"}
 USUAL = {"skip": SKIPS[0], "model.family": FAMILIES[0]}
 """What a run has that says nothing of it."""
+BN_PLACEMENT = "BN placement"
 UNNAMED = "as configured"
 """What was not swept and has no name."""
 
@@ -163,6 +164,12 @@ class Grid:
     """Whether several data seeds share a seed or the other way round, so that bundles are not independent."""
     fixed: dict[str, Any] = field(default_factory=dict)
     """Settings that all runs (to which they apply) share."""
+
+    @cached_property
+    def bn_title(self) -> str:
+        """What the factor `bn` is called: where BN stands, or which normalisation stands where."""
+        others = "bn" in self.runs and not set(levels(self.runs, "bn")) <= {*PLACEMENTS}
+        return "normalisation" if others else BN_PLACEMENT
 
     @cached_property
     def task(self) -> Task:

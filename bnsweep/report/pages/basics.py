@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bnsweep.catalogue.activations import ACTIVATIONS
+from bnsweep.catalogue.norms import BATCH, NORMS, kind_and_place
 from bnsweep.report.frame.grid import Grid, levels
 
 ACTIVATION = (
@@ -19,10 +20,7 @@ GRADIENT = (
     "How the loss changes with each weight. It is passed back from the output to the first layer, and vanishes where"
     " every layer makes it smaller."
 )
-BN = (
-    "Batch normalization: within each batch a unit's values are shifted and scaled to mean 0 and standard deviation 1,"
-    " before or after the activation; two learned numbers then scale and shift them anew."
-)
+NO_NORM = "No normalization of any kind."
 INITS = {
     "normal": "Initial weights drawn with one standard deviation (init.std), however wide the layers are.",
     "xavier": "Xavier (Glorot): initial weights of variance 2 / (inputs + outputs of their layer), so that signals keep"
@@ -40,14 +38,18 @@ def basics(grid: Grid) -> list[tuple[str, str]]:
 
 
 def explained(grid: Grid) -> Iterator[tuple[str, str]]:
-    activations, inits, placements = (there(grid, factor) for factor in ("activation", "init", "bn"))
+    activations, inits, levels_of_bn = (there(grid, factor) for factor in ("activation", "init", "bn"))
     if {"sigmoid", "relu"} & activations:
         yield "activation", ACTIVATION
     if saturates(grid):
         yield "saturation", SATURATION
     yield "gradient", GRADIENT
-    if placements - {"none"}:
-        yield "BN", BN
+    kinds = {kind_and_place(level)[0] for level in levels_of_bn}
+    for name, row in NORMS.items():
+        if name in kinds:
+            yield row.title, row.meaning
+    if kinds - {"none", BATCH} and "none" in kinds:
+        yield "no BN", NO_NORM
     for name, meaning in INITS.items():
         if name in inits:
             yield f"init: {name}", meaning

@@ -61,7 +61,7 @@ class ReportContent:
         """Which factor mattered most; empty where nothing can be said of it."""
         if self.untrained:
             return ""
-        return strongest(self.analysis, self.metric)
+        return strongest(self.analysis, self.metric, self.grid.bn_title)
 
     @property
     def title(self) -> str:

@@ -160,23 +160,23 @@ def rankings(content: ReportContent) -> dict[str, Any]:
         line.cells["Arm"] = arm._replace(link=links.comparison(arm.text))
     return {
         "arms": len(content.best),
-        "arm_factors": few([spoken(factor) for factor in factors], 4),
+        "arm_factors": few([spoken(factor, content.grid.bn_title) for factor in factors], 4),
         "views": views,
         "views_left_out": len(by_view) - len(shown),
-        "filters": filters(views[0][1], factors),
+        "filters": filters(views[0][1], factors, content.grid.bn_title),
         "steady": sentences.steady(content.stability),
         "runs": listed(links, arms),
         "local": links.local,
     }
 
 
-def filters(lines: list[Line], factors: list[str]) -> list[tuple[int, str, list[str]]]:
+def filters(lines: list[Line], factors: list[str], bn_title: str) -> list[tuple[int, str, list[str]]]:
     """Place, factor and the levels that stand in the table, for each factor that can be chosen by."""
     found = []
     for i, factor in enumerate(factors):
         there = list(dict.fromkeys(line.levels[i] for line in lines if line.levels))
         if 1 < len(there) <= MOST_CHOICES:
-            found.append((i, spoken(factor), there))
+            found.append((i, spoken(factor, bn_title), there))
     return found
 
 
@@ -191,18 +191,20 @@ def listed(links: Links, arms: list[str]) -> list[tuple[str, list[Any]]]:
 
 
 def factors(content: ReportContent) -> dict[str, Any]:
-    metric, analysis = content.metric, content.analysis
+    metric, analysis, bn_title = content.metric, content.analysis, content.grid.bn_title
     effects = [(str(f), tables.top_levels(t), t) for f, t in content.effects.groupby("factor", sort=False)]
     return {
         "analysis": analysis,
-        "shares": [tables.factor_line(row) for row in tables.row_dicts(analysis.table)],
+        "shares": [tables.factor_line(row, bn_title) for row in tables.row_dicts(analysis.table)],
         "factor_drawings": [inline(d) for name in FACTOR_FIGURES if (d := content.drawing(name))],
-        "sensitivity": [tables.sensitivity_line(row, metric) for row in tables.row_dicts(content.sensitivity)],
+        "sensitivity": [
+            tables.sensitivity_line(row, metric, bn_title) for row in tables.row_dicts(content.sensitivity)
+        ],
         "widths": [tables.width_line(row) for row in tables.row_dicts(content.widths.head(MOST_WIDTHS))],
         "widths_left_out": max(0, len(content.widths) - MOST_WIDTHS),
         "effects": [
             {
-                "factor": spoken(factor),
+                "factor": spoken(factor, bn_title),
                 "rows": [tables.effect_line(row, metric) for row in tables.row_dicts(top)],
                 "left_out": len(whole) - len(top),
                 "cells": int(whole["cells"].iloc[0]),

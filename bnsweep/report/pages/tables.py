@@ -192,12 +192,12 @@ def effect_line(row: TableRow, metric: Metric) -> Line:
     )
 
 
-def factor_line(row: TableRow) -> Line:
+def factor_line(row: TableRow, bn_title: str) -> Line:
     """One row of the analysis of variance."""
     low, high = percent(row["low"]), percent(row["high"])
     return Line(
         {
-            "Effect": Cell(spoken(str(row["effect"]))),
+            "Effect": Cell(spoken(str(row["effect"]), bn_title)),
             "Share of variance (ω²)": Cell(percent(row["omega2"]), row["omega2"]),
             "95 % interval": Cell(span(low.removesuffix(" %"), high), row["low"]),
             "p (Holm)": Cell(p_text(row["p_holm"]), row["p_holm"]),
@@ -206,7 +206,7 @@ def factor_line(row: TableRow) -> Line:
     )
 
 
-def sensitivity_line(row: TableRow, metric: Metric) -> Line:
+def sensitivity_line(row: TableRow, metric: Metric, bn_title: str) -> Line:
     """How much the score depends on one factor, at a level of another."""
     points = metric.kind == ACCURACY
     sd, low, high, less, less_low, less_high = (
@@ -216,7 +216,7 @@ def sensitivity_line(row: TableRow, metric: Metric) -> Line:
     unit = ", points" if points else ""
     return Line(
         {
-            "Across": Cell(spoken(str(row["across"]))),
+            "Across": Cell(spoken(str(row["across"]), bn_title)),
             "At": Cell(str(row["level"])),
             f"Standard deviation{unit}": Cell(bare(sd), sd),
             "95 % interval": Cell(span(bare(low), bare(high)), low),

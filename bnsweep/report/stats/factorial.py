@@ -38,6 +38,7 @@ from bnsweep.catalogue.metrics import Metric
 from bnsweep.inference import ALPHA, ENOUGH, least_p
 from bnsweep.report.frame.design import Design
 from bnsweep.report.frame.formats import at_least, shortened
+from bnsweep.report.frame.grid import BN_PLACEMENT
 from bnsweep.report.stats import resample
 from bnsweep.report.stats.between_seeds import flip_p, shared_variance
 
@@ -47,7 +48,7 @@ MOST_TOLD, MOST_LETTERS = 4, 40
 """Levels of the strongest factor that a sentence lists, and the length of their names."""
 TIMES = " × "
 LR = "lr.value"
-SPOKEN = {"bn": "BN placement", LR: "learning rate", "model.dropout": "dropout"}
+SPOKEN = {LR: "learning rate", "model.dropout": "dropout"}
 TINY = 1e-18
 """Variance below which scores differ by rounding alone."""
 Array = NDArray[np.float64]
@@ -167,19 +168,20 @@ def row(effect: Effect, variance: float, variance_R: Array, n: int) -> dict[str,
     }
 
 
-def strongest(analysis: Analysis, metric: Metric) -> str:
-    """What the analysis says, and of which part of the sweep; nothing below 5 seeds, or where nothing was analysed."""
-    text = strongest_effects(analysis, metric)
+def strongest(analysis: Analysis, metric: Metric, bn_title: str = BN_PLACEMENT) -> str:
+    """What the analysis says, and of which part of the sweep; nothing below 5 seeds, or where nothing was analysed.
+    `bn_title`: the grid's."""
+    text = strongest_effects(analysis, metric, bn_title)
     return f"{text} {analysis.note}" if text and analysis.partial else text
 
 
-def strongest_effects(analysis: Analysis, metric: Metric) -> str:
+def strongest_effects(analysis: Analysis, metric: Metric, bn_title: str) -> str:
     table, n = analysis.table, analysis.n
     effects = table[table["order"] > 0]
     if effects.empty or n < ENOUGH:
         return ""
     if not analysis.testable:
-        top = f"the largest share is {spoken(effects.iloc[0]['effect'])}'s, {part(effects.iloc[0])}"
+        top = f"the largest share is {spoken(effects.iloc[0]['effect'], bn_title)}'s, {part(effects.iloc[0])}"
         return f"{n} seeds are too few to test {len(effects)} effect{'s' * (len(effects) > 1)}; {top}."
     sure = effects[effects["p_holm"] <= ALPHA]
     main, pairs = sure[sure["order"] == 1], sure[sure["order"] == 2]
@@ -187,10 +189,11 @@ def strongest_effects(analysis: Analysis, metric: Metric) -> str:
         return f"No factor stands out: the {metric.title} differs no more between levels than by chance between seeds."
     told = [f"No factor by itself moves the {metric.title} beyond chance"]
     if len(main):
-        most = f"{spoken(main.iloc[0]['effect'])} explains the most: {part(main.iloc[0])}{averages(analysis, metric)}"
+        most = f"{spoken(main.iloc[0]['effect'], bn_title)} explains the most: {part(main.iloc[0])}"
+        most += averages(analysis, metric)
         told = [f"Of the differences in {metric.title}, {most}"]
     if len(pairs):
-        name, pair = spoken(pairs.iloc[0]["effect"]), part(pairs.iloc[0]).replace("95 % interval ", "")
+        name, pair = spoken(pairs.iloc[0]["effect"], bn_title), part(pairs.iloc[0]).replace("95 % interval ", "")
         told.append(f"Strongest pair: {name}, {pair} beyond what each does alone")
     higher = table[table["effect"] == HIGHER]["omega2"]
     if len(higher) and higher.iloc[0] > effects.iloc[0]["omega2"]:
@@ -210,9 +213,10 @@ def averages(analysis: Analysis, metric: Metric) -> str:
     return f"; on average{over} " + ", ".join(told)
 
 
-def spoken(effect: str) -> str:
-    """An effect's name as text: bn × lr.value is BN placement × learning rate."""
-    return TIMES.join(SPOKEN.get(name, name) for name in effect.split(TIMES))
+def spoken(effect: str, bn_title: str) -> str:
+    """An effect's name as text: bn × lr.value is BN placement × learning rate. `bn_title`: the grid's."""
+    names = SPOKEN | {"bn": bn_title}
+    return TIMES.join(names.get(name, name) for name in effect.split(TIMES))
 
 
 def part(row: pd.Series[Any]) -> str:

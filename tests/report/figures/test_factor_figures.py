@@ -16,7 +16,7 @@ from bnsweep.report.figures.interaction import axes_of, draw_pair, interactions,
 from bnsweep.report.figures.style import Sheet, panels, styled, within_all
 from bnsweep.report.frame.design import read_design
 from bnsweep.report.frame.grid import read_grid
-from bnsweep.report.stats.factorial import CHANCE, HIGHER, analyse
+from bnsweep.report.stats.factorial import CHANCE, HIGHER, analyse, strongest
 from bnsweep.report.stats.ranking import best_lr_view, rank
 
 ACCURACY = METRICS["final_val_accuracy"]
@@ -52,6 +52,19 @@ def test_the_strongest_interactions_are_drawn_with_bn_as_lines_and_rates_along_t
     assert {"no BN", "BN before", "BN after", "0.01", "0.1", "1"} <= set(labels)
     titles = [t.split(":")[0] for t in labels if t.endswith("% of the variance")]
     assert titles == ["activation × learning rate", "BN placement × learning rate"]
+
+
+def test_other_normalisations_are_levels_of_the_same_factor(simulate):
+    """One factor, in the order none, BN, the others; it is called by what is in it."""
+    factors = {"bn": ["group before", "none", "layer after", "before"], "lr.value": [0.01, 0.1, 1.0]}
+    sweep = simulate(lambda run: 0.8 + 0.1 * ("before" in run["bn"]) * (run["lr.value"] > 0.01), factors, 9)
+    grid = read_grid(sweep.runs)
+    assert grid.arms["arm"].tolist() == ["no BN", "BN before", "LayerNorm after", "GroupNorm before"]
+    assert {"normalisation", "normalisation × learning rate"} <= set(texts(drawn(sweep)["factors"]))
+    said = strongest(analyse(read_design(grid, ACCURACY)), ACCURACY, grid.bn_title)
+    assert said.startswith("Of the differences in final validation accuracy, normalisation explains the most: ")
+    labels = texts(drawn(sweep)["interaction"])
+    assert "normalisation" in labels and "BN placement" not in labels
 
 
 def test_the_means_of_an_interaction_are_the_plain_ones(lecture):

@@ -77,6 +77,8 @@ def test_a_bundle_is_a_seed_with_its_data_seed(simulate):
     ("factor", "value", "text"),
     [
         ("bn", "none", "no BN"),
+        ("bn", "after", "BN after"),
+        ("bn", "group before", "GroupNorm before"),
         ("model.hidden", "32-32", "hidden 32-32"),
         ("lr.hidden", 0.5, "hidden lr × 0.5"),
         ("train.batch_size", 64, "batch size 64"),

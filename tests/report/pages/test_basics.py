@@ -8,6 +8,7 @@ from bnsweep.report.frame.grid import read_grid
 from bnsweep.report.pages.basics import basics, saturates
 
 BN, NORMAL, XAVIER, HE, SATURATION = "BN", "init: normal", "init: xavier", "init: he", "saturation"
+GROUP, LAYER, NO_BN = "GroupNorm", "LayerNorm", "no BN"
 
 
 @pytest.mark.parametrize(
@@ -16,6 +17,8 @@ BN, NORMAL, XAVIER, HE, SATURATION = "BN", "init: normal", "init: xavier", "init
         ({"activation": ["sigmoid", "relu"], "bn": ["none", "before"]}, {BN, SATURATION}, {NORMAL, XAVIER, HE}),
         ({"activation": ["relu"], "init": ["xavier", "he"], "bn": ["none"]}, {XAVIER, HE}, {BN, NORMAL, SATURATION}),
         ({"activation": ["tanh"], "init": ["normal"]}, {NORMAL, SATURATION}, {BN, XAVIER, HE}),
+        ({"bn": ["none", "before", "group after"]}, {BN, GROUP, NO_BN}, {LAYER}),
+        ({"bn": ["layer before", "group before"]}, {GROUP, LAYER}, {BN, NO_BN}),
         ({"optimizer": ["sgd", "adam"]}, {"learning rate (lr)"}, {BN, NORMAL, XAVIER, HE, SATURATION, "activation"}),
     ],
 )
