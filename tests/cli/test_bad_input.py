@@ -126,6 +126,19 @@ TYPED = [
     (["-m", "seed=auto,1", "bn=none,before"], "seed=auto: must be a number; auto is for a sweep (-m)"),
     (["-m", "seed=choice()"], "seed=choice(): must be a sweep such as seed=range(0,10)"),
     (["-m", "hydra/launcher=basic", "lr.value=0.1,-1"], "bnsweep: lr.value=-1.0: must be a finite number > 0"),
+    (["bn=before", "norm=none"], "norm=none: must be one of batch, layer, group, instance, rms with bn=before, or bn"),
+    (
+        ["bn.placement=after", "norm.name=none"],
+        "norm=none: must be one of batch, layer, group, instance, rms with bn=a",
+    ),
+    (["bn=none", "norm=group"], "norm=group: must be none or batch with bn=none (bn=before and bn=after say where it"),
+    (
+        ["-m", "bn=before,after", "norm=none"],
+        "norm=none: must be one of batch, layer, group, instance, rms with bn=bef",
+    ),
+    (["-m", "bn=before", "norm=none,group"], "with bn=before, or bn left out; sweep.invalid=skip leaves such jobs out"),
+    (["-m", "hydra/launcher=basic", "bn=before", "norm=group,none"], "norm=none: must be one of batch, layer, group"),
+    (["norm=instance"], "norm=instance: must be one of none, batch, layer, group, rms where a unit has one number"),
     (["data.root=/\udcff"], r"data.root=/\udcff: must be text in this terminal's encoding"),
     (["data=callable", "data.call=no_such_module:load"], "No module named 'no_such_module'"),
 ]

@@ -16,6 +16,8 @@ from bnsweep.config.tree import from_tree
 
 Tree = dict[str, Any]
 
+PLACED = {"bn": {"placement": "before"}}
+
 REFUSED: list[tuple[Tree, str]] = [
     ({"activation": {"name": "foo"}}, r"activation.name=foo: must be one of sigmoid, tanh, relu, "),
     ({"init": {"name": "normal"}}, r"init.std=None: must be a finite number >= 0 with init=normal"),
@@ -118,6 +120,28 @@ REFUSED: list[tuple[Tree, str]] = [
         r"model.hidden=\[1000000\]: must be smaller: the network would have 1000000000000 weights",
     ),
     ({"seed": -1}, r"seed=-1: must be between 0 and 2147483647"),
+    ({"norm": {"name": "switch"}}, r"norm.name=switch: must be one of none, batch, layer, group, instance, rms"),
+    ({"norm": {"name": "rms"}}, r"norm=rms: must be none or batch with bn=none \(bn=before and bn=after say"),
+    (PLACED | {"norm": {"name": "group", "groups": 5}}, r"norm.groups=5: must be a number that divides the units of "),
+    (
+        PLACED | {"norm": {"name": "group", "groups": 32}},
+        r"norm.groups=32: must be less than 32, the units .* always 0",
+    ),
+    (
+        PLACED | {"norm": {"name": "group", "groups": 16}, "model": {"family": "conv"}},
+        r"norm.groups=16: must be less than 16, the units of a hidden layer: a group of one unit is norm=instance",
+    ),
+    (PLACED | {"norm": {"name": "layer"}, "model": {"hidden": [4, 1]}}, r"norm=layer: must be batch or rms where a"),
+    (PLACED | {"norm": {"name": "layer"}, "bn": {"placement": "after", "noise": 0.5}}, r"bn.noise=0.5: must be 0 with"),
+    (PLACED | {"norm": {"name": "instance"}}, r"norm=instance: must be one of none, batch, layer, group, rms where a"),
+    (
+        {"bn": {"placement": "after"}, "norm": {"name": "instance"}, "model": {"family": "conv"}},
+        r"norm=instance: must be another kind with model.head=average \(or model.head=flat, or bn=before with an act",
+    ),
+    (
+        PLACED | {"norm": {"name": "instance"}, "model": {"family": "resnet", "channels": [4, 4, 4, 4]}},
+        r"norm=instance: must be one of none, batch, layer, group, rms where a unit has one number a sample",
+    ),
     ({"bn": {"placement": "before"}, "train": {"batch_size": 1}}, r"train.batch_size=1: must be such that no batch "),
     ({"bn": {"placement": "before"}, "data": {"subset": 65}}, r"train.batch_size=64: .* leave a last batch of 1\)"),
 ]

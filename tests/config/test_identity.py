@@ -13,6 +13,7 @@ from bnsweep.config.fields import Role, setting
 from bnsweep.config.groups import BnConfig, DataConfig, InitConfig, LrConfig
 from bnsweep.config.identity import factor_types, factors, identity, layers_in, numbers, sizes_text, stack_key
 from bnsweep.config.network import ModelConfig
+from bnsweep.config.norm import NormConfig
 from bnsweep.config.run import RunConfig
 from bnsweep.config.tree import from_tree, known_keys
 
@@ -71,6 +72,23 @@ def test_settings_without_effect_make_no_other_run() -> None:
     one = replace(run, lr=LrConfig(1.0))
     assert identity(one) == identity(replace(run, lr=LrConfig(1)))
     assert identity(run) == identity(replace(run, data=replace(run.data, subset=run.data.train_size)))
+
+
+def test_a_normalisation_and_its_placement_are_one_factor() -> None:
+    """Its levels with BN are those of stores filled before there were others."""
+    placed = replace(RunConfig(), bn=BnConfig("before", momentum=0.5, eps=1e-3, affine=False))
+    levels = {name: numbers(replace(placed, norm=NormConfig(name)))["bn"] for name in ("batch", "layer", "rms", "none")}
+    assert levels == {"batch": "before", "layer": "layer before", "rms": "rms before", "none": "none"}
+    assert identity(replace(placed, norm=NormConfig("none"))) == identity(RunConfig()), "the placement gives way"
+    grouped = replace(placed, norm=NormConfig("group", 4))
+    assert {k: v for k, v in numbers(grouped).items() if k.startswith(("bn", "norm"))} == {
+        "bn": "group before",
+        "bn.eps": 1e-3,
+        "bn.affine": False,
+        "norm.groups": 4,
+    }, "momentum and running variance are BN's alone"
+    assert identity(placed) == identity(replace(placed, norm=NormConfig("batch", 4)))
+    assert stack_key(placed) == stack_key(grouped) == stack_key(RunConfig())
 
 
 OTHER = {
