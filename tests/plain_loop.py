@@ -43,7 +43,16 @@ class BundleDropout(nn.Module):
         uniform = dropout_uniforms(seed, self.step, self.layer, units, numbers)[0]
         keep = uniform.view(units, -1, *h_BH.shape[2:]).transpose(0, 1) >= p
         self.step += 1
+        if self.config.model.dropout_kind == "alpha":
+            return alpha_dropout(h_BH, keep, p)
         return h_BH * keep / ((1 - p) if self.config.model.dropout_scaling == "train" else 1)
+
+
+def alpha_dropout(h: Tensor, keep: Tensor, p: float) -> Tensor:
+    """As torch's AlphaDropout has it, by the mask of what is kept."""
+    alpha = 1.7580993408473766
+    a = ((alpha**2 * p + 1) * (1 - p)) ** -0.5
+    return a * torch.where(keep, h, -alpha) + alpha * a * p
 
 
 class NoisyBatchNorm(nn.Module):

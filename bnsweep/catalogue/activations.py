@@ -11,6 +11,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+SELU = 1.6732632423543772, 1.0507009873554805
+"""Its alpha and scale: with them a layer of LeCun's weights keeps mean 0 and variance 1 (Klambauer et al. 2017, arXiv
+1706.02515, eq. 2 and 14)."""
+
+
 @dataclass(frozen=True)
 class Functions:
     """What an activation computes. NaN stays NaN."""
@@ -106,6 +111,17 @@ ROWS = (
         ),
         rectifier=True,
         lowest=-1.0,
+    ),
+    ActivationKind(
+        "selu",
+        "SELU",
+        lambda torch: Functions(
+            torch.selu,
+            lambda a, h: torch.ops.aten.elu.out(a, *SELU, 1.0, out=h),
+            lambda d, a, h: torch.ops.aten.elu_backward.grad_input(d, *SELU, 1.0, False, a, grad_input=d),
+        ),
+        rectifier=True,
+        lowest=-SELU[0] * SELU[1],
     ),
     ActivationKind(
         "gelu",

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from bnsweep.config.run import RunConfig
 
 SCALINGS = ("train", "test")
+DROPOUTS = ("standard", "alpha")
 FAMILIES = ("mlp", "conv", "resnet")
 POOLS = ("none", "max", "average")
 HEADS = ("average", "flat")
@@ -52,6 +53,14 @@ class ModelConfig(Checked, group="model"):
     dropout_scaling: str = setting("train", OneOf(SCALINGS), role=Role.FREE, matters=lambda run: run.model.dropout != 0)
     """Where dropout is made up for: in training (kept outputs divided by 1 - dropout), or at test (all outputs
     multiplied by it, as in Srivastava et al. 2014)."""
+    dropout_kind: str = setting(
+        "standard",
+        OneOf(DROPOUTS),
+        role=Role.FREE,
+        matters=lambda run: run.model.dropout != 0 and run.model.dropout_kind != "standard",
+    )
+    """standard, or alpha: a dropped unit gives what SELU gives for -infinity, and all outputs are scaled and shifted
+    such that mean 0 and variance 1 stay so (Klambauer et al. 2017; torch's AlphaDropout)."""
     depth: int | None = setting(None, or_null(at_least(1)), matters=said_elsewhere)
     """Times `hidden` is repeated: [100] with depth 50 is 50 layers of 100 units; once when null."""
     bias: bool = setting(True, role=Role.FREE)
@@ -75,6 +84,8 @@ class ModelConfig(Checked, group="model"):
     """Whether normalisation and activation stand before the convolutions of model.family=resnet."""
 
     def check_together(self) -> None:
+        ok = self.dropout_kind == "standard" or self.dropout_scaling == "train"
+        check(ok, "model.dropout_scaling", self.dropout_scaling, "train with model.dropout_kind=alpha")
         key, value, of = (
             ("model.depth", self.depth, "hidden") if self.family == "mlp" else ("model.blocks", self.blocks, "channels")
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bnsweep.catalogue.activations import SELU
 from bnsweep.config.run import RunConfig
 from bnsweep.nets.chance import dropout_uniforms
 from bnsweep.nets.layer import Layer, OverAll
@@ -19,9 +21,25 @@ if TYPE_CHECKING:
     from bnsweep.nets.stack import Stack
 
 
+DROPPED = -math.prod(SELU)
+"""What alpha dropout has in place of a dropped unit's output."""
+
+
 def scaled_in_training(config: RunConfig) -> bool:
     """Whether kept outputs are divided by 1 - p in training, as torch does, rather than multiplied by it at test."""
     return config.model.dropout_scaling == "train"
+
+
+def is_alpha(config: RunConfig) -> bool:
+    return config.model.dropout_kind == "alpha"
+
+
+def multiple(config: RunConfig) -> float:
+    """What kept outputs are divided by in training."""
+    p = config.model.dropout
+    if is_alpha(config):
+        return math.sqrt((1 - p) * (1 + p * DROPPED**2))
+    return 1 - p if scaled_in_training(config) else 1
 
 
 class UnscaledDropout(nn.Module):
@@ -54,6 +72,8 @@ class Dropout(Layer):
         p = config.model.dropout
         if p == 0:
             return None
+        if is_alpha(config):
+            return nn.AlphaDropout(p)
         return nn.Dropout(p) if scaled_in_training(config) else UnscaledDropout(p)
 
     def stacked(self, stack: Stack, gradients: Mapping[str, Tensor]) -> StackedDropout:
@@ -68,11 +88,13 @@ class StackedDropout(OverAll):
         self._seeds_S = torch.tensor(stack.seeds, device=stack.device)
         self._seed_of_K = stack.seed_of_K
         self._rate_K11 = stack.scalars(lambda c: c.model.dropout).view(-1, 1, 1)
-        # What kept outputs are divided by in training.
-        self._share_K11 = stack.scalars(lambda c: 1 - c.model.dropout if scaled_in_training(c) else 1).view(-1, 1, 1)
-        at_test = not all(scaled_in_training(c) for c in stack.configs)
-        self._at_test_K11 = (1 - self._rate_K11) / self._share_K11 if at_test else None
+        self._multiple_K11 = stack.scalars(multiple).view(-1, 1, 1)
+        at_test = stack.scalars(lambda c: 1.0 if scaled_in_training(c) else 1 - c.model.dropout)
+        self._at_test_K11 = None if bool((at_test == 1).all()) else at_test.view(-1, 1, 1)
         """What outputs are multiplied by at test."""
+        alpha_K11 = stack.scalars(lambda c: DROPPED * is_alpha(c)).view(-1, 1, 1) / self._multiple_K11
+        self._dropped_K11 = alpha_K11 if bool(alpha_K11.any()) else None
+        """What is added in training where a unit is dropped; less the mean of that everywhere."""
         self._factor: Tensor | None = None
         """Of the last forward pass."""
 
@@ -88,12 +110,14 @@ class StackedDropout(OverAll):
             return x
         y = space(f"dropped{self._layer.block}", *x.full.shape[1:])
         torch.mul(x.full, self._factor, out=y.full)
+        if self._dropped_K11 is not None and step is not None:
+            y.full.add_((self._factor == 0).to(y.full.dtype).sub_(self._rate_K11).mul_(self._dropped_K11))
         return y
 
     def _draw(self, x: Tensor, step: Tensor) -> Tensor:
-        """0, or 1 / (1 - rate), or 1 where that is made up for at test."""
+        """0, or one over `multiple`."""
         uniform_SHB = dropout_uniforms(self._seeds_S, step, self._layer.block - 1, x.shape[1], x.shape[2])
-        return (uniform_SHB[self._seed_of_K] >= self._rate_K11) / self._share_K11
+        return (uniform_SHB[self._seed_of_K] >= self._rate_K11) / self._multiple_K11
 
     def backward(self, d: Buffer, space: Workspace) -> Buffer:
         if self._factor is not None:

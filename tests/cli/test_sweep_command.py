@@ -211,7 +211,7 @@ def test_help_and_cfg_answer_without_torch_or_mlflow(elsewhere: Path) -> None:
     )
     spy += "runpy.run_module('bnsweep', run_name='__main__')"
     text = run(elsewhere, spy.format("--help"), command=(sys.executable, "-c"))
-    assert "activation: elu, gelu, identity, leaky_relu, relu, sigmoid, silu, tanh" in text
+    assert "activation: elu, gelu, identity, leaky_relu, relu, selu, sigmoid, silu, tanh" in text
     assert text.endswith("HEAVY set()\n")
     text = run(elsewhere, spy.format("--cfg=job"), command=(sys.executable, "-c"))
     assert "batch_size: 64" in text

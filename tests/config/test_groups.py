@@ -50,6 +50,10 @@ REFUSED: list[tuple[Tree, str]] = [
     ({"model": {"hidden": []}}, r"model.hidden=\[\]: must be a non-empty list of sizes >= 1, such as \[32,32\]"),
     ({"model": {"hidden": [3, 0]}}, r"model.hidden=\[3, 0\]: must be a non-empty list"),
     ({"model": {"depth": 0}}, r"model.depth=0: must be >= 1 or null"),
+    (
+        {"model": {"dropout": 0.1, "dropout_kind": "alpha", "dropout_scaling": "test"}},
+        r"model.dropout_scaling=test: must be train with model.dropout_kind=alpha",
+    ),
     ({"model": {"dropout": 1.0}}, r"model.dropout=1.0: must be in \[0, 1\)"),
     ({"model": {"family": "unet"}}, r"model.family=unet: must be one of mlp, conv, resnet"),
     ({"model": {"channels": []}}, r"model.channels=\[\]: must be a non-empty list of sizes >= 1"),

@@ -127,6 +127,7 @@ OTHER = {
     "model.bias": False,
     "model.dropout": 0.5,
     "model.dropout_scaling": "test",
+    "model.dropout_kind": "alpha",
     "model.family": "resnet",
     "model.channels": [8],
     "model.blocks": 2,

@@ -150,7 +150,7 @@ def test_gradient_growth_with_bn_before_is_the_theorys(batch: int, seeds: int, t
     at B = 200 the finite width, which adds up to 1 %."""
     # For silu see the test on lengths below; the weights' variances, which cancel, are as they come.
     names = [name for name in ACTIVATIONS if batch < 50 or name != "silu"]
-    arms = list(zip(names, (0.01, 0.5, 2.0, 10.0, 0.1, 2.0, 100.0, 1.0), strict=False))
+    arms = list(zip(names, (0.01, 0.5, 2.0, 10.0, 0.1, 1.0, 2.0, 100.0, 1.0), strict=False))
     measured = measured_growth(arms, "before", 400, batch, seeds)
     theory = [meanfield.bn_before_rate(name, batch) for name in names]
     assert measured == pytest.approx(theory, rel=tolerance)

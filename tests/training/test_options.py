@@ -34,6 +34,7 @@ OPTIONS: dict[str, dict[str, object]] = {
     "model.depth": {"model.hidden": [8], "model.depth": 5},
     "model.bias": {"model.bias": False},
     "model.dropout_scaling": {"model.dropout": 0.3, "model.dropout_scaling": "test"},
+    "model.dropout_kind": {"model.dropout": 0.3, "model.dropout_kind": "alpha", "activation.name": "selu"},
     "data.binary": {"data.binary": True},
     "data.draw": {"data.draw": "first", "data.test": 50},
     "optimizer.clip": {"optimizer.clip": 0.05},
