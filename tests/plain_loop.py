@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from bnsweep.config.run import RunConfig
 from bnsweep.data import dataset as data
 from bnsweep.data import splits
-from bnsweep.nets.chance import bn_noise, dropout_uniforms
+from bnsweep.nets.chance import bn_noise, crop_draws, dropout_uniforms, flip_draws
 from bnsweep.nets.plain import build
 
 NUDGE = 1e-7
@@ -128,9 +128,29 @@ def targets(dataset: data.Dataset, train: Tensor, dtype: torch.dtype) -> Tensor:
     return ((y - y[train].mean()) / y[train].std(correction=0)).to(dtype)
 
 
-def filled_and_standardised(x: Tensor, train: Tensor, config: RunConfig) -> Tensor:
-    """By the mean and the standard deviation of the training rows."""
-    known = x[train].double().numpy()
+def augmented(config: RunConfig, step: int, x_BD: Tensor) -> Tensor:
+    """Image by image: padded, cut out and mirrored."""
+    pad, seeds, images = config.data.crop, torch.tensor([config.data_seed]), x_BD.view(-1, *config.image)
+    if pad:
+        frame = (pad, pad, pad if config.image[1] > 1 else 0, pad if config.image[1] > 1 else 0)
+        _, height, width = config.image
+        downs, rights = (draws[0].tolist() for draws in crop_draws(seeds, step, len(x_BD), pad))
+        tops = [frame[2] + (down if frame[2] else 0) for down in downs]
+        images = torch.stack(
+            [
+                F.pad(image, frame)[:, top : top + height, pad + right : pad + right + width]
+                for image, top, right in zip(images, tops, rights, strict=True)
+            ]
+        )
+    if config.data.flip:
+        flips = flip_draws(seeds, step, len(x_BD))[0].tolist()
+        images = torch.stack([image.flip(2) if flip else image for image, flip in zip(images, flips, strict=True)])
+    return images.flatten(1)
+
+
+def filled_and_standardised(x: Tensor, train: Tensor, config: RunConfig, of: Tensor) -> Tensor:
+    """By the mean and the standard deviation of the training rows of all samples, `of`."""
+    known = of[train].double().numpy()
     mean, std = np.nanmean(known, 0), np.nanstd(known, 0)
     std[std == 0] = 1
     x = torch.where(x.isnan(), torch.from_numpy(mean).to(x.dtype), x)
@@ -172,13 +192,15 @@ def train_plain(config: RunConfig, dataset: data.Dataset, nudged: int = 0) -> Pl
     if config.data.binary:
         x = (x > 0.5).to(x.dtype)
     split = splits.split(dataset, config.data, config.data_seed)
-    x = filled_and_standardised(x, split.train, config)
+    raw, x = x, filled_and_standardised(x, split.train, config, x)
     y = targets(dataset, split.train, x.dtype)
     run, batches = PlainRun(model), rows_of(config, split.train)
     for step in range(config.total_steps + 1):
         if step:
             rows = next(batches)
-            run.step_losses.append(take_step(config, model, optimizer, x[rows], y[rows]))
+            seen = augmented(config, step - 1, raw[rows])
+            seen = filled_and_standardised(seen, split.train, config, raw)
+            run.step_losses.append(take_step(config, model, optimizer, seen, y[rows]))
             scheduler.step()
         if step not in config.evaluations:
             continue

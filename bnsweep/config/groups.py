@@ -193,6 +193,12 @@ class DataConfig(Checked, group="data"):
     standardize: bool = setting(False, matters=lambda run: run.data.standardize)
     """Whether every number of a sample is shifted and scaled to mean 0 and standard deviation 1 over the training
     samples."""
+    crop: int = setting(0, at_least(0), matters=lambda run: run.data.crop > 0)
+    """Images of a training batch are padded with so many zeros on every side and cut back to their size, each at a
+    place of its own in every step; signals are shifted. The data seed draws it; 4 is usual for CIFAR-10. Evaluation and
+    probes see images as they are."""
+    flip: bool = setting(False, matters=lambda run: run.data.flip)
+    """Whether images of a training batch are mirrored, left to right, one in two in every step; drawn as `crop` is."""
 
     _read: ClassVar[DatasetFacts | None] = None
     """Facts of data whose facts were not known before it was read; no setting (see `with_facts`)."""

@@ -149,6 +149,7 @@ class RunConfig(Checked):
         self._check_norm()
         if self.data.known:
             self._check_image()
+            self._check_augmentation()
             self._check_batches()
             self._check_steps()
 
@@ -163,6 +164,16 @@ class RunConfig(Checked):
         family, facts = self.model.family, self.data.facts
         says = f"mlp: data={self.data.name} has rows of {facts.features} numbers, and no images or signals"
         check(family == "mlp" or bool(facts.shape), "model.family", family, says)
+
+    def _check_augmentation(self) -> None:
+        data, shape = self.data, self.data.facts.shape
+        says = f"with data={data.name}: rows of {data.facts.features} numbers are no images or signals"
+        check(data.crop == 0 or bool(shape), "data.crop", data.crop, f"0 {says}")
+        check(not data.flip or bool(shape), "data.flip", data.flip, f"false {says}")
+        if shape:
+            _, height, width = self.image
+            side = width if height == 1 else min(height, width)
+            check(data.crop < side, "data.crop", data.crop, f"less than the {side} pixels of a side")
 
     def _check_weights(self) -> None:
         model = self.model
@@ -285,6 +296,11 @@ class RunConfig(Checked):
             if min(step - found[-1], steps[-1] - step) >= apart:
                 found.append(step)
         return sorted({*found, steps[-1]})
+
+    @property
+    def augmented(self) -> bool:
+        """Whether images are changed at random in training."""
+        return self.data.crop > 0 or self.data.flip
 
     @property
     def image(self) -> tuple[int, int, int]:

@@ -47,3 +47,20 @@ def bn_noise(
     shift = n * (2 * uniforms(0, 1) - 1) + n / 5 * (2 * uniforms(1, batch) - 1)
     scale = 1 + n / 2 * uniforms(2, 1) + n / 5 * (2 * uniforms(3, batch) - 1)
     return scale, shift
+
+
+CROP_LAYER, FLIP_LAYER = 2_000_000, 2_000_001
+"""Where the draws for augmentation are, counted as layers: above those for noise."""
+
+
+def crop_draws(seeds_S: Tensor, step: int | Tensor, batch: int, padding: int) -> tuple[Tensor, Tensor]:
+    """How far down and to the right each sample's image is cut out at 0-based `step`: [S, B] whole numbers, uniform in
+    [-padding, padding]."""
+    uniform_S2B = dropout_uniforms(seeds_S, step, CROP_LAYER, 2, batch)
+    down, right = ((uniform_S2B * (2 * padding + 1)).long() - padding).unbind(1)
+    return down, right
+
+
+def flip_draws(seeds_S: Tensor, step: int | Tensor, batch: int) -> Tensor:
+    """[S, B] whether each sample's image is mirrored at 0-based `step`, one in two."""
+    return dropout_uniforms(seeds_S, step, FLIP_LAYER, 1, batch)[:, 0] < 0.5

@@ -71,8 +71,10 @@ def activation_bytes(config: RunConfig, samples: int) -> int:
 
 
 def input_bytes(config: RunConfig) -> int:
-    """Memory of the batches of one data seed."""
-    return item_bytes(config) * batch_rows(config) * config.data.facts.features
+    """Memory of the batches of one data seed. Augmentation holds a copy, and where each pixel of it comes from."""
+    copies = 2 * item_bytes(config) + 8 * 3 if config.augmented else 0
+    features = config.data.facts.features
+    return (item_bytes(config) * batch_rows(config) + copies * batch_size(config)) * features
 
 
 def item_bytes(config: RunConfig) -> int:

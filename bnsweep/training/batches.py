@@ -13,6 +13,7 @@ from torch import Tensor
 from bnsweep.data import splits
 from bnsweep.data.dataset import Dataset
 from bnsweep.nets.stack import Stack
+from bnsweep.training.augment import Augment
 
 
 @dataclass
@@ -33,13 +34,16 @@ class Batches:
     mean_G1D: Tensor | None = None
     """Inputs are standardised by it and by `factor_G1D`, where they are."""
     factor_G1D: Tensor | None = None
+    augment: Augment | None = None
 
-    def take(self, rows_GB: Tensor) -> tuple[Tensor, Tensor]:
-        """Inputs [G, B, D] and targets [K, B]."""
+    def take(self, rows_GB: Tensor, step: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Inputs [G, B, D] and targets [K, B]. Images are augmented only where a 0-based `step` is given."""
         g, b = rows_GB.shape
         y_GB = self.targets(rows_GB)
         y_KB = y_GB.expand(len(self.group_of_K), b) if g == 1 else y_GB[self.group_of_K]
         x_GBD = self.x_ND.index_select(0, rows_GB.reshape(-1)).view(g, b, -1)
+        if self.augment is not None and step is not None:
+            x_GBD = self.augment(x_GBD, step)
         if self.filled_G1D is not None:
             x_GBD = torch.where(x_GBD.isnan(), self.filled_G1D, x_GBD)
         if self.mean_G1D is not None and self.factor_G1D is not None:
@@ -72,6 +76,8 @@ def place_data(stack: Stack, dataset: Dataset) -> Batches:
     if stack.configs[0].data.binary:
         x_ND = (x_ND > 0.5).to(stack.dtype)
     batches = Batches(x_ND, dataset.y_N.to(stack.device), rows, stack.group_of_K)
+    if stack.configs[0].augmented:
+        batches.augment = Augment(stack.configs[0], stack.data_seeds, stack.device)
     if dataset.y_N.is_floating_point():
         y_GN, batches.target_G2 = standardised(dataset.y_N, rows["train"].cpu())
         batches.y_GN = y_GN.to(stack.device, stack.dtype)

@@ -74,7 +74,7 @@ class Trainer:
 
     @torch.no_grad()
     def _take_step(self, rows_GB: Tensor) -> None:
-        x_GBD, y_KB = self.batches.take(rows_GB)
+        x_GBD, y_KB = self.batches.take(rows_GB, self.stack.t)
         loss_KB, kept = self.loss.of_samples(self.engine.forward(x_GBD, self.stack.t), y_KB)
         self.keep_finite(loss_KB.sum(1))
         self.survived_K += self.alive_K

@@ -122,6 +122,8 @@ OTHER = {
     "data.validation": 100,
     "data.seed": 9,
     "data.standardize": True,
+    "data.crop": 4,
+    "data.flip": True,
     "model.hidden": [8],
     "model.depth": 3,
     "model.bias": False,

@@ -36,6 +36,8 @@ OPTIONS: dict[str, dict[str, object]] = {
     "model.dropout_scaling": {"model.dropout": 0.3, "model.dropout_scaling": "test"},
     "model.dropout_kind": {"model.dropout": 0.3, "model.dropout_kind": "alpha", "activation.name": "selu"},
     "data.binary": {"data.binary": True},
+    "data.crop": {"data.crop": 2},
+    "data.flip": {"data.flip": True, "data.crop": 1, "data.standardize": True},
     "data.draw": {"data.draw": "first", "data.test": 50},
     "optimizer.clip": {"optimizer.clip": 0.05},
     "optimizer.decayed": {"optimizer.weight_decay": 0.05, "optimizer.decayed": "weights"},
