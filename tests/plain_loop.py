@@ -130,6 +130,8 @@ def targets(dataset: data.Dataset, train: Tensor, dtype: torch.dtype) -> Tensor:
 
 def augmented(config: RunConfig, step: int, x_BD: Tensor) -> Tensor:
     """Image by image: padded, cut out and mirrored."""
+    if not config.augmented:
+        return x_BD
     pad, seeds, images = config.data.crop, torch.tensor([config.data_seed]), x_BD.view(-1, *config.image)
     if pad:
         frame = (pad, pad, pad if config.image[1] > 1 else 0, pad if config.image[1] > 1 else 0)

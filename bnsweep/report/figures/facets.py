@@ -100,7 +100,8 @@ def facets(grid: Grid, view: View, best_first: list[int]) -> Facets:
             ranked = list(pd.unique(arms[factor]))
             kept = ranked[: MOST[role]]
             cut |= len(ranked) > len(kept)
-            order = [v for v in levels(grid.runs, factor) if v in kept]
+            there = [v for v in kept if not pd.isna(v)]  # what is missing equals nothing, and may refuse to be asked
+            order = [v for v in levels(grid.runs, factor) if v in there]
             shown[factor] = order + [v for v in kept if pd.isna(v)]
             arms = arms[arms[factor].isin(kept)]
     return Facets(picked["colour"], picked["column"], picked["row"], shown, arms, held, cut, goes_with)
