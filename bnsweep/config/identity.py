@@ -137,14 +137,14 @@ def source_text(value: Any) -> str:
 
 
 def sizes_text(sizes: Sequence[int]) -> str:
-    """Layer sizes in one word: 32-32; four or more alike as 100x5."""
+    """Layer sizes in one word: 32-32; four or more alike as 100x5; none."""
     runs = [(size, len(list(alike))) for size, alike in groupby(sizes)]
-    return "-".join(f"{size}x{n}" if n > 3 else "-".join([str(size)] * n) for size, n in runs)
+    return "-".join(f"{size}x{n}" if n > 3 else "-".join([str(size)] * n) for size, n in runs) or "none"
 
 
 def layers_in(text: str) -> int:
     """How many sizes `sizes_text` was given."""
-    return sum(int(part.partition("x")[2] or 1) for part in text.split("-"))
+    return 0 if text == "none" else sum(int(part.partition("x")[2] or 1) for part in text.split("-"))
 
 
 def identity(config: RunConfig) -> str:

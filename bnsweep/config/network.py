@@ -22,7 +22,7 @@ MOST_LAYERS = 1000
 SIZES = Rule(
     lambda hidden: len(hidden) > 0 and all(h >= 1 for h in hidden), "a non-empty list of sizes >= 1, such as [32,32]"
 )
-
+HIDDEN = Rule(lambda hidden: all(h >= 1 for h in hidden), "a list of sizes >= 1, such as [32,32]; [] for none")
 
 SKIPS = ("off", "on")
 
@@ -46,8 +46,8 @@ class SkipConfig(Checked, group="skip"):
 
 @dataclass(frozen=True)
 class ModelConfig(Checked, group="model"):
-    hidden: tuple[int, ...] = setting((32, 32), SIZES)
-    """Units of each hidden layer of an mlp, from the input on."""
+    hidden: tuple[int, ...] = setting((32, 32), HIDDEN)
+    """Units of each hidden layer of an mlp, from the input on; [] is a linear map: logistic regression."""
     dropout: float = setting(0.0, LESS_THAN_ALL, role=Role.FREE)
     """Probability of dropping a unit of a hidden layer's output while training."""
     dropout_scaling: str = setting("train", OneOf(SCALINGS), role=Role.FREE, matters=lambda run: run.model.dropout != 0)

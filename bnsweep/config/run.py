@@ -143,6 +143,7 @@ class RunConfig(Checked):
 
     def check_together(self) -> None:
         self._check_skip()
+        self._check_hidden()
         self._check_weights()
         ok = self.train.label_smoothing == 0 or self.task is CLASSIFICATION
         check(ok, "train.label_smoothing", self.train.label_smoothing, f"0 with data.task={self.task.name}: no classes")
@@ -158,6 +159,13 @@ class RunConfig(Checked):
         check(ok, "skip", self.skip.name, "off with model.family=conv, which has no residual blocks (resnet has)")
         ok = self.skip.name == "off" or model.family != "mlp" or len(set(model.hidden)) == 1
         check(ok, "skip", self.skip.name, f"off where hidden layers differ in size: model.hidden={list(model.hidden)}")
+
+    def _check_hidden(self) -> None:
+        """What stands in hidden layers is left out of a network that has none."""
+        if not self.model.layers:
+            says = "with model.hidden=[], a linear map without hidden layers"
+            check(self.bn.placement == "none", "bn.placement", self.bn.placement, f"none {says}")
+            check(self.model.dropout == 0, "model.dropout", self.model.dropout, f"0 {says}")
 
     def _check_image(self) -> None:
         """A convolutional network needs images or signals."""
@@ -286,7 +294,7 @@ class RunConfig(Checked):
     def probed(self) -> list[int]:
         """Those evaluations at which the probe batch is looked at, too."""
         steps, probes = self.evaluations, self.probes
-        if probes.name == "off":
+        if probes.name == "off" or not self.model.layers:
             return []
         if probes.every is not None or probes.name == "full":
             return sorted({*steps[:: probes.every or 1], steps[-1]})

@@ -62,7 +62,7 @@ TYPED = [
     (["sweep.report="], "sweep.report=: must be text (not empty, no control characters) or null"),
     ([f"sweep.report={LONG}"], f"sweep.report={CUT}"),
     ([f"lr.valu={LONG * 20}"], "lr.valu: no such setting (choices: lr.value"),
-    (["model.hidden=[[3]]"], "model.hidden=[[3]]: must be a non-empty list of sizes >= 1"),
+    (["model.hidden=[[3]]"], "model.hidden=[[3]]: must be a list of sizes >= 1"),
     (["model.hidden=[1.5]"], "model.hidden=[1.5]: must be a list of integers"),
     (["model.hidden=100"], "model.hidden=100: must be a list of integers, such as [32,32]"),
     (["data=images", "data.size=28"], "data.size=28: must be a list, such as [28,28] or null"),

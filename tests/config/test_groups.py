@@ -55,8 +55,14 @@ REFUSED: list[tuple[Tree, str]] = [
     ({"data": {"call": "a:b"}}, r"data.call=a:b: must be left out with data=digits \(data=callable takes it\)"),
     ({"data": {"name": "callable"}}, r"data.call=None: must be a function that gives the data, as module:function"),
     ({"data": {"name": "callable", "call": "my_data"}}, r"data.call=my_data: must be a function that gives the data"),
-    ({"model": {"hidden": []}}, r"model.hidden=\[\]: must be a non-empty list of sizes >= 1, such as \[32,32\]"),
-    ({"model": {"hidden": [3, 0]}}, r"model.hidden=\[3, 0\]: must be a non-empty list"),
+    ({"model": {"channels": []}}, r"model.channels=\[\]: must be a non-empty list of sizes >= 1, such as \[32,32\]"),
+    ({"model": {"hidden": [3, 0]}}, r"model.hidden=\[3, 0\]: must be a list of sizes >= 1, such as \[32,32\]; \[\] for none"),
+    (
+        {"model": {"hidden": []}, "bn": {"placement": "after"}},
+        r"bn.placement=after: must be none with model.hidden=\[\], a linear map without hidden layers",
+    ),
+    ({"model": {"hidden": [], "dropout": 0.1}}, r"model.dropout=0.1: must be 0 with model.hidden=\[\], a linear map"),
+    ({"model": {"hidden": []}, "skip": {"name": "on"}}, r"skip=on: must be off where hidden layers differ in size"),
     ({"model": {"depth": 0}}, r"model.depth=0: must be >= 1 or null"),
     (
         {"model": {"dropout": 0.1, "dropout_kind": "alpha", "dropout_scaling": "test"}},
