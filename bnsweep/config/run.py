@@ -164,7 +164,7 @@ class RunConfig(Checked):
         """What stands in hidden layers is left out of a network that has none."""
         if not self.model.layers:
             says = "with model.hidden=[], a linear map without hidden layers"
-            check(self.bn.placement == "none", "bn.placement", self.bn.placement, f"none {says}")
+            check(self.placement == "none", "bn.placement", self.bn.placement, f"none {says}")
             check(self.model.dropout == 0, "model.dropout", self.model.dropout, f"0 {says}")
 
     def _check_image(self) -> None:

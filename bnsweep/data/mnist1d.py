@@ -4,6 +4,8 @@ defaults and its seed."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -45,6 +47,15 @@ def read(config: DataConfig) -> Samples:
     order = numbers.permutation(len(labels))
     x_ND = (signals - signals.mean()) / signals.std()
     return Samples(x_ND[order].astype(np.float32), labels[order].astype(np.uint8), "generated")
+
+
+def shuffled() -> tuple[npt.NDArray[Any], ...]:
+    """The same signals with their 40 numbers in another order, the same for all: their neighbours say nothing (as in
+    Zhang et al. 2017, arXiv 1611.03530). For data=callable: inputs and labels to train on, and to test on."""
+    samples = read(DataConfig("mnist1d"))
+    x_ND = samples.x_ND[:, np.random.RandomState(SEED).permutation(KEPT)]
+    y_N, train = samples.y_N, DataConfig("mnist1d").facts.pool
+    return x_ND[:train], y_N[:train], x_ND[train:], y_N[train:]
 
 
 def standardised_shapes() -> Signal:
