@@ -53,9 +53,9 @@ def shuffled() -> tuple[npt.NDArray[Any], ...]:
     """The same signals with their 40 numbers in another order, the same for all: their neighbours say nothing (as in
     Zhang et al. 2017, arXiv 1611.03530). For data=callable: inputs and labels to train on, and to test on."""
     samples = read(DataConfig("mnist1d"))
-    x_ND = samples.x_ND[:, np.random.RandomState(SEED).permutation(KEPT)]
+    x_N1D = samples.x_ND[:, None, np.random.RandomState(SEED).permutation(KEPT)]
     y_N, train = samples.y_N, DataConfig("mnist1d").facts.pool
-    return x_ND[:train], y_N[:train], x_ND[train:], y_N[train:]
+    return x_N1D[:train], y_N[:train], x_N1D[train:], y_N[train:]
 
 
 def standardised_shapes() -> Signal:
