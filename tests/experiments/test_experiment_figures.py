@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bnsweep.config.groups import BnConfig, InitConfig, LrConfig, ProbesConfig, TrainConfig
-from bnsweep.config.network import ModelConfig
+from bnsweep.config.network import ModelConfig, SkipConfig
 from bnsweep.config.run import RunConfig
 from bnsweep.experiments.compose import Library
 from bnsweep.experiments.figures import (
@@ -295,6 +295,25 @@ def test_histograms_have_a_row_a_setting_and_a_column_a_layer() -> None:
     [(figure, _)] = figures("activation-histograms", runs_like("activation-histograms")).values()
     assert len(panels(figure)) == 2 * 4 * 5
     assert [title for title in titles(figure) if title][:2] == ["sigmoid, std 0.01", "sigmoid, std 1"]
+
+
+def test_histograms_of_deep_networks_are_maps_of_all_their_layers() -> None:
+    deep = ModelConfig((8,) * 20)
+    runs = [synthetic(replace(config(seed, bn), model=deep)) for bn in ("none", "before") for seed in (0, 1)]
+    for draw_them, count in ((histograms.grid, 2), (histograms.overlaid, 1)):
+        figure = draw_them(runs)
+        shown = [ax.images[0].get_array() for ax in panels(figure)]
+        assert [np.shape(image) for image in shown] == [(20, BINS)] * count
+        assert np.asarray(shown[0]).sum(axis=1) == pytest.approx(np.ones(20))
+        assert "20 hidden layers" in figure.texts[0].get_text()
+
+
+def test_gradients_have_a_line_with_and_without_skips() -> None:
+    runs = [config(bn=bn, hidden=4) for bn in ("none", "before")]
+    runs += [replace(run, skip=SkipConfig("on")) for run in runs]
+    figure = layers.gradients([synthetic(run) for run in runs])
+    assert legend(figure) == ["plain", "skip on", "BN before", "BN before, skip on"]
+    assert [len(ax.lines) for ax in panels(figure)] == [4]
 
 
 def test_the_lecture_shows_every_run_once() -> None:

@@ -65,7 +65,10 @@ class Simulated:
 
     def histograms(self, run_ids: Sequence[str]) -> dict[str, dict[str, list[list[int]]]]:
         bins = np.arange(len(HISTOGRAM_EDGES) - 1)
-        layers = [(1000 * np.exp(-0.5 * ((bins - 25 - 5 * i) / (6 - i)) ** 2)).astype(int).tolist() for i in range(2)]
+        layers = [
+            (1000 * np.exp(-0.5 * ((bins - 25 - 5 * (i % 2)) / (6 - i % 2)) ** 2)).astype(int).tolist()
+            for i in range(self.hidden)
+        ]
         return {run: {"start": layers, "end": layers} for run in run_ids}
 
 

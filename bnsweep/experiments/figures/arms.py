@@ -11,12 +11,13 @@ import pandas as pd
 from bnsweep.catalogue.activations import ACTIVATIONS, ActivationKind
 from bnsweep.catalogue.inits import INITS, InitKind
 from bnsweep.experiments.selection import Run
-from bnsweep.report.frame.grid import ORDER, level_text, swept_factors, value_text
+from bnsweep.report.frame.grid import ORDER, USUAL, level_text, swept_factors, value_text
 
 NAMED: Mapping[str, Mapping[str, ActivationKind | InitKind]] = {"activation": ACTIVATIONS, "init": INITS}
 """Factors whose levels have titles."""
 OFF = {
     "bn": "none",
+    "skip": "off",
     "bn.noise": 0,
     "model.dropout": 0,
     "optimizer.weight_decay": 0,
@@ -50,7 +51,7 @@ def swept(runs: Sequence[Run]) -> list[str]:
 
 def level(run: Run, factor: str) -> Any:
     """The value of a factor; None where it is not set or has no effect."""
-    return run.factors.get(factor)
+    return run.factors.get(factor, USUAL.get(factor))
 
 
 def level_label(run: Run, factor: str) -> str:

@@ -1,8 +1,9 @@
-"""Histograms of activation outputs, layer by layer, at the start of training."""
+"""Histograms of activation outputs at the start of training: layer by layer, of deep networks as a map."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -21,8 +22,8 @@ from bnsweep.experiments.figures.arms import by, swept
 from bnsweep.experiments.figures.page import Page, colour
 from bnsweep.experiments.selection import Run
 from bnsweep.records import HISTOGRAM_EDGES
+from bnsweep.report.figures.histograms import MOST_LAYERS, layer_map
 
-MOST_LAYERS = 6
 CUT = 0.3
 """Share of the outputs at which a bar is cut."""
 
@@ -46,7 +47,9 @@ def shares(runs: Sequence[Run], reading: str = "start") -> list[NDArray[np.float
 def grid(runs: Sequence[Run]) -> Figure:
     """One row a setting, one column a layer, as the book's chapter draws it."""
     groups = by(runs, *dict.fromkeys(f for f in ("activation", "init", *swept(runs)) if f in swept(runs)))
-    layers = min(MOST_LAYERS, max(len(run.config.model.units) for run in runs))
+    layers = max(run.config.model.layers for run in runs)
+    if layers > MOST_LAYERS:
+        return maps(groups, layers)
     title = "Outputs of each hidden layer, before training"
     around = Page(title, high=0.8, left=0.62, gap=(0.16, 0.42), above=0.2, share_x=False)
     figure, axes = around.lay_out(len(groups), layers)
@@ -65,6 +68,23 @@ def grid(runs: Sequence[Run]) -> Figure:
         place: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "ha": "center"}
         ax.annotate(f"layer {l}", (0.5, 1), (0, 17), **place)
     page.label(axes, "output", "share")
+    return figure
+
+
+def maps(groups: Mapping[str, Sequence[Run]], layers: int) -> Figure:
+    """One panel a setting: a row a layer, a column a bin."""
+    columns = min(3, len(groups))
+    title = f"Outputs of each of {layers} hidden layers, before training: bright where many lie"
+    around = Page(title, high=min(2.4, 0.6 + 0.03 * layers), share_x=False, gap=(0.3, 0.42))
+    figure, axes = around.lay_out(math.ceil(len(groups) / columns), columns)
+    for ax, (name, some) in zip([ax for row in axes for ax in row], groups.items(), strict=False):
+        page.title(ax, name)
+        layer_map(ax, shares(some), CUT)
+        ax.set(xlim=span_of(some[0]), ylim=(0.5, layers + 0.5))
+        ax.xaxis.set_major_formatter("{x:g}")
+        ax.yaxis.set_major_locator(page.few())
+    page.label(axes, f"output, brightest {100 * CUT:.0f} % of them and more", "layer")
+    page.hide_rest(axes, len(groups), "output")
     return figure
 
 
@@ -87,7 +107,9 @@ def bars(ax: Axes, share: NDArray[np.float64], span: tuple[float, float], shade:
 def overlaid(runs: Sequence[Run]) -> Figure:
     """One panel an init, all layers in it, as Glorot & Bengio draw them."""
     groups = dict(reversed(by(runs, "init").items()))
-    layers = min(MOST_LAYERS, max(len(run.config.model.units) for run in runs))
+    layers = max(run.config.model.layers for run in runs)
+    if layers > MOST_LAYERS:
+        return maps(groups, layers)
     shades = [to_hex(c) for c in matplotlib.colormaps["viridis"](np.linspace(0, 0.85, layers))]
     key = [Line2D([], [], color=shade, label=f"layer {l}") for l, shade in enumerate(shades, start=1)]
     figure, axes = Page("Activation outputs of each layer, before training", key, 2.0).lay_out(1, len(groups))

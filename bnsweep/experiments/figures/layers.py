@@ -77,7 +77,7 @@ def layer_axis(ax: Axes, layers: int) -> None:
 
 def gradients(runs: Sequence[Run]) -> Figure:
     """One panel an activation, one line an init (and placement, where several are swept)."""
-    told = tuple(f for f in swept(runs) if f in ("init", "bn", "init.distribution")) or ("init",)
+    told = tuple(f for f in swept(runs) if f in ("init", "bn", "skip", "init.distribution")) or ("init",)
     rest = tuple(f for f in swept(runs) if f not in told) or ("activation",)
     arms, groups = list(by(runs, *told)), by(runs, *rest)
     title = "Gradient norm at each layer's activation input, before training"

@@ -58,7 +58,7 @@ from bnsweep.report.claims.verdicts import (
     Evidence,
     Verdict,
 )
-from bnsweep.report.frame.formats import few, share_text, tau, tau_value
+from bnsweep.report.frame.formats import few, in_channels, share_text, tau, tau_value
 from bnsweep.report.frame.grid import Grid, level_text, levels, most_hidden_layers
 from bnsweep.report.frame.metrics import untrained
 from bnsweep.report.frame.source import Source
@@ -190,7 +190,7 @@ def evidence_of(
     quantity = quantities(grid.task)[contrast.quantity]
     apart = bool(contrast.moderators) or (contrast.across is not None and contrast.by != LARGEST)
     unit = replace(quantity.unit, level=None) if apart else quantity.unit
-    meaning = quantity.meaning.replace("τ", tau_value(grid))
+    meaning = in_channels(quantity.meaning.replace("τ", tau_value(grid)), grid)
     if isinstance(item, Missing):
         return Evidence(name=name, title=title, unit=unit, note=item.note, meaning=meaning)
     found, m = item

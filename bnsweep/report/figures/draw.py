@@ -9,7 +9,7 @@ import pandas as pd
 from bnsweep.catalogue.metrics import Metric
 from bnsweep.config.checks import ConfigError
 from bnsweep.report.claims.verdicts import Verdict
-from bnsweep.report.figures import curves, factors, forest, heat, interaction, layers
+from bnsweep.report.figures import curves, factors, forest, heat, histograms, interaction, layers
 from bnsweep.report.figures.claims import claim_figures
 from bnsweep.report.figures.facets import facets
 from bnsweep.report.figures.style import ON_PAGE, PAPER, Picture, Size, styled
@@ -27,7 +27,7 @@ FIGURES: tuple[Callable[[Scene], Drawing | None], ...] = (
     curves.learning_curves,
     heat.init_by_lr,
     layers.gradient_flow,
-    layers.activation_histograms,
+    histograms.activation_histograms,
 )
 
 

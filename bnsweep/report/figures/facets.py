@@ -12,8 +12,9 @@ from bnsweep.report.frame.design import shown_apart
 from bnsweep.report.frame.grid import Grid, level_text, levels
 from bnsweep.report.stats.ranking import View
 
-COLOUR_FIRST = ("bn", "activation", "init")
-COLUMN_FIRST = ("init", "activation")
+COLOUR_FIRST = ("skip", "bn", "activation", "init")
+"""With and without skip connections belongs into one picture."""
+COLUMN_FIRST = ("bn", "init", "activation")
 ROW_FIRST = ("activation", "init")
 MOST = {"colour": 8, "column": 4, "row": 4}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,7 +63,7 @@ def init_by_lr(scene: Scene) -> Drawing | None:
         paint(ax, one.score, one.never & (scene.metric.kind == STEPS), good, colours, scene)
         ax.set_yticks(range(len(names)), names)
         ax.set_xticks(ticks, [of_rates[at] for at in ticks])
-    colour_bar(figure, ScalarMappable(good, colours), scene)
+    colour_bar(figure, ScalarMappable(good, colours), scene.metric.text)
     shown = [f for f in (tall, *rest) if f]
     text = caption(scene, shown, [f for f in factors if f not in shown]) + with_text(goes_with)
     told = alt(scene.metric, maps, names, of_rates)
@@ -120,14 +120,14 @@ def alt(metric: Metric, maps: Sequence[Map], names: Sequence[str], rates: Sequen
     return f"{' '.join(text)} Cells within a tenth of the range of the best: {', '.join(near)}."
 
 
-def colour_bar(figure: Figure, colours: ScalarMappable, scene: Scene) -> None:
+def colour_bar(figure: Figure, colours: ScalarMappable, text: Callable[[float], str]) -> None:
     edges = figure.subplotpars
     inch = 1 / figure.get_figwidth()
     place = (edges.right + points(0.15) * inch, edges.bottom, points(0.12) * inch, edges.top - edges.bottom)
     bar = figure.colorbar(colours, cax=figure.add_axes(place))
     bar.outline.set_visible(False)
     bar.ax.tick_params(length=0)
-    bar.ax.yaxis.set_major_formatter(lambda v, _: scene.metric.text(v))
+    bar.ax.yaxis.set_major_formatter(lambda v, _: text(v))
 
 
 def caption(scene: Scene, shown: Sequence[str], others: Sequence[str]) -> str:

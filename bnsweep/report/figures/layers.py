@@ -1,4 +1,4 @@
-"""What goes on in each layer: back-propagated gradients, and the activation histograms of the lecture note."""
+"""Back-propagated gradients from layer to layer."""
 
 from __future__ import annotations
 
@@ -8,33 +8,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgba
 from matplotlib.lines import Line2D
-from matplotlib.patches import StepPatch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from bnsweep.records import HISTOGRAM_EDGES
 from bnsweep.report.figures.curves import label_edges
-from bnsweep.report.figures.style import DASHES, IN_FORCE, MARKERS, SERIES, Sheet, ink, most_labels, panels, points
+from bnsweep.report.figures.style import MARKERS, SERIES, Sheet, ink, most_labels, panels, points
 from bnsweep.report.figures.types import Drawing, Scene, level_key
-from bnsweep.report.frame.grid import evenly_spaced, most_hidden_layers
+from bnsweep.report.frame.grid import most_hidden_layers
 
-MOST_LAYERS, MOST_ROWS = 6, 8
 MOST_MARKERS = 14
 """On a line."""
-CUT = 0.25
-"""Share of outputs at which a histogram's bar is cut, as ReLU's zeros would flatten all else."""
-
 FLOW = (
     "Norm of the loss gradient at each layer's activation input on the fixed probe batch, median over seeds, log scale:"
     " dotted at the start{ended}. A line that falls towards layer 1 vanishes on its way back, one"
     " that rises towards layer 1 explodes, a level one flows."
-)
-HISTOGRAMS = (
-    "Outputs of each hidden layer at the start of training, one seed. A spread-out shape carries information; a single"
-    " spike (all outputs alike) or a pile at the ends (saturation) does not."
-    " Where two lines are one, the dashes of the upper one let the lower through; BN after the activation shows from"
-    f" the next layer on. Bars above {100 * CUT:.0f} % are cut; the outermost bins hold everything beyond them."
 )
 
 
@@ -108,54 +95,3 @@ def flow(ax: Axes, ends: pd.Series[Any], names: list[str], k: int) -> None:
     look: dict[str, Any] = {"color": SERIES[k], "marker": MARKERS[k], "markevery": every}
     ax.plot(at, ends["first"].reindex(names), ls=":", ms=points(3.5), alpha=0.8, **look)
     ax.plot(at, ends["last"].reindex(names), ms=points(4.5), **look)
-
-
-def activation_histograms(scene: Scene) -> Drawing | None:
-    """One row a setting of the panels' factors, one panel a hidden layer, one line a colour level; at the start."""
-    lines = [(title, found) for _, _, title, found in scene.facets.panels if found][:MOST_ROWS]
-    first = {arm: scene.run_ids[arm][0] for _, found in lines for _, _, arm in found}
-    counts = scene.frame.histograms(list(first.values()))
-    layers = max((len(ends.get("start", [])) for ends in counts.values()), default=0)
-    if not layers:
-        return None
-    shown = evenly_spaced(layers, MOST_LAYERS)
-    titles = [f"{title} · layer\u00a0{l + 1}".removeprefix(" · ") for title, _ in lines for l in shown]
-    sheet = Sheet((max(2.1, 5.4 / len(shown)), 0.85), titles=titles, legend=level_key(scene))
-    figure, axes = panels(len(lines), len(shown), sheet)
-    ticks = (0, 1) if IN_FORCE.get().on_paper else (-1, 0, 1, 2)
-    for i, (_, found) in enumerate(lines):
-        for k, _, arm in found:
-            own = counts.get(first[arm], {}).get("start", [])
-            for ax, l in zip(axes[i], shown, strict=True):
-                if l < len(own):
-                    outline(ax, np.asarray(own[l], dtype=float), k)
-        for ax in axes[i]:
-            ax.set(ylim=(0, CUT), xlim=(HISTOGRAM_EDGES[0], HISTOGRAM_EDGES[-1]), xticks=ticks)
-            ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:.0f} %"))
-    label_edges(axes, "activation output", "share")
-    text = HISTOGRAMS + scene.facets.held_text("drawn")
-    text += f" {len(shown)} of {layers} layers are drawn." if len(shown) < layers else ""
-    told = histograms_alt(lines, {arm: counts.get(run, {}).get("start", []) for arm, run in first.items()})
-    return Drawing("histograms", "Activation histograms", text, told, figure)
-
-
-def histograms_alt(lines: list[tuple[str, list[tuple[int, str, int]]]], counts: dict[int, Any]) -> str:
-    """Of the last hidden layer: where outputs are most alike, and where they are spread the most."""
-    peaks = []
-    for title, found in lines:
-        for _, name, arm in found:
-            layer = np.asarray(counts[arm][-1] if len(counts[arm]) else [], dtype=float)
-            if layer.sum() > 0:
-                peaks.append((layer.max() / layer.sum(), " · ".join(filter(None, (title, name)))))
-    if not peaks:
-        return "No outputs were recorded."
-    told = [f"{100 * share:.0f} %" + f" in {name}" * bool(name) for share, name in (max(peaks), min(peaks))]
-    return f"Share of the last hidden layer's outputs in their fullest bin: {' to '.join(dict.fromkeys(told))}."
-
-
-def outline(ax: Axes, counts: np.ndarray[tuple[int, ...], np.dtype[np.float64]], k: int) -> None:
-    if counts.sum() > 0:
-        share = counts / counts.sum()
-        # The limits are set: ax.stairs would measure every outline for them.
-        ax.add_artist(StepPatch(share, HISTOGRAM_EDGES, fc=to_rgba(SERIES[k], 0.12), lw=0))
-        ax.add_artist(StepPatch(share, HISTOGRAM_EDGES, ec=SERIES[k], ls=DASHES[k], fill=False, lw=points(1.6)))

@@ -146,3 +146,10 @@ def capital(text: str) -> str:
 def few(names: list[str], most: int = 12) -> str:
     """Names in a row, of many the first ones and the last."""
     return ", ".join(names) if len(names) <= most else f"{', '.join(names[: most - 1])} … {names[-1]}"
+
+
+def in_channels(text: str, grid: Grid) -> str:
+    """A text about the units of layers in the terms of a sweep: where all its networks are convolutional, they are
+    channels."""
+    families = set(grid.runs["model.family"]) if "model.family" in grid.runs else {"mlp"}
+    return text if "mlp" in families else re.sub(r"\bunit(s?)\b", r"channel\1", text)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from bnsweep.catalogue.activations import ACTIVATIONS
 from bnsweep.catalogue.norms import BATCH, NORMS, kind_and_place
+from bnsweep.report.frame.formats import in_channels
 from bnsweep.report.frame.grid import Grid, levels
 
 ACTIVATION = (
@@ -21,6 +22,10 @@ GRADIENT = (
     " every layer makes it smaller."
 )
 NO_NORM = "No normalization of any kind."
+SKIP = (
+    "What goes into a block of layers is added to what comes out of it, so that signals and gradients have a way around"
+    " the block."
+)
 INITS = {
     "normal": "Initial weights drawn with one standard deviation (init.std), however wide the layers are.",
     "xavier": "Xavier (Glorot): initial weights of variance 2 / (inputs + outputs of their layer), so that signals keep"
@@ -34,7 +39,7 @@ RATES = " “Best lr”: each arm at its best rate; “same lr”: both sides at
 
 def basics(grid: Grid) -> list[tuple[str, str]]:
     """Word and sentence."""
-    return list(explained(grid))
+    return [(word, in_channels(text, grid)) for word, text in explained(grid)]
 
 
 def explained(grid: Grid) -> Iterator[tuple[str, str]]:
@@ -50,6 +55,8 @@ def explained(grid: Grid) -> Iterator[tuple[str, str]]:
             yield row.title, row.meaning
     if kinds - {"none", BATCH} and "none" in kinds:
         yield "no BN", NO_NORM
+    if "on" in there(grid, "skip"):
+        yield "skip connection", SKIP
     for name, meaning in INITS.items():
         if name in inits:
             yield f"init: {name}", meaning

@@ -11,6 +11,7 @@ from bnsweep.catalogue.metrics import Metric, metric_of, metrics
 from bnsweep.config.docs import doc_of
 from bnsweep.config.identity import NAME_FIELDS, factor_types
 from bnsweep.config.tree import KINDS
+from bnsweep.report.frame.formats import in_channels
 from bnsweep.report.frame.grid import Grid
 
 TEXT, NUMBER, SHARE, COUNT, PLACE, FLAG = "text", "number", "share", "count", "rank", "true or false"
@@ -122,4 +123,4 @@ def run_entry(name: str, grid: Grid) -> Entry:
         kind = KINDS[factor_types()[name]].removeprefix("a ").removeprefix("an ")
         return f"setting: {doc or f'the choice of {name}'}", kind
     row = metrics(grid.task).get(name) or metric_of(name)
-    return (row.title, row.unit) if row else ("", "")
+    return (in_channels(row.title, grid), row.unit) if row else ("", "")
