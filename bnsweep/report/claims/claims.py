@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bnsweep.catalogue.activations import ACTIVATIONS
+from bnsweep.catalogue.norms import BATCH, NORMS
 from bnsweep.report.claims.contrasts import (
     BEST,
     EQUAL,
@@ -34,7 +35,7 @@ PLACED = ("before", "after")
 """Both placements of BN speak where both were swept."""
 NORMED = {"bn": Such("before or after", lambda level: level != "none")}
 """With any normalisation."""
-KINDS = ("group", "layer", "instance", "rms")
+KINDS = tuple(name for name in NORMS if name != BATCH)
 """Of normalisation, beside BN."""
 LARGE = {"train.batch_size": Such("64 or more", lambda size: size >= 64)}
 SMALL = {"train.batch_size": Such("4 or less", lambda size: size <= 4)}
@@ -162,7 +163,7 @@ CLAIMS = (
     ),
     Claim(
         "skip-trains-deep",
-        "Networks of 16 layers and more end higher with skip connections",
+        "Skip connections help from 16 layers on",
         tuple(Contrast("final", +1, "skip", ("on", "off"), DEEP_NETS, at) for at in (BEST, EQUAL)),
         ("curves",),
     ),
@@ -178,12 +179,12 @@ CLAIMS = (
     ),
     Claim(
         "skip-for-bn",
-        "With skip connections BN is needed less",
+        "With skip connections BN adds less",
         bn_without_skips(moderators=(WITHOUT_SKIP,)),
     ),
     Claim(
         "skip-for-bn-deep",
-        "In deeper networks skip connections take more of BN's work",
+        "Skips replace more of BN in deeper networks",
         bn_without_skips(moderators=((LAYERS, (MAX, MIN)), WITHOUT_SKIP)),
     ),
 )

@@ -137,6 +137,8 @@ def across_levels(readings: RunValues, contrast: Contrast, found: Sides, sign_RN
     """The sides by what they have at the levels of a further factor, [P, K, N]."""
     value = values_of(readings, contrast, found)
     if contrast.by == LARGEST:
+        if not (value[0] > 0).any() and not (value[1] > 0).any():
+            raise Unasked("a learning rate at which any network trains")
         levels = np.log10(readings.grid.runs[contrast.across].to_numpy(float))
         reach = [largest(levels[rows], x) for rows, x in zip((found.more, found.less), value, strict=True)]
         return paired(contrast.sign, (reach[0], reach[1]), (), sign_RN)

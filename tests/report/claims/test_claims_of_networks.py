@@ -18,7 +18,7 @@ from bnsweep.report.claims.contrasts import BEST, LARGEST, LAYERS, MAX, MIN, Con
 from bnsweep.report.claims.flips import joint_signs
 from bnsweep.report.claims.measure import measure
 from bnsweep.report.claims.quantities import RunValues
-from bnsweep.report.claims.verdicts import AGAINST, FOR, OPEN, SUPPORTED, Evidence, Verdict
+from bnsweep.report.claims.verdicts import AGAINST, FOR, OPEN, SUPPORTED, UNASKED, Evidence, Verdict
 from bnsweep.report.figures.claims import claim_figures
 from bnsweep.report.frame.grid import read_grid
 from bnsweep.report.pages.tables import ahead
@@ -185,5 +185,20 @@ def test_the_largest_rate_is_the_last_at_which_runs_train() -> None:
     assert item.unit.difference_text(item.effect) == "× 10"
     made.runs.loc[made.runs["bn"] == "none", "final_val_accuracy"] = 0.1
     assert measured(comparison, made).means[1] == pytest.approx(-3.0), "a step below the smallest"
+    never = made_of({"bn": ["none", "before"], "lr.value": [0.01, 0.1]}, Truth(accuracy=lambda run: -0.5))
+    assert (
+        answers(never)["bn-larger-lr"].evidence[0].note
+        == "this sweep lacks a learning rate at which any network trains"
+    )
     made.runs.loc[(made.runs["seed"] == 3) & (made.runs["lr.value"] == 0.1), "status"] = "failed"
     assert len(measured(comparison, made).difference_N) == 9, "what is not known at one rate is not known"
+
+
+def test_settings_of_another_normalisation_are_no_hindrance() -> None:
+    runs = product(NORMS | {"norm.groups": [2, 4]})
+    runs.loc[runs["bn"] != "group before", "norm.groups"] = np.nan
+    runs = runs.drop(columns="run_id").drop_duplicates().reset_index(drop=True)
+    runs.insert(0, "run_id", [f"r{i}" for i in range(len(runs))])
+    made = sweep(runs, Truth(), np.random.default_rng(0), lumpy=False)
+    assert measured(AS_WELL, made).pairs == 8
+    assert answers(made)["group-small-batches"].verdict != UNASKED
