@@ -56,7 +56,10 @@ REFUSED: list[tuple[Tree, str]] = [
     ({"data": {"name": "callable"}}, r"data.call=None: must be a function that gives the data, as module:function"),
     ({"data": {"name": "callable", "call": "my_data"}}, r"data.call=my_data: must be a function that gives the data"),
     ({"model": {"channels": []}}, r"model.channels=\[\]: must be a non-empty list of sizes >= 1, such as \[32,32\]"),
-    ({"model": {"hidden": [3, 0]}}, r"model.hidden=\[3, 0\]: must be a list of sizes >= 1, such as \[32,32\]; \[\] for none"),
+    (
+        {"model": {"hidden": [3, 0]}},
+        r"model.hidden=\[3, 0\]: must be a list of sizes >= 1, such as \[32,32\]; \[\] for none",
+    ),
     (
         {"model": {"hidden": []}, "bn": {"placement": "after"}},
         r"bn.placement=after: must be none with model.hidden=\[\], a linear map without hidden layers",
