@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -15,6 +15,7 @@ from bnsweep.config.run import RunConfig
 from bnsweep.data import dataset as data
 from bnsweep.data import splits
 from bnsweep.nets.chance import bn_noise, crop_draws, dropout_uniforms, flip_draws
+from bnsweep.nets.lsuv import scale_to_unit_variance
 from bnsweep.nets.plain import build
 
 NUDGE = 1e-7
@@ -130,8 +131,6 @@ def targets(dataset: data.Dataset, train: Tensor, dtype: torch.dtype) -> Tensor:
 
 def augmented(config: RunConfig, step: int, x_BD: Tensor) -> Tensor:
     """Image by image: padded, cut out and mirrored."""
-    if not config.augmented:
-        return x_BD
     pad, seeds, images = config.data.crop, torch.tensor([config.data_seed]), x_BD.view(-1, *config.image)
     if pad:
         frame = (pad, pad, pad if config.image[1] > 1 else 0, pad if config.image[1] > 1 else 0)
@@ -157,6 +156,21 @@ def filled_and_standardised(x: Tensor, train: Tensor, config: RunConfig, of: Ten
     std[std == 0] = 1
     x = torch.where(x.isnan(), torch.from_numpy(mean).to(x.dtype), x)
     return ((x - torch.from_numpy(mean)) / torch.from_numpy(std)).to(x.dtype) if config.data.standardize else x
+
+
+def inputs(config: RunConfig, dataset: data.Dataset, train: Tensor) -> tuple[Tensor, Callable[[int, Tensor], Tensor]]:
+    """Of all samples, and what a step is taken on by its number and rows."""
+    raw = dataset.x_ND.to(getattr(torch, config.train.dtype))
+    if config.data.binary:
+        raw = (raw > 0.5).to(raw.dtype)
+    x = filled_and_standardised(raw, train, config, raw)
+
+    def trained_on(step: int, rows: Tensor) -> Tensor:
+        if not config.augmented:
+            return x[rows]
+        return filled_and_standardised(augmented(config, step, raw[rows]), train, config, raw)
+
+    return x, trained_on
 
 
 def nudge(model: nn.Module, number: int, size: float = NUDGE) -> None:
@@ -190,19 +204,16 @@ def train_plain(config: RunConfig, dataset: data.Dataset, nudged: int = 0) -> Pl
             setattr(model, f"dropout{i}", BundleDropout(config, i - 1))
     optimizer = make_optimizer(config, model)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda t: config.lr.scale(t, config.total_steps))
-    x = dataset.x_ND.to(getattr(torch, config.train.dtype))
-    if config.data.binary:
-        x = (x > 0.5).to(x.dtype)
     split = splits.split(dataset, config.data, config.data_seed)
-    raw, x = x, filled_and_standardised(x, split.train, config, x)
+    x, trained_on = inputs(config, dataset, split.train)
     y = targets(dataset, split.train, x.dtype)
     run, batches = PlainRun(model), rows_of(config, split.train)
+    if config.init.name == "lsuv":
+        scale_to_unit_variance(model, trained_on(0, next(rows_of(config, split.train))))
     for step in range(config.total_steps + 1):
         if step:
             rows = next(batches)
-            seen = augmented(config, step - 1, raw[rows])
-            seen = filled_and_standardised(seen, split.train, config, raw)
-            run.step_losses.append(take_step(config, model, optimizer, seen, y[rows]))
+            run.step_losses.append(take_step(config, model, optimizer, trained_on(step - 1, rows), y[rows]))
             scheduler.step()
         if step not in config.evaluations:
             continue

@@ -17,6 +17,10 @@ class InitKind:
     orthogonal: bool = False
     """Whether the weights are an orthogonal matrix (Saxe et al. 2014), in place of independent draws."""
 
+    by_batch: bool = False
+    """Whether the weights of each layer are then scaled so that its outputs on the first training batch have variance 1
+    (Mishkin & Matas 2016)."""
+
     @property
     def takes_std(self) -> bool:
         return self.std is None and not self.orthogonal
@@ -32,5 +36,6 @@ ROWS = (
     # Glorot & Bengio 2010, eq. 1, as a uniform.
     InitKind("heuristic", "heuristic", lambda fan_in, fan_out: math.sqrt(1 / (3 * fan_in))),
     InitKind("orthogonal", "orthogonal", orthogonal=True),
+    InitKind("lsuv", "LSUV", orthogonal=True, by_batch=True),
 )
 INITS = {row.name: row for row in ROWS}

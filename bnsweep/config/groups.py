@@ -64,7 +64,8 @@ class ActivationConfig(Checked, group="activation"):
 @dataclass(frozen=True)
 class InitConfig(Checked, group="init"):
     name: str = setting("xavier", OneOf(INITS), role=Role.FREE, names=True)
-    """One of INITS; how wide the weights start. Biases start at zero."""
+    """One of INITS; how wide the weights start. Biases start at zero. lsuv needs data: it is orthogonal, then scaled
+    layer by layer to outputs of variance 1 on the first training batch."""
     distribution: str = setting(
         "normal", OneOf(DISTRIBUTIONS), role=Role.FREE, matters=lambda run: not INITS[run.init.name].orthogonal
     )
@@ -76,7 +77,11 @@ class InitConfig(Checked, group="init"):
 
     def check_together(self) -> None:
         if INITS[self.name].orthogonal:
-            check(self.distribution == "normal", "init.distribution", self.distribution, "normal with init=orthogonal")
+            check(
+                self.distribution == "normal", "init.distribution", self.distribution, f"normal with init={self.name}"
+            )
+        if INITS[self.name].by_batch:
+            check(self.gain == 1, "init.gain", self.gain, f"1 with init={self.name}, which scales the weights itself")
         if INITS[self.name].takes_std:
             ok = self.std is not None and NOT_NEGATIVE.holds(self.std)
             check(ok, "init.std", self.std, f"{NOT_NEGATIVE.says} with init=normal")

@@ -13,10 +13,12 @@ from itertools import chain, count, islice
 import torch
 from torch import Tensor
 
+from bnsweep.catalogue.inits import INITS
 from bnsweep.config.run import RunConfig
 from bnsweep.data import splits
 from bnsweep.data.dataset import Dataset
 from bnsweep.nets.engine import Engine
+from bnsweep.nets.lsuv import scale_members
 from bnsweep.nets.norm import NATIVE_BELOW, RunningStatistics
 from bnsweep.nets.stack import Stack
 from bnsweep.probes.diagnostics import Diagnostics
@@ -52,6 +54,8 @@ class Trainer:
         self.batches = place_data(self.stack, dataset)
         self.diagnostics = Diagnostics(self.stack, self.reader, self.batches, self.optimizer)
         self.settings = self.stack.configs[0].train
+        if any(INITS[c.init.name].by_batch for c in self.stack.configs):
+            scale_members(self.stack, self.batches.take(next(self.batches_of(0)), self.stack.t)[0])
         self.total_steps = self.stack.configs[0].total_steps
         self.probed = set(self.stack.configs[0].probed)
         self.full = self.stack.configs[0].probes.name == "full"

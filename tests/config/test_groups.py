@@ -24,6 +24,7 @@ REFUSED: list[tuple[Tree, str]] = [
     ({"init": {"std": 0.1}}, r"init.std=0.1: must be left out with init=xavier, which derives it "),
     ({"init": {"name": "orthogonal", "distribution": "uniform"}}, r"init.distribution=uniform: must be normal with "),
     ({"init": {"gain": 0}}, r"init.gain=0: must be a finite number > 0"),
+    ({"init": {"name": "lsuv", "gain": 2.0}}, r"init.gain=2.0: must be 1 with init=lsuv, which scales the weights"),
     ({"lr": {"value": float("nan")}}, r"lr.value=nan: must be a finite number > 0"),
     ({"lr": {"schedule": "linear"}}, r"lr.schedule=linear: must be one of constant, cosine, warmup, step"),
     (

@@ -24,6 +24,7 @@ ARMS = [
 ]
 
 OPTIONS: dict[str, dict[str, object]] = {
+    "init.name": {"init.name": "lsuv", "init.std": None},
     "init.gain": {"init.gain": 1.7},
     "lr.hidden": {"lr.hidden": 0.3},
     "lr.per_sample": {"lr.value": 0.001, "lr.per_sample": True},
