@@ -21,7 +21,7 @@ from bnsweep.report.frame.grid import read_grid
 from bnsweep.report.stats.ranking import BEST, best_lr_view, ranking
 from bnsweep.store.sweep_data import SweepInfo
 from tests.simulations.sweeps import sweep
-from tests.simulations.worlds import Array, World
+from tests.simulations.worlds import TRUE_OF_NOTHING, Array, World
 
 METRIC = METRICS["final_val_accuracy"]
 FINAL = METRIC.title
@@ -43,12 +43,17 @@ class Claims:
     seeds: dict[str, int] = field(default_factory=dict)
     """After how many each claim was decided, or all of them."""
 
+    true: tuple[str, ...] = ()
+    """Claims that are true where nothing differs."""
+
     def decided(self, keys: Iterable[str]) -> list[str]:
         return [key for key in keys if self.verdicts[key] in (SUPPORTED, CONTRADICTED)]
 
     def false(self, touches: str) -> list[str]:
-        """Claims that have a verdict although nothing that they ask about differs."""
-        return self.decided(key for key in self.verdicts if not key.startswith(touches))
+        """Claims that have a verdict although nothing that they ask about differs, or, of those that say so,
+        contradicted ones."""
+        found = self.decided(key for key in self.verdicts if not key.startswith(touches))
+        return [key for key in found if not (key in self.true and self.verdicts[key] == SUPPORTED)]
 
 
 def claims(world: World, number: int) -> Claims:
@@ -56,7 +61,7 @@ def claims(world: World, number: int) -> Claims:
     made = sweep(world, np.random.default_rng([1, world.seeds, number]))
     made.info = SweepInfo("s", looks=looks_until(world.seeds) if world.looks else ())
     verdicts = answer_at_looks(made, read_grid(made.runs), METRIC)
-    judged = Claims({verdict.key: verdict.verdict for verdict in verdicts})
+    judged = Claims({verdict.key: verdict.verdict for verdict in verdicts}, true=TRUE_OF_NOTHING.get(world.grid, ()))
     judged.seeds = {v.key: v.looked_at.seeds if v.looked_at else world.seeds for v in verdicts}
     for verdict in verdicts:
         if not verdict.key.startswith(world.effect.touches):

@@ -78,7 +78,7 @@ def planned(grid: str, seeds: int) -> pd.DataFrame:
 def networks(grid: str, seeds: int) -> tuple[Any, Any]:
     """Place of each run's network at the start, which does not depend on the learning rate, and the networks' seeds."""
     runs = planned(grid, seeds)
-    groups = runs.groupby(["activation", "init", "bn", "seed"])
+    groups = runs.groupby([factor for factor in (*GRIDS[grid], "seed") if factor != "lr.value"])
     return groups.ngroup().to_numpy(), groups["seed"].first().to_numpy()
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from bnsweep.inference import least_seeds
 from bnsweep.report.claims.verdicts import SUPPORTED
 from tests.simulations.judged import Claims, Order, claims, many, order
-from tests.simulations.worlds import EFFECTS, GRIDS, HALF_TRUE, LOUD, NOISES, ORDERS, RATE_TITLES, SD, World
+from tests.simulations.worlds import EFFECTS, HALF_TRUE, LOUD, NOISES, ORDERS, RATE_TITLES, SD, World
 
 Rows = Iterator[tuple[str, ...]]
 
@@ -34,16 +34,17 @@ def of_claims(judged: Sequence[Claims]) -> tuple[str, ...]:
 
 
 WORLD = ("seeds", "noise", "learning rates")
-NULL = (*WORLD, "sweeps", "any false verdict", "of which claims", "same lr holds", "best lr holds", "its width")
+NULL_GRIDS = ("lecture", "skips", "norms")
+NULL = (*WORLD, "grid", "sweeps", "any false verdict", "of which claims", "same lr holds", "best lr holds", "its width")
 
 
 def null(worlds: Sequence[World], count: int, jobs: int) -> Rows:
     """Nothing differs."""
-    for world in worlds:
-        judged = many(claims, world, count, jobs)
+    for world, grid in product(worlds, NULL_GRIDS):
+        judged = many(claims, replace(world, grid=grid), count, jobs)
         false = [one.false(world.effect.touches) for one in judged]
         which = ", ".join(f"{key} {n}" for key, n in Counter(chain.from_iterable(false)).most_common()) or "–"
-        yield (*where(world), str(count), share([*map(bool, false)]), which, *of_claims(judged))
+        yield (*where(world), grid, str(count), share([*map(bool, false)]), which, *of_claims(judged))
 
 
 def where(world: World) -> tuple[str, str, str]:
@@ -88,7 +89,8 @@ HALF = (*WORLD, "grid", "planted", "sweeps", "supported or contradicted", "verdi
 
 def half_true(worlds: Sequence[World], count: int, jobs: int) -> Rows:
     for world in worlds:
-        for (planted, effect), grid in product(HALF_TRUE.items(), GRIDS):
+        pairs = [(planted, effect, grid) for planted, effect in HALF_TRUE.items() for grid in effect.grids]
+        for planted, effect, grid in pairs:
             judged = many(claims, replace(world, planted=planted, grid=grid), count, jobs)
             false = [bool(one.decided([effect.claim])) for one in judged]
             yield (*where(world), grid, effect.title, str(count), share(false), verdicts(judged, effect.claim))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,8 +24,24 @@ GRID = {
     "lr.value": (0.01, 0.1, 1.0),
     "bn": ("none", "before", "after"),
 }
-GRIDS = {"lecture": GRID, "bn": {"lr.value": GRID["lr.value"], "bn": GRID["bn"]}}
-"""What is swept; of `bn` a ReLU network with He's weights."""
+GRIDS: dict[str, dict[str, tuple[Any, ...]]] = {
+    "lecture": GRID,
+    "bn": {"lr.value": GRID["lr.value"], "bn": GRID["bn"]},
+    "skips": {
+        "lr.value": GRID["lr.value"],
+        "bn": ("none", "before"),
+        "skip": ("off", "on"),
+        "model.hidden": ("32-32-32", "32x20"),
+    },
+    "norms": {
+        "lr.value": GRID["lr.value"],
+        "bn": ("before", "group before", "layer before"),
+        "train.batch_size": (2, 64),
+    },
+}
+"""What is swept; of all but the lecture's ReLU networks with He's weights."""
+TRUE_OF_NOTHING = {"norms": ("norms-match-bn",)}
+"""Grid -> claims that are true where nothing differs: to be contradicted is what is false of them."""
 SD = 0.005
 """Of a run's accuracy about its arm's mean, half of the variance shared by all runs of a seed."""
 LOUD = 0.0125
@@ -106,6 +123,8 @@ class Effect:
     """Added to a run's accuracy."""
     auc: Callable[[pd.DataFrame], Array] = field(default=lambda runs: np.zeros(len(runs)))
     """Added to the time-mean of its accuracy beside what the accuracy itself adds."""
+    grids: tuple[str, ...] = ("lecture", "bn")
+    """Those that ask its claim."""
 
 
 def before(points: float) -> Effect:
@@ -134,10 +153,25 @@ EFFECTS = {
 }
 
 
+def a_point_off(runs: pd.DataFrame) -> Array:
+    """As far apart as counts as equal."""
+    return np.where(runs["bn"] == "before", 0.01, 0)
+
+
+def two_factors(runs: pd.DataFrame) -> Array:
+    """BN and skips each add a point wherever the other is, and with BN the best rate is another."""
+    bn = runs["bn"] != "none"
+    rate = np.where(np.where(bn, runs["lr.value"] == 1.0, runs["lr.value"] == 0.01), 0.01, 0)
+    return np.asarray(0.01 * bn + 0.01 * (runs["skip"] == "on") + rate, dtype=np.float64)
+
+
 HALF_TRUE = {
     "off-best": Effect("BN before better by 1 point, except at the best rate", "bn-before", "bn-", final=off_best),
+    "point-off": Effect("BN better by the margin, 1 point", "norms-match-bn", "", final=a_point_off, grids=("norms",)),
+    "two-factors": Effect("BN and skips add 1 point each", "skip-for-bn", "", final=two_factors, grids=("skips",)),
 }
-"""What a claim asks in two ways is true in one of them: its verdict should be neither supported nor contradicted."""
+"""What a claim asks is true in one of two ways, or just at its edge: its verdict should be neither supported nor
+contradicted."""
 
 
 def one_ahead(runs: pd.DataFrame) -> Array:

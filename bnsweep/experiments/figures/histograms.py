@@ -22,7 +22,7 @@ from bnsweep.experiments.figures.arms import by, swept
 from bnsweep.experiments.figures.page import Page, colour
 from bnsweep.experiments.selection import Run
 from bnsweep.records import HISTOGRAM_EDGES
-from bnsweep.report.figures.histograms import MOST_LAYERS, layer_map
+from bnsweep.report.figures.histograms import BRIGHTEST, MOST_LAYERS, layer_map
 
 CUT = 0.3
 """Share of the outputs at which a bar is cut."""
@@ -79,11 +79,11 @@ def maps(groups: Mapping[str, Sequence[Run]], layers: int) -> Figure:
     figure, axes = around.lay_out(math.ceil(len(groups) / columns), columns)
     for ax, (name, some) in zip([ax for row in axes for ax in row], groups.items(), strict=False):
         page.title(ax, name)
-        layer_map(ax, shares(some), CUT)
+        layer_map(ax, shares(some), BRIGHTEST)
         ax.set(xlim=span_of(some[0]), ylim=(0.5, layers + 0.5))
         ax.xaxis.set_major_formatter("{x:g}")
         ax.yaxis.set_major_locator(page.few())
-    page.label(axes, f"output, brightest {100 * CUT:.0f} % of them and more", "layer")
+    page.label(axes, f"output, brightest {100 * BRIGHTEST:.0f} % of them and more", "layer")
     page.hide_rest(axes, len(groups), "output")
     return figure
 

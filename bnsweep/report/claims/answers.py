@@ -15,7 +15,8 @@ Every comparison has a first side, of which the claim expects more (sign +1) or 
 5. Else it has too few seeds where fewer than k comparisons have seeds that could decide; and it is inconclusive
    otherwise, and where seeds are not independent.
 
-So over sweeps in which nothing matters, one in twenty at most has any claim supported or contradicted.
+So over sweeps in which nothing matters, one in twenty at most has any claim supported or contradicted. A claim that two
+sides do equally well (sign 0) is then true, and the same is said of sweeps in which they lie the margin apart.
 """
 
 from __future__ import annotations

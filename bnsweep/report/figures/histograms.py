@@ -28,6 +28,8 @@ ACROSS = 4
 CUT = 0.25
 """Share of outputs at which a histogram's bar is cut, as ReLU's zeros would flatten all else."""
 
+BRIGHTEST = 0.1
+"""The same of a map's colours: with a uniform spread a bin holds less than a fiftieth."""
 START = "Outputs of each hidden layer at the start of training, one seed."
 PANELS = (
     f"{START} A spread-out shape carries information; a single"
@@ -39,7 +41,7 @@ MAPS = (
     f"{START} There are {{layers}}: a row is a layer, the first one below, a column a bin of outputs, and the brighter"
     " it is, the more of the layer's outputs lie in it. A broad band carries information all the way up; a bright line"
     " (all outputs alike) or bright ends (saturation) do not. BN after the activation shows from the next layer on."
-    f" The brightest are {100 * CUT:.0f} % and more; the outermost bins hold everything beyond them."
+    f" The brightest are {100 * BRIGHTEST:.0f} % and more; the outermost bins hold everything beyond them."
 )
 Lines = Sequence[tuple[str, list[tuple[int, str, int]]]]
 """Title of a row of panels, and colour, name and arm of each line in it."""
@@ -96,13 +98,13 @@ def layer_maps(scene: Scene, lines: Lines, counts: Layers, layers: int) -> tuple
     figure, axes = panels(rows, columns, sheet)
     flat = [ax for row in axes for ax in row]
     for ax, one in zip(flat, maps, strict=False):
-        layer_map(ax, [share(np.asarray(layer, dtype=float)) for layer in one.counts], CUT)
+        layer_map(ax, [share(np.asarray(layer, dtype=float)) for layer in one.counts], BRIGHTEST)
         ax.set(ylim=(0.5, layers + 0.5), xticks=ticks())
         ax.yaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=2))
     for ax in flat[len(maps) :]:
         ax.set_visible(False)
     label_edges(axes, "activation output", "layer")
-    colour_bar(figure, ScalarMappable(Normalize(0, CUT), COLOURS), lambda v: f"{100 * v:.0f} %")
+    colour_bar(figure, ScalarMappable(Normalize(0, BRIGHTEST), COLOURS), lambda v: f"{100 * v:.0f} %")
     return figure, MAPS.format(layers=layers)
 
 

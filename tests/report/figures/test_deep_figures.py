@@ -10,7 +10,7 @@ import pytest
 
 from bnsweep.catalogue.tasks import CLASSIFICATION
 from bnsweep.records import HISTOGRAM_EDGES
-from bnsweep.report.figures.histograms import CUT, MOST_LAYERS
+from bnsweep.report.figures.histograms import BRIGHTEST, MOST_LAYERS
 from bnsweep.report.frame.metrics import default_metric
 from bnsweep.report.pages.basics import basics
 from bnsweep.report.pages.write import build
@@ -47,7 +47,7 @@ def test_55_layers_are_a_map_with_a_row_each_and_the_caption_says_so(resnet):
     assert [image.shape for image in images] == [(55, BINS)] * 4, "one of each placement and skip"
     assert np.asarray(images[0]).sum(axis=1) == pytest.approx(np.ones(55)), "shares of a layer's outputs"
     assert "There are 55: a row is a layer" in drawing.caption
-    assert f"{100 * CUT:.0f} %" in texts(drawing), "the bar of colours"
+    assert f"{100 * BRIGHTEST:.0f} %" in texts(drawing), "the bar of colours"
     assert len(drawing.svg) < 200_000
     assert "56 %" not in drawing.alt and "fullest bin" in drawing.alt
 
