@@ -97,7 +97,7 @@ class Library:
         """All of them for no name at all. Raises ConfigError for one that is none."""
         for name in names:
             if name not in self._files:
-                near = difflib.get_close_matches(name, self._files, n=3) or self.names or self._files
+                near = difflib.get_close_matches(name, self._files, n=3) or self._files
                 raise ConfigError(
                     f"{name or repr(name)}: no such experiment (choices: {', '.join(near)}; --list says more)"
                 )

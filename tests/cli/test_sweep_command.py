@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from bnsweep.cli import report
 from bnsweep.cli import sweep as entry
 from bnsweep.config.checks import ConfigError
 from bnsweep.config.run import TrackingConfig
@@ -37,52 +38,54 @@ def refused(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> str:
     return str(stop.value)
 
 
+ANYWHERE = [
+    ("activation=foo", "bnsweep: In 'config': Could not find 'activation/foo' Available options in 'activation': elu"),
+    ("lr=-1", "bnsweep: lr=-1: lr takes the name of a choice; a number goes to a field, as in lr.value=0.1"),
+    ("lr.valu=1", "bnsweep: lr.valu: no such setting (choices: lr.value"),
+    ("+lr.valu=1", "bnsweep: lr.valu: no such setting (did you mean lr.value"),
+    ("+unknown=1", "bnsweep: unknown: no such setting (did you mean activation, init"),
+    ("bn=none bn=before", "bnsweep: bn=none bn=before: bn must be given once"),
+    ("train.epochs=x", "bnsweep: train.epochs=x: must be an integer"),
+    ("train.epochs=-1", "bnsweep: train.epochs=-1: must be >= 0"),
+    ("data.validation=1437", "bnsweep: data.validation=1437: must be at least 10 and less than the 1437 samples"),
+    ("seed=-1", "bnsweep: seed=-1: must be between 0 and"),
+    ("train.device=tpu", "bnsweep: train.device=tpu: must be one of auto, cpu, cuda"),
+    ("sweep.id=a/b", "bnsweep: sweep.id=a/b: must be letters, digits"),
+    ("tracking.experiment=''", "bnsweep: tracking.experiment='': must be a name"),
+    ("data=mnist data.root=/proc/none", "bnsweep: /proc: must be a writable folder to download mnist into"),
+    ("tracking.uri=ftp://somewhere", "bnsweep: tracking.uri=ftp://somewhere: must be sqlite:///PATH"),
+    ("tracking.uri=http://127.0.0.1:9", "must be a reachable MLflow server"),
+]
+"""What a sweep refuses in another place of the code than one run."""
+RULES = [
+    ("train.batch_size=0", "bnsweep: train.batch_size=0: must be >= 1"),
+    ("train.batch_size=1 bn=before", "bnsweep: train.batch_size=1: must be such that no batch holds a single sample"),
+    ("train.batch_size=1149 bn=after", "(1150 training samples leave a last batch of 1)"),
+    ("lr.value=0", "bnsweep: lr.value=0.0: must be a finite number > 0"),
+    ("lr.value=-1", "bnsweep: lr.value=-1.0: must be a finite number > 0"),
+    ("lr.value=nan", "bnsweep: lr.value=nan: must be a finite number > 0"),
+    ("lr.value=inf", "bnsweep: lr.value=inf: must be a finite number > 0"),
+    ("lr.schedule=linear", "bnsweep: lr.schedule=linear: must be one of constant, cosine, warmup, step"),
+    ("model.hidden=[]", "bnsweep: bn.placement=before: must be none with model.hidden=[]"),
+    ("model.hidden=[32,-1]", "bnsweep: model.hidden=[32, -1]: must be a list of sizes >= 1"),
+    ("model.dropout=1", "bnsweep: model.dropout=1.0: must be in [0, 1)"),
+    ("init=normal init.std=-1", "bnsweep: init.std=-1.0: must be a finite number >= 0"),
+    ("init=he init.std=1", "bnsweep: init.std=1.0: must be left out with init=he"),
+    ("data.subset=2000", "bnsweep: data.subset=2000: must be between 10 and the 1150 samples"),
+]
+"""Rules of settings, which one run and a sweep ask in the same place; `train.epochs=-1` above is of both."""
+
+
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("flags", "arguments", "says"),
     [
-        (
-            "activation=foo",
-            "bnsweep: In 'config': Could not find 'activation/foo' Available options in 'activation': elu",
-        ),
-        ("lr=-1", "bnsweep: lr=-1: lr takes the name of a choice; a number goes to a field, as in lr.value=0.1"),
-        ("lr.valu=1", "bnsweep: lr.valu: no such setting (choices: lr.value"),
-        ("+lr.valu=1", "bnsweep: lr.valu: no such setting (did you mean lr.value"),
-        ("+unknown=1", "bnsweep: unknown: no such setting (did you mean activation, init"),
-        ("bn=none bn=before", "bnsweep: bn=none bn=before: bn must be given once"),
-        ("train.epochs=x", "bnsweep: train.epochs=x: must be an integer"),
-        ("train.epochs=-1", "bnsweep: train.epochs=-1: must be >= 0"),
-        ("train.batch_size=0", "bnsweep: train.batch_size=0: must be >= 1"),
-        (
-            "train.batch_size=1 bn=before",
-            "bnsweep: train.batch_size=1: must be such that no batch holds a single sample",
-        ),
-        ("train.batch_size=1149 bn=after", "(1150 training samples leave a last batch of 1)"),
-        ("lr.value=0", "bnsweep: lr.value=0.0: must be a finite number > 0"),
-        ("lr.value=-1", "bnsweep: lr.value=-1.0: must be a finite number > 0"),
-        ("lr.value=nan", "bnsweep: lr.value=nan: must be a finite number > 0"),
-        ("lr.value=inf", "bnsweep: lr.value=inf: must be a finite number > 0"),
-        ("lr.schedule=linear", "bnsweep: lr.schedule=linear: must be one of constant, cosine, warmup, step"),
-        ("model.hidden=[]", "bnsweep: bn.placement=before: must be none with model.hidden=[]"),
-        ("model.hidden=[32,-1]", "bnsweep: model.hidden=[32, -1]: must be a list of sizes >= 1"),
-        ("model.dropout=1", "bnsweep: model.dropout=1.0: must be in [0, 1)"),
-        ("init=normal init.std=-1", "bnsweep: init.std=-1.0: must be a finite number >= 0"),
-        ("init=he init.std=1", "bnsweep: init.std=1.0: must be left out with init=he"),
-        ("data.validation=1437", "bnsweep: data.validation=1437: must be at least 10 and less than the 1437 samples"),
-        ("data.subset=2000", "bnsweep: data.subset=2000: must be between 10 and the 1150 samples"),
-        ("seed=-1", "bnsweep: seed=-1: must be between 0 and"),
-        ("train.device=tpu", "bnsweep: train.device=tpu: must be one of auto, cpu, cuda"),
-        ("sweep.id=a/b", "bnsweep: sweep.id=a/b: must be letters, digits"),
-        ("tracking.experiment=''", "bnsweep: tracking.experiment='': must be a name"),
-        ("data=mnist data.root=/proc/none", "bnsweep: /proc: must be a writable folder to download mnist into"),
-        ("tracking.uri=ftp://somewhere", "bnsweep: tracking.uri=ftp://somewhere: must be sqlite:///PATH"),
-        ("tracking.uri=http://127.0.0.1:9", "must be a reachable MLflow server"),
+        *(([], *case) for case in [*ANYWHERE, *RULES]),
+        *((["-m"] if "activation=" in case[0] else ["-m", "activation=sigmoid,tanh"], *case) for case in ANYWHERE),
     ],
 )
-@pytest.mark.parametrize("multirun", [False, True], ids=["one run", "sweep"])
 def test_bad_input_is_one_line_and_nothing_is_written(
-    arguments: str, says: str, multirun: bool, elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    flags: list[str], arguments: str, says: str, elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    flags = ["-m", "activation=sigmoid,tanh"] if multirun and "activation=" not in arguments else []
     message = refused([*flags, *arguments.split()], monkeypatch)
     assert says in message
     assert "\n" not in message
@@ -246,16 +249,25 @@ def test_every_job_has_its_directory(swept: tuple[Path, str]) -> None:
     assert "seed=0" in jobs[3].read_text() and "seed=1" in jobs[4].read_text(), "all arms of a seed first"
 
 
-def test_one_run_prints_its_result_and_is_not_trained_twice(swept: tuple[Path, str], tmp_path: Path) -> None:
+def test_one_run_prints_its_result_and_is_not_trained_twice(
+    swept: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     shutil.copytree(swept[0], tmp_path / "copy")
-    text = run(tmp_path / "copy", "train=smoke", "bn=before", "seed=2")
+    monkeypatch.chdir(tmp_path / "copy")
+    monkeypatch.setattr(sys, "argv", ["bnsweep", "train=smoke", "bn=before", "seed=2"])
+    entry.main()
+    text = capsys.readouterr().out
     assert "1 already done" in text
     assert "accuracy: train 0." in text
 
 
-def test_the_report_can_be_written_again(swept: tuple[Path, str], tmp_path: Path) -> None:
+def test_the_report_can_be_written_again(
+    swept: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder, _ = swept
-    run(folder, f"out={tmp_path / 'again'}", command=(sys.executable, "-m", "bnsweep.report"))
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "argv", ["bnsweep.report", f"out={tmp_path / 'again'}"])
+    report.main()
     assert (tmp_path / "again/ranking.csv").read_text() == (folder / "report/ranking.csv").read_text()
 
 

@@ -9,9 +9,10 @@ from dataclasses import replace
 import pytest
 import torch
 from members import CPU, changed, make, mix, relative
-from plain_loop import loss_distance, nudged_distance, train_plain
+from plain_loop import PlainRun, loss_distance, nudged_distance, train_plain
 
 from bnsweep.config.groups import DataConfig
+from bnsweep.config.identity import identity
 from bnsweep.config.run import RunConfig
 from bnsweep.data import dataset as data
 from bnsweep.nets.chance import dropout_uniforms
@@ -27,9 +28,36 @@ def digits() -> data.Dataset:
     return data.load(DataConfig())
 
 
-def deviation(config: RunConfig, record: RunRecord, model: torch.nn.Module, digits: data.Dataset) -> float:
+class Loops:
+    """The ordinary loop of a run, trained once: how a stack computes BN is nothing to it."""
+
+    def __init__(self, dataset: data.Dataset) -> None:
+        self.dataset = dataset
+        self.trained: dict[str, PlainRun] = {}
+        self.nudged: dict[str, float] = {}
+
+    def of(self, config: RunConfig) -> PlainRun:
+        name = identity(config)
+        if name not in self.trained:
+            self.trained[name] = train_plain(config, self.dataset)
+        return self.trained[name]
+
+    def chaos(self, config: RunConfig) -> float:
+        """How far nudges move its losses."""
+        name = identity(config)
+        if name not in self.nudged:
+            self.nudged[name] = nudged_distance(config, self.dataset)
+        return self.nudged[name]
+
+
+@pytest.fixture(scope="module")
+def loops(digits: data.Dataset) -> Loops:
+    return Loops(digits)
+
+
+def deviation(config: RunConfig, record: RunRecord, model: torch.nn.Module, loops: Loops) -> float:
     """Largest relative deviation from the ordinary loop: every parameter, buffer and per-epoch metric."""
-    plain = train_plain(config, digits)
+    plain = loops.of(config)
     worst = 0.0
     for name, theirs in plain.model.state_dict().items():
         ours = model.state_dict()[name]
@@ -45,13 +73,13 @@ def deviation(config: RunConfig, record: RunRecord, model: torch.nn.Module, digi
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
 @pytest.mark.parametrize(("members", "small"), [(1, NATIVE_BELOW), (12, NATIVE_BELOW), (12, 0)])
 def test_float64_members_equal_the_ordinary_loop(
-    optimizer: str, members: int, small: int, digits: data.Dataset, capsys
+    optimizer: str, members: int, small: int, digits: data.Dataset, loops: Loops, capsys
 ) -> None:
     configs = mix(optimizer)
     configs = configs[4:5] if members == 1 else configs
     records, stack = train(configs, digits, CPU, native_below=small)
     models = {stack.positions[k]: stack.export(k) for k in range(len(stack))}
-    worst = max(deviation(c, records[i], models[i], digits) for i, c in enumerate(configs))
+    worst = max(deviation(c, records[i], models[i], loops) for i, c in enumerate(configs))
     with capsys.disabled():
         bn = "by torch's kernel" if small else "by ours"
         print(f"\n{optimizer} K={members}, BN {bn}: {worst:.1e} largest relative deviation in 60 float64 steps", end="")
@@ -62,18 +90,18 @@ def test_float64_members_equal_the_ordinary_loop(
 @pytest.mark.parametrize("small", [NATIVE_BELOW, 0])
 @pytest.mark.parametrize("optimizer", ["momentum", "adam"])
 def test_deep_uneven_networks_and_a_last_batch_of_fewer_samples(
-    optimizer: str, small: int, digits: data.Dataset
+    optimizer: str, small: int, digits: data.Dataset, loops: Loops
 ) -> None:
     configs = mix(optimizer, hidden=(33, 5, 21, 12), subset=310)
     records, stack = train(configs, digits, CPU, native_below=small)
     models = {stack.positions[k]: stack.export(k) for k in range(len(stack))}
-    assert max(deviation(c, records[i], models[i], digits) for i, c in enumerate(configs)) < 1e-8
+    assert max(deviation(c, records[i], models[i], loops) for i, c in enumerate(configs)) < 1e-8
 
 
 @pytest.mark.parametrize("small", [NATIVE_BELOW, 0])
 @pytest.mark.parametrize("optimizer", ["sgd", pytest.param("momentum", marks=pytest.mark.slow), "adam"])
 def test_float32_losses_are_as_exact_as_the_ordinary_loops(
-    optimizer: str, small: int, digits: data.Dataset, capsys
+    optimizer: str, small: int, digits: data.Dataset, loops: Loops, capsys
 ) -> None:
     """Within 1e-5 of the ordinary loop in 60 steps. A chaotic member, which nudges of 1e-7 move further than that, is
     held to three times the largest of 20 such moves: ReLU then BN has units with next to no variance."""
@@ -81,9 +109,9 @@ def test_float32_losses_are_as_exact_as_the_ordinary_loops(
     records, _ = train(configs, digits, CPU, native_below=small)
     offs = []
     for config, record in zip(configs, records, strict=True):
-        plain = train_plain(config, digits).history
+        plain = loops.of(config).history
         offs.append(loss_distance(record.history, plain))
-        assert offs[-1] < 1e-5 or offs[-1] < 3 * nudged_distance(config, digits), config
+        assert offs[-1] < 1e-5 or offs[-1] < 3 * loops.chaos(config), config
     calm = [off for off in offs if off < 1e-5]
     with capsys.disabled():
         print(f"\n{optimizer}: {max(calm):.1e} largest loss deviation of {len(calm)} calm members in 60 steps", end="")
