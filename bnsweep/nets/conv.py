@@ -2,10 +2,12 @@
 
 Members are convolved one after the other, each on its own images: on two cores as fast as one grouped convolution over
 all members, and their copies cost a hundredth of it. The first convolution sees the data, of which all members of a
-data seed have the same batch: there it is one wide convolution. A signal is an image of height 1.
+data seed have the same batch: what the kernel sees at each position is written out once (unfolded), and all members'
+convolutions are one wide product with it. A signal is an image of height 1.
 
-Shapes: K members, g data seeds of a block, n members a data seed, C channels, P positions (H times W), B samples.
-Activations are [K, C, B*P], the positions of a sample side by side.
+Shapes: K members, G data seeds, g of a block, n members a data seed of it, C channels, O of the output, P positions
+(H times W) of the output, B samples, R numbers that a kernel sees. Activations are [K, C, B*P], the positions of a
+sample side by side.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from math import prod
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bnsweep.config.run import RunConfig
@@ -101,12 +104,17 @@ class Convolution(Layer):
     @property
     def flops(self) -> int:
         """No gradient is needed of the data."""
-        return (4 if self.first else 6) * self.input.channels * prod(self.window) * self.size
+        return (4 if self.first else 6) * self.seen * self.size
+
+    @property
+    def seen(self) -> int:
+        """Numbers that the kernel sees at a position."""
+        return self.input.channels * prod(self.window)
 
     @property
     def held(self) -> int:
-        """Its output and that one's gradient, and a copy of its input."""
-        return 2 * self.size + self.input.numbers
+        """Its output and that one's gradient, and a copy of its input: of the data, what the kernel sees everywhere."""
+        return 2 * self.size + (self.seen * self.output.positions if self.first else self.input.numbers)
 
     def module(self, config: RunConfig) -> nn.Module:
         h, w = self.window
@@ -147,12 +155,10 @@ class Kernels:
     def forward(self, x: Tensor, weight: Tensor) -> Tensor:
         return torch.conv2d(x, weight, None, self._stride, self._padding)
 
-    def backward(self, d: Tensor, x: Tensor, weight: Tensor, of_input: bool) -> tuple[Tensor, Tensor]:
-        """Gradients of the input, where it is asked for, and of the weights."""
+    def backward(self, d: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradients of the input and of the weights."""
         how = (self._stride, self._padding, [1, 1], False, [0, 0], 1)
-        found: tuple[Tensor, Tensor, Tensor] = aten.convolution_backward(
-            d, x, weight, None, *how, [of_input, True, False]
-        )
+        found: tuple[Tensor, Tensor, Tensor] = aten.convolution_backward(d, x, weight, None, *how, [True, True, False])
         return found[:2]
 
 
@@ -191,26 +197,32 @@ class StackedConvolution(OverAll):
         ):
             image = x_k.view(samples, -1, layer.input.height, layer.input.width)
             of_output = layer.output.of(d_k).transpose(0, 1).contiguous()
-            of_input, of_weight = self._kernels.backward(of_output, image, weight, of_input=True)
+            of_input, of_weight = self._kernels.backward(of_output, image, weight)
             layer.input.of(below_k).copy_(of_input.transpose(0, 1))
             d_weight.copy_(of_weight)
         return below
 
 
 class FirstConvolution(OverAll):
-    """The one that sees the data [G, B, D]: for neighbours that share their batch one wide convolution."""
+    """The one that sees the data [G, B, D]: for neighbours that share their batch one wide product."""
 
     def __init__(self, layer: Convolution, stack: Stack, gradients: Mapping[str, Tensor]) -> None:
-        self.layer, self._kernels = layer, Kernels(layer)
-        weight, self._bias = (stack.parameters[f"{layer.name}.{of}"] for of in ("weight", "bias"))
+        self.layer = layer
+        weight, bias = (stack.parameters[f"{layer.name}.{of}"] for of in ("weight", "bias"))
         d_weight, self._d_bias = (gradients[f"{layer.name}.{of}"] for of in ("weight", "bias"))
-        self._shares = [
-            (seed, slice(first, first + n), weight[first : first + n].flatten(0, 1), d_weight[first : first + n])
+        self._blocks = [
+            (
+                members,
+                seeds,
+                weight[members].view(n, -1, layer.seen),
+                d_weight[members].view(n, -1, layer.seen),
+                bias[members].view(n, -1, 1),
+            )
             for members, seeds in blocks_of([c.data_seed for c in stack.configs], stack.data_seeds)
-            for n in [(members.stop - members.start) // (seeds.stop - seeds.start)]
-            for seed, first in zip(range(seeds.start, seeds.stop), range(members.start, members.stop, n), strict=True)
+            for n in [seeds.stop - seeds.start]
         ]
-        """Data seed, its n members here, their weights [n*O, C, h, w], and the gradients of these [n, O, C, h, w]."""
+        """Members, their g data seeds, weights and the gradients of these [g, n*O, R], biases [g, n*O, 1]."""
+        self._seen: Tensor
 
     def evaluate(self, x: Buffer, space: Workspace) -> Buffer:
         return self._map(x.full, space, "z")
@@ -219,19 +231,23 @@ class FirstConvolution(OverAll):
         return self._map(x.full, space, f"z{self.layer.block}")
 
     def _map(self, x: Tensor, space: Workspace, name: str) -> Buffer:
-        layer, samples = self.layer, x.shape[1]
-        self._x = x.view(len(x), samples, layer.input.channels, layer.input.height, layer.input.width)
-        z = space(name, layer.channels, samples * layer.output.positions)
-        for seed, members, weight, _ in self._shares:
-            y = self._kernels.forward(self._x[seed], weight)
-            bias = self._bias[members].view(-1, 1, 1, 1)
-            torch.add(y.transpose(0, 1), bias, out=layer.output.of(z.full[members].flatten(0, 1)))
+        self._seen = self._unfolded(x)
+        z = space(name, self.layer.channels, self._seen.shape[2])
+        for members, seeds, weight, _, bias in self._blocks:
+            out = z.full[members].view(len(weight), -1, z.full.shape[2])
+            torch.baddbmm(bias, weight, self._seen[seeds], out=out)
         return z
+
+    def _unfolded(self, x: Tensor) -> Tensor:
+        """[G, R, B*P]: what the kernel sees at every position of x [G, B, D]."""
+        layer, (h, w) = self.layer, self.layer.window
+        images = x.view(-1, layer.input.channels, layer.input.height, layer.input.width)
+        seen = F.unfold(images, (h, w), padding=(h // 2, w // 2), stride=layer.stride)
+        return seen.view(*x.shape[:2], layer.seen, -1).transpose(1, 2).flatten(2)
 
     def backward(self, d: Buffer, space: Workspace) -> Buffer:
         torch.sum(d.full, 2, keepdim=True, out=self._d_bias)
-        for seed, members, weight, d_weight in self._shares:
-            of_output = self.layer.output.of(d.full[members].flatten(0, 1)).transpose(0, 1).contiguous()
-            _, of_weight = self._kernels.backward(of_output, self._x[seed], weight, of_input=False)
-            d_weight.copy_(of_weight.view_as(d_weight))
+        for members, seeds, _, d_weight, _ in self._blocks:
+            of_output = d.full[members].view(len(d_weight), -1, d.full.shape[2])
+            torch.bmm(of_output, self._seen[seeds].transpose(1, 2), out=d_weight)
         return d
