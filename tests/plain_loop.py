@@ -194,9 +194,9 @@ def take_step(config: RunConfig, model: nn.Module, optimizer: torch.optim.Optimi
     return loss.item()
 
 
-def train_plain(config: RunConfig, dataset: data.Dataset, nudged: int = 0) -> PlainRun:
+def train_plain(config: RunConfig, dataset: data.Dataset, nudged: int = 0, size: float = NUDGE) -> PlainRun:
     model = build(config)
-    nudge(model, nudged)
+    nudge(model, nudged, size)
     for i in range(1, config.model.layers + 1):
         if config.bn.placement != "none" and config.bn.noise > 0:
             setattr(model, f"bn{i}", NoisyBatchNorm(model.get_submodule(f"bn{i}"), config, i - 1))

@@ -16,6 +16,9 @@ class InitKind:
     """(fan in, fan out): standard deviation of a layer's weights. None: `init.std` gives it, or `orthogonal`."""
     orthogonal: bool = False
     """Whether the weights are an orthogonal matrix (Saxe et al. 2014), in place of independent draws."""
+    of_branches: bool = False
+    """Whether residual branches start small: the first map of each is divided by the root of their number, and the last
+    of each and the output layer are 0."""
 
     by_batch: bool = False
     """Whether the weights of each layer are then scaled so that its outputs on the first training batch have variance 1
@@ -37,5 +40,7 @@ ROWS = (
     InitKind("heuristic", "heuristic", lambda fan_in, fan_out: math.sqrt(1 / (3 * fan_in))),
     InitKind("orthogonal", "orthogonal", orthogonal=True),
     InitKind("lsuv", "LSUV", orthogonal=True, by_batch=True),
+    # Zhang et al. 2019, arXiv 1901.09321, section 3, for branches of two, without its scalar biases and multipliers.
+    InitKind("fixup", "Fixup", lambda fan_in, fan_out: math.sqrt(2 / fan_in), of_branches=True),
 )
 INITS = {row.name: row for row in ROWS}

@@ -23,6 +23,11 @@ def with_groups(run: RunConfig) -> bool:
     return with_norm(run) and run.norm.name == "group"
 
 
+def ends_branches(run: RunConfig) -> bool:
+    """Whether a normalisation stands at the end of residual branches."""
+    return run.placement == "before" and run.skip.name == "on" and not run.model.preactivation
+
+
 @dataclass(frozen=True)
 class NormConfig(Checked, group="norm"):
     name: str = setting(BATCH, OneOf(NORM_CHOICES), role=Role.FREE, names=True, matters=said_elsewhere)
@@ -30,6 +35,10 @@ class NormConfig(Checked, group="norm"):
     groups: int | None = setting(None, or_null(at_least(1)), role=Role.FREE, matters=with_groups)
     """Of norm=group: groups that the units of each hidden layer are divided into; null: as many as there can be, up to
     32, of 8 units or more each."""
+
+    zero_init_residual: bool = setting(False, role=Role.FREE, matters=ends_branches)
+    """Whether the scale of the last normalisation of each residual block starts at 0, so that the block starts as its
+    shortcut (Goyal et al. 2017, arXiv 1706.02677, section 5.1). It stands there with bn=before."""
 
     def groups_of(self, units: int) -> int:
         """Groups of a layer of so many units."""

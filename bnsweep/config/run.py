@@ -11,6 +11,7 @@ from typing import Any
 
 from bnsweep.catalogue.activations import ACTIVATIONS
 from bnsweep.catalogue.datasets import DatasetFacts
+from bnsweep.catalogue.inits import INITS
 from bnsweep.catalogue.norms import BATCH, level
 from bnsweep.catalogue.tasks import CLASSIFICATION, TASKS, Task
 from bnsweep.config.checks import SEED, TEXT, OneOf, Rule, at_least, check, or_null
@@ -159,6 +160,10 @@ class RunConfig(Checked):
         check(ok, "skip", self.skip.name, "off with model.family=conv, which has no residual blocks (resnet has)")
         ok = self.skip.name == "off" or model.family != "mlp" or len(set(model.hidden)) == 1
         check(ok, "skip", self.skip.name, f"off where hidden layers differ in size: model.hidden={list(model.hidden)}")
+        ok = self.skip.name == "on" or not INITS[self.init.name].of_branches
+        check(ok, "skip", self.skip.name, f"on with init={self.init.name}, which starts residual branches at 0")
+        given = self.norm.zero_init_residual and not self.bn.affine
+        check(not given, "norm.zero_init_residual", True, "false with bn.affine=false, where the scale of 0 would stay")
 
     def _check_hidden(self) -> None:
         """What stands in hidden layers is left out of a network that has none."""

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bnsweep.config.run import RunConfig
-from bnsweep.nets.init import initial_weight
+from bnsweep.nets.init import ELSEWHERE, Branch, initial_weight
 from bnsweep.nets.layer import Kept, Layer, OverAll
 from bnsweep.nets.linear import blocks_of
 from bnsweep.nets.norm import bias_is_removed
@@ -78,6 +78,7 @@ class Convolution(Layer):
     """Of its output."""
     kernel: int
     stride: int
+    branch: Branch = ELSEWHERE
 
     @property
     def name(self) -> str:
@@ -130,8 +131,8 @@ class Convolution(Layer):
         shape = (self.channels, self.input.channels, *self.window)
 
         def initial(config: RunConfig, z: Tensor) -> Tensor:
-            weight = initial_weight(config.init, z.flatten(1), prod(self.window)) * config.init.gain
-            return weight.view(shape)
+            weight = initial_weight(config.init, z.flatten(1), prod(self.window))
+            return weight.view(shape) * (config.init.gain * self.branch.factor(config.init))
 
         return {
             "weight": Kept(shape, initial, lambda config: config.lr.hidden, drawn=True),

@@ -13,6 +13,7 @@ from bnsweep.config.run import RunConfig
 from bnsweep.nets.activation import ActivationLayer
 from bnsweep.nets.conv import Convolution, Image
 from bnsweep.nets.dropout import Dropout
+from bnsweep.nets.init import Branch
 from bnsweep.nets.layer import Layer
 from bnsweep.nets.linear import Linear
 from bnsweep.nets.norm import Norm
@@ -39,9 +40,10 @@ class Parts:
             configs[0].model.family != "mlp",
         )
 
-    def before(self, block: int, shape: Image) -> list[Layer]:
-        """What stands between a linear map and its activation."""
-        return [Norm(block, shape.channels, "before", shape.positions, self.images)] if "before" in self.places else []
+    def before(self, block: int, shape: Image, ends: bool = False) -> list[Layer]:
+        """What stands between a linear map and its activation. `ends`: whether the map is the last of a branch."""
+        norm = Norm(block, shape.channels, "before", shape.positions, self.images, ends)
+        return [norm] if "before" in self.places else []
 
     def activated(self, block: int, shape: Image) -> list[Layer]:
         """The activation of a linear map and what follows it."""
@@ -68,11 +70,12 @@ def mlp(configs: Sequence[RunConfig]) -> list[Layer]:
     for i, (n_in, n_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True), start=1):
         shape = Image(n_out, 1, 1)
         if i > hidden:
-            layers.append(Linear(i, n_in, n_out, hidden=False))
+            layers.append(Linear(i, n_in, n_out, False, Branch("output")))
             continue
         begins, ends = i > 1 and i % 2 == 0, i > 1 and (i % 2 == 1 or i == hidden)
+        branch = Branch("last" if ends else "first" if begins else "", hidden // 2)
         layers += parts.skip(i, shape, shape) if begins else []
-        layers += [Linear(i, n_in, n_out, hidden=True), *parts.before(i, shape)]
+        layers += [Linear(i, n_in, n_out, True, branch), *parts.before(i, shape, ends)]
         layers += parts.add(i) if ends else []
         layers += parts.activated(i, shape)
     return layers
@@ -81,7 +84,7 @@ def mlp(configs: Sequence[RunConfig]) -> list[Layer]:
 def output(config: RunConfig, block: int, shape: Image) -> list[Layer]:
     """From the last images to the outputs."""
     row = ToRow(block, shape, config.model.head == "average")
-    return [row, Linear(block + 1, row.numbers, config.data.facts.outputs, hidden=False)]
+    return [row, Linear(block + 1, row.numbers, config.data.facts.outputs, False, Branch("output"))]
 
 
 def image_of(config: RunConfig) -> Image:
@@ -114,20 +117,20 @@ def resnet(configs: Sequence[RunConfig]) -> list[Layer]:
     config, parts = configs[0], Parts.of(configs)
     model, shape = config.model, image_of(config)
     layers: list[Layer] = [Unflatten(shape), Convolution(1, shape, model.channels[0], model.kernel, 1)]
-    shape, block = shape.strided(model.channels[0], 1), 1
+    shape, block, branches = shape.strided(model.channels[0], 1), 1, len(model.channels) * model.blocks
     layers += [] if model.preactivation else parts.hidden(1, shape)
     for stage, channels in enumerate(model.channels):
         for place in range(model.blocks):
             stride = 2 if stage > 0 and place == 0 else 1
             out = shape.strided(channels, stride)
-            first = Convolution(block + 1, shape, channels, model.kernel, stride)
-            second = Convolution(block + 2, out, channels, model.kernel, 1)
+            first = Convolution(block + 1, shape, channels, model.kernel, stride, Branch("first", branches))
+            second = Convolution(block + 2, out, channels, model.kernel, 1, Branch("last", branches))
             layers += parts.skip(block + 1, shape, out, stride)
             if model.preactivation:
                 layers += [*parts.hidden(block, shape), first, *parts.hidden(block + 1, out), second]
                 layers += parts.add(block + 2)
             else:
-                layers += [first, *parts.hidden(block + 1, out), second, *parts.before(block + 2, out)]
+                layers += [first, *parts.hidden(block + 1, out), second, *parts.before(block + 2, out, True)]
                 layers += [*parts.add(block + 2), *parts.activated(block + 2, out)]
             shape, block = out, block + 2
     layers += parts.hidden(block, shape) if model.preactivation else []

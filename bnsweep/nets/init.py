@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -16,6 +17,26 @@ def draw_normals(seed: int, shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
     """Standard normals of these shapes, float64 on the CPU: what all arms of a seed bundle share."""
     generator = torch.Generator().manual_seed(seed)
     return [torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes]
+
+
+@dataclass(frozen=True)
+class Branch:
+    """Where a linear map stands in a residual network."""
+
+    place: str = ""
+    """first or last of a branch, output of the network, or elsewhere."""
+    count: int = 1
+    """Branches of the network."""
+
+    def factor(self, init: InitConfig) -> float:
+        """On the weights that the map would have elsewhere."""
+        if not INITS[init.name].of_branches:
+            return 1.0
+        factors = {"first": self.count**-0.5, "last": 0.0, "output": 0.0}
+        return float(factors.get(self.place, 1.0))
+
+
+ELSEWHERE = Branch()
 
 
 def initial_weight(init: InitConfig, z: Tensor, positions: int = 1) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from bnsweep.config.run import RunConfig
-from bnsweep.nets.init import initial_weight
+from bnsweep.nets.init import ELSEWHERE, Branch, initial_weight
 from bnsweep.nets.layer import Kept, Layer, OverAll, Product
 from bnsweep.nets.norm import bias_is_removed
 from bnsweep.nets.workspace import Buffer, Workspace, runs_of
@@ -31,6 +31,7 @@ class Linear(Layer):
     outputs: int
     hidden: bool
     """Whether another linear map follows: `init.gain` and `lr.hidden` are for these, and BN may remove their bias."""
+    branch: Branch = ELSEWHERE
 
     @property
     def name(self) -> str:
@@ -64,7 +65,7 @@ class Linear(Layer):
         return {
             "weight": Kept(
                 (self.outputs, self.inputs),
-                lambda config, z: initial_weight(config.init, z) * (config.init.gain if self.hidden else 1.0),
+                self._initial,
                 lambda config: config.lr.hidden if self.hidden else 1.0,
                 drawn=True,
                 as_product=self.first,
@@ -72,6 +73,10 @@ class Linear(Layer):
             # A column, as the batched product adds it.
             "bias": Kept((self.outputs, 1), lambda config, z: 0.0, self._bias_rate),
         }
+
+    def _initial(self, config: RunConfig, z: Tensor) -> Tensor:
+        gain = config.init.gain if self.hidden else 1.0
+        return initial_weight(config.init, z) * (gain * self.branch.factor(config.init))
 
     def _bias_rate(self, config: RunConfig) -> float:
         return float(config.model.bias and not (self.hidden and bias_is_removed(config)))

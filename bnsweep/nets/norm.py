@@ -104,6 +104,8 @@ class Norm(Layer):
     positions: int = 1
     images: bool = False
     """Whether inputs are [B, H, height, width], and not [B, H]; a signal has height 1."""
+    ends: bool = False
+    """Whether it is the last of a residual branch."""
 
     @property
     def name(self) -> str:
@@ -126,9 +128,12 @@ class Norm(Layer):
         def shifts(config: RunConfig) -> float:
             return scales(config) and float(NORMS[config.norm.name].centred)
 
+        def scale(config: RunConfig, z: Tensor) -> float:
+            return float(not (self.ends and config.norm.zero_init_residual and config.skip.name == "on"))
+
         shape, positions = (self.units,), self.positions
         return {
-            "weight": Kept(shape, lambda config, z: 1.0, scales),
+            "weight": Kept(shape, scale, scales),
             "bias": Kept(shape, lambda config, z: 0.0, shifts),
             "running_mean": Kept(shape, lambda config, z: 0.0, statistic=True, positions=positions),
             "running_var": Kept(

@@ -73,6 +73,11 @@ REFUSED: list[tuple[Tree, str]] = [
         r"model.dropout_scaling=test: must be train with model.dropout_kind=alpha",
     ),
     ({"model": {"dropout": 1.0}}, r"model.dropout=1.0: must be in \[0, 1\)"),
+    ({"init": {"name": "fixup"}}, r"skip=off: must be on with init=fixup, which starts residual branches at 0"),
+    (
+        {"norm": {"zero_init_residual": True}, "bn": {"affine": False}},
+        r"norm.zero_init_residual=True: must be false with bn.affine=false, where the scale of 0 would stay",
+    ),
     ({"model": {"family": "unet"}}, r"model.family=unet: must be one of mlp, conv, resnet"),
     ({"model": {"channels": []}}, r"model.channels=\[\]: must be a non-empty list of sizes >= 1"),
     ({"model": {"kernel": 4}}, r"model.kernel=4: must be odd"),

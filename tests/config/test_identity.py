@@ -113,6 +113,7 @@ OTHER = {
     "bn.noise": 0.5,
     "norm.name": "layer",
     "norm.groups": 2,
+    "norm.zero_init_residual": True,
     "data.name": "mnist",
     "data.root": "x",
     "data.subset": 99,
@@ -208,6 +209,7 @@ def test_every_setting_that_changes_numbers_changes_the_identity_and_no_other(ke
     tree["model"] = {"dropout": 0.25, "family": family}
     tree |= {group: {**tree[group], **given} for group, given in NEEDS.get(key, {}).items()}
     tree |= {"norm": {"name": "group"}} if key == "norm.groups" else {}
+    tree |= {"skip": {"name": "on"}} if key == "norm.zero_init_residual" else {}
     base = identity(from_tree(tree))
     group, _, name = key.partition(".")
     part = tree.get(group, {})

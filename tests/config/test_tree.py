@@ -26,6 +26,7 @@ NEEDED = {
     "data/callable.yaml": ("data.call=module:function",),
     "data/table.yaml": ("data.file=x.csv", "data.target=y"),
     "norm/instance.yaml": ("model=conv",),
+    "init/fixup.yaml": ("skip=on",),
 }
 
 

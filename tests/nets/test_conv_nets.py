@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import math
 from dataclasses import replace
 from typing import Any
@@ -11,7 +13,10 @@ import torch
 from members import CPU, changed, mix, relative
 from plain_loop import loss_distance, nudged_distance, train_plain
 
+from bnsweep.catalogue.norms import NORM_CHOICES, PLACEMENTS
+from bnsweep.config.checks import ConfigError
 from bnsweep.config.groups import DataConfig
+from bnsweep.config.network import SKIPS
 from bnsweep.config.run import RunConfig
 from bnsweep.data import dataset as data
 from bnsweep.nets.plain import build
@@ -63,6 +68,15 @@ def deviation(config: RunConfig, history: dict[str, list[float]], model: torch.n
     return max(relative(ours.double(), theirs.double()) for ours, theirs in pairs)
 
 
+def moved_by_nudges(config: RunConfig, read: data.Dataset) -> float:
+    """Largest relative deviation of the ordinary loop from itself with first weights changed by 1e-15."""
+    offs = []
+    for number in range(1, 11):
+        nudged = train_plain(config, read, nudged=number, size=1e-15)
+        offs.append(deviation(config, nudged.history, nudged.model, read))
+    return max(offs)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_members_equal_the_ordinary_loop(family: str, digits: data.Dataset, capsys: pytest.CaptureFixture[str]) -> None:
     configs = members(family)
@@ -75,6 +89,58 @@ def test_members_equal_the_ordinary_loop(family: str, digits: data.Dataset, caps
         )
     assert configs[0].total_steps >= 40
     assert max(offs) < 1e-9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+def test_each_normalisation_at_each_place_with_skips_and_without(
+    family: str, digits: data.Dataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Alone, and all of them in one stack; those that a rule refuses left out. What is chaotic, so that nudges of 1e-15
+    move it as far, is told apart: normalised over four positions, units of next to no variance are."""
+    arms = itertools.product(PLACEMENTS[1:], NORM_CHOICES[1:], SKIPS)
+    configs = []
+    for i, (place, kind, skip) in enumerate(arms):
+        with contextlib.suppress(ConfigError):
+            base = changed(members(family)[i % 12], {"skip.name": "off", "bn.placement": place})
+            configs.append(changed(base, {"norm.name": kind, "skip.name": skip}))
+    records, stack = train(configs, digits, CPU)
+    models = {stack.positions[k]: stack.export(k) for k in range(len(stack))}
+    offs = [deviation(c, records[i].history, models[i], digits) for i, c in enumerate(configs)]
+    for i, config in enumerate(configs):
+        (alone,), one = train([config], digits, CPU)
+        offs[i] = max(offs[i], deviation(config, alone.history, one.export(0), digits))
+    chaotic = [
+        i for i, config in enumerate(configs) if offs[i] > 1e-9 and moved_by_nudges(config, digits) > offs[i] / 10
+    ]
+    offs = [off for i, off in enumerate(offs) if i not in chaotic]
+    assert len(chaotic) <= 3
+    with capsys.disabled():
+        print(
+            f"\n{family}: {max(offs):.1e} largest relative deviation of {len(offs)} kinds, alone and together",
+            end="",
+        )
+    assert max(offs) < 1e-9, offs
+
+
+@pytest.mark.parametrize("family", ["resnet", "resnet with preactivation", "mlp"])
+def test_branches_that_start_at_0_leave_the_shortcuts(family: str, digits: data.Dataset) -> None:
+    """Fixup without normalisation, and a last scale of 0 with it: the blocks hand on what they are given, and train as
+    the ordinary network does."""
+    fixup = {"init.name": "fixup", "init.std": None, "init.distribution": "normal", "bn.placement": "none"}
+    zero = {"norm.zero_init_residual": True, "bn.placement": "before"}
+    configs = [
+        changed(c, {"skip.name": "on"} | (fixup if i % 2 else zero)) for i, c in enumerate(members(family)[8:12])
+    ]
+    records, stack = train(configs, digits, CPU)
+    for k, i in enumerate(stack.positions):
+        assert deviation(configs[i], records[i].history, stack.export(k), digits) < 1e-9
+    start = build(configs[1])
+    last = f"{'conv' if family != 'mlp' else 'linear'}{3}.weight"
+    assert not start.get_parameter(last).any()
+    assert not start.get_parameter(f"linear{configs[1].model.layers + 1}.weight").any()
+    if family != "resnet with preactivation":
+        assert not build(configs[0]).get_parameter("bn3.weight").any()
 
 
 @pytest.mark.parametrize("family", ["conv", "resnet"])

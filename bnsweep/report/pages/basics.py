@@ -32,6 +32,7 @@ INITS = {
     " their size on the way forward and the way back; derived for activations like tanh.",
     "he": "He: initial weights of variance 2 / inputs of their layer; the 2 makes up for the half of its inputs that"
     " ReLU turns into 0.",
+    "fixup": "Fixup: as He, but every residual block starts at 0, so that the network starts as its shortcuts.",
 }
 RATE = "How far a training step moves the weights: too small, and training crawls; too large, and it blows up."
 RATES = " “Best lr”: each arm at its best rate; “same lr”: both sides at the same rate, averaged over all rates."
