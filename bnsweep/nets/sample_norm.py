@@ -19,10 +19,8 @@ from bnsweep.config.run import RunConfig
 if TYPE_CHECKING:
     from bnsweep.nets.stack import Stack
 
-GROUP = (2, 4)
-"""Dimensions of [k, G, H/G, B, P] that are normalised together."""
 SAMPLES = (3, 4)
-"""Those that share a scale and a shift."""
+"""Dimensions of [k, G, H/G, B, P] that share a scale and a shift."""
 
 
 class RMSNorm(nn.Module):
@@ -68,6 +66,13 @@ def groups_of(config: RunConfig, units: int) -> int:
     return 1
 
 
+def mean_of_groups(x: Tensor) -> Tensor:
+    """Over the units of a group and the positions, [k, G, 1, B, 1]; one dimension after the other, which a CPU does in
+    a fifth of the time that it takes over both at once."""
+    of_units = x.mean(4, keepdim=True) if x.shape[4] > 1 else x
+    return of_units.mean(2, keepdim=True)
+
+
 class SampleNorm:
     """The normalisation of one layer of some neighbours, which share its kind. Inputs are [k*H, S], as BN's."""
 
@@ -84,7 +89,6 @@ class SampleNorm:
         groups, self.eps = groups_of(config, units), eps
         self.centred = NORMS[config.norm.name].centred
         self._shape = (members.stop - members.start, groups, units // groups, -1, positions)
-        self._count = units // groups * positions
 
         def view(tensors: Mapping[str, Tensor], of: str) -> Tensor:
             return tensors[f"{name}.{of}"][members].view(*self._shape[:3], 1, 1)
@@ -93,16 +97,16 @@ class SampleNorm:
         self.d_gamma, self.d_beta = view(gradients, "weight"), view(gradients, "bias")
 
     def evaluate(self, x: Tensor, y: Tensor) -> None:
-        """As in training."""
-        self.forward(x, y, y)
+        """As in training; x, which nothing reads again, is overwritten."""
+        self.forward(x, y, x)
 
     def forward(self, x: Tensor, y: Tensor, x_hat: Tensor) -> tuple[Tensor, ...]:
-        """x_hat may be x's own memory, or y's where there is no way back."""
+        """x_hat may be x's own memory."""
         x, y, x_hat = (t.view(self._shape) for t in (x, y, x_hat))
         if self.centred:
-            x = torch.sub(x, x.mean(GROUP, keepdim=True), out=x_hat)
-        square = torch.linalg.vector_norm(x, dim=GROUP, keepdim=True).square_()
-        inverse_rms = square.div_(self._count).add_(self.eps).rsqrt_()
+            x = torch.sub(x, mean_of_groups(x), out=x_hat)
+        # Squares in y's memory: a norm along a dimension that is not the last takes three times as long.
+        inverse_rms = mean_of_groups(torch.mul(x, x, out=y)).add_(self.eps).rsqrt_()
         torch.mul(x, inverse_rms, out=x_hat)
         torch.mul(x_hat, self.gamma, out=y)
         if self.centred:
@@ -114,10 +118,10 @@ class SampleNorm:
         the group's spread; without mean(g) where no mean was subtracted."""
         (x_hat, inverse_rms), d, spare = saved, d.view(self._shape), spare.view(self._shape)
         torch.sum(torch.mul(d, x_hat, out=spare), SAMPLES, keepdim=True, out=self.d_gamma)
-        along = spare.mul_(self.gamma).mean(GROUP, keepdim=True)
+        along = mean_of_groups(spare.mul_(self.gamma))
         if self.centred:
             torch.sum(d, SAMPLES, keepdim=True, out=self.d_beta)
         d.mul_(self.gamma)
         if self.centred:
-            d.sub_(d.mean(GROUP, keepdim=True))
+            d.sub_(mean_of_groups(d))
         d.addcmul_(x_hat, along, value=-1).mul_(inverse_rms)
