@@ -242,7 +242,7 @@ class FirstConvolution(OverAll):
     def _unfolded(self, x: Tensor) -> Tensor:
         """[G, R, B*P]: what the kernel sees at every position of x [G, B, D]."""
         layer, (h, w) = self.layer, self.layer.window
-        images = x.view(-1, layer.input.channels, layer.input.height, layer.input.width)
+        images = x.reshape(-1, layer.input.channels, layer.input.height, layer.input.width)
         seen = F.unfold(images, (h, w), padding=(h // 2, w // 2), stride=layer.stride)
         return seen.view(*x.shape[:2], layer.seen, -1).transpose(1, 2).flatten(2)
 
