@@ -47,5 +47,5 @@ class Augment:
         picked = x_GBD.view(g, b, self._channels, -1).gather(3, place)
         if self._crop:
             inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
-            picked = torch.where(inside.view(g, b, 1, -1), picked, 0)
+            picked.masked_fill_(~inside.view(g, b, 1, -1), 0)
         return picked.view(g, b, -1)

@@ -27,8 +27,8 @@ class Clip:
         self._most_K = stack.scalars(lambda c: math.inf if c.optimizer.clip is None else c.optimizer.clip)
         self._clipped_K = self._most_K < math.inf
         rates = stack.rates()
-        # A bias that BN removes has a gradient of rounding noise, which nothing moves: torch has none.
-        self._trained = {name: rate_K > 0 for name, rate_K in rates.items()}
+        # A bias that BN removes has a gradient of rounding noise, which moves nothing: torch has none.
+        self._fixed = {name: rate_K == 0 for name, rate_K in rates.items()}
         self._shapes = [(name, p.shape) for name, p in stack.rest.items()]
         self._of_rest = of_rest
         self._one = torch.ones((), device=stack.device, dtype=stack.dtype)
@@ -47,7 +47,7 @@ class Clip:
         of_name = {n: g.view(len(self._most_K), -1) for (n, _), g in zip(self._shapes, parts, strict=True)}
         norms = {name: torch.linalg.vector_norm(g, dim=1) for name, g in of_name.items()}
         norms |= {product.name: norm(product) for product in products}
-        kept = [torch.where(self._trained[name], norm_K, 0) for name, norm_K in norms.items()]
+        kept = [norm_K.masked_fill(self._fixed[name], 0) for name, norm_K in norms.items()]
         total_K: Tensor = torch.linalg.vector_norm(torch.stack(kept), dim=0)
         return total_K
 

@@ -112,6 +112,27 @@ def test_inputs_are_filled_and_standardised_in_a_captured_step() -> None:
             assert_same_numbers(b.history[name], a.history[name], 1e-8, name)
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
+def test_options_of_training_in_a_captured_step_give_the_numbers_of_a_cpu(optimizer: str) -> None:
+    """Augmentation in all members; clipping, decay, smoothing, alpha dropout and steps of the rate in some."""
+    options: list[dict[str, object]] = [
+        {"optimizer.clip": 0.1},
+        {"optimizer.weight_decay": 0.01, "optimizer.decayed": "weights"},
+        {"train.label_smoothing": 0.1},
+        {"model.dropout": 0.2, "model.dropout_kind": "alpha"},
+        {"lr.schedule": "step", "init.distribution": "normal", "init.name": "lsuv"},
+        {},
+    ]
+    digits, augmented = data.load(DataConfig()), {"data.crop": 2, "data.flip": True}
+    members = mix(optimizer, subset=310)
+    configs = [changed(config, augmented | options[i % len(options)]) for i, config in enumerate(members)]
+    on_cpu, _ = train(configs, digits, torch.device("cpu"))
+    on_gpu, _ = train(configs, digits, resolve_device("cuda"))
+    for a, b in zip(on_cpu, on_gpu, strict=True):
+        for name in ("train/loss", "val/loss", "test/loss"):
+            assert_same_numbers(b.history[name], a.history[name], 1e-8, name)
+
+
 def test_every_step_is_taken_exactly_once() -> None:
     trainer = Trainer(mix(), data.load(DataConfig()), resolve_device("cuda"))
     for epoch in range(3):

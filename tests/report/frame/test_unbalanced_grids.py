@@ -137,6 +137,17 @@ def test_zipped_choices_are_balanced_and_drawn_as_one(simulate):
     assert drawn.held_text("drawn") == " init goes with activation."
 
 
+def test_a_switch_that_is_left_out_of_the_runs_where_it_is_off_is_drawn_with_both_levels(simulate):
+    """As data.flip=true,false is."""
+    made = simulate(lambda run: 0.8, {"bn": ["none", "before"], "activation": ["tanh", "relu"]}, seeds=5)
+    made.runs["data.flip"] = made.runs["activation"].map({"tanh": True}).astype("boolean")
+    made.runs["activation"] = "relu"
+    grid = read_grid(made.runs)
+    drawn = facets(grid, best_lr_view(grid, METRIC), list(grid.arms.index))
+    on, off = drawn.shown["data.flip"]
+    assert on and pd.isna(off)
+
+
 def test_an_arm_that_was_not_planned_at_a_rate_has_no_lost_results(simulate):
     made = without(simulate(factors={"bn": ["none", "before"], "lr.value": [0.1, 1.0]}, seeds=5), bn="none")
     plain = simulate(factors={"bn": ["none"], "lr.value": [0.1]}, seeds=5).runs
