@@ -46,6 +46,6 @@ class Augment:
         place = place.view(g, b, 1, -1).expand(-1, -1, self._channels, -1)
         picked = x_GBD.view(g, b, self._channels, -1).gather(3, place)
         if self._crop:
-            inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+            inside = ((rows >= 0) & (rows < height)) & ((columns >= 0) & (columns < width))
             picked.masked_fill_(~inside.view(g, b, 1, -1), 0)
         return picked.view(g, b, -1)

@@ -27,9 +27,9 @@ from bnsweep.catalogue.optimizers import OPTIMIZERS
 from bnsweep.catalogue.schedules import SCHEDULES
 from bnsweep.catalogue.tasks import Task
 from bnsweep.config.checks import printable
-from bnsweep.config.groups import DISTRIBUTIONS
+from bnsweep.config.groups import DECAYED, DISTRIBUTIONS
 from bnsweep.config.identity import NAME_FIELDS, layers_in
-from bnsweep.config.network import FAMILIES, SKIPS, convolutions
+from bnsweep.config.network import DROPOUTS, FAMILIES, SKIPS, convolutions
 from bnsweep.config.tree import known_keys
 from bnsweep.records import DIVERGED, FINISHED
 from bnsweep.report.frame.metrics import reached, scored, task_of
@@ -47,7 +47,16 @@ ORDER: dict[str, tuple[str, ...]] = {
 }
 BUNDLE = ("seed", "data.seed")
 SHORT = {"lr.value": "lr", "lr.hidden": "hidden lr ×", "init.distribution": "", "bn.momentum": "BN momentum"}
-USUAL = {"skip": SKIPS[0], "model.family": FAMILIES[0]}
+USUAL: dict[str, Any] = {
+    "skip": SKIPS[0],
+    "model.family": FAMILIES[0],
+    "data.crop": 0,
+    "data.flip": False,
+    "data.standardize": False,
+    "model.dropout_kind": DROPOUTS[0],
+    "optimizer.decayed": DECAYED[0],
+    "train.label_smoothing": 0.0,
+}
 """What a run has that says nothing of it."""
 BN_PLACEMENT = "BN placement"
 UNNAMED = "as configured"

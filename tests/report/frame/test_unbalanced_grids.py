@@ -137,15 +137,18 @@ def test_zipped_choices_are_balanced_and_drawn_as_one(simulate):
     assert drawn.held_text("drawn") == " init goes with activation."
 
 
-def test_a_switch_that_is_left_out_of_the_runs_where_it_is_off_is_drawn_with_both_levels(simulate):
-    """As data.flip=true,false is."""
+@pytest.mark.parametrize(
+    ("switch", "drawn"),
+    [("data.flip", [False, True]), ("model.preactivation", [True, pd.NA])],
+    ids=str,
+)
+def test_a_switch_that_runs_leave_out_where_it_is_off_has_two_levels(simulate, switch, drawn):
     made = simulate(lambda run: 0.8, {"bn": ["none", "before"], "activation": ["tanh", "relu"]}, seeds=5)
-    made.runs["data.flip"] = made.runs["activation"].map({"tanh": True}).astype("boolean")
+    made.runs[switch] = made.runs["activation"].map({"tanh": True}).astype("boolean")
     made.runs["activation"] = "relu"
     grid = read_grid(made.runs)
-    drawn = facets(grid, best_lr_view(grid, METRIC), list(grid.arms.index))
-    on, off = drawn.shown["data.flip"]
-    assert on and pd.isna(off)
+    shown = facets(grid, best_lr_view(grid, METRIC), list(grid.arms.index)).shown[switch]
+    assert [pd.isna(level) or bool(level) for level in shown] == [pd.isna(level) or level for level in drawn]
 
 
 def test_an_arm_that_was_not_planned_at_a_rate_has_no_lost_results(simulate):
