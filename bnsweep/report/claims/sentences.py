@@ -122,4 +122,6 @@ def inconclusive(measured: Sequence[Evidence], family: int) -> str:
             return f"A hint {which} it, which is not enough where {family} claims are judged together."
         return f"Only {count} of {len(measured)} comparisons speak{'s' * (count == 1)} {which} it."
     least = f" ({p_equals(min(e.p for e in measured if not e.note))})"
+    if all(e.within for e in measured):
+        return f"Whether they differ by more than counts as none is beyond these seeds{least}."
     return f"No difference beyond what the seeds' luck explains{least}."

@@ -27,9 +27,11 @@ CAPTION = (
 )
 
 EQUAL = (
-    " Where the claim is that two sides do equally well, a grey band holds the differences that count as none, and the"
-    " interval lies within it where the claim holds."
+    "Each dot is one seed: the first side less the second, with all else equal. The diamond is their mean, the bar its"
+    " 95 % interval. In the grey band lie differences that count as none: see whether the bar is within it. Every strip"
+    " has a scale of its own. Green speaks for the claim, orange against it, grey is open."
 )
+"""Where the claim is that two sides do equally well."""
 
 
 def claim_figures(verdicts: Sequence[Verdict]) -> list[Drawing]:
@@ -48,7 +50,7 @@ def draw(verdict: Verdict, found: Sequence[Evidence]) -> Drawing:
         title = ax.get_title(loc="left")
         longest = max(map(len, title.split("\n")))
         ax.set_title(title, loc="left", fontsize=points(TITLE * min(1, LETTERS / longest)))
-    caption = CAPTION + EQUAL * any(item.within for item in found)
+    caption = EQUAL if all(item.within for item in found) else CAPTION
     return Drawing(f"claim-{verdict.key}", verdict.claim, caption, alt(verdict, found), figure)
 
 
@@ -82,7 +84,7 @@ def strip(ax: Axes, item: Evidence) -> None:
     ax.spines["left"].set_visible(False)
     ax.grid(axis="y", visible=False)
     if item.within:
-        ax.axvspan(-item.within, item.within, color=faint(), alpha=0.25, lw=0, zorder=0)
+        ax.axvspan(-item.within, item.within, color=faint(), alpha=0.6, lw=0, zorder=0)
     ends = np.array([-item.within, item.within, item.low, item.high, *values])
     margin = 0.06 * max(float(np.nanmax(ends) - np.nanmin(ends)), 1e-9)
     ax.set_xlim(np.nanmin(ends) - margin, np.nanmax(ends) + margin)

@@ -171,6 +171,8 @@ def test_a_claim_of_equality_is_drawn_and_told_as_one() -> None:
     assert "band" in drawing.caption
     low, high = drawing.figure.axes[0].get_xlim()
     assert low < -AS_MUCH and high > AS_MUCH, "the margin is in the picture"
+    open_one = answers(made_of(NORMS, Truth(noise=lambda run: 0.05)))["norms-match-bn"]
+    assert open_one.sentence.startswith("Whether they differ by more than counts as none is beyond these seeds (p = ")
 
 
 def test_the_largest_rate_is_the_last_at_which_runs_train() -> None:
