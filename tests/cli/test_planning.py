@@ -23,7 +23,7 @@ def grid(seeds: str, *texts: str) -> list[RunConfig]:
 
 def test_few_seeds_decide_nothing_and_the_plan_says_how_many_do() -> None:
     first, second = planning(grid("range(0,5)", *GRID), None, auto=False)
-    assert first == "claims: this grid asks 4 of the report's 11; 5 seeds can decide none of them, 6 are the least"
+    assert first == "claims: this grid asks 4 of the report's 18; 5 seeds can decide none of them, 6 are the least"
     assert second.startswith(
         "with 80 % power 10 seeds find a difference of 2.3 points (20 seeds 1.4) in accuracy (a guess"
     )
