@@ -370,7 +370,8 @@ class ProbesConfig(Checked, group="probes"):
     name: str = setting("light", OneOf(PROBES), names=True)
     """off; light: one pass forward and back over the probe batch; full: everything, at many times that cost."""
     samples: int = setting(1000, at_least(2), matters=with_probes)
-    """Size of the probe batch, training samples that stay the same (all where there are fewer)."""
+    """Size of the probe batch, training samples that stay the same (all where there are fewer). Convolutional networks
+    take fewer of large images, whose positions count like samples: 100,000 positions, 64 images at the least."""
     every: int | None = setting(None, or_null(at_least(1)), matters=with_probes)
     """Evaluations between probes, the start and the end always among them; null: full at every evaluation, light only
     where `run.SPARSE` times as many samples have been trained since the last."""

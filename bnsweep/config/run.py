@@ -32,6 +32,9 @@ from bnsweep.config.norm import NormConfig
 SPARSE = 20
 """Samples trained for each that light probes look at: what keeps their cost to a few per cent of a longer training."""
 
+PROBED_POSITIONS, FEWEST_IMAGES = 100_000, 64
+"""Positions of the images of a probe batch, each of which counts like a sample: about so many, of so many images."""
+
 NAME_LENGTH = 256
 """Of an experiment; sqlite takes longer ones, database servers do not."""
 
@@ -296,6 +299,15 @@ class RunConfig(Checked):
         return sorted({*range(0, total, every), total})
 
     @property
+    def probe_samples(self) -> int:
+        """Size of the probe batch."""
+        most = self.probes.samples
+        if self.model.family != "mlp":
+            _, height, width = self.image
+            most = min(most, max(FEWEST_IMAGES, PROBED_POSITIONS // (height * width)))
+        return min(most, self.data.train_size)
+
+    @property
     def probed(self) -> list[int]:
         """Those evaluations at which the probe batch is looked at, too."""
         steps, probes = self.evaluations, self.probes
@@ -303,7 +315,7 @@ class RunConfig(Checked):
             return []
         if probes.every is not None or probes.name == "full":
             return sorted({*steps[:: probes.every or 1], steps[-1]})
-        apart = SPARSE * min(probes.samples, self.data.train_size) / self.train.batch_size
+        apart = SPARSE * self.probe_samples / self.train.batch_size
         found = [0]
         for step in steps:
             if min(step - found[-1], steps[-1] - step) >= apart:

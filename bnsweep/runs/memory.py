@@ -38,7 +38,7 @@ def full_probe_bytes(config: RunConfig) -> int:
     """Of a full probe: activations of the probe batch, parameters and gradients put by, and dropout drawn for it."""
     held = 0
     if config.probes.name == "full":
-        samples = min(config.probes.samples, config.data.train_size)
+        samples = config.probe_samples
         held = activation_bytes(config, samples)
         held += FULL * item_bytes(config) * sum(math.prod(k.shape) for k in parameters(config))
         if config.model.dropout > 0:
@@ -83,7 +83,7 @@ def item_bytes(config: RunConfig) -> int:
 
 def batch_rows(config: RunConfig) -> int:
     """Samples that pass with their gradients at once: a training batch or the probe batch."""
-    return max(batch_size(config), min(config.probes.samples, config.data.train_size))
+    return max(batch_size(config), config.probe_samples)
 
 
 def history_bytes(config: RunConfig) -> int:
@@ -104,7 +104,7 @@ def light_probe_bytes(config: RunConfig, elements: int = 0) -> int:
     elements in their largest layer."""
     if config.probes.name != "light":
         return 0
-    samples = min(config.probes.samples, config.data.train_size)
+    samples = config.probe_samples
     widest = max(layer.size for layer in layers_of([config]))
     return activation_bytes(config, samples) * max(1, elements // (widest * samples))
 

@@ -71,7 +71,7 @@ def place_data(stack: Stack, dataset: Dataset) -> Batches:
         name: torch.stack([getattr(s, name) for s in by_seed]).to(stack.device)
         for name in ("train", "validation", "test")
     }
-    rows["probe"] = rows["train"][:, : stack.configs[0].probes.samples]
+    rows["probe"] = rows["train"][:, : stack.configs[0].probe_samples]
     x_ND = dataset.x_ND.to(stack.device, stack.dtype)
     if stack.configs[0].data.binary:
         x_ND = (x_ND > 0.5).to(stack.dtype)

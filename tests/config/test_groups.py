@@ -246,3 +246,11 @@ def test_no_batch_of_one_sample_under_bn_is_found_once_the_data_is_read() -> Non
 def test_evaluations_are_counted_without_a_list_of_them(train: TrainConfig) -> None:
     config = RunConfig(train=train)
     assert config.evaluation_count == len(config.evaluations)
+
+
+def test_a_probe_batch_of_large_images_is_smaller() -> None:
+    run = RunConfig(data=DataConfig("mnist"))
+    assert run.probe_samples == 1000
+    assert replace(run, model=ModelConfig(family="conv")).probe_samples == 127
+    assert RunConfig(model=ModelConfig(family="conv")).probe_samples == 1000
+    assert replace(run, data=DataConfig("cifar10"), model=ModelConfig(family="resnet")).probe_samples == 97

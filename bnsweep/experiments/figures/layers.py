@@ -161,7 +161,7 @@ def rate_in_theory(run: Run) -> float:
     """Factor on the squared gradient norm a backward step deep in a wide network, by `probes.theory`; NaN where that
     has none."""
     name, config = run.config.activation.name, run.config
-    samples, variance = min(config.probes.samples, config.data.train_size), weight_variance(config.init.name)
+    samples, variance = config.probe_samples, weight_variance(config.init.name)
     if config.normalisation == "before" and samples > 3:
         return bn_before_rate(name, samples)
     if config.normalisation == "none" and variance is not None:
