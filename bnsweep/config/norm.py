@@ -23,9 +23,10 @@ def with_groups(run: RunConfig) -> bool:
     return with_norm(run) and run.norm.name == "group"
 
 
-def ends_branches(run: RunConfig) -> bool:
-    """Whether a normalisation stands at the end of residual branches."""
-    return run.placement == "before" and run.skip.name == "on" and not run.model.preactivation
+def starts_at_0(run: RunConfig) -> bool:
+    """Whether that is asked of a run that has a normalisation at the end of residual branches."""
+    there = run.placement == "before" and run.skip.name == "on" and not run.model.preactivation
+    return there and run.norm.zero_init_residual
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class NormConfig(Checked, group="norm"):
     """Of norm=group: groups that the units of each hidden layer are divided into; null: as many as there can be, up to
     32, of 8 units or more each."""
 
-    zero_init_residual: bool = setting(False, role=Role.FREE, matters=ends_branches)
+    zero_init_residual: bool = setting(False, role=Role.FREE, matters=starts_at_0)
     """Whether the scale of the last normalisation of each residual block starts at 0, so that the block starts as its
     shortcut (Goyal et al. 2017, arXiv 1706.02677, section 5.1). It stands there with bn=before."""
 

@@ -36,6 +36,9 @@ from bnsweep.training.trainer import Trainer
 CACHE_BYTES = 32 * 2**20
 """What a stack works on in one step on a CPU at most, about. Larger stacks leave the caches and gain nothing."""
 
+FEWEST_IMAGES = 4
+"""Members of a stack of convolutional networks that pay whatever the cache holds: their first layer is one product."""
+
 SMALL_STEP = 20e6
 """Floating-point operations of a step that keep one core busy about as long as its operators take to be called: runs
 that come to less together are not split among cores."""
@@ -118,7 +121,8 @@ def stack_limit(config: RunConfig, runs: int, device: torch.device, workers: int
     if device.type == "cpu":
         each = parameter_bytes(config) + activation_bytes(config, batch_size(config))
         few = math.ceil(SMALL_STEP / (step_flops(config) * batch_size(config)))
-        limits += [max(1, CACHE_BYTES // each), max(few, math.ceil(runs / workers))]
+        pays = 1 if config.model.family == "mlp" else FEWEST_IMAGES
+        limits += [max(pays, CACHE_BYTES // each), max(few, math.ceil(runs / workers))]
     return min(limits)
 
 

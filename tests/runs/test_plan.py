@@ -123,3 +123,9 @@ def test_a_trial_predicts_longer_for_more_epochs() -> None:
     threads = torch.get_num_threads()
     assert 0 < seconds(2) < seconds(1000)
     assert torch.get_num_threads() == threads
+
+
+def test_networks_of_large_images_share_their_first_layer_four_at_a_time() -> None:
+    one = RunConfig(data=DataConfig("mnist"), model=ModelConfig(family="conv", channels=(16, 32)))
+    assert stack_limit(one, 100, CPU, 2, FREE) == 4
+    assert stack_limit(one, 4, CPU, 2, FREE) == 2, "two workers have something to do"

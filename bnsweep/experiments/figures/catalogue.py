@@ -47,6 +47,45 @@ def drawings(name: str, runs: Sequence[Run]) -> tuple[Drawing, ...]:
     return own or (CURVES if trained else START,)
 
 
+Factors = tuple[str, ...]
+NETWORKS: Factors = ("model.family", "model.hidden")
+CONVOLUTIONAL: dict[str, tuple[str, str, Factors, Factors, Factors, str]] = {
+    "mnist1d": ("Test accuracy by network", "test/accuracy", (), (), NETWORKS, "Convolutions know what is near what."),
+    "mnist1d-shuffled": (
+        *("Test accuracy by network, shuffled signals", "test/accuracy", (), (), NETWORKS),
+        "The same numbers in another order: only convolutions lose by it.",
+    ),
+    "fashion-mnist": (
+        *("Test accuracy by network and BN", "test/accuracy", (), ("model.family",), ("bn",)),
+        "Two convolutions against a fully connected network.",
+    ),
+    "bn-skip-depth": (
+        *("Test accuracy by depth, BN and skip connections", "test/accuracy", (), ("model.blocks",), ("bn", "skip")),
+        "What a skip connection adds should be more in the deeper network.",
+    ),
+    "he-residual-depth": (
+        *("Training accuracy by depth and skip connections", "train/accuracy", (), ("model.blocks",), ("skip",)),
+        "Without skip connections the deeper network should train worse.",
+    ),
+    "groupnorm-batch": (
+        *("Validation accuracy by batch size and normalisation", "val/accuracy", (), ("train.batch_size",), ("bn",)),
+        "BN should fall behind where batches are small.",
+    ),
+    "bjorck-conv": (
+        *("Validation accuracy by learning rate and BN", "val/accuracy", (), ("lr.value",), ("bn",)),
+        "How far to the right a line still rises.",
+    ),
+    "santurkar-vgg": (
+        *("Training accuracy with noise after BN", "train/accuracy", (), (), ("bn", "bn.noise")),
+        "If steady inputs were what helps, the noisy arm would lose BN's lead.",
+    ),
+    "fixup": (
+        *("Training accuracy by initial weights, without normalisation", "train/accuracy", (), (), ("init",)),
+        "Fixup should train 56 layers where He's weights do not.",
+    ),
+}
+"""Title, metric, factors of rows, of columns and of colours, and what there is to see."""
+
 FIGURES: dict[str, tuple[Drawing, ...]] = {
     "lecture": (
         Drawing(
@@ -165,6 +204,16 @@ FIGURES: dict[str, tuple[Drawing, ...]] = {
             " zero. Below 1, BN's running variance, learned with dropout, is too large for evaluation without it.",
         ),
     ),
+    "selu": (
+        Drawing(
+            histograms.grid,
+            f"{HISTOGRAMS} SELU's outputs keep their spread through all layers, ReLU's become smaller with each.",
+        ),
+    ),
+    **{
+        name: (Drawing(Multiples(title, metric, rows, columns, colour), f"{BAND} {see}"),)
+        for name, (title, metric, rows, columns, colour, see) in CONVOLUTIONAL.items()
+    },
     "train-eval": (
         Drawing(
             special.running_statistics,

@@ -49,6 +49,7 @@ BUNDLE = ("seed", "data.seed")
 SHORT = {"lr.value": "lr", "lr.hidden": "hidden lr ×", "init.distribution": "", "bn.momentum": "BN momentum"}
 USUAL: dict[str, Any] = {
     "skip": SKIPS[0],
+    "norm.zero_init_residual": False,
     "model.family": FAMILIES[0],
     "data.crop": 0,
     "data.flip": False,
