@@ -161,8 +161,15 @@ class RunConfig(Checked):
     def _check_skip(self) -> None:
         model, ok = self.model, self.skip.name == "off" or self.model.family != "conv"
         check(ok, "skip", self.skip.name, "off with model.family=conv, which has no residual blocks (resnet has)")
-        ok = self.skip.name == "off" or model.family != "mlp" or len(set(model.hidden)) == 1
-        check(ok, "skip", self.skip.name, f"off where hidden layers differ in size: model.hidden={list(model.hidden)}")
+        if self.skip.name == "on" and model.family == "mlp":
+            check(
+                model.layers > 1,
+                "skip",
+                "on",
+                f"off with model.hidden={list(model.hidden)}: a block is of two hidden layers",
+            )
+            says = f"off where hidden layers differ in size: model.hidden={list(model.hidden)}"
+            check(len(set(model.hidden)) == 1, "skip", "on", says)
         ok = self.skip.name == "on" or not INITS[self.init.name].of_branches
         check(ok, "skip", self.skip.name, f"on with init={self.init.name}, which starts residual branches at 0")
         given = self.norm.zero_init_residual and not self.bn.affine

@@ -72,7 +72,7 @@ def mlp(configs: Sequence[RunConfig]) -> list[Layer]:
         if i > hidden:
             layers.append(Linear(i, n_in, n_out, False, Branch("output")))
             continue
-        begins, ends = i > 1 and i % 2 == 0, i > 1 and (i % 2 == 1 or i == hidden)
+        begins, ends = i % 2 == 0, i > 1 and (i % 2 == 1 or i == hidden)
         branch = Branch("last" if ends else "first" if begins else "", hidden // 2)
         layers += parts.skip(i, shape, shape) if begins else []
         layers += [Linear(i, n_in, n_out, True, branch), *parts.before(i, shape, ends)]

@@ -124,15 +124,19 @@ class StackedSkip(OverAll):
         return self._keep(x, space)
 
     def _keep(self, x: Buffer, space: Workspace) -> Buffer:
-        layer = self.layer
-        kept = space("skip", layer.output.channels, x.full.shape[2] // layer.input.positions * layer.output.positions)
+        kept = self._of_output("skip", x, space)
         for n in self._groups:
-            if layer.input == layer.output:
+            if self.layer.input == self.layer.output:
                 kept.shares[n].members.copy_(x.shares[n].members)
                 continue
             kept.shares[n].members.zero_()
             self._there(kept.shares[n]).copy_(self._here(x.shares[n]))
         return x
+
+    def _of_output(self, name: str, x: Buffer, space: Workspace) -> Buffer:
+        """In the shape of the block's output, for as many samples as x, which has that of its input."""
+        samples, output = x.full.shape[2] // self.layer.input.positions, self.layer.output
+        return space(name, output.channels, samples * output.positions)
 
     def _here(self, x: Share) -> Tensor:
         """The positions of the input that the shortcut takes."""
@@ -143,10 +147,7 @@ class StackedSkip(OverAll):
         return self.layer.output.of(y.members)[:, : self.layer.input.channels]
 
     def backward(self, d: Buffer, space: Workspace) -> Buffer:
-        layer = self.layer
-        d_skip = space(
-            "d_skip", layer.output.channels, d.full.shape[2] // layer.input.positions * layer.output.positions
-        )
+        d_skip = self._of_output("d_skip", d, space)
         for n in self._groups:
             self._here(d.shares[n]).add_(self._there(d_skip.shares[n]))
         return d

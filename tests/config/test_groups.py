@@ -66,7 +66,10 @@ REFUSED: list[tuple[Tree, str]] = [
         r"bn.placement=after: must be none with model.hidden=\[\], a linear map without hidden layers",
     ),
     ({"model": {"hidden": [], "dropout": 0.1}}, r"model.dropout=0.1: must be 0 with model.hidden=\[\], a linear map"),
-    ({"model": {"hidden": []}, "skip": {"name": "on"}}, r"skip=on: must be off where hidden layers differ in size"),
+    (
+        {"model": {"hidden": []}, "skip": {"name": "on"}},
+        r"skip=on: must be off with model.hidden=\[\]: a block is of two ",
+    ),
     ({"model": {"depth": 0}}, r"model.depth=0: must be >= 1 or null"),
     (
         {"model": {"dropout": 0.1, "dropout_kind": "alpha", "dropout_scaling": "test"}},
@@ -90,6 +93,10 @@ REFUSED: list[tuple[Tree, str]] = [
         r"model.family=conv: must be mlp: data=gaussian has rows of 100 numbers, and no images or signals",
     ),
     ({"model": {"family": "conv"}, "skip": {"name": "on"}}, r"skip=on: must be off with model.family=conv, which has "),
+    (
+        {"model": {"hidden": [8]}, "skip": {"name": "on"}},
+        r"skip=on: must be off with model.hidden=\[8\]: a block is of two hidden",
+    ),
     (
         {"model": {"hidden": [8, 4]}, "skip": {"name": "on"}},
         r"skip=on: must be off where hidden layers differ in size: model.hidden=\[8, 4\]",
