@@ -108,7 +108,7 @@ class StackedDropout(OverAll):
         self._factor = self._at_test_K11 if step is None else self._draw(x.full, step)
         if self._factor is None:
             return x
-        y = space(f"dropped{self._layer.block}", *x.full.shape[1:])
+        y = space.like(f"dropped{self._layer.block}", x)
         torch.mul(x.full, self._factor, out=y.full)
         if self._dropped_K11 is not None and step is not None:
             y.full.add_((self._factor == 0).to(y.full.dtype).sub_(self._rate_K11).mul_(self._dropped_K11))

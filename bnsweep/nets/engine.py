@@ -2,8 +2,8 @@
 not be, and memory is kept from step to step.
 
 The engine knows the list of layers and nothing of what is in them. Shapes: K members, j of a leaf, G data seeds,
-B samples, D inputs, H units, C classes. Activations are [K, H, B]: a member's slice is contiguous, so neighbours that
-share an activation or a BN setting are views, and BatchNorm runs over the rows of [k*H, B].
+B samples, D inputs, H units, C classes. Activations are [K, H, B]: a member's numbers lie side by side, so neighbours
+that share an activation or a BN setting are views.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Engine:
         self.stack = stack
         self.gradients = stack.rest.alike()
         """What `backward` leaves: gradients of all parameters but those that `products` are of."""
-        self._space = Workspace(len(stack), stack.neighbours, stack.device, stack.dtype, memory)
+        self._space = Workspace(len(stack), stack.neighbours, stack.device, stack.dtype, stack.channels_inside, memory)
         self._layers: list[OverAll] = []
         alike: list[ByNeighbours] = []
         for layer in (layer.stacked(stack, self.gradients) for layer in stack.layers):
@@ -159,7 +159,7 @@ class Between(OverAll):
         return route.y
 
     def backward(self, d: Buffer, space: Workspace) -> Buffer:
-        free = space("d_spare", *d.full.shape[1:])
+        free = space.like("d_spare", d)
         for layer, calls in self._ran.back:
             for call in calls:
                 layer.backward(call.n, call.buffers, d.shares[call.n], free.shares[call.n])
@@ -185,18 +185,18 @@ class Between(OverAll):
 
     def _new_route(self, x: Buffer, space: Workspace, training: bool) -> Route:
         """Where each layer reads and writes. In eval mode all of a network's layers share their memory."""
-        number, shape = str(self._number) if training else "", x.full.shape[1:]
-        out, calls = space(f"out{number}", *shape), dict[tuple[int, int], Call]()
+        number = str(self._number) if training else ""
+        out, calls = space.like(f"out{number}", x), dict[tuple[int, int], Call]()
         for n in range(len(self._stack.neighbours)):
             acting = [(i, layer) for i, layer in enumerate(self._layers) if layer.acts(n)] or [
                 (len(self._layers), HANDS_ON)
             ]
             here, free = x.shares[n], True
             for stage, (i, layer) in enumerate(acting, start=1):
-                to = out if stage == len(acting) else space(f"stage{number}.{stage}", *shape)
+                to = out if stage == len(acting) else space.like(f"stage{number}.{stage}", x)
                 y = to.shares[n]
                 own = training and layer.memory_needed and not free
-                kept = space(f"kept{number}", *shape).shares[n] if own else here
+                kept = space.like(f"kept{number}", x).shares[n] if own else here
                 calls[i, n] = Call(layer, n, LayerBuffers(here, y, kept))
                 here, free = y, not layer.output_needed
         in_order = [calls[place] for place in sorted(calls)]

@@ -62,8 +62,8 @@ class Pool(Layer):
 
     @property
     def held(self) -> int:
-        """Its output, what lies half way, and the gradients of its input and of that, with memory to work in."""
-        return 5 * self.input.numbers // 2 + 2 * self.output.numbers
+        """Its output, what lies half way, and the gradients of its input and of that."""
+        return 2 * self.input.numbers + self.output.numbers
 
     def module(self, config: RunConfig) -> nn.Module:
         return nn.MaxPool2d(self.window) if self.kind == "max" else nn.AvgPool2d(self.window)
@@ -98,7 +98,7 @@ class StackedPool(OverAll):
             self._halves.append(halves)
             smaller = image.halved(axis)
             samples = y.full.shape[2] // image.positions
-            y = space(f"pooled{axis}{number}", image.channels, samples * smaller.positions)
+            y = space(f"pooled{axis}{number}", image.channels, samples * smaller.positions, images=True)
             image = smaller
             out = image.of(y.full)
             if self.layer.kind == "max":
@@ -115,17 +115,15 @@ class StackedPool(OverAll):
             reversed(self._axes), reversed(self._halves), reversed(shapes[:-1]), reversed(shapes[1:]), strict=True
         ):
             given = of_output.of(d.full)
-            d = space(f"d_pooled{axis}", image.channels, given.shape[2] * image.positions)
+            d = space(f"d_pooled{axis}", image.channels, given.shape[2] * image.positions, images=True)
             if image.along(axis) % 2:
                 d.full.zero_()
             first, second = pairs_along(image.of(d.full), axis)
             if self.layer.kind == "max":
-                spare = space("pool_spare", image.channels, given[0, 0].numel())
-                of_second = torch.sub(halves[1], halves[0], out=of_output.of(spare.full))
                 # Where the second is larger: a product with a mask takes twice as long, and `where` three times.
-                aten.threshold_backward.grad_input(given, of_second, 0.0, grad_input=of_second)
-                second.copy_(of_second)
-                torch.sub(given, of_second, out=first)
+                torch.sub(halves[1], halves[0], out=second)
+                aten.threshold_backward.grad_input(given, second, 0.0, grad_input=second)
+                torch.sub(given, second, out=first)
             else:
                 torch.mul(given, 0.5, out=first)
                 second.copy_(first)
@@ -193,7 +191,7 @@ class StackedToRow(OverAll):
 
     def backward(self, d: Buffer, space: Workspace) -> Buffer:
         (k, _, samples), image = d.full.shape, self.layer.input
-        below = space("d_row", image.channels, samples * image.positions)
+        below = space("d_row", image.channels, samples * image.positions, images=True)
         out = below.full.view(k, image.channels, samples, image.positions)
         if self.layer.average:
             out.copy_((d.full / image.positions)[..., None])

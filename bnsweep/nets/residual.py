@@ -136,7 +136,7 @@ class StackedSkip(OverAll):
     def _of_output(self, name: str, x: Buffer, space: Workspace) -> Buffer:
         """In the shape of the block's output, for as many samples as x, which has that of its input."""
         samples, output = x.full.shape[2] // self.layer.input.positions, self.layer.output
-        return space(name, output.channels, samples * output.positions)
+        return space(name, output.channels, samples * output.positions, images=x.images)
 
     def _here(self, x: Share) -> Tensor:
         """The positions of the input that the shortcut takes."""
@@ -166,13 +166,13 @@ class StackedAdd(OverAll):
         return self._add(x, space)
 
     def _add(self, x: Buffer, space: Workspace) -> Buffer:
-        kept = space("skip", *x.full.shape[1:])
+        kept = space.like("skip", x)
         for n in self._groups:
             x.shares[n].members.add_(kept.shares[n].members)
         return x
 
     def backward(self, d: Buffer, space: Workspace) -> Buffer:
-        d_skip = space("d_skip", *d.full.shape[1:])
+        d_skip = space.like("d_skip", d)
         for n in self._groups:
             d_skip.shares[n].members.copy_(d.shares[n].members)
         return d

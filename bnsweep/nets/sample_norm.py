@@ -74,7 +74,7 @@ def mean_of_groups(x: Tensor) -> Tensor:
 
 
 class SampleNorm:
-    """The normalisation of one layer of some neighbours, which share its kind. Inputs are [k*H, S], as BN's."""
+    """The normalisation of one layer of some neighbours, which share its kind. Inputs are [k, H, S], as BN's."""
 
     def __init__(
         self,

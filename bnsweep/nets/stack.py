@@ -80,13 +80,21 @@ class Blocks(Mapping[str, Tensor]):
 class Stack:
     """Networks of one `stack_key`, trained together. Members keep the order of `order(configs)`; see `positions`."""
 
-    def __init__(self, configs: Sequence[RunConfig], device: torch.device, native_below: int = NATIVE_BELOW) -> None:
+    def __init__(
+        self,
+        configs: Sequence[RunConfig],
+        device: torch.device,
+        native_below: int = NATIVE_BELOW,
+        channels_inside: bool | None = None,
+    ) -> None:
+        """`channels_inside`: how images lie in memory (see `Workspace`); None: so on a CPU."""
         assert len({stack_key(c) for c in configs}) == 1, "members of a stack share shapes and steps"
         self.positions = order(configs)
         """`positions[k]` is the place of member k in the given list."""
         self.configs = [configs[i] for i in self.positions]
         self.device, self.dtype = device, getattr(torch, configs[0].train.dtype)
         self.native_below = native_below
+        self.channels_inside = device.type == "cpu" if channels_inside is None else channels_inside
         self._choose_loss()
         self.layers = layers_of(self.configs)
         self._kept = kept_by(self.layers)

@@ -15,12 +15,10 @@ from torch import Tensor
 
 @dataclass
 class Share:
-    """Some neighbours' share of a tensor [K, H, B]: three views of the same numbers."""
+    """Some neighbours' share of a tensor [K, H, B]: two views of the same numbers."""
 
     members: Tensor
     """[k, H, B]"""
-    rows: Tensor
-    """[k*H, B]"""
     leaves: list[Tensor]
     """[j, H, B] of neighbours with the same activation."""
 
@@ -33,6 +31,8 @@ class Buffer:
     """[K, H, B]"""
     shares: list[Share]
     """Of each group of neighbours."""
+    images: bool = False
+    """Whether its B are the positions of images."""
 
 
 @dataclass
@@ -59,8 +59,17 @@ class Neighbours:
     """One a leaf."""
 
 
+def channels_inside(x: Tensor) -> bool:
+    """Whether x [K, C, S] lies in memory as [K, S, C], which with one channel is the same."""
+    return x.stride(2) != 1
+
+
 class Workspace:
-    """Buffers [K, H, B] by name that keep their memory: fresh memory costs a page fault for every 4 KiB."""
+    """Buffers [K, H, B] by name that keep their memory: fresh memory costs a page fault for every 4 KiB.
+
+    With `channels_inside` those of images lie in memory as [K, B, H], channels side by side: torch calls it channels
+    last, and its convolutions, BN and pooling on a CPU are made for it.
+    """
 
     def __init__(
         self,
@@ -68,16 +77,18 @@ class Workspace:
         neighbours: Sequence[Neighbours],
         device: torch.device,
         dtype: torch.dtype,
+        channels_inside: bool,
         memory: dict[str, Tensor] | None = None,
     ) -> None:
         """`memory` may be shared by workspaces of which one at a time is in use."""
+        self.channels_inside = channels_inside
         self._members, self._neighbours, self._device, self._dtype = members, neighbours, device, dtype
         self._memory = {} if memory is None else memory
-        self._buffers: dict[tuple[str, int, int], Buffer] = {}
+        self._buffers: dict[tuple[str, int, int, bool], Buffer] = {}
 
-    def __call__(self, name: str, units: int, samples: int) -> Buffer:
+    def __call__(self, name: str, units: int, samples: int, images: bool = False) -> Buffer:
         """Not initialised; valid until the same name is asked for again."""
-        key = name, units, samples
+        key = name, units, samples, images
         buffer = self._buffers.get(key)
         if buffer is None:
             size, memory = self._members * units * samples, self._memory.get(name)
@@ -86,14 +97,20 @@ class Workspace:
                 memory = torch.empty(size, device=self._device, dtype=self._dtype)
                 self._memory[name] = memory
             full = memory[:size].view(-1, units, samples)
-            self._buffers[key] = buffer = Buffer(full, [share(full, n) for n in self._neighbours])
+            if images and self.channels_inside:
+                full = memory[:size].view(-1, samples, units).transpose(1, 2)
+            self._buffers[key] = buffer = Buffer(full, [share(full, n) for n in self._neighbours], images)
         return buffer
+
+    def like(self, name: str, x: Buffer) -> Buffer:
+        """In the shape and the order of x."""
+        return self(name, x.full.shape[1], x.full.shape[2], x.images)
 
 
 def share(full: Tensor, of: Neighbours) -> Share:
     """Some neighbours' share of `full` [K, H, B]."""
     members = full[of.members]
-    return Share(members, members.view(-1, full.shape[2]), [members[s] for s in of.leaves])
+    return Share(members, [members[s] for s in of.leaves])
 
 
 def runs_of(values: Sequence[object]) -> list[slice]:

@@ -8,14 +8,15 @@ from dataclasses import replace
 
 import pytest
 import torch
-from members import CPU, make, mix
+from members import CPU, changed, make, mix
 
+from bnsweep.catalogue.norms import NORM_CHOICES
 from bnsweep.config.groups import DataConfig
 from bnsweep.data import dataset as data
 from bnsweep.nets import plain as model
 from bnsweep.nets.engine import Engine
 from bnsweep.nets.linear import blocks_of
-from bnsweep.nets.norm import BatchNorm
+from bnsweep.nets.norm import BatchNorm, RunningStatistics
 from bnsweep.nets.stack import Stack
 from bnsweep.training.trainer import Trainer, train
 
@@ -27,10 +28,11 @@ def test_batch_norm_in_whole_tensor_operations_equals_torchs_kernel(
     """In float64; test_batch_norm.py holds float32 to its rounding."""
     generator = torch.Generator().manual_seed(0)
     configs = [make(("relu", "he", "constant", "before"), i) for i in (0, 2)]
-    gamma, beta = torch.empty(64, 1).uniform_(0.5, 2, generator=generator), torch.randn(64, 1, generator=generator)
-    x = torch.randn(64, 50, dtype=torch.float64, generator=generator) + offset
-    x[3] = 7.0  # a dead unit's variance is 0
-    d = torch.randn(64, 50, dtype=torch.float64, generator=generator)
+    gamma = torch.empty(2, 32, 1).uniform_(0.5, 2, generator=generator)
+    beta = torch.randn(2, 32, 1, generator=generator)
+    x = torch.randn(2, 32, 50, dtype=torch.float64, generator=generator) + offset
+    x[0, 3] = 7.0  # a dead unit's variance is 0
+    d = torch.randn(2, 32, 50, dtype=torch.float64, generator=generator)
     seen = []
     for small in (0, 10**9):
         stack = Stack(configs, CPU, native_below=small)
@@ -68,6 +70,39 @@ def test_backward_gives_what_autograd_gives(small: int) -> None:
             if gradient is not None:
                 ours = gradients[name][k].reshape(gradient.shape)
                 torch.testing.assert_close(ours, gradient, rtol=1e-9, atol=1e-12, msg=f"{config} {name}")
+
+
+@pytest.mark.parametrize("pool", ["max", "average"])
+@pytest.mark.parametrize("family", ["conv", "resnet"])
+def test_images_in_either_order_in_memory_give_the_same(family: str, pool: str) -> None:
+    """All normalisations at both places, with skips and without: logits of both modes, and all gradients."""
+    digits = data.load(DataConfig())
+    x = digits.x_ND[:24].double()
+    values = {
+        "model.family": family,
+        "model.channels": (1, 4),
+        "model.pool": pool,
+        "model.head": "flat",
+        "model.dropout": 0.3,
+    }
+    configs = [
+        changed(c, values | {"norm.name": name, "skip.name": "on" if family == "resnet" and i % 2 else "off"})
+        for name in NORM_CHOICES
+        if name != "none"
+        for i, c in enumerate(mix())
+        if c.placement != "none"
+    ]
+    seen = []
+    for inside in (True, False):
+        stack = Stack(configs, CPU, channels_inside=inside)
+        engine = Engine(stack)
+        x_GBD = x.expand(len(stack.data_seeds), -1, -1)
+        logits = engine.forward(x_GBD, stack.t).clone()
+        engine.backward(logits.cos())
+        RunningStatistics(stack).update(len(x), None)
+        seen.append([logits, engine.gradients.flat, stack.running.flat, engine.evaluate(x_GBD)])
+    for one, other in zip(*seen, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
 
 
 def test_a_training_step_keeps_its_memory_whatever_is_evaluated_in_between() -> None:
