@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from bnsweep.config.run import RunConfig
 from bnsweep.nets.conv import Image
 from bnsweep.nets.layer import Layer, OverAll
-from bnsweep.nets.workspace import Buffer, Workspace
+from bnsweep.nets.workspace import Buffer, Workspace, channels_inside
 
 if TYPE_CHECKING:
     from bnsweep.nets.stack import Stack
@@ -62,8 +62,8 @@ class Pool(Layer):
 
     @property
     def held(self) -> int:
-        """Its output, what lies half way, and the gradients of its input and of that."""
-        return 2 * self.input.numbers + self.output.numbers
+        """Its output, what lies half way, and the gradients of its input and of that, with memory to work in."""
+        return 5 * self.input.numbers // 2 + 2 * self.output.numbers
 
     def module(self, config: RunConfig) -> nn.Module:
         return nn.MaxPool2d(self.window) if self.kind == "max" else nn.AvgPool2d(self.window)
@@ -120,10 +120,17 @@ class StackedPool(OverAll):
                 d.full.zero_()
             first, second = pairs_along(image.of(d.full), axis)
             if self.layer.kind == "max":
+                # With positions side by side every other one is slow to work on, with channels it is not.
+                inside = channels_inside(d.full)
+                of_second = second
+                if not inside:
+                    of_second = of_output.of(space("pool_spare", image.channels, given[0, 0].numel(), True).full)
                 # Where the second is larger: a product with a mask takes twice as long, and `where` three times.
-                torch.sub(halves[1], halves[0], out=second)
-                aten.threshold_backward.grad_input(given, second, 0.0, grad_input=second)
-                torch.sub(given, second, out=first)
+                torch.sub(halves[1], halves[0], out=of_second)
+                aten.threshold_backward.grad_input(given, of_second, 0.0, grad_input=of_second)
+                torch.sub(given, of_second, out=first)
+                if not inside:
+                    second.copy_(of_second)
             else:
                 torch.mul(given, 0.5, out=first)
                 second.copy_(first)

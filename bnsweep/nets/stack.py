@@ -20,7 +20,7 @@ from bnsweep.nets.layer import kept_by, neighbour_key
 from bnsweep.nets.loss import loss_of
 from bnsweep.nets.norm import NATIVE_BELOW
 from bnsweep.nets.plain import build
-from bnsweep.nets.workspace import Neighbours, runs_of
+from bnsweep.nets.workspace import INSIDE_FROM, Neighbours, runs_of
 
 
 def order(configs: Sequence[RunConfig]) -> list[int]:
@@ -87,14 +87,15 @@ class Stack:
         native_below: int = NATIVE_BELOW,
         channels_inside: bool | None = None,
     ) -> None:
-        """`channels_inside`: how images lie in memory (see `Workspace`); None: so on a CPU."""
+        """`channels_inside`: how images lie in memory (see `Workspace`); None: as is faster there."""
         assert len({stack_key(c) for c in configs}) == 1, "members of a stack share shapes and steps"
         self.positions = order(configs)
         """`positions[k]` is the place of member k in the given list."""
         self.configs = [configs[i] for i in self.positions]
         self.device, self.dtype = device, getattr(torch, configs[0].train.dtype)
         self.native_below = native_below
-        self.channels_inside = device.type == "cpu" if channels_inside is None else channels_inside
+        inside = device.type == "cpu" and min(configs[0].model.channels) >= INSIDE_FROM
+        self.channels_inside = inside if channels_inside is None else channels_inside
         self._choose_loss()
         self.layers = layers_of(self.configs)
         self._kept = kept_by(self.layers)

@@ -28,7 +28,7 @@ IMAGES: dict[str, dict[str, Any]] = {
     "conv": {"model.family": "conv", "model.channels": (4, 6)},
     "conv of one width, strided, flat": {
         "model.family": "conv",
-        "model.channels": (4,),
+        "model.channels": (16,),  # which a CPU has side by side
         "model.blocks": 2,
         "model.stride": 2,
         "model.head": "flat",
@@ -44,6 +44,10 @@ IMAGES: dict[str, dict[str, Any]] = {
 }
 ROWS: dict[str, dict[str, Any]] = {"mlp": {"model.hidden": (16,), "model.depth": 4}}
 FAMILIES = IMAGES | ROWS
+WIDE: dict[str, dict[str, Any]] = {
+    "conv, channels side by side": {"model.family": "conv", "model.channels": (16, 18)},
+    "resnet, channels side by side": {"model.family": "resnet", "model.channels": (16, 18)},
+}
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +58,10 @@ def digits() -> data.Dataset:
 def members(family: str, optimizer: str = "sgd") -> list[RunConfig]:
     """Twelve that differ in everything in which members may differ; every other one skips where the family has blocks.
     44 steps."""
-    values = FAMILIES[family] | {"data.subset": 220, "train.epochs": 4, "train.batch_size": 20}
+    shape = (FAMILIES | WIDE)[family]
+    values = shape | {"data.subset": 220, "train.epochs": 4, "train.batch_size": 20}
     configs = [changed(config, values) for config in mix(optimizer)]
-    blocks = FAMILIES[family].get("model.family") != "conv"
+    blocks = shape.get("model.family") != "conv"
     return [changed(c, {"skip.name": "on"}) if blocks and i % 2 else c for i, c in enumerate(configs)]
 
 
@@ -92,7 +97,7 @@ def test_members_equal_the_ordinary_loop(family: str, digits: data.Dataset, caps
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*FAMILIES, *WIDE])
 def test_each_normalisation_at_each_place_with_skips_and_without(
     family: str, digits: data.Dataset, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -156,7 +161,7 @@ def test_a_signal_is_an_image_of_height_1(family: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*FAMILIES, *WIDE])
 def test_float32_losses_are_as_exact_as_the_ordinary_loops(family: str, optimizer: str, digits: data.Dataset) -> None:
     """As of fully connected networks: within 1e-5, or three times the largest of 20 nudges' moves."""
     configs = [changed(config, {"train.dtype": "float32"}) for config in members(family, optimizer)]
