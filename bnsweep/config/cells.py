@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from bnsweep.catalogue.norms import kind_and_place
 from bnsweep.config.checks import ConfigError
 from bnsweep.config.fields import holds
 from bnsweep.config.identity import Factor, factors
@@ -83,7 +84,11 @@ def check_value(text: str, factor: Factor, value: Any) -> None:
 
 
 def value_of(factor: Factor, run: RunConfig) -> Any:
-    """As it is set, whether it has an effect or not."""
+    """As it is set, whether it has an effect or not; but of a run without a normalisation both `bn` and `norm` are
+    none, whichever of them said so."""
+    if factor.key in ("bn", "norm"):
+        kind, place = kind_and_place(run.normalisation)
+        return place if factor.key == "bn" else kind
     return getattr(getattr(run, factor.group) if factor.group else run, factor.field)
 
 

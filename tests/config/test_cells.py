@@ -11,6 +11,7 @@ from bnsweep.config.cells import excluded, refused_text
 from bnsweep.config.checks import ConfigError
 from bnsweep.config.groups import BnConfig, InitConfig, LrConfig
 from bnsweep.config.network import ModelConfig
+from bnsweep.config.norm import NormConfig
 from bnsweep.config.run import RunConfig
 
 GRID = {
@@ -58,6 +59,15 @@ def test_a_list_stands_for_any_of_its_values() -> None:
 def test_a_setting_that_is_a_list_is_one_value() -> None:
     assert left_out({"model.hidden": [32]}) == those(hidden=[(32,)])
     assert left_out({"model.hidden": [[32], [64, 64]], "seed": 0}) == those(seed=[0])
+
+
+def test_a_run_without_a_normalisation_is_found_by_either_name_of_it() -> None:
+    """Whichever of bn=none and norm=none it was made by: a report has one factor of both."""
+    ways = [("none", "batch"), ("before", "none"), ("before", "batch"), ("before", "group"), ("after", "group")]
+    runs = {i: RunConfig(bn=BnConfig(bn), norm=NormConfig(norm)) for i, (bn, norm) in enumerate(ways)}
+    assert excluded(runs, [{"bn": "none"}]) == excluded(runs, [{"norm": "none"}]) == {0, 1}
+    assert excluded(runs, [{"norm": "batch"}]) == {2}
+    assert excluded(runs, [{"norm": "group", "bn": "before"}]) == {3}
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from bnsweep.report.claims.contrasts import (
     name_of,
 )
 from bnsweep.report.claims.quantities import quantities
-from bnsweep.report.claims.verdicts import AGAINST, CONTRADICTED, FOR, MIXED, SUPPORTED, TOO_FEW, Evidence
+from bnsweep.report.claims.verdicts import AGAINST, CONTRADICTED, FOR, MIXED, OPEN, SUPPORTED, TOO_FEW, Evidence
 from bnsweep.report.frame.formats import capital, p_text
 
 DEVIATION = "standard deviation of"
@@ -85,22 +85,34 @@ def sentence(verdict: str, evidence: Sequence[Evidence], p: float, family: int, 
     """Why the verdict is what it is, with the numbers of the comparison that shows it best. `p`: of the claim, adjusted
     over `family` claims."""
     measured = [e for e in evidence if e.measured]
+    if not measured:
+        return f"{capital(next(e.note for e in evidence if e.note))}."
+    speaking = [e for e in measured if e.says in (FOR, AGAINST)]
+    shown = capital(finding(speaking[0] if speaking else measured[0]))
     if verdict in (SUPPORTED, CONTRADICTED):
-        says = FOR if verdict == SUPPORTED else AGAINST
-        agree = [e for e in measured if e.says == says]
+        agree = [e for e in measured if e.says == (FOR if verdict == SUPPORTED else AGAINST)]
         deciding = sum(not e.note for e in measured)
         count = f"{len(agree)} of {deciding} comparisons say so" if deciding > 1 else "More than the seeds' luck"
         among = f", {family} claims judged together" if family > 1 else ""
-        return f"{capital(finding(agree[0]))}. {count} ({p_equals(p)}{among})."
-    if not measured:
-        return f"{capital(next(e.note for e in evidence if e.note))}."
-    shown = capital(finding(measured[0]))
+        return f"{capital(finding(agree[0]))}. {count} ({p_equals(p)}{among}).{by_side(measured)}"
     if verdict == MIXED:
         one, other = (next(e for e in measured if e.says == says) for says in (FOR, AGAINST))
-        return f"The comparisons disagree. For it: {finding(one)}. Against it: {finding(other)}."
+        said = f"The comparisons disagree. For it: {finding(one)}. Against it: {finding(other)}."
+        return f"{said}{by_side(measured)}"
     if verdict == TOO_FEW:
         return f"{too_few(measured, level)} {shown}."
-    return f"{inconclusive(measured, family)} {shown}."
+    return f"{inconclusive(measured, family)} {shown}.{by_side(measured)}"
+
+
+def by_side(measured: Sequence[Evidence]) -> str:
+    """What each comparison says, where three or more each have a first side of their own, as other normalisations
+    have, and do not all say the same: ` For it: LayerNorm before. Undecided: RMSNorm before.`"""
+    sides = {e.sides[0]: e.says for e in measured}
+    if len(sides) < max(3, len(measured)) or len(set(sides.values())) == 1:
+        return ""
+    told = {"For it": FOR, "Against it": AGAINST, "Undecided": OPEN}
+    found = {word: [side for side, says in sides.items() if says == which] for word, which in told.items()}
+    return "".join(f" {word}: {', '.join(names)}." for word, names in found.items() if names)
 
 
 def too_few(measured: Sequence[Evidence], level: float) -> str:

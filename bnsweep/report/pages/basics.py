@@ -32,7 +32,16 @@ INITS = {
     " their size on the way forward and the way back; derived for activations like tanh.",
     "he": "He: initial weights of variance 2 / inputs of their layer; the 2 makes up for the half of its inputs that"
     " ReLU turns into 0.",
-    "fixup": "Fixup: as He, but every residual block starts at 0, so that the network starts as its shortcuts.",
+    "lecun": "LeCun (1998): initial weights of variance 1 / inputs of their layer, so that signals keep their size on"
+    " the way forward; SELU is made for it.",
+    "heuristic": "The heuristic in use before Xavier's: initial weights of variance 1 / (3 × inputs of their layer),"
+    " under which signals shrink from layer to layer.",
+    "orthogonal": "Orthogonal (Saxe et al. 2014): the initial weights of a layer are an orthogonal matrix, which keeps"
+    " the length of what it is given.",
+    "lsuv": "LSUV (Mishkin & Matas 2016): orthogonal weights, then scaled layer by layer such that what each layer"
+    " gives for the first training batch has variance 1.",
+    "fixup": "Fixup (Zhang et al. 2019): as He, but every residual block starts at 0, so that the network starts as its"
+    " shortcuts.",
 }
 RATE = "How far a training step moves the weights: too small, and training crawls; too large, and it blows up."
 RATES = " “Best lr”: each arm at its best rate; “same lr”: both sides at the same rate, averaged over all rates."

@@ -18,7 +18,17 @@ from bnsweep.report.claims.contrasts import BEST, LARGEST, LAYERS, MAX, MIN, Con
 from bnsweep.report.claims.flips import joint_signs
 from bnsweep.report.claims.measure import measure
 from bnsweep.report.claims.quantities import RunValues
-from bnsweep.report.claims.verdicts import AGAINST, FOR, OPEN, SUPPORTED, UNASKED, Evidence, Verdict
+from bnsweep.report.claims.verdicts import (
+    AGAINST,
+    FOR,
+    INCONCLUSIVE,
+    MIXED,
+    OPEN,
+    SUPPORTED,
+    UNASKED,
+    Evidence,
+    Verdict,
+)
 from bnsweep.report.figures.claims import claim_figures
 from bnsweep.report.frame.grid import read_grid
 from bnsweep.report.pages.tables import ahead
@@ -173,6 +183,31 @@ def test_a_claim_of_equality_is_drawn_and_told_as_one() -> None:
     assert low < -AS_MUCH and high > AS_MUCH, "the margin is in the picture"
     open_one = answers(made_of(NORMS, Truth(noise=lambda run: 0.05)))["norms-match-bn"]
     assert open_one.sentence.startswith("Whether they differ by more than counts as none is beyond these seeds (p = ")
+
+
+def test_which_of_several_normalisations_do_as_well_as_bn_is_told() -> None:
+    """One that matches and three that do not disagree; a verdict on all of them would hide which is which."""
+    kinds = ["group", "instance", "layer", "rms"]
+    grid = NORMS | {"bn": ["before", *(f"{kind} before" for kind in kinds)], "train.batch_size": [64]}
+
+    def behind(run: Mapping[str, Any]) -> float:
+        return 0.0 if run["bn"] in ("before", "group before") else -0.1
+
+    verdict = answers(made_of(grid, Truth(accuracy=behind, noise=lambda run: 0.003)))["norms-match-bn"]
+    assert verdict.verdict == MIXED
+    assert verdict.sentence.endswith(
+        " For it: GroupNorm before. Against it: LayerNorm before, InstanceNorm before, RMSNorm before."
+    )
+
+    def unsure(run: Mapping[str, Any]) -> float:
+        return 0.05 if run["bn"] in ("instance before", "rms before", "layer before") else 0.003
+
+    verdict = answers(made_of(grid, Truth(noise=unsure)))["norms-match-bn"]
+    assert verdict.verdict == INCONCLUSIVE
+    assert " % with GroupNorm before, " in verdict.sentence, "what speaks is quoted"
+    assert verdict.sentence.endswith(
+        " For it: GroupNorm before. Undecided: LayerNorm before, InstanceNorm before, RMSNorm before."
+    )
 
 
 def test_the_largest_rate_is_the_last_at_which_runs_train() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from bnsweep.catalogue.inits import INITS
 from bnsweep.report.frame.grid import read_grid
 from bnsweep.report.pages.basics import basics, saturates
 
@@ -18,6 +19,7 @@ GROUP, LAYER, NO_BN = "GroupNorm", "LayerNorm", "no BN"
         ({"activation": ["relu"], "init": ["xavier", "he"], "bn": ["none"]}, {XAVIER, HE}, {BN, NORMAL, SATURATION}),
         ({"activation": ["tanh"], "init": ["normal"]}, {NORMAL, SATURATION}, {BN, XAVIER, HE}),
         ({"bn": ["none", "before", "group after"]}, {BN, GROUP, NO_BN}, {LAYER}),
+        ({"init": list(INITS)}, {f"init: {name}" for name in INITS}, {BN}),
         ({"bn": ["layer before", "group before"]}, {GROUP, LAYER}, {BN, NO_BN}),
         ({"optimizer": ["sgd", "adam"]}, {"learning rate (lr)"}, {BN, NORMAL, XAVIER, HE, SATURATION, "activation"}),
     ],
