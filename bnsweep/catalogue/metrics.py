@@ -220,7 +220,7 @@ READINGS = (
             "ics": "change of the gradient by the layers below: Santurkar's covariate shift",
             "ics_ratio": "change of gradients by the layers below",
             "ics_cosine": "cosine of the gradient before and after the layers below took their step",
-            "dropout_ratio": "variance of linear outputs without dropout over that with it",
+            "dropout_ratio": "variance of linear outputs without dropout over that with it; not before norms but BN",
         },
     ),
     Metric("drift_{l}", "drift of activation inputs", single=True, level=FULL, layers=HIDDEN),

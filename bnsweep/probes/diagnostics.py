@@ -149,7 +149,9 @@ class Diagnostics:
 
     def _input_variances(self, some: Activated, of_batch_KH: Sequence[Tensor]) -> Tensor:
         """[k, H] of what a linear map gives. A normalisation before the activation overwrites it. BN leaves its
-        variance in the stack: `of_batch_KH`, one tensor where a member has BN. Other kinds leave nothing of it."""
+        variance in the stack: `of_batch_KH`, one tensor where a member has BN. Other kinds have no such number: the
+        shift of Li et al. is that of BN's running variance, which is of training alone, and they divide by each
+        sample's own spread in training and at test."""
         config = self.stack.configs[some.members.start]
         if config.placement != "before":
             return some.a.var(2)

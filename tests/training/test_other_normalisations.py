@@ -90,13 +90,17 @@ def test_members_that_diverge_change_no_bit_of_those_with_other_kinds(digits: da
 
 def test_only_batch_norm_makes_training_and_evaluation_differ(digits: data.Dataset) -> None:
     """The gap that the full probe reads is there for BN, and missing, not 0, for what acts alike in both modes; so are
-    running variances and the rate that BN before the activation makes effective."""
-    configs = [changed(config, {"probes.name": "full", "train.epochs": 1}) for config in runs("sgd")]
+    running variances and the rate that BN before the activation makes effective. Dropout shifts no variance where each
+    sample's own one is divided by."""
+    values = {"probes.name": "full", "train.epochs": 1, "model.dropout": 0.2}
+    configs = [changed(config, values) for config in runs("sgd")]
     records, _ = train(configs, digits, CPU)
     for config, record in zip(configs, records, strict=True):
         last = {name: values[-1] for name, values in record.history.items() if not math.isnan(values[-1])}
         for name in ("bn_gap", "layer/1/running_variance"):
             assert (name in last) == config.batch_norm, (name, config.normalisation)
+        own = config.placement == "before" and not config.batch_norm
+        assert ("layer/2/dropout_ratio" in last) == (not own), config.normalisation
         assert ("layer/1/effective_lr" in last) == (config.normalisation == "before"), config.normalisation
         if not config.batch_norm:
             assert abs(last["mates"]) < 1e-12, "a sample's outputs heed no other sample"

@@ -31,6 +31,8 @@ from bnsweep.catalogue.metrics import Metric
 from bnsweep.inference import ALPHA, least_seeds
 from bnsweep.report.claims.claims import CLAIMS
 from bnsweep.report.claims.contrasts import (
+    BEST,
+    EQUAL,
     LARGEST,
     START,
     Contrast,
@@ -90,7 +92,8 @@ def answer_claims(frame: Source, grid: Grid, metric: Metric, level: float = ALPH
     supported or contradicted, at the most."""
     of_runs = RunValues(frame, grid)
     sign_RN = joint_signs(len(grid.bundles), grid.run_ALN.size)
-    found = [swept([(item, compare(of_runs, metric, item, sign_RN)) for item in claim.contrasts]) for claim in CLAIMS]
+    once = [asked_once(grid, claim.contrasts) for claim in CLAIMS]
+    found = [swept([(item, compare(of_runs, metric, item, sign_RN)) for item in items]) for items in once]
     made = [tuple(evidence_of_claim(grid, metric, items, level)) for items in found]
     spoken = [voices(items, len(grid.bundles), level) for items in made]
     p_C, way_C = decided_together(made, spoken)
@@ -102,6 +105,16 @@ def answer_claims(frame: Source, grid: Grid, metric: Metric, level: float = ALPH
         text = sentence(verdict, items, p, family, level)
         verdicts.append(Verdict(claim.key, claim.text, verdict, text, items, float(p), claim.figures))
     return verdicts
+
+
+def asked_once(grid: Grid, contrasts: Sequence[Contrast]) -> list[Contrast]:
+    """Each comparison of a claim once: with a single learning rate it is every arm's best one, too."""
+    kept: list[Contrast] = []
+    for item in contrasts:
+        same = replace(item, at=EQUAL if item.at == BEST else BEST)
+        if len(grid.lrs) > 1 or item.at == START or same not in kept:
+            kept.append(item)
+    return kept
 
 
 def swept(compared: list[tuple[Contrast, Found]]) -> list[tuple[Contrast, Found]]:

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bnsweep.catalogue.norms import as_typed
 from bnsweep.report.frame.grid import NETWORK, Grid, hidden_layers, level_text, levels
 
 Rows = NDArray[np.int64]
@@ -166,6 +167,9 @@ def layers_of(grid: Grid, table: pd.DataFrame) -> list[int]:
 
 
 def wanted_text(factor: str, wanted: Levels) -> str:
+    """Levels as they are typed."""
+    if factor == "bn" and not isinstance(wanted, Such):
+        return " or ".join(map(as_typed, wanted))
     text = wanted.text if isinstance(wanted, Such) else " or ".join(map(str, wanted))
     return f"networks of {text} hidden layers" if factor == LAYERS else f"{factor}={text}"
 

@@ -41,7 +41,8 @@ class Unit:
             return "–"
         if self.factor:
             times = self.value(value)
-            return f"× {times:,.0f}" if times >= 100 else f"× {times:#.2g}".rstrip(".")
+            digits = 3 if 1.005 <= times < 1.095 else 2  # × 1.05 is 5 % more, × 1.1 twice that
+            return f"× {times:,.0f}" if times >= 100 else f"× {times:#.{digits}g}".rstrip(".")
         sign = "+" if signed else ""
         return f"{value * self.scale:{sign}z,.{self.digits}f}".replace("-", "−")
 

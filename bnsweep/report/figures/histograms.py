@@ -105,7 +105,8 @@ def layer_maps(scene: Scene, lines: Lines, counts: Layers, layers: int) -> tuple
         ax.set_visible(False)
     label_edges(axes, "activation output", "layer")
     colour_bar(figure, ScalarMappable(Normalize(0, BRIGHTEST), COLOURS), lambda v: f"{100 * v:.0f} %")
-    return figure, MAPS.format(layers=layers)
+    alike = len({len(one.counts) for one in maps}) == 1
+    return figure, MAPS.format(layers=layers if alike else f"up to {layers}")
 
 
 COLOURS = matplotlib.colormaps["cividis"]

@@ -14,7 +14,7 @@ from bnsweep.catalogue.metrics import METRICS
 from bnsweep.report.claims import flips
 from bnsweep.report.claims.answers import answer_claims, evidence_of
 from bnsweep.report.claims.claims import AS_MUCH, WITHOUT_SKIP
-from bnsweep.report.claims.contrasts import BEST, LARGEST, LAYERS, MAX, MIN, Contrast, Measured, sides
+from bnsweep.report.claims.contrasts import BEST, LARGEST, LAYERS, MAX, MIN, START, Contrast, Measured, sides
 from bnsweep.report.claims.flips import joint_signs
 from bnsweep.report.claims.measure import measure
 from bnsweep.report.claims.quantities import RunValues
@@ -183,6 +183,23 @@ def test_a_claim_of_equality_is_drawn_and_told_as_one() -> None:
     assert low < -AS_MUCH and high > AS_MUCH, "the margin is in the picture"
     open_one = answers(made_of(NORMS, Truth(noise=lambda run: 0.05)))["norms-match-bn"]
     assert open_one.sentence.startswith("Whether they differ by more than counts as none is beyond these seeds (p = ")
+
+
+def test_at_a_single_rate_each_comparison_is_made_once() -> None:
+    """The best of one rate is that rate: two rows of the same numbers would look like two that agree."""
+    made = made_of(SKIPS | {"lr.value": [0.1]}, Truth(accuracy=lambda run: 0.1 * (run["skip"] == "on")))
+    deep, less = (answers(made)[key] for key in ("skip-trains-deep", "skip-for-bn"))
+    assert [len(verdict.evidence) for verdict in (deep, less)] == [1, 1]
+    assert deep.verdict == SUPPORTED and "comparisons say so" not in deep.sentence
+    assert answers(made)["norms-match-bn"].sentence == "This sweep lacks norm=layer bn=before.", "as it is typed"
+    two = answers(made_of(SKIPS, Truth()))["skip-trains-deep"]
+    assert [item.name.rpartition(", ")[2] for item in two.evidence] == ["best lr", "same lr"]
+
+
+def test_a_factor_close_to_one_has_a_digit_more() -> None:
+    unit = evidence(Contrast("kept", +1, "skip", ("on", "off"), at=START), made_of(SKIPS, Truth())).unit
+    texts = [unit.text(np.log10(times)) for times in (1.0, 1.004, 1.05, 1.094, 1.1, 1.64, 0.93)]
+    assert texts == ["× 1.0", "× 1.0", "× 1.05", "× 1.09", "× 1.1", "× 1.6", "× 0.93"]
 
 
 def test_which_of_several_normalisations_do_as_well_as_bn_is_told() -> None:
