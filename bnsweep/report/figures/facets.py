@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from bnsweep.catalogue.norms import PLACEMENTS
 from bnsweep.report.frame.design import shown_apart
 from bnsweep.report.frame.grid import Grid, level_text, levels
 from bnsweep.report.stats.ranking import View
@@ -29,8 +30,8 @@ class Facets:
     shown: dict[str, list[Any]]
     arms: pd.DataFrame
     held: dict[str, Any]
-    cut: bool
-    """Whether levels were left out to keep the figure readable."""
+    cut: list[str]
+    """Factors of which levels were left out to keep the figure readable."""
     goes_with: dict[str, str]
     """Factors without a role, each with the one that decides it."""
 
@@ -70,7 +71,8 @@ class Facets:
         text = ", ".join(level_text(f, v) or f"no {f}" for f, v in self.held.items())
         text = f" Held at the best arm's setting: {text}." if text else ""
         text += with_text(self.goes_with)
-        return text + (f" Only the best-ranked levels are {drawn}." if self.cut else "")
+        beside = " beside those of BN" if "bn" in self.cut else ""
+        return text + (f" Only the best-ranked levels are {drawn}{beside}." if self.cut else "")
 
 
 def with_text(goes_with: dict[str, str]) -> str:
@@ -95,12 +97,15 @@ def facets(grid: Grid, view: View, best_first: list[int]) -> Facets:
     held = {f: arms[f].iloc[0] for f in free} if len(arms) else {}
     for name, value in held.items():
         arms = arms[same(arms[name], value)]
-    shown, cut = {}, False
+    shown: dict[str, list[Any]] = {}
+    cut = []
     for role, factor in picked.items():
         if factor is not None:
             ranked = list(pd.unique(arms[factor]))
+            if factor == "bn":  # what other normalisations are held against
+                ranked.sort(key=lambda level: level not in PLACEMENTS)
             kept = ranked[: MOST[role]]
-            cut |= len(ranked) > len(kept)
+            cut += [factor] if len(ranked) > len(kept) else []
             there = [v for v in kept if not pd.isna(v)]  # what is missing equals nothing, and may refuse to be asked
             order = [v for v in levels(grid.runs, factor) if v in there]
             shown[factor] = order + [v for v in kept if pd.isna(v)]

@@ -50,7 +50,8 @@ def gradient_flow(scene: Scene) -> Drawing | None:
     ticks = layer_ticks(layers, most_labels(axes[0][0], len(str(layers))))
     for ax in (ax for row in axes for ax in row):
         ax.set_xticks(ticks, [str(tick + 1) if tick < layers - 1 else "out" for tick in ticks])
-        ax.yaxis.set_major_locator(LogLocator(numticks=6))
+        low, high = ax.get_ylim()
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,), numticks=6))
         ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
         ax.yaxis.set_minor_locator(NullLocator())
     label_edges(axes, "layer", "‖∂L/∂a‖")

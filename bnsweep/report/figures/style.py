@@ -187,8 +187,9 @@ OF_ERROR = (log_error, from_log_error)
 
 
 def error_ticks(low: float, high: float) -> list[float]:
-    """Ticks of a stretched axis between two accuracies."""
-    return [t for t in (0.2, 0.5, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 1) if low <= t <= high]
+    """Ticks of a stretched axis between two accuracies; more of them where both are low."""
+    few = [t for t in (0.2, 0.5, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 1) if low <= t <= high]
+    return few if len(few) > 2 else sorted({*few, *(t for t in (0.1, 0.3, 0.4, 0.6, 0.7) if low <= t <= high)})
 
 
 def within_all(low: float, high: float) -> tuple[float, float]:

@@ -11,6 +11,7 @@ import pytest
 from bnsweep.catalogue.tasks import CLASSIFICATION
 from bnsweep.records import HISTOGRAM_EDGES
 from bnsweep.report.figures.histograms import BRIGHTEST, MOST_LAYERS
+from bnsweep.report.figures.style import error_ticks
 from bnsweep.report.frame.metrics import default_metric
 from bnsweep.report.pages.basics import basics
 from bnsweep.report.pages.write import build
@@ -65,6 +66,23 @@ def test_gradients_with_and_without_skips_are_lines_of_one_picture(resnet):
     assert {"skip off", "skip on", "no BN", "BN before"} <= set(labels), "lines by skip, panels by BN"
     assert len([ax for ax in drawing.figure.axes if len(ax.lines) == 4]) == 2, "start and end of both in each panel"
     assert "out" in labels and "50" in labels
+
+
+def test_of_many_normalisations_bn_and_none_stay_in_the_picture(simulate):
+    """However they rank: the others are held against them."""
+    kinds = ["none", "before", "layer before", "group before", "instance before", "rms before"]
+    truth = {kind: 0.5 + 0.05 * rank for rank, kind in enumerate(kinds)}
+    frame = simulate(lambda run: truth[run["bn"]], {"bn": kinds, "skip": ["off", "on"]}, seeds=2)
+    drawing = drawn(build(frame, default_metric(CLASSIFICATION))[0], "gradients")
+    titles = {"no BN", "BN before", "InstanceNorm before", "RMSNorm before"}
+    assert titles <= set(texts(drawing)) and "GroupNorm before" not in texts(drawing)
+    assert drawing.caption.endswith("Only the best-ranked levels are drawn beside those of BN.")
+
+
+def test_low_accuracies_have_ticks_of_their_own():
+    assert error_ticks(0.09, 0.48) == [0.1, 0.2, 0.3, 0.4]
+    assert error_ticks(0.1, 0.96) == [0.2, 0.5, 0.8, 0.9, 0.95], "enough as they are"
+    assert error_ticks(0.955, 0.985) == [0.97, 0.98]
 
 
 def test_of_convolutional_networks_channels_are_told_of_and_not_units(resnet, simulate):
