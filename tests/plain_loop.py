@@ -75,7 +75,11 @@ class NoisyBatchNorm(nn.Module):
 
 def make_optimizer(config: RunConfig, model: nn.Module) -> torch.optim.Optimizer:
     o, last = config.optimizer, f"linear{config.model.layers + 1}.weight"
-    maps = [(n, p) for n, p in model.named_parameters() if n.startswith(("linear", "conv")) and n.endswith("weight")]
+    maps = [
+        (f"{n}.weight", m.get_parameter("weight"))
+        for n, m in model.named_modules()
+        if isinstance(m, nn.Linear | nn.Conv2d)
+    ]
     hidden = [p for n, p in maps if n != last]
     outer = [p for n, p in maps if n == last]
     vectors = [p for p in model.parameters() if not any(p is m for m in hidden + outer)]

@@ -25,10 +25,16 @@ SIZES = Rule(
 HIDDEN = Rule(lambda hidden: all(h >= 1 for h in hidden), "a list of sizes >= 1, such as [32,32]; [] for none")
 
 SKIPS = ("off", "on")
+SHORTCUTS = ("A", "B")
 
 
 def is_convolutional(run: RunConfig) -> bool:
     return run.model.family != "mlp"
+
+
+def is_projected(run: RunConfig) -> bool:
+    """Without skips there are no shortcuts of either kind."""
+    return run.skip.name == "on" and run.model.shortcut == "B"
 
 
 @dataclass(frozen=True)
@@ -82,10 +88,19 @@ class ModelConfig(Checked, group="model"):
     """What the last linear layer sees: average, the mean of each channel; or flat, all numbers."""
     preactivation: bool = setting(False, matters=lambda run: run.model.family == "resnet")
     """Whether normalisation and activation stand before the convolutions of model.family=resnet."""
+    shortcut: str = setting("A", OneOf(SHORTCUTS), matters=is_projected)
+    """What skip=on adds where a residual block of model.family=resnet changes the shape. A: its input at every second
+    position, with zeros in the new channels; B: a convolution of one position, with the normalisation that stands
+    before activations behind it (He et al. 2016, section 3.3)."""
 
     def check_together(self) -> None:
         ok = self.dropout_kind == "standard" or self.dropout_scaling == "train"
         check(ok, "model.dropout_scaling", self.dropout_scaling, "train with model.dropout_kind=alpha")
+        if self.shortcut == "B":
+            says = "A with model.family={}: only the residual blocks of resnet change the shape of what is added"
+            check(self.family == "resnet", "model.shortcut", "B", says.format(self.family))
+            says = f"A with model.channels={list(self.channels)}: blocks of one width do not change the shape"
+            check(len(self.channels) > 1, "model.shortcut", "B", says)
         key, value, of = (
             ("model.depth", self.depth, "hidden") if self.family == "mlp" else ("model.blocks", self.blocks, "channels")
         )

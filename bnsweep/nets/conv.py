@@ -84,10 +84,12 @@ class Convolution(Layer):
     kernel: int
     stride: int
     branch: Branch = ELSEWHERE
+    within: str = ""
+    """Name of the layer that it is part of."""
 
     @property
     def name(self) -> str:
-        return f"conv{self.block}"
+        return f"{self.within}.conv" if self.within else f"conv{self.block}"
 
     @property
     def output(self) -> Image:
@@ -181,7 +183,7 @@ class StackedConvolution(OverAll):
         return self._map(x, space, "z")
 
     def forward(self, x: Buffer, space: Workspace, step: Tensor | None) -> Buffer:
-        return self._map(x, space, f"z{self.layer.block}")
+        return self._map(x, space, f"z {self.layer.name}")
 
     def _map(self, x: Buffer, space: Workspace, name: str) -> Buffer:
         layer = self.layer

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from bnsweep.config.network import ModelConfig
 from bnsweep.config.run import RunConfig
 from bnsweep.nets.activation import ActivationLayer
 from bnsweep.nets.conv import Convolution, Image
@@ -18,6 +19,7 @@ from bnsweep.nets.layer import Layer
 from bnsweep.nets.linear import Linear
 from bnsweep.nets.norm import Norm
 from bnsweep.nets.pool import Pool, ToRow, Unflatten
+from bnsweep.nets.projection import ProjectedSkip
 from bnsweep.nets.residual import Add, Skip, skips
 
 
@@ -56,6 +58,15 @@ class Parts:
 
     def skip(self, block: int, shape: Image, output: Image, stride: int = 1) -> list[Layer]:
         return [Skip(block, shape, output, stride)] if self.skips else []
+
+    def into_block(self, block: int, shape: Image, output: Image, stride: int, model: ModelConfig) -> list[Layer]:
+        """What a residual block of convolutions begins with. Its projection sees what its first convolution sees: with
+        preactivation (as in the authors' code) what is normalised and activated already, so that nothing stands behind
+        it."""
+        above = self.hidden(block - 1, shape) if model.preactivation else []
+        if self.skips and model.shortcut == "B" and shape != output:
+            return [*above, ProjectedSkip(block, shape, output, stride, normalised=not model.preactivation)]
+        return [*self.skip(block, shape, output, stride), *above]
 
     def add(self, block: int) -> list[Layer]:
         return [Add(block)] if self.skips else []
@@ -125,13 +136,11 @@ def resnet(configs: Sequence[RunConfig]) -> list[Layer]:
             out = shape.strided(channels, stride)
             first = Convolution(block + 1, shape, channels, model.kernel, stride, Branch("first", branches))
             second = Convolution(block + 2, out, channels, model.kernel, 1, Branch("last", branches))
-            layers += parts.skip(block + 1, shape, out, stride)
-            if model.preactivation:
-                layers += [*parts.hidden(block, shape), first, *parts.hidden(block + 1, out), second]
-                layers += parts.add(block + 2)
-            else:
-                layers += [first, *parts.hidden(block + 1, out), second, *parts.before(block + 2, out, True)]
-                layers += [*parts.add(block + 2), *parts.activated(block + 2, out)]
+            layers += parts.into_block(block + 1, shape, out, stride, model)
+            layers += [first, *parts.hidden(block + 1, out), second]
+            layers += [] if model.preactivation else parts.before(block + 2, out, True)
+            layers += parts.add(block + 2)
+            layers += [] if model.preactivation else parts.activated(block + 2, out)
             shape, block = out, block + 2
     layers += parts.hidden(block, shape) if model.preactivation else []
     return [*layers, *output(config, block, shape)]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from bnsweep.config.run import RunConfig
+from bnsweep.nets.init import draw_normals
 
 if TYPE_CHECKING:
     from bnsweep.nets.stack import Stack
@@ -44,6 +45,8 @@ class Kept:
     """Whether it is a running statistic, and no parameter."""
     positions: int = 1
     """Numbers that a unit has of a sample, all of which a statistic is over."""
+    shortcut: bool = False
+    """Whether it belongs to a shortcut, which is none of the layers that are counted."""
 
 
 class Layer(ABC):
@@ -164,3 +167,10 @@ def neighbour_key(config: RunConfig) -> tuple[Hashable, ...]:
 def kept_by(layers: Sequence[Layer]) -> dict[str, Kept]:
     """What a stack keeps for these layers, by name; places of one normalisation share theirs."""
     return {f"{layer.name}.{name}": kept for layer in layers for name, kept in layer.kept().items()}
+
+
+def normals_of(kept: Mapping[str, Kept], seed: int) -> dict[str, Tensor]:
+    """The standard normals that all arms of a seed share, by name. Those of shortcuts come last, so that all others are
+    the same with them and without."""
+    drawn = sorted((name for name, k in kept.items() if k.drawn), key=lambda name: kept[name].shortcut)
+    return dict(zip(drawn, draw_normals(seed, [kept[name].shape for name in drawn]), strict=True))

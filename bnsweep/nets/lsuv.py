@@ -46,6 +46,6 @@ def scale_members(stack: Stack, x_GBD: Tensor) -> None:
             model = stack.export(k).to(stack.device)
             scale_to_unit_variance(model, x_GBD[stack.data_seeds.index(config.data_seed)])
             state = model.state_dict()
-            for name in stack.weight_names:
+            for name in stack.all_weight_names:
                 weight = stack.parameters[name][k]
                 weight.copy_(state[name].view_as(weight))

@@ -106,11 +106,13 @@ class Norm(Layer):
     """Whether inputs are [B, H, height, width], and not [B, H]; a signal has height 1."""
     ends: bool = False
     """Whether it is the last of a residual branch."""
+    within: str = ""
+    """Name of the layer that it is part of."""
 
     @property
     def name(self) -> str:
         """That of its place, whichever kind stands there: members of one stack differ in it."""
-        return f"bn{self.block}"
+        return f"{self.within}.bn" if self.within else f"bn{self.block}"
 
     def module(self, config: RunConfig) -> nn.Module | None:
         if config.placement != self.place:

@@ -13,8 +13,8 @@ from torch import nn
 
 from bnsweep.config.run import RunConfig
 from bnsweep.nets.families import layers_of
-from bnsweep.nets.init import draw_normals
-from bnsweep.nets.residual import ResidualNetwork, Shortcut
+from bnsweep.nets.layer import kept_by, normals_of
+from bnsweep.nets.residual import Addition, ResidualNetwork
 
 
 def build(config: RunConfig) -> nn.Sequential:
@@ -26,14 +26,13 @@ def build(config: RunConfig) -> nn.Sequential:
     layers = layers_of([config])
     modules = [(layer.name, layer.module(config)) for layer in layers]
     named = OrderedDict((name, module) for name, module in modules if module is not None)
-    kind = ResidualNetwork if any(isinstance(module, Shortcut) for module in named.values()) else nn.Sequential
+    kind = ResidualNetwork if any(isinstance(module, Addition) for module in named.values()) else nn.Sequential
     model = kind(named)
-    kept = {f"{layer.name}.{name}": kept for layer in layers for name, kept in layer.kept().items()}
-    normals = iter(draw_normals(config.seed, [k.shape for k in kept.values() if k.drawn]))
-    state = model.state_dict()
+    kept = kept_by(layers)
+    normals, nothing, state = normals_of(kept, config.seed), torch.empty(0), model.state_dict()
     with torch.no_grad():
         for name, k in kept.items():
-            value = k.initial(config, next(normals) if k.drawn else torch.empty(0))
+            value = k.initial(config, normals.get(name, nothing))
             if name in state:
                 state[name].copy_(torch.as_tensor(value).expand(k.shape).reshape(state[name].shape))
     return model

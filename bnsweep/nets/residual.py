@@ -37,6 +37,11 @@ class Shortcut(nn.Module):
         return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.new_channels))
 
 
+class Projection(nn.Sequential):
+    """The input of a block in the shape of its output by a convolution of one position, with the run's normalisation
+    behind it (section 3.3, option B)."""
+
+
 class Addition(nn.Module):
     """The sum of a block's output and its shortcut."""
 
@@ -45,12 +50,13 @@ class Addition(nn.Module):
 
 
 class ResidualNetwork(nn.Sequential):
-    """Modules one after the other; what a Shortcut gives goes past those that follow, to the next Addition."""
+    """Modules one after the other; what a Shortcut or a Projection gives goes past those that follow, to the next
+    Addition."""
 
     def forward(self, x: Tensor) -> Tensor:
         kept = x
         for module in self:
-            if isinstance(module, Shortcut):
+            if isinstance(module, Shortcut | Projection):
                 kept = module(x)
             else:
                 x = module(x, kept) if isinstance(module, Addition) else module(x)
@@ -83,6 +89,11 @@ class Skip(Layer):
 
     def module(self, config: RunConfig) -> nn.Module | None:
         return Shortcut(self.stride, self.output.channels - self.input.channels) if skips(config) else None
+
+    def of_output(self, name: str, x: Buffer, space: Workspace) -> Buffer:
+        """Memory in the shape of the block's output, for as many samples as x, which has that of its input."""
+        samples = x.full.shape[2] // self.input.positions
+        return space(name, self.output.channels, samples * self.output.positions, images=x.images)
 
     def stacked(self, stack: Stack, gradients: Mapping[str, Tensor]) -> OverAll:
         return StackedSkip(self, stack)
@@ -124,7 +135,7 @@ class StackedSkip(OverAll):
         return self._keep(x, space)
 
     def _keep(self, x: Buffer, space: Workspace) -> Buffer:
-        kept = self._of_output("skip", x, space)
+        kept = self.layer.of_output("skip", x, space)
         for n in self._groups:
             if self.layer.input == self.layer.output:
                 kept.shares[n].members.copy_(x.shares[n].members)
@@ -132,11 +143,6 @@ class StackedSkip(OverAll):
             kept.shares[n].members.zero_()
             self._there(kept.shares[n]).copy_(self._here(x.shares[n]))
         return x
-
-    def _of_output(self, name: str, x: Buffer, space: Workspace) -> Buffer:
-        """In the shape of the block's output, for as many samples as x, which has that of its input."""
-        samples, output = x.full.shape[2] // self.layer.input.positions, self.layer.output
-        return space(name, output.channels, samples * output.positions, images=x.images)
 
     def _here(self, x: Share) -> Tensor:
         """The positions of the input that the shortcut takes."""
@@ -147,7 +153,7 @@ class StackedSkip(OverAll):
         return self.layer.output.of(y.members)[:, : self.layer.input.channels]
 
     def backward(self, d: Buffer, space: Workspace) -> Buffer:
-        d_skip = self._of_output("d_skip", d, space)
+        d_skip = self.layer.of_output("d_skip", d, space)
         for n in self._groups:
             self._here(d.shares[n]).add_(self._there(d_skip.shares[n]))
         return d

@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from bnsweep.config.identity import stack_key
 from bnsweep.config.run import RunConfig
 from bnsweep.nets.families import layers_of
-from bnsweep.nets.init import draw_normals
-from bnsweep.nets.layer import kept_by, neighbour_key
+from bnsweep.nets.layer import kept_by, neighbour_key, normals_of
 from bnsweep.nets.loss import loss_of
 from bnsweep.nets.norm import NATIVE_BELOW
 from bnsweep.nets.plain import build
@@ -162,8 +161,7 @@ class Stack:
         """What training updates, by name, in the layers' order."""
 
     def _initialise(self) -> None:
-        drawn = {name: kept.shape for name, kept in self._kept.items() if kept.drawn}
-        normals = {s: dict(zip(drawn, draw_normals(s, list(drawn.values())), strict=True)) for s in self.seeds}
+        normals = {seed: normals_of(self._kept, seed) for seed in self.seeds}
         tensors, nothing = {**self.parameters, **self.running}, torch.empty(0)
         for name, kept in self._kept.items():
             for k, config in enumerate(self.configs):
@@ -175,8 +173,19 @@ class Stack:
 
     @property
     def weight_names(self) -> list[str]:
-        """Of the linear maps, from the first to the output."""
+        """Of the linear maps, from the first to the output; those of shortcuts left out."""
+        return [name for name, kept in self._kept.items() if kept.drawn and not kept.shortcut]
+
+    @property
+    def all_weight_names(self) -> list[str]:
+        """Of the linear maps and of shortcuts."""
         return [name for name, kept in self._kept.items() if kept.drawn]
+
+    @property
+    def variance_names(self) -> list[str]:
+        """Of the running variances behind the linear maps; those of shortcuts left out."""
+        of_maps = (name for name, kept in self._kept.items() if kept.statistic and not kept.shortcut)
+        return [name for name in of_maps if name.endswith("running_var")]
 
     @property
     def weights(self) -> list[Tensor]:

@@ -124,7 +124,7 @@ class Diagnostics:
             turned = gradients.angular_update(self._hidden[i], w) if self._hidden else self._nothing_K
             values[f"layer/{i + 1}/angular_update"] = turned
         self._hidden = []
-        variances = [v for name, v in self.stack.running.items() if name.endswith("running_var")]
+        variances = [self.stack.running[name] for name in self.stack.variance_names]
         for i, variance_KH in enumerate(variances, start=1):
             mean_K = variance_KH.mean(1, dtype=torch.float64)
             values[f"layer/{i}/running_variance"] = torch.where(self._without_bn_K, torch.nan, mean_K)
@@ -140,7 +140,7 @@ class Diagnostics:
 
     def _variances(self, logits: Tensor, layers: list[list[Activated]]) -> list[Tensor]:
         """[K] variance over the samples, mean over the units, of what the linear maps from the second on give."""
-        of_batch = [v for name, v in self.stack.batch.items() if name.endswith("running_var")]
+        of_batch = [self.stack.batch[name] for name in self.stack.variance_names]
         found = []
         for i, layer in enumerate(layers[1:], start=1):
             parts = [self._input_variances(s, of_batch[i : i + 1]) for s in layer]

@@ -43,9 +43,8 @@ class Optimizer:
         self._momentum_K11 = momentum_K.view(-1, 1, 1)
         if self._decay_K11 is not None:
             only_K = stack.index(lambda c: int(c.optimizer.decayed == "weights")) > 0
-            of_name = {
-                name: decay_K if name in stack.weight_names else decay_K.where(~only_K, 0) for name in stack.rest
-            }
+            weights = set(stack.all_weight_names)
+            of_name = {name: decay_K if name in weights else decay_K.where(~only_K, 0) for name in stack.rest}
             self._decay_rest = repeated(of_name, stack)
         self._momentum_rest = momentum_K[self._of_rest] if self.kind.accumulates else momentum_K
         states = range(self.kind.states)

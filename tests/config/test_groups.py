@@ -81,6 +81,14 @@ REFUSED: list[tuple[Tree, str]] = [
         {"norm": {"zero_init_residual": True}, "bn": {"affine": False}},
         r"norm.zero_init_residual=True: must be false with bn.affine=false, where the scale of 0 would stay",
     ),
+    (
+        {"model": {"shortcut": "B"}, "skip": {"name": "on"}},
+        r"model.shortcut=B: must be A with model.family=mlp: only the residual blocks of resnet change the shape",
+    ),
+    (
+        {"model": {"family": "resnet", "channels": [16], "shortcut": "B"}},
+        r"model.shortcut=B: must be A with model.channels=\[16\]: blocks of one width do not change the shape",
+    ),
     ({"model": {"family": "unet"}}, r"model.family=unet: must be one of mlp, conv, resnet"),
     ({"model": {"channels": []}}, r"model.channels=\[\]: must be a non-empty list of sizes >= 1"),
     ({"model": {"kernel": 4}}, r"model.kernel=4: must be odd"),

@@ -74,6 +74,16 @@ def test_settings_without_effect_make_no_other_run() -> None:
     assert identity(run) == identity(replace(run, data=replace(run.data, subset=run.data.train_size)))
 
 
+def test_projected_shortcuts_are_the_same_run_without_skips_and_have_stacks_of_their_own_with_them() -> None:
+    def run(skip: str, shortcut: str) -> RunConfig:
+        return from_tree({"model": {"family": "resnet", "shortcut": shortcut}, "skip": {"name": skip}})
+
+    assert (
+        identity(run("off", "A")) == identity(run("off", "B")) != identity(run("on", "A")) != identity(run("on", "B"))
+    )
+    assert stack_key(run("off", "B")) == stack_key(run("on", "A")) != stack_key(run("on", "B"))
+
+
 def test_a_normalisation_and_its_placement_are_one_factor() -> None:
     """Its levels with BN are those of stores filled before there were others."""
     placed = replace(RunConfig(), bn=BnConfig("before", momentum=0.5, eps=1e-3, affine=False))
@@ -139,6 +149,7 @@ OTHER = {
     "model.pool": "average",
     "model.head": "flat",
     "model.preactivation": True,
+    "model.shortcut": "B",
     "skip.name": "on",
     "optimizer.name": "adam",
     "optimizer.momentum": 0.5,
@@ -205,11 +216,12 @@ def test_every_setting_that_changes_numbers_changes_the_identity_and_no_other(ke
     tree: Tree = {"lr": {"schedule": "warmup"}, "bn": {"placement": "before"}}
     tree |= {"init": {"name": "normal", "std": 0.1}, "optimizer": {"name": "momentum"}, "train": {"batch_size": 50}}
     tree |= {"model": {"dropout": 0.25}, "data": {"subset": 1000}}
-    family = {"model.preactivation": "resnet"}.get(key, "conv" if key in CONVOLUTIONAL else "mlp")
+    residual = key in ("model.preactivation", "model.shortcut")
+    family = "resnet" if residual else "conv" if key in CONVOLUTIONAL else "mlp"
     tree["model"] = {"dropout": 0.25, "family": family}
     tree |= {group: {**tree[group], **given} for group, given in NEEDS.get(key, {}).items()}
     tree |= {"norm": {"name": "group"}} if key == "norm.groups" else {}
-    tree |= {"skip": {"name": "on"}} if key == "norm.zero_init_residual" else {}
+    tree |= {"skip": {"name": "on"}} if key in ("norm.zero_init_residual", "model.shortcut") else {}
     base = identity(from_tree(tree))
     group, _, name = key.partition(".")
     part = tree.get(group, {})

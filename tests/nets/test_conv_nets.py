@@ -42,12 +42,18 @@ IMAGES: dict[str, dict[str, Any]] = {
     "resnet": {"model.family": "resnet", "model.channels": (4, 6)},
     "resnet with preactivation": {"model.family": "resnet", "model.channels": (4, 6), "model.preactivation": True},
 }
+PROJECTED = {f"{name}, projected": IMAGES[name] | {"model.shortcut": "B"} for name in IMAGES if "resnet" in name}
+IMAGES |= PROJECTED
 ROWS: dict[str, dict[str, Any]] = {"mlp": {"model.hidden": (16,), "model.depth": 4}}
 FAMILIES = IMAGES | ROWS
 WIDE: dict[str, dict[str, Any]] = {
     "conv, channels side by side": {"model.family": "conv", "model.channels": (16, 18)},
     "resnet, channels side by side": {"model.family": "resnet", "model.channels": (16, 18)},
 }
+BRIEFLY = [
+    pytest.param(name, marks=pytest.mark.slow if "preactivation, projected" in name else ()) for name in FAMILIES
+]
+"""All of them, the longest left out unless asked for."""
 
 
 @pytest.fixture(scope="module")
@@ -56,13 +62,14 @@ def digits() -> data.Dataset:
 
 
 def members(family: str, optimizer: str = "sgd") -> list[RunConfig]:
-    """Twelve that differ in everything in which members may differ; every other one skips where the family has blocks.
-    44 steps."""
+    """Twelve that differ in everything in which members may differ; every other one skips where the family has blocks,
+    all of them where shortcuts are projected. 44 steps."""
     shape = (FAMILIES | WIDE)[family]
     values = shape | {"data.subset": 220, "train.epochs": 4, "train.batch_size": 20}
     configs = [changed(config, values) for config in mix(optimizer)]
     blocks = shape.get("model.family") != "conv"
-    return [changed(c, {"skip.name": "on"}) if blocks and i % 2 else c for i, c in enumerate(configs)]
+    skip = (family in PROJECTED, blocks)
+    return [changed(c, {"skip.name": "on"}) if skip[i % 2] else c for i, c in enumerate(configs)]
 
 
 def deviation(config: RunConfig, history: dict[str, list[float]], model: torch.nn.Module, read: data.Dataset) -> float:
@@ -82,7 +89,7 @@ def moved_by_nudges(config: RunConfig, read: data.Dataset) -> float:
     return max(offs)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", BRIEFLY)
 def test_members_equal_the_ordinary_loop(family: str, digits: data.Dataset, capsys: pytest.CaptureFixture[str]) -> None:
     configs = members(family)
     records, stack = train(configs, digits, CPU)
@@ -103,7 +110,7 @@ def test_each_normalisation_at_each_place_with_skips_and_without(
 ) -> None:
     """Alone, and all of them in one stack; those that a rule refuses left out. What is chaotic, so that nudges of 1e-15
     move it as far, is told apart: normalised over four positions, units of next to no variance are."""
-    arms = itertools.product(PLACEMENTS[1:], NORM_CHOICES[1:], SKIPS)
+    arms = itertools.product(PLACEMENTS[1:], NORM_CHOICES[1:], ["on"] if family in PROJECTED else SKIPS)
     configs = []
     for i, (place, kind, skip) in enumerate(arms):
         with contextlib.suppress(ConfigError):
@@ -148,7 +155,7 @@ def test_branches_that_start_at_0_leave_the_shortcuts(family: str, digits: data.
         assert not build(configs[0]).get_parameter("bn3.weight").any()
 
 
-@pytest.mark.parametrize("family", ["conv", "resnet"])
+@pytest.mark.parametrize("family", ["conv", "resnet", "resnet, projected"])
 def test_a_signal_is_an_image_of_height_1(family: str) -> None:
     changes: dict[str, Any] = {"data.name": "mnist1d", "data.validation": 100, "train.epochs": 1}
     configs = [changed(config, changes) for config in members(family)[2:6]]
@@ -174,7 +181,7 @@ def test_float32_losses_are_as_exact_as_the_ordinary_loops(family: str, optimize
     assert calm >= 6
 
 
-@pytest.mark.parametrize("family", ["conv", "resnet", "mlp"])
+@pytest.mark.parametrize("family", ["conv", "resnet", "resnet, projected", "mlp"])
 def test_a_diverging_member_changes_no_bit_of_the_others(family: str, digits: data.Dataset) -> None:
     configs = [changed(c, {"train.dtype": "float32", "train.epochs": 1}) for c in members(family, "momentum")]
     healthy, stack = train(configs, digits, CPU)
@@ -190,6 +197,26 @@ def test_a_diverging_member_changes_no_bit_of_the_others(family: str, digits: da
         assert records[i].history == healthy[i].history
         for name, tensor in stack.export(k).state_dict().items():
             assert torch.equal(tensor, sick_stack.export(k).state_dict()[name]), (i, name)
+
+
+@pytest.mark.parametrize("preactivation", [False, True])
+def test_a_projection_is_where_a_block_changes_the_shape_and_the_normalisation_before_activations_behind_it(
+    preactivation: bool,
+) -> None:
+    """He et al. 2016; with preactivation it sees what the block's first convolution sees, and nothing is behind it."""
+    of = {"model.family": "resnet", "model.channels": (4, 6), "model.blocks": 2, "skip.name": "on"}
+    config = changed(RunConfig(), of | {"model.preactivation": preactivation, "bn.placement": "before"})
+    network, without = build(changed(config, {"model.shortcut": "B"})), build(config)
+    projections = {name: dict(module.named_children()) for name, module in network.named_children() if "skip" in name}
+    assert [name for name, parts in projections.items() if parts] == ["skip6"]
+    conv = projections["skip6"].pop("conv")
+    assert (conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride) == (4, 6, (1, 1), (2, 2))
+    assert [type(module).__name__ for module in projections["skip6"].values()] == ["BatchNorm2d"] * (not preactivation)
+    names = [name for name, _ in network.named_children()]
+    assert names[names.index("skip6") - 1] == "activation5"
+    assert names[names.index("skip6") + 1] == "conv6"
+    for name, tensor in without.state_dict().items():
+        assert torch.equal(network.state_dict()[name], tensor), "all arms of a seed share the other weights"
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -18,6 +18,7 @@ NETWORKS: dict[str, dict[str, object]] = {
     "skips": {"model.hidden": (20,), "model.depth": 7, "skip.name": "on"},
     "conv": {"model.family": "conv", "model.channels": (4, 6)},
     "resnet": {"model.family": "resnet", "model.channels": (4, 6), "skip.name": "on", "model.dropout": 0.3},
+    "projected": {"model.family": "resnet", "model.channels": (4, 6), "skip.name": "on", "model.shortcut": "B"},
 }
 
 
@@ -51,7 +52,7 @@ def test_outputs_of_every_layer_have_variance_one_on_the_first_batch(name: str, 
         if isinstance(module, nn.Dropout):
             module.eval()
     model(x)
-    assert len(variances) == config.model.layers + 1
+    assert len(variances) == config.model.layers + 1 + (config.model.shortcut == "B")
     assert variances == pytest.approx([1] * len(variances), rel=1e-9)
 
 

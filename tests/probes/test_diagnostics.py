@@ -87,11 +87,11 @@ def smooth(configs: list[RunConfig]) -> list[RunConfig]:
 
 def optimizer_of(config: RunConfig, model: nn.Module) -> torch.optim.Optimizer:
     """torch's own, with the hidden weights' learning rate."""
-    last = f"linear{config.model.layers + 1}."
+    maps = {f"{name}.weight" for name, m in model.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)}
+    maps -= {f"linear{config.model.layers + 1}.weight"}
     hidden, rest = [], []
     for name, parameter in model.named_parameters():
-        is_hidden = name.startswith(("linear", "conv")) and name.endswith("weight") and not name.startswith(last)
-        (hidden if is_hidden else rest).append(parameter)
+        (hidden if name in maps else rest).append(parameter)
     groups = [{"params": hidden, "lr": config.lr.value * config.lr.hidden}, {"params": rest}]
     decay = config.optimizer.weight_decay
     if config.optimizer.name == "adam":
@@ -127,6 +127,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "residual": {"model.hidden": (9, 9, 9)},
     "conv": {"model.family": "conv", "model.channels": (3, 4)},
     "resnet": {"model.family": "resnet", "model.channels": (3, 4)},
+    "projected": {"model.family": "resnet", "model.channels": (3, 4), "model.shortcut": "B", "skip.name": "on"},
 }
 
 
