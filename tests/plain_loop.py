@@ -75,11 +75,8 @@ class NoisyBatchNorm(nn.Module):
 
 def make_optimizer(config: RunConfig, model: nn.Module) -> torch.optim.Optimizer:
     o, last = config.optimizer, f"linear{config.model.layers + 1}.weight"
-    maps = [
-        (f"{n}.weight", m.get_parameter("weight"))
-        for n, m in model.named_modules()
-        if isinstance(m, nn.Linear | nn.Conv2d)
-    ]
+    modules = [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    maps = [(f"{n}.{of}", p) for n, m in modules for of, p in m.named_parameters() if of.startswith("weight")]
     hidden = [p for n, p in maps if n != last]
     outer = [p for n, p in maps if n == last]
     vectors = [p for p in model.parameters() if not any(p is m for m in hidden + outer)]

@@ -20,6 +20,8 @@ class NormKind:
     """Whether its statistics are of one unit alone: a bias in front of it is then subtracted again."""
     centred: bool = True
     """Whether it subtracts a mean, and adds a learned shift."""
+    placed: bool = True
+    """Whether it stands before or after the activation; else it is of the weights, and has no place."""
 
 
 ROWS = (
@@ -56,13 +58,24 @@ ROWS = (
         " divided by the root of their mean square, and scaled by one learned number a unit; nothing is subtracted.",
         centred=False,
     ),
+    NormKind(
+        "weight",
+        "WeightNorm",
+        "Weight normalization (Salimans & Kingma 2016): each unit's incoming weights are a direction, of length 1,"
+        " times a learned length; what the layers give is not normalized.",
+        placed=False,
+    ),
 )
 NORMS = {row.name: row for row in ROWS}
 NORM_CHOICES = ("none", *NORMS)
+PLACED = tuple(row.name for row in ROWS if row.placed)
+"""Those that stand where `bn` says."""
 
 
 def level(name: str, placement: str) -> str:
-    """What a run has, as one level of the factor `bn`: none, before, after, "group before", …"""
+    """What a run has, as one level of the factor `bn`: none, before, after, "group before", …, weight"""
+    if name in NORMS and name not in PLACED:
+        return name
     if "none" in (name, placement):
         return "none"
     return placement if name == BATCH else f"{name} {placement}"
@@ -73,12 +86,16 @@ LEVELS = tuple(dict.fromkeys(level(name, place) for name in NORMS for place in P
 
 
 def as_typed(text: str) -> str:
-    """A level as settings: bn=before, norm=group bn=before."""
+    """A level as settings: bn=before, norm=group bn=before, norm=weight."""
     kind, place = kind_and_place(text)
+    if place == "none" and kind != "none":
+        return f"norm={kind}"
     return f"bn={place}" if kind in (BATCH, "none") else f"norm={kind} bn={place}"
 
 
 def kind_and_place(text: str) -> tuple[str, str]:
-    """The normalisation and the placement of a level; of "none" none and none."""
+    """The normalisation and the placement of a level, which is none of what has no place; of "none" none and none."""
+    if text in NORMS:
+        return text, "none"
     name, _, place = text.rpartition(" ")
     return (name or ("none" if place == "none" else BATCH)), place

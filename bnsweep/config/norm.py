@@ -32,7 +32,8 @@ def starts_at_0(run: RunConfig) -> bool:
 @dataclass(frozen=True)
 class NormConfig(Checked, group="norm"):
     name: str = setting(BATCH, OneOf(NORM_CHOICES), role=Role.FREE, names=True, matters=said_elsewhere)
-    """Which normalisation stands where `bn` says; none: no normalisation, and `bn` is left out."""
+    """Which normalisation stands where `bn` says. none: no normalisation; weight: of the hidden layers' weights
+    (Salimans & Kingma 2016), which has no place. `bn` is left out with both."""
     groups: int | None = setting(None, or_null(at_least(1)), role=Role.FREE, matters=with_groups)
     """Of norm=group: groups that the units of each hidden layer are divided into; null: as many as there can be, up to
     32, of 8 units or more each."""

@@ -12,7 +12,7 @@ from typing import Any
 from bnsweep.catalogue.activations import ACTIVATIONS
 from bnsweep.catalogue.datasets import DatasetFacts
 from bnsweep.catalogue.inits import INITS
-from bnsweep.catalogue.norms import BATCH, level
+from bnsweep.catalogue.norms import BATCH, PLACED, level
 from bnsweep.catalogue.tasks import CLASSIFICATION, TASKS, Task
 from bnsweep.config.checks import SEED, TEXT, OneOf, Rule, at_least, check, or_null
 from bnsweep.config.fields import Checked, Role, setting
@@ -181,6 +181,7 @@ class RunConfig(Checked):
             says = "with model.hidden=[], a linear map without hidden layers"
             check(self.placement == "none", "bn.placement", self.bn.placement, f"none {says}")
             check(self.model.dropout == 0, "model.dropout", self.model.dropout, f"0 {says}")
+            check(not self.weight_norm, "norm", self.norm.name, f"none {says}")
 
     def _check_image(self) -> None:
         """A convolutional network needs images or signals."""
@@ -219,8 +220,8 @@ class RunConfig(Checked):
         check(self.evaluation_count <= MOST_EVALUATIONS, key, every, f"{says}, and {MOST_EVALUATIONS} are the most")
 
     def _check_norm(self) -> None:
-        kinds = self.norm.name in ("none", BATCH)
-        says = "none or batch with bn=none (bn=before and bn=after say where it stands)"
+        kinds = self.norm.name == BATCH or self.norm.name not in PLACED
+        says = "none, batch or weight with bn=none (bn=before and bn=after say where it stands)"
         check(kinds or self.bn.placement != "none", "norm", self.norm.name, says)
         if self.placement != "none":
             if self.model.family == "mlp":
@@ -230,6 +231,10 @@ class RunConfig(Checked):
             self._check_head()
             says = f"0 with norm={self.norm.name}: it is noise behind BatchNorm (norm=batch)"
             check(self.batch_norm or self.bn.noise == 0, "bn.noise", self.bn.noise, says)
+        if self.weight_norm:
+            says = "none or another kind with init={}, where weights that start at 0 have no direction"
+            start = "fixup" if INITS[self.init.name].of_branches else "normal init.std=0" if self.init.std == 0 else ""
+            check(not start, "norm", self.norm.name, says.format(start))
 
     def _check_head(self) -> None:
         """The mean over the positions of what InstanceNorm gives is its shift, whatever the image."""
@@ -253,7 +258,7 @@ class RunConfig(Checked):
     @property
     def placement(self) -> str:
         """Where a normalisation of any kind stands: none, before or after the activation."""
-        return "none" if self.norm.name == "none" else self.bn.placement
+        return self.bn.placement if self.norm.name in PLACED else "none"
 
     @property
     def normalisation(self) -> str:
@@ -264,6 +269,11 @@ class RunConfig(Checked):
     def batch_norm(self) -> bool:
         """Whether it has BN, the one kind with running statistics."""
         return self.placement != "none" and self.norm.name == BATCH
+
+    @property
+    def weight_norm(self) -> bool:
+        """Whether the weights of its hidden layers are normalised."""
+        return self.norm.name == "weight"
 
     @property
     def data_seed(self) -> int:

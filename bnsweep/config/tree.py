@@ -10,7 +10,7 @@ from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any, cast, get_args, get_origin, get_type_hints
 
-from bnsweep.catalogue.norms import NORM_CHOICES, PLACEMENTS
+from bnsweep.catalogue.norms import NORM_CHOICES, PLACED, PLACEMENTS
 from bnsweep.config.checks import AUTO, ConfigError, check
 from bnsweep.config.fields import Checked
 from bnsweep.config.run import RunConfig, new_sweep_id
@@ -106,15 +106,14 @@ def typed_in(config: DictConfig) -> list[str]:
 
 def check_typed(overrides: Iterable[str]) -> None:
     """Refuses what contradicts itself only where both settings are given: bn=before is the default, and gives way to
-    norm=none; typed beside it, it cannot. Raises ConfigError."""
+    norm=none and norm=weight; typed beside them, it cannot. Raises ConfigError."""
     typed = {}
     for text in overrides:
         key, _, value = text.partition("=")
         typed[key.strip().lstrip("+")] = value.strip().strip("'\"")
     kind, place = typed.get("norm", typed.get("norm.name")), typed.get("bn", typed.get("bn.placement"))
-    if kind == "none" and place in PLACEMENTS[1:]:
-        kinds = ", ".join(name for name in NORM_CHOICES if name != "none")
-        raise ConfigError(f"norm=none: must be one of {kinds} with bn={place}, or bn left out")
+    if kind in NORM_CHOICES and kind not in PLACED and place in PLACEMENTS[1:]:
+        raise ConfigError(f"norm={kind}: must be one of {', '.join(PLACED)} with bn={place}, or bn left out")
 
 
 def check_tracking(node: object) -> None:

@@ -25,6 +25,7 @@ from bnsweep.config.run import RunConfig
 from bnsweep.nets.init import ELSEWHERE, Branch, initial_weight
 from bnsweep.nets.layer import Kept, Layer, OverAll
 from bnsweep.nets.norm import bias_is_removed
+from bnsweep.nets.weight_norm import WeightNormConv2d, kept_of
 from bnsweep.nets.workspace import Buffer, Workspace, channels_inside, runs_of
 
 if TYPE_CHECKING:
@@ -86,6 +87,8 @@ class Convolution(Layer):
     branch: Branch = ELSEWHERE
     within: str = ""
     """Name of the layer that it is part of."""
+    normed: bool = False
+    """Whether some runs of the stack normalise its weights."""
 
     @property
     def name(self) -> str:
@@ -128,9 +131,8 @@ class Convolution(Layer):
     def module(self, config: RunConfig) -> nn.Module:
         h, w = self.window
         dtype, bias = getattr(torch, config.train.dtype), config.model.bias
-        conv = nn.Conv2d(
-            self.input.channels, self.channels, (h, w), self.stride, (h // 2, w // 2), bias=bias, dtype=dtype
-        )
+        kind = WeightNormConv2d if config.weight_norm else nn.Conv2d
+        conv = kind(self.input.channels, self.channels, (h, w), self.stride, (h // 2, w // 2), bias=bias, dtype=dtype)
         if conv.bias is not None:
             conv.bias.requires_grad_(self._bias_rate(config) > 0)
         return conv
@@ -142,10 +144,9 @@ class Convolution(Layer):
             weight = initial_weight(config.init, z.flatten(1), prod(self.window))
             return weight.view(shape) * (config.init.gain * self.branch.factor(config.init))
 
-        return {
-            "weight": Kept(shape, initial, lambda config: config.lr.hidden, drawn=True),
-            "bias": Kept((self.channels, 1), lambda config, z: 0.0, self._bias_rate),
-        }
+        weight = Kept(shape, initial, lambda config: config.lr.hidden, drawn=True)
+        bias = Kept((self.channels, 1), lambda config, z: 0.0, self._bias_rate)
+        return kept_of(weight, self.normed) | {"bias": bias}
 
     def _bias_rate(self, config: RunConfig) -> float:
         return float(config.model.bias and not bias_is_removed(config))
@@ -178,6 +179,7 @@ class StackedConvolution(OverAll):
         self.layer, self._kernels = layer, Kernels(layer)
         self._weight, self._bias = (stack.parameters[f"{layer.name}.{of}"] for of in ("weight", "bias"))
         self._d_weight, self._d_bias = (gradients[f"{layer.name}.{of}"] for of in ("weight", "bias"))
+        self._normed, self._gradients = stack.normed.get(f"{layer.name}.weight"), gradients
 
     def evaluate(self, x: Buffer, space: Workspace) -> Buffer:
         return self._map(x, space, "z")
@@ -187,6 +189,8 @@ class StackedConvolution(OverAll):
 
     def _map(self, x: Buffer, space: Workspace, name: str) -> Buffer:
         layer = self.layer
+        if self._normed is not None:
+            self._normed.refresh()
         samples = x.full.shape[2] // layer.input.positions
         z = space(name, layer.channels, samples * layer.output.positions, images=True)
         self._x = [layer.input.batch(x_k) for x_k in x.full]
@@ -205,6 +209,8 @@ class StackedConvolution(OverAll):
             of_input, of_weight = self._kernels.backward(layer.output.batch(d_k), x_k, weight)
             layer.input.of(below_k).copy_(of_input.transpose(0, 1))
             d_weight.copy_(of_weight)
+        if self._normed is not None:
+            self._normed.backward(self._d_weight[self._normed.members], self._gradients)
         return below
 
 
@@ -215,6 +221,7 @@ class FirstConvolution(OverAll):
         self.layer = layer
         self._bias, self._d_bias = (of[f"{layer.name}.bias"] for of in (stack.parameters, gradients))
         self._weight, self._d_weight = (of[f"{layer.name}.weight"].flatten(2) for of in (stack.parameters, gradients))
+        self._normed, self._gradients = stack.normed.get(f"{layer.name}.weight"), gradients
         seeds = [c.data_seed for c in stack.configs]
         self._shares = [(members, stack.data_seeds.index(seeds[members.start])) for members in runs_of(seeds)]
         """Members, and the place of their data seed."""
@@ -227,6 +234,8 @@ class FirstConvolution(OverAll):
         return self._map(x.full, space, f"z{self.layer.block}")
 
     def _map(self, x: Tensor, space: Workspace, name: str) -> Buffer:
+        if self._normed is not None:
+            self._normed.refresh()
         self._seen = self._unfolded(x)
         z = space(name, self.layer.channels, self._seen.shape[2], images=True)
         for members, g in self._shares:
@@ -258,4 +267,6 @@ class FirstConvolution(OverAll):
             else:
                 rows = of_output.view(-1, of_output.shape[2])
                 d_weight.view(-1, self.layer.seen).copy_(torch.mm(self._seen[g], rows.T).T)
+        if self._normed is not None:
+            self._normed.backward(self._d_weight[self._normed.members], self._gradients)
         return d

@@ -14,7 +14,7 @@ from bnsweep.config.run import RunConfig
 from bnsweep.nets.activation import ActivationLayer
 from bnsweep.nets.conv import Convolution, Image
 from bnsweep.nets.dropout import Dropout
-from bnsweep.nets.init import Branch
+from bnsweep.nets.init import ELSEWHERE, Branch
 from bnsweep.nets.layer import Layer
 from bnsweep.nets.linear import Linear
 from bnsweep.nets.norm import Norm
@@ -31,6 +31,7 @@ class Parts:
     dropout: bool
     skips: bool
     images: bool
+    weight_norm: bool
 
     @classmethod
     def of(cls, configs: Sequence[RunConfig]) -> Parts:
@@ -40,7 +41,13 @@ class Parts:
             any(c.model.dropout > 0 for c in configs),
             any(map(skips, configs)),
             configs[0].model.family != "mlp",
+            any(c.weight_norm for c in configs),
         )
+
+    def convolution(
+        self, block: int, shape: Image, channels: int, model: ModelConfig, stride: int = 1, branch: Branch = ELSEWHERE
+    ) -> Layer:
+        return Convolution(block, shape, channels, model.kernel, stride, branch, normed=self.weight_norm)
 
     def before(self, block: int, shape: Image, ends: bool = False) -> list[Layer]:
         """What stands between a linear map and its activation. `ends`: whether the map is the last of a branch."""
@@ -65,7 +72,8 @@ class Parts:
         it."""
         above = self.hidden(block - 1, shape) if model.preactivation else []
         if self.skips and model.shortcut == "B" and shape != output:
-            return [*above, ProjectedSkip(block, shape, output, stride, normalised=not model.preactivation)]
+            projected = ProjectedSkip(block, shape, output, stride, not model.preactivation, self.weight_norm)
+            return [*above, projected]
         return [*self.skip(block, shape, output, stride), *above]
 
     def add(self, block: int) -> list[Layer]:
@@ -86,7 +94,7 @@ def mlp(configs: Sequence[RunConfig]) -> list[Layer]:
         begins, ends = i % 2 == 0, i > 1 and (i % 2 == 1 or i == hidden)
         branch = Branch("last" if ends else "first" if begins else "", hidden // 2)
         layers += parts.skip(i, shape, shape) if begins else []
-        layers += [Linear(i, n_in, n_out, True, branch), *parts.before(i, shape, ends)]
+        layers += [Linear(i, n_in, n_out, True, branch, parts.weight_norm), *parts.before(i, shape, ends)]
         layers += parts.add(i) if ends else []
         layers += parts.activated(i, shape)
     return layers
@@ -111,7 +119,7 @@ def conv(configs: Sequence[RunConfig]) -> list[Layer]:
     layers: list[Layer] = [Unflatten(shape)]
     widths = model.units
     for i, channels in enumerate(widths, start=1):
-        layers.append(Convolution(i, shape, channels, model.kernel, model.stride))
+        layers.append(parts.convolution(i, shape, channels, model, model.stride))
         shape = shape.strided(channels, model.stride)
         layers += parts.hidden(i, shape)
         if model.pool != "none" and i % model.blocks == 0 and i < len(widths):
@@ -127,15 +135,15 @@ def resnet(configs: Sequence[RunConfig]) -> list[Layer]:
     of a block, and nothing after its sum."""
     config, parts = configs[0], Parts.of(configs)
     model, shape = config.model, image_of(config)
-    layers: list[Layer] = [Unflatten(shape), Convolution(1, shape, model.channels[0], model.kernel, 1)]
+    layers: list[Layer] = [Unflatten(shape), parts.convolution(1, shape, model.channels[0], model)]
     shape, block, branches = shape.strided(model.channels[0], 1), 1, len(model.channels) * model.blocks
     layers += [] if model.preactivation else parts.hidden(1, shape)
     for stage, channels in enumerate(model.channels):
         for place in range(model.blocks):
             stride = 2 if stage > 0 and place == 0 else 1
             out = shape.strided(channels, stride)
-            first = Convolution(block + 1, shape, channels, model.kernel, stride, Branch("first", branches))
-            second = Convolution(block + 2, out, channels, model.kernel, 1, Branch("last", branches))
+            first = parts.convolution(block + 1, shape, channels, model, stride, Branch("first", branches))
+            second = parts.convolution(block + 2, out, channels, model, branch=Branch("last", branches))
             layers += parts.into_block(block + 1, shape, out, stride, model)
             layers += [first, *parts.hidden(block + 1, out), second]
             layers += [] if model.preactivation else parts.before(block + 2, out, True)

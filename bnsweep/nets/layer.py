@@ -39,6 +39,8 @@ class Kept:
     """Factor on the run's learning rate; 0 where the run keeps it as it is."""
     drawn: bool = False
     """Whether it takes standard normals of its own."""
+    drawn_as: str = ""
+    """Of which of its layer it takes the normals, where it starts by what that starts by."""
     as_product: bool = False
     """Whether its gradient is left as two factors, for the optimizer to add."""
     statistic: bool = False
@@ -173,4 +175,6 @@ def normals_of(kept: Mapping[str, Kept], seed: int) -> dict[str, Tensor]:
     """The standard normals that all arms of a seed share, by name. Those of shortcuts come last, so that all others are
     the same with them and without."""
     drawn = sorted((name for name, k in kept.items() if k.drawn), key=lambda name: kept[name].shortcut)
-    return dict(zip(drawn, draw_normals(seed, [kept[name].shape for name in drawn]), strict=True))
+    found = dict(zip(drawn, draw_normals(seed, [kept[name].shape for name in drawn]), strict=True))
+    again = {name: f"{name.rpartition('.')[0]}.{k.drawn_as}" for name, k in kept.items() if k.drawn_as}
+    return found | {name: found[of] for name, of in again.items()}

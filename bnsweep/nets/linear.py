@@ -16,6 +16,7 @@ from bnsweep.config.run import RunConfig
 from bnsweep.nets.init import ELSEWHERE, Branch, initial_weight
 from bnsweep.nets.layer import Kept, Layer, OverAll, Product
 from bnsweep.nets.norm import bias_is_removed
+from bnsweep.nets.weight_norm import WeightNormLinear, kept_of
 from bnsweep.nets.workspace import Buffer, Workspace, runs_of
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ class Linear(Layer):
     hidden: bool
     """Whether another linear map follows: `init.gain` and `lr.hidden` are for these, and BN may remove their bias."""
     branch: Branch = ELSEWHERE
+    normed: bool = False
+    """Whether some runs of the stack normalise its weights."""
 
     @property
     def name(self) -> str:
@@ -56,23 +59,23 @@ class Linear(Layer):
         return 2 * self.outputs
 
     def module(self, config: RunConfig) -> nn.Module:
-        linear = nn.Linear(self.inputs, self.outputs, bias=config.model.bias, dtype=getattr(torch, config.train.dtype))
+        kind = WeightNormLinear if self.normed and config.weight_norm else nn.Linear
+        linear = kind(self.inputs, self.outputs, bias=config.model.bias, dtype=getattr(torch, config.train.dtype))
         if config.model.bias:
             linear.bias.requires_grad_(self._bias_rate(config) > 0)
         return linear
 
     def kept(self) -> dict[str, Kept]:
-        return {
-            "weight": Kept(
-                (self.outputs, self.inputs),
-                self._initial,
-                lambda config: config.lr.hidden if self.hidden else 1.0,
-                drawn=True,
-                as_product=self.first,
-            ),
-            # A column, as the batched product adds it.
-            "bias": Kept((self.outputs, 1), lambda config, z: 0.0, self._bias_rate),
-        }
+        weight = Kept(
+            (self.outputs, self.inputs),
+            self._initial,
+            lambda config: config.lr.hidden if self.hidden else 1.0,
+            drawn=True,
+            as_product=self.first,
+        )
+        # A column, as the batched product adds it.
+        bias = Kept((self.outputs, 1), lambda config, z: 0.0, self._bias_rate)
+        return kept_of(weight, self.normed) | {"bias": bias}
 
     def _initial(self, config: RunConfig, z: Tensor) -> Tensor:
         gain = config.init.gain if self.hidden else 1.0
@@ -92,6 +95,7 @@ class StackedLinear(OverAll):
         self.layer, self._z, self._d = layer, f"z{layer.block}", f"d{layer.block % 2}"
         self._weight, self._bias = (stack.parameters[f"{layer.name}.{of}"] for of in ("weight", "bias"))
         self._d_weight, self._d_bias = (gradients[f"{layer.name}.{of}"] for of in ("weight", "bias"))
+        self._normed, self._gradients = stack.normed.get(f"{layer.name}.weight"), gradients
 
     def evaluate(self, x: Buffer, space: Workspace) -> Buffer:
         return self._map(x.full, space("z", self.layer.outputs, x.full.shape[2]))
@@ -101,11 +105,15 @@ class StackedLinear(OverAll):
         return self._map(x.full, space(self._z, self.layer.outputs, x.full.shape[2]))
 
     def _map(self, x: Tensor, z: Buffer) -> Buffer:
+        if self._normed is not None:
+            self._normed.refresh()
         torch.baddbmm(self._bias, self._weight, x, out=z.full)
         return z
 
     def backward(self, d: Buffer, space: Workspace) -> Buffer:
         torch.bmm(d.full, self._x.transpose(1, 2), out=self._d_weight)
+        if self._normed is not None:
+            self._normed.backward(self._d_weight[self._normed.members], self._gradients)
         torch.sum(d.full, 2, keepdim=True, out=self._d_bias)
         below = space(self._d, self.layer.inputs, d.full.shape[2])
         torch.bmm(self._weight.transpose(1, 2), d.full, out=below.full)
@@ -125,7 +133,11 @@ class FirstLinear(OverAll):
             for n in [seeds.stop - seeds.start]
         ]
         """Members, their g data seeds, weights [g, n*H, D], biases [g, n*H, 1]."""
-        self._name = f"{layer.name}.weight"
+        self._name, self._gradients = f"{layer.name}.weight", gradients
+        self._normed = stack.normed.get(self._name)
+        normed = stack.configs[self._normed.members] if self._normed is not None else []
+        self._normed_blocks = blocks_of([c.data_seed for c in normed], stack.data_seeds)
+        """Members counted among those that normalise their weights, and their data seeds."""
 
     def evaluate(self, x: Buffer, space: Workspace) -> Buffer:
         return self._map(x.full, space("z", self.layer.outputs, x.full.shape[1]))
@@ -135,6 +147,8 @@ class FirstLinear(OverAll):
         return self._map(x.full, space(self._z, self.layer.outputs, x.full.shape[1]))
 
     def _map(self, x: Tensor, z: Buffer) -> Buffer:
+        if self._normed is not None:
+            self._normed.refresh()
         for members, seeds, w, b in self._blocks:
             out = z.full[members].view(len(w), -1, z.full.shape[2])
             torch.baddbmm(b, w, x[seeds].transpose(1, 2), out=out)
@@ -144,6 +158,11 @@ class FirstLinear(OverAll):
         torch.sum(d.full, 2, keepdim=True, out=self._d_bias)
         batches = [(members, self._x[seeds]) for members, seeds, _, _ in self._blocks]
         self.product = Product(self._name, d.full, batches)
+        if self._normed is not None:
+            own, batches = d.full[self._normed.members], [(m, self._x[seeds]) for m, seeds in self._normed_blocks]
+            d_weight = own.new_zeros(len(own), self.layer.outputs, self.layer.inputs)
+            Product(self._name, own, batches).add_to(d_weight)
+            self._normed.backward(d_weight, self._gradients)
         return d
 
 

@@ -26,7 +26,9 @@ def scale_to_unit_variance(model: nn.Module, x_BD: Tensor) -> None:
         std = z.double().std(correction=0)
         if not 0 < std < torch.inf:
             return z
-        module.get_parameter("weight").div_(std)
+        for name, parameter in module.named_parameters():
+            if name.startswith("weight"):  # v and g of a normalised one
+                parameter.div_(std)
         return z.div_(std)
 
     for module in twin.modules():
@@ -46,6 +48,6 @@ def scale_members(stack: Stack, x_GBD: Tensor) -> None:
             model = stack.export(k).to(stack.device)
             scale_to_unit_variance(model, x_GBD[stack.data_seeds.index(config.data_seed)])
             state = model.state_dict()
-            for name in stack.all_weight_names:
+            for name in state.keys() & set(stack.all_weight_names):
                 weight = stack.parameters[name][k]
                 weight.copy_(state[name].view_as(weight))

@@ -31,12 +31,15 @@ class ProjectedSkip(Skip):
 
     normalised: bool = True
     """Whether a normalisation may stand behind the convolution."""
+    weights_normed: bool = False
+    """Whether some runs of the stack normalise the convolution's weights."""
 
     @property
     def conv(self) -> Convolution:
         """It has the number of the block's last one, beside which it stands: on the way back that one's memory is
         free by then."""
-        return Convolution(self.block + 1, self.input, self.output.channels, 1, self.stride, within=self.name)
+        of, normed = (self.block + 1, self.input, self.output.channels, 1, self.stride), self.weights_normed
+        return Convolution(*of, within=self.name, normed=normed)
 
     @property
     def norm(self) -> Norm:

@@ -19,6 +19,7 @@ from bnsweep.nets.layer import kept_by, neighbour_key, normals_of
 from bnsweep.nets.loss import loss_of
 from bnsweep.nets.norm import NATIVE_BELOW
 from bnsweep.nets.plain import build
+from bnsweep.nets.weight_norm import normed_weights
 from bnsweep.nets.workspace import INSIDE_FROM, Neighbours, runs_of
 
 
@@ -159,6 +160,8 @@ class Stack:
             if not kept.statistic
         }
         """What training updates, by name, in the layers' order."""
+        self.normed = normed_weights(self.configs, self.parameters)
+        """By the names of the weights, those that members normalise."""
 
     def _initialise(self) -> None:
         normals = {seed: normals_of(self._kept, seed) for seed in self.seeds}
@@ -178,8 +181,8 @@ class Stack:
 
     @property
     def all_weight_names(self) -> list[str]:
-        """Of the linear maps and of shortcuts."""
-        return [name for name, kept in self._kept.items() if kept.drawn]
+        """Of the linear maps and of shortcuts, with what weight normalisation makes them of."""
+        return [name for name, kept in self._kept.items() if kept.drawn or kept.drawn_as]
 
     @property
     def variance_names(self) -> list[str]:
@@ -189,7 +192,9 @@ class Stack:
 
     @property
     def weights(self) -> list[Tensor]:
-        """Of the linear maps."""
+        """Of the linear maps, as they are computed with."""
+        for normed in self.normed.values():
+            normed.refresh()
         return [self.parameters[name] for name in self.weight_names]
 
     @property

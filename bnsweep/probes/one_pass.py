@@ -27,9 +27,9 @@ class OnePass:
     def __init__(self, stack: Stack, engine: Engine) -> None:
         self.stack, self.engine = stack, engine
         self._before_K = torch.tensor([c.normalisation == "before" for c in stack.configs], device=stack.device)
-        rates = stack.rates()
-        self._rates = [rates[name] for name in stack.weight_names]
-        """[K] factors on the learning rate of every layer's weights."""
+        self._rates = [*[stack.scalars(lambda c: c.lr.hidden)] * stack.depth, stack.scalars(lambda c: 1.0)]
+        """[K] factors on the learning rate of every layer's weights, also where those are normalised, and what makes
+        them is trained."""
 
     def read(
         self, histograms: bool, x_GBD: Tensor, y_KB: Tensor, lr_K: Tensor

@@ -94,8 +94,9 @@ def history_bytes(config: RunConfig) -> int:
 
 
 def stack_bytes(configs: Sequence[RunConfig]) -> int:
+    """All members keep what a member with weight normalisation has."""
     seeds = len({config.data_seed for config in configs})
-    each = member_bytes(configs[0]) + history_bytes(configs[0])
+    each = max(map(member_bytes, {c.weight_norm: c for c in configs}.values())) + history_bytes(configs[0])
     return len(configs) * each + seeds * input_bytes(configs[0]) + light_probe_bytes(configs[0])
 
 

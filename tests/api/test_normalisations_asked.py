@@ -28,12 +28,21 @@ def test_the_default_placement_gives_way_to_no_normalisation() -> None:
     assert levels(["bn=none", "norm=none"]) == ["none"]
 
 
+def test_weight_normalisation_has_no_place() -> None:
+    """It is beside those that stand before or after activations, and beside none; typed with a place it is refused."""
+    assert levels(["norm=none,batch,weight"]) == ["none", "before", "weight"]
+    assert levels(["bn=none", "norm=batch,weight"]) == ["none", "weight"]
+    (run,) = wanted(["norm=weight", "seed=3"], [], [], "refuse").runs
+    assert run_name(run) == "relu xavier lr=0.1 norm=weight seed=3"
+
+
 @pytest.mark.parametrize(
     ("texts", "says", "left"),
     [
-        (["bn=none,before", "norm=batch,group"], "norm=group: must be none or batch with bn=none", 3),
+        (["bn=none,before", "norm=batch,group"], "norm=group: must be none, batch or weight with bn=none", 3),
         (["bn=before,after", "norm=none,layer"], "norm=none: must be one of .* with bn=before, or bn left out", 2),
-        (["bn.placement=none,after", "norm.name=none,rms"], "norm=rms: must be none or batch with bn=none", 2),
+        (["bn=before,after", "norm=weight,rms"], "norm=weight: must be one of .* with bn=before, or bn left out", 2),
+        (["bn.placement=none,after", "norm.name=none,rms"], "norm=rms: must be none, batch or weight with bn=none", 2),
     ],
 )
 def test_cells_that_contradict_themselves_are_refused_or_left_out(texts: list[str], says: str, left: int) -> None:

@@ -131,14 +131,20 @@ TYPED = [
         ["bn.placement=after", "norm.name=none"],
         "norm=none: must be one of batch, layer, group, instance, rms with bn=a",
     ),
-    (["bn=none", "norm=group"], "norm=group: must be none or batch with bn=none (bn=before and bn=after say where it"),
+    (
+        ["bn=none", "norm=group"],
+        "norm=group: must be none, batch or weight with bn=none (bn=before and bn=after say w",
+    ),
     (
         ["-m", "bn=before,after", "norm=none"],
         "norm=none: must be one of batch, layer, group, instance, rms with bn=bef",
     ),
     (["-m", "bn=before", "norm=none,group"], "with bn=before, or bn left out; sweep.invalid=skip leaves such jobs out"),
     (["-m", "hydra/launcher=basic", "bn=before", "norm=group,none"], "norm=none: must be one of batch, layer, group"),
-    (["norm=instance"], "norm=instance: must be one of none, batch, layer, group, rms where a unit has one number"),
+    (
+        ["norm=instance"],
+        "norm=instance: must be one of none, batch, layer, group, rms, weight where a unit has one",
+    ),
     (["data.root=/\udcff"], r"data.root=/\udcff: must be text in this terminal's encoding"),
     (["data=callable", "data.call=no_such_module:load"], "No module named 'no_such_module'"),
 ]

@@ -162,8 +162,20 @@ REFUSED: list[tuple[Tree, str]] = [
         r"model.hidden=\[1000000\]: must be smaller: the network would have 1000000000000 weights",
     ),
     ({"seed": -1}, r"seed=-1: must be between 0 and 2147483647"),
-    ({"norm": {"name": "switch"}}, r"norm.name=switch: must be one of none, batch, layer, group, instance, rms"),
-    ({"norm": {"name": "rms"}}, r"norm=rms: must be none or batch with bn=none \(bn=before and bn=after say"),
+    (
+        {"norm": {"name": "switch"}},
+        r"norm.name=switch: must be one of none, batch, layer, group, instance, rms, weight",
+    ),
+    ({"norm": {"name": "rms"}}, r"norm=rms: must be none, batch or weight with bn=none \(bn=before and bn=after say"),
+    (
+        {"norm": {"name": "weight"}, "init": {"name": "fixup"}, "skip": {"name": "on"}},
+        r"norm=weight: must be none or another kind with init=fixup, where weights that start at 0 have no direction",
+    ),
+    (
+        {"norm": {"name": "weight"}, "init": {"name": "normal", "std": 0}},
+        r"norm=weight: must be none or another kind with init=normal init.std=0, where weights",
+    ),
+    ({"norm": {"name": "weight"}, "model": {"hidden": []}}, r"norm=weight: must be none with model.hidden=\[\], a lin"),
     (PLACED | {"norm": {"name": "group", "groups": 5}}, r"norm.groups=5: must be a number that divides the units of "),
     (
         PLACED | {"norm": {"name": "group", "groups": 32}},
@@ -175,14 +187,17 @@ REFUSED: list[tuple[Tree, str]] = [
     ),
     (PLACED | {"norm": {"name": "layer"}, "model": {"hidden": [4, 1]}}, r"norm=layer: must be batch or rms where a"),
     (PLACED | {"norm": {"name": "layer"}, "bn": {"placement": "after", "noise": 0.5}}, r"bn.noise=0.5: must be 0 with"),
-    (PLACED | {"norm": {"name": "instance"}}, r"norm=instance: must be one of none, batch, layer, group, rms where a"),
+    (
+        PLACED | {"norm": {"name": "instance"}},
+        r"norm=instance: must be one of none, batch, layer, group, rms, weight where a",
+    ),
     (
         {"bn": {"placement": "after"}, "norm": {"name": "instance"}, "model": {"family": "conv"}},
         r"norm=instance: must be another kind with model.head=average \(or model.head=flat, or bn=before with an act",
     ),
     (
         PLACED | {"norm": {"name": "instance"}, "model": {"family": "resnet", "channels": [4, 4, 4, 4]}},
-        r"norm=instance: must be one of none, batch, layer, group, rms where a unit has one number a sample",
+        r"norm=instance: must be one of none, batch, layer, group, rms, weight where a unit has one number a sample",
     ),
     ({"bn": {"placement": "before"}, "train": {"batch_size": 1}}, r"train.batch_size=1: must be such that no batch "),
     ({"bn": {"placement": "before"}, "data": {"subset": 65}}, r"train.batch_size=64: .* leave a last batch of 1\)"),

@@ -89,6 +89,7 @@ def test_a_normalisation_and_its_placement_are_one_factor() -> None:
     placed = replace(RunConfig(), bn=BnConfig("before", momentum=0.5, eps=1e-3, affine=False))
     levels = {name: numbers(replace(placed, norm=NormConfig(name)))["bn"] for name in ("batch", "layer", "rms", "none")}
     assert levels == {"batch": "before", "layer": "layer before", "rms": "rms before", "none": "none"}
+    assert numbers(replace(placed, norm=NormConfig("weight")))["bn"] == "weight", "it has no place"
     assert identity(replace(placed, norm=NormConfig("none"))) == identity(RunConfig()), "the placement gives way"
     grouped = replace(placed, norm=NormConfig("group", 4))
     assert {k: v for k, v in numbers(grouped).items() if k.startswith(("bn", "norm"))} == {

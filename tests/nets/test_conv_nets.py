@@ -13,7 +13,7 @@ import torch
 from members import CPU, changed, mix, relative
 from plain_loop import loss_distance, nudged_distance, train_plain
 
-from bnsweep.catalogue.norms import NORM_CHOICES, PLACEMENTS
+from bnsweep.catalogue.norms import PLACED, PLACEMENTS
 from bnsweep.config.checks import ConfigError
 from bnsweep.config.groups import DataConfig
 from bnsweep.config.network import SKIPS
@@ -50,6 +50,8 @@ WIDE: dict[str, dict[str, Any]] = {
     "conv, channels side by side": {"model.family": "conv", "model.channels": (16, 18)},
     "resnet, channels side by side": {"model.family": "resnet", "model.channels": (16, 18)},
 }
+WEIGHTS = {"conv with mean pooling, kernels of five", *PROJECTED, *ROWS}
+"""Families of which some members normalise their weights."""
 BRIEFLY = [
     pytest.param(name, marks=pytest.mark.slow if "preactivation, projected" in name else ()) for name in FAMILIES
 ]
@@ -63,13 +65,15 @@ def digits() -> data.Dataset:
 
 def members(family: str, optimizer: str = "sgd") -> list[RunConfig]:
     """Twelve that differ in everything in which members may differ; every other one skips where the family has blocks,
-    all of them where shortcuts are projected. 44 steps."""
+    all of them where shortcuts are projected; in some families two of them normalise their weights. 44 steps."""
     shape = (FAMILIES | WIDE)[family]
     values = shape | {"data.subset": 220, "train.epochs": 4, "train.batch_size": 20}
     configs = [changed(config, values) for config in mix(optimizer)]
     blocks = shape.get("model.family") != "conv"
     skip = (family in PROJECTED, blocks)
-    return [changed(c, {"skip.name": "on"}) if skip[i % 2] else c for i, c in enumerate(configs)]
+    configs = [changed(c, {"skip.name": "on"}) if skip[i % 2] else c for i, c in enumerate(configs)]
+    without = [i for i, c in enumerate(configs) if c.bn.placement == "none"] if family in WEIGHTS else []
+    return [changed(c, {"norm.name": "weight"}) if i in without[::2] else c for i, c in enumerate(configs)]
 
 
 def deviation(config: RunConfig, history: dict[str, list[float]], model: torch.nn.Module, read: data.Dataset) -> float:
@@ -110,11 +114,12 @@ def test_each_normalisation_at_each_place_with_skips_and_without(
 ) -> None:
     """Alone, and all of them in one stack; those that a rule refuses left out. What is chaotic, so that nudges of 1e-15
     move it as far, is told apart: normalised over four positions, units of next to no variance are."""
-    arms = itertools.product(PLACEMENTS[1:], NORM_CHOICES[1:], ["on"] if family in PROJECTED else SKIPS)
+    kinds = [*itertools.product(PLACEMENTS[1:], PLACED), ("none", "weight")]
+    arms = [(*kind, skip) for kind in kinds for skip in (["on"] if family in PROJECTED else SKIPS)]
     configs = []
     for i, (place, kind, skip) in enumerate(arms):
         with contextlib.suppress(ConfigError):
-            base = changed(members(family)[i % 12], {"skip.name": "off", "bn.placement": place})
+            base = changed(members(family)[i % 12], {"norm.name": "batch", "skip.name": "off", "bn.placement": place})
             configs.append(changed(base, {"norm.name": kind, "skip.name": skip}))
     records, stack = train(configs, digits, CPU)
     models = {stack.positions[k]: stack.export(k) for k in range(len(stack))}

@@ -11,10 +11,12 @@ from bnsweep.config.groups import DataConfig
 from bnsweep.config.run import RunConfig
 from bnsweep.data import dataset as data
 from bnsweep.nets.plain import build
+from bnsweep.nets.weight_norm import WeightNormLinear
 from bnsweep.training.trainer import Trainer
 
 NETWORKS: dict[str, dict[str, object]] = {
     "mlp": {"model.hidden": (20,), "model.depth": 8},
+    "weights": {"model.hidden": (20,), "model.depth": 3, "norm.name": "weight"},
     "skips": {"model.hidden": (20,), "model.depth": 7, "skip.name": "on"},
     "conv": {"model.family": "conv", "model.channels": (4, 6)},
     "resnet": {"model.family": "resnet", "model.channels": (4, 6), "skip.name": "on", "model.dropout": 0.3},
@@ -43,7 +45,8 @@ def test_outputs_of_every_layer_have_variance_one_on_the_first_batch(name: str, 
     for module_name, module in model.named_modules():
         if isinstance(module, nn.Linear | nn.Conv2d):
             module.register_forward_hook(lambda _, __, z: variances.append(z.var(correction=0).item()))
-            ratio = module.weight / state[f"{module_name}.weight"]
+            name = "weight_v" if isinstance(module, WeightNormLinear) else "weight"
+            ratio = module.get_parameter(name) / state[f"{module_name}.{name}"]
             torch.testing.assert_close(ratio, ratio.flatten()[0].expand_as(ratio))
         elif isinstance(module, nn.modules.batchnorm._BatchNorm):
             assert torch.equal(module.running_mean, state[f"{module_name}.running_mean"])

@@ -13,7 +13,7 @@ import torch
 from members import CPU, changed, make
 from torch import Tensor, nn
 
-from bnsweep.catalogue.norms import NORMS
+from bnsweep.catalogue.norms import PLACED
 from bnsweep.config.run import RunConfig
 from bnsweep.nets import stack as stacks
 from bnsweep.nets.layer import Layer
@@ -39,7 +39,7 @@ def run(kind: str, place: str = "before", seed: int = 0, **values: object) -> Ru
 
 def several() -> list[RunConfig]:
     """All kinds at one place, most of them twice."""
-    runs = [run(kind, seed=seed) for kind in NORMS for seed in (0, 1)]
+    runs = [run(kind, seed=seed) for kind in PLACED for seed in (0, 1)]
     runs += [run("group", **{"norm.name": "group", "norm.groups": 2}), run("layer", **{"bn.eps": 1e-2})]
     return [*runs, run("rms", **{"bn.affine": False}), run("batch", **{"bn.unbiased": False})]
 
@@ -160,7 +160,7 @@ def test_a_normalisation_over_all_units_and_positions_has_one_scale_a_unit() -> 
         assert module.get_parameter("weight").shape == (UNITS,)
 
 
-@pytest.mark.parametrize("kind", list(NORMS))
+@pytest.mark.parametrize("kind", PLACED)
 def test_a_bias_is_held_at_zero_only_where_its_gradient_is_zero(kind: str) -> None:
     """Before the activation, and after one that is linear, of an image: the ordinary module's gradient says which."""
     for place, activation in (("before", "relu"), ("after", "identity"), ("after", "relu")):
@@ -177,7 +177,7 @@ def test_a_bias_is_held_at_zero_only_where_its_gradient_is_zero(kind: str) -> No
 
 
 def test_an_exported_member_has_the_module_of_its_kind() -> None:
-    kinds = [kind for kind in NORMS if kind != "instance"]
+    kinds = [kind for kind in PLACED if kind != "instance"]
     stack = Stack([run(kind, place) for kind in kinds for place in ("before", "after")], CPU)
     x = torch.randn(7, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     titles = {"batch": "BatchNorm1d", "layer": "LayerNorm", "group": "GroupNorm", "rms": "RMSNorm"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -34,6 +35,8 @@ class Read:
                 module.register_forward_hook(lambda module, args, z: self.z.append(z))
         for parameter in self.model.parameters():
             parameter.requires_grad_()
+        normed = {f"{name}.weight": m for name, m in self.model.named_modules() if hasattr(m, "weight_v")}
+        self.w = {name: self._kept_weight(module) for name, module in normed.items()}
         self.logits = self.model(x)
         self.loss = F.cross_entropy(self.logits, y)
         self.logits.retain_grad()
@@ -44,10 +47,28 @@ class Read:
         self.a.append(args[0])
         self.h.append(h)
 
+    @staticmethod
+    def _kept_weight(module: Any) -> Tensor:
+        """The weights that a module with weight normalisation computes with, which keep their gradient."""
+        w: Tensor = module.normalised_weight()
+        w.retain_grad()
+        module.normalised_weight = lambda: w
+        return w
+
+    def weight(self, name: str) -> Tensor:
+        return weight_of(self.model, name)
+
     def grad(self, name: str) -> Tensor:
-        grad = self.model.get_parameter(name).grad
+        grad = (self.w[name] if name in self.w else self.model.get_parameter(name)).grad
         assert grad is not None
         return grad
+
+
+def weight_of(model: nn.Module, name: str) -> Tensor:
+    """The weights that a linear map or convolution computes with."""
+    module: Any = model.get_submodule(name.removesuffix(".weight"))
+    found: Tensor = module.normalised_weight() if hasattr(module, "weight_v") else module.weight
+    return found.detach()
 
 
 def map_of(model: nn.Module, i: int) -> str:
@@ -72,7 +93,7 @@ def light(config: RunConfig, model: nn.Sequential, x: Tensor, y: Tensor, lr: flo
         values["growth"] = math.exp(line[0, 0].item())
     for i in range(1, n + 2):
         rate = lr * (config.lr.hidden if i <= n else 1)
-        w, g = (of(f"{map_of(model, i)}.weight") for of in (read.model.get_parameter, read.grad))
+        w, g = (of(f"{map_of(model, i)}.weight") for of in (read.weight, read.grad))
         values[f"layer/{i}/grad_activation"] = d[i - 1]
         values[f"layer/{i}/grad_weight"] = g.norm().item()
         values[f"layer/{i}/update_ratio"] = rate * g.norm().item() / w.norm().item()
@@ -109,7 +130,7 @@ def full(config: RunConfig, model: nn.Sequential, x: Tensor, y: Tensor, lr: floa
             values[f"layer/{i}/{name}"] = first.item()
         values[f"layer/{i}/spread"] = (q[2] - q[0]).mean().item()
     for i in range(1, n + 1):
-        w, g = (of(f"{map_of(model, i)}.weight") for of in (read.model.get_parameter, read.grad))
+        w, g = (of(f"{map_of(model, i)}.weight") for of in (read.weight, read.grad))
         values[f"layer/{i}/weight_cosine"] = F.cosine_similarity(w.flatten(), g.flatten(), dim=0).item()
         if config.model.bias:
             values[f"layer/{i}/grad_bias"] = read.grad(f"{map_of(model, i)}.bias").norm().item()
@@ -169,7 +190,7 @@ def landscape(model: nn.Sequential, x: Tensor, y: Tensor, lr: float) -> dict[str
 def angular_updates(before: nn.Sequential, after: nn.Sequential, n: int) -> dict[str, float]:
     values = {}
     for i in range(1, n + 1):
-        rows = [model.get_parameter(f"{map_of(model, i)}.weight").detach().flatten(1) for model in (before, after)]
+        rows = [weight_of(model, f"{map_of(model, i)}.weight").flatten(1) for model in (before, after)]
         # By the chord: the arc cosine cannot tell small angles apart.
         chords = [(u / u.norm() - v / v.norm()).norm().item() for u, v in zip(*rows, strict=True)]
         angles = [2 * math.asin(chord / 2) for chord in chords]

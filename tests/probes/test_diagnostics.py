@@ -87,8 +87,9 @@ def smooth(configs: list[RunConfig]) -> list[RunConfig]:
 
 def optimizer_of(config: RunConfig, model: nn.Module) -> torch.optim.Optimizer:
     """torch's own, with the hidden weights' learning rate."""
-    maps = {f"{name}.weight" for name, m in model.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)}
-    maps -= {f"linear{config.model.layers + 1}.weight"}
+    modules = {name for name, m in model.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)}
+    modules -= {f"linear{config.model.layers + 1}"}
+    maps = {f"{name}.{of}" for name in modules for of in ("weight", "weight_v", "weight_g")}
     hidden, rest = [], []
     for name, parameter in model.named_parameters():
         (hidden if name in maps else rest).append(parameter)
@@ -124,6 +125,7 @@ def assert_alike(measured: dict[str, float], expected: dict[str, float], says: o
 NETWORKS: dict[str, dict[str, Any]] = {
     "20-7-13": {"model.hidden": (20, 7, 13)},
     "9": {"model.hidden": (9,)},
+    "weights": {"model.hidden": (9, 8)},
     "residual": {"model.hidden": (9, 9, 9)},
     "conv": {"model.family": "conv", "model.channels": (3, 4)},
     "resnet": {"model.family": "resnet", "model.channels": (3, 4)},
@@ -135,6 +137,8 @@ NETWORKS: dict[str, dict[str, Any]] = {
 def test_every_member_reads_what_autograd_on_the_plain_network_reads(network: str, digits: data.Dataset) -> None:
     """At the start, and after steps with all members in their own state; every other one with skips."""
     configs = [changed(config, NETWORKS[network]) for config in runs()]
+    if network in ("weights", "projected"):
+        configs = [changed(config, {"norm.name": "weight"} if i == 0 else {}) for i, config in enumerate(configs)]
     if network in ("residual", "resnet"):
         configs = [changed(config, {"skip.name": SKIPS[i % 2]}) for i, config in enumerate(configs)]
     trainer = Trainer(configs, digits, CPU)

@@ -10,7 +10,7 @@ import torch
 from members import CPU, changed, make, relative
 from plain_loop import train_plain
 
-from bnsweep.catalogue.norms import NORMS
+from bnsweep.catalogue.norms import PLACED
 from bnsweep.config.groups import DataConfig
 from bnsweep.config.run import RunConfig
 from bnsweep.data import dataset as data
@@ -18,7 +18,7 @@ from bnsweep.nets.norm import NATIVE_BELOW
 from bnsweep.records import DIVERGED
 from bnsweep.training.trainer import train
 
-KINDS = [kind for kind in NORMS if kind != "instance"]
+KINDS = [kind for kind in PLACED if kind != "instance"]
 """Those of a network without positions."""
 
 
@@ -37,7 +37,7 @@ def runs(optimizer: str) -> list[RunConfig]:
     found += [changed(make(("tanh", "xavier", "cosine", "none"), 8, optimizer), {"norm.name": "none"})]
     found += [changed(found[4], {"norm.groups": 2, "activation.name": "tanh"})]
     found += [changed(found[2], {"bn.affine": False, "bn.eps": 0.1, "seed": 4})]
-    found += [changed(make(("relu", "he", "warmup", "before"), 11, optimizer), {"norm.name": "none"})]
+    found += [changed(make(("relu", "he", "warmup", "before"), 11, optimizer), {"norm.name": "weight"})]
     return found
 
 
@@ -57,19 +57,36 @@ def deviation(config: RunConfig, history: dict[str, list[float]], model: torch.n
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
 def test_twelve_kinds_and_places_in_one_stack_equal_the_ordinary_loop(optimizer: str, digits: data.Dataset) -> None:
     configs = runs(optimizer)
-    assert len(configs) == 12 and len({c.normalisation for c in configs}) == 9 and configs[0].total_steps >= 40
+    assert len(configs) == 12 and len({c.normalisation for c in configs}) == 10 and configs[0].total_steps >= 40
     records, stack = train(configs, digits, CPU, native_below=0)
     models = {stack.positions[k]: stack.export(k) for k in range(len(stack))}
     for i, config in enumerate(configs):
         assert deviation(config, records[i].history, models[i], digits) < 1e-9, config
 
 
-@pytest.mark.parametrize("place", ["before", "after"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("kind", "place"), [*((kind, place) for kind in KINDS for place in ("before", "after")), ("weight", "none")]
+)
 def test_a_network_alone_equals_the_ordinary_loop(kind: str, place: str, digits: data.Dataset) -> None:
     config = changed(make(("silu", "he", "cosine", place), 3, "adam"), {"norm.name": kind})
     (record,), stack = train([config], digits, CPU, native_below=NATIVE_BELOW)
     assert deviation(config, record.history, stack.export(0), digits) < 1e-9
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum"])
+def test_what_weight_normalisation_makes_weights_of_trains_as_weights_do(optimizer: str, digits: data.Dataset) -> None:
+    """It decays with them, at their rate, and is clipped with all else."""
+    given: dict[str, object] = {"optimizer.weight_decay": 0.05, "optimizer.clip": 0.3, "lr.hidden": 2.0}
+    configs = [
+        changed(make(("tanh", "he", "cosine", "none"), i, optimizer), {"norm.name": kind, "optimizer.decayed": decayed})
+        for i, (kind, decayed) in enumerate(
+            [("weight", "weights"), ("none", "weights"), ("weight", "all"), ("batch", "all")]
+        )
+    ]
+    configs = [changed(config, given) for config in configs]
+    records, stack = train(configs, digits, CPU)
+    for k, i in enumerate(stack.positions):
+        assert deviation(configs[i], records[i].history, stack.export(k), digits) < 1e-9, configs[i]
 
 
 def test_members_that_diverge_change_no_bit_of_those_with_other_kinds(digits: data.Dataset) -> None:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from bnsweep.catalogue.activations import ACTIVATIONS
-from bnsweep.catalogue.norms import BATCH, NORMS
+from bnsweep.catalogue.norms import BATCH, kind_and_place
+from bnsweep.catalogue.norms import PLACED as PLACED_KINDS
 from bnsweep.report.claims.contrasts import (
     BEST,
     EQUAL,
@@ -33,10 +34,10 @@ take for granted that noise is as likely up as down, as it is in the difference 
 BARE: dict[str, tuple[Any, ...]] = {"bn": ("none",)}
 PLACED = ("before", "after")
 """Both placements of BN speak where both were swept."""
-NORMED = {"bn": Such("before or after", lambda level: level != "none")}
-"""With any normalisation."""
-KINDS = tuple(name for name in NORMS if name != BATCH)
-"""Of normalisation, beside BN."""
+NORMED = {"bn": Such("before or after", lambda level: kind_and_place(level)[1] != "none")}
+"""With any normalisation of activations."""
+KINDS = tuple(name for name in PLACED_KINDS if name != BATCH)
+"""Of these, beside BN."""
 LARGE = {"train.batch_size": Such("64 or more", lambda size: size >= 64)}
 SMALL = {"train.batch_size": Such("4 or less", lambda size: size <= 4)}
 """Batches of which BN's statistics are good, and poor: Wu & He 2018 (arXiv 1803.08494) see its error grow below 16."""

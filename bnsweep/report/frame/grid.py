@@ -146,10 +146,10 @@ def level_text(factor: str, value: Any) -> str:
 
 
 def placement_text(level: str) -> str:
-    """A level of `bn`: no BN, BN before, GroupNorm after."""
+    """A level of `bn`: no BN, BN before, GroupNorm after, WeightNorm."""
     kind, place = kind_and_place(level)
-    title = NORMS[kind].title if kind in NORMS else "BN" if kind == "none" else printable(kind)
-    return f"no {title}" if place == "none" else f"{title} {printable(place)}"
+    title = NORMS[kind].title if kind in NORMS else "no BN" if kind == "none" else printable(kind)
+    return title if place == "none" else f"{title} {printable(place)}"
 
 
 @dataclass(frozen=True)
