@@ -18,7 +18,6 @@ from bnsweep.report.claims.verdicts import (
     FOR,
     INCONCLUSIVE,
     MIXED,
-    OPEN,
     SUPPORTED,
     TOO_FEW,
     UNASKED,
@@ -92,10 +91,11 @@ def runs_text(ledger: Mapping[str, int], seeds: int) -> str:
 
 
 def clearest(verdict: Verdict) -> Evidence | None:
-    """The comparison that shows best why the verdict is what it is; None where nothing was measured."""
+    """The comparison that shows best why the verdict is what it is: one that says so, or of a claim that stays open one
+    that says anything; None where nothing was measured."""
     measured = [e for e in verdict.evidence if e.measured]
-    wanted = {SUPPORTED: FOR, CONTRADICTED: AGAINST, MIXED: FOR}.get(verdict.verdict, OPEN)
-    return next((e for e in measured if e.says == wanted), measured[0] if measured else None)
+    wanted = {SUPPORTED: (FOR,), CONTRADICTED: (AGAINST,), MIXED: (FOR,)}.get(verdict.verdict, (FOR, AGAINST))
+    return next((e for e in measured if e.says in wanted), measured[0] if measured else None)
 
 
 def in_a_line(verdict: Verdict) -> str:

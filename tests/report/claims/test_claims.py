@@ -507,7 +507,9 @@ def test_equal_seeds_are_counted_as_equal() -> None:
     assert ahead(item) == "4 of 10 seeds, 6 equal"
     assert sentences.seeds_for(verdict) == "4 of 10 seeds for it, 6 equal"
     decided = replace(item, says=FOR)
-    assert sentences.seeds_for(replace(verdict, evidence=(item, item, decided))) == "1 of 3 comparisons for it"
+    open_one = replace(verdict, evidence=(item, item, replace(decided, title="blow up at lr 1")))
+    assert sentences.seeds_for(open_one) == "1 of 3 comparisons for it"
+    assert sentences.in_a_line(open_one).startswith("blow up at lr 1: "), "the one that is counted"
     assert (
         sentences.seeds_for(replace(verdict, verdict=SUPPORTED, evidence=(item, decided)))
         == "4 of 10 seeds for it, 6 equal"
