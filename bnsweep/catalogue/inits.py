@@ -40,7 +40,7 @@ ROWS = (
     InitKind("heuristic", "heuristic", lambda fan_in, fan_out: math.sqrt(1 / (3 * fan_in))),
     InitKind("orthogonal", "orthogonal", orthogonal=True),
     InitKind("lsuv", "LSUV", orthogonal=True, by_batch=True),
-    # Zhang et al. 2019, arXiv 1901.09321, section 3, for branches of two, without its scalar biases and multipliers.
+    # Zhang et al. 2019, arXiv 1901.09321, section 3, for branches of two; its scalars are init.scalars.
     InitKind("fixup", "Fixup", lambda fan_in, fan_out: math.sqrt(2 / fan_in), of_branches=True),
 )
 INITS = {row.name: row for row in ROWS}

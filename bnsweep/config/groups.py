@@ -74,8 +74,14 @@ class InitConfig(Checked, group="init"):
     """Standard deviation of init=normal; the other inits derive theirs from the layer's size and take none."""
     gain: float = setting(1.0, POSITIVE, role=Role.FREE)
     """Factor on the weights of the hidden layers, the output layer's apart."""
+    scalars: bool = setting(False, role=Role.FREE, matters=lambda run: run.has_scalars)
+    """Of init=fixup: whether networks without normalisation have the paper's scalars: a bias before each linear map,
+    convolution and activation, and a multiplier at the end of each residual branch. The paper has no other biases
+    (model.bias=false)."""
 
     def check_together(self) -> None:
+        ok = not self.scalars or INITS[self.name].of_branches
+        check(ok, "init.scalars", self.scalars, f"false with init={self.name} (they belong to init=fixup)")
         if INITS[self.name].orthogonal:
             check(
                 self.distribution == "normal", "init.distribution", self.distribution, f"normal with init={self.name}"

@@ -276,6 +276,11 @@ class RunConfig(Checked):
         return self.norm.name == "weight"
 
     @property
+    def has_scalars(self) -> bool:
+        """Whether it has Fixup's scalars, which are for networks without normalisation."""
+        return self.init.scalars and self.normalisation == "none"
+
+    @property
     def data_seed(self) -> int:
         return self.seed if self.data.seed is None else self.data.seed
 

@@ -21,6 +21,7 @@ from bnsweep.nets.norm import Norm
 from bnsweep.nets.pool import Pool, ToRow, Unflatten
 from bnsweep.nets.projection import ProjectedSkip
 from bnsweep.nets.residual import Add, Skip, skips
+from bnsweep.nets.scalars import Scalars
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Parts:
     skips: bool
     images: bool
     weight_norm: bool
+    scalars: bool
 
     @classmethod
     def of(cls, configs: Sequence[RunConfig]) -> Parts:
@@ -42,6 +44,7 @@ class Parts:
             any(map(skips, configs)),
             configs[0].model.family != "mlp",
             any(c.weight_norm for c in configs),
+            any(c.has_scalars for c in configs),
         )
 
     def convolution(
@@ -53,6 +56,14 @@ class Parts:
         """What stands between a linear map and its activation. `ends`: whether the map is the last of a branch."""
         norm = Norm(block, shape.channels, "before", shape.positions, self.images, ends)
         return [norm] if "before" in self.places else []
+
+    def into(self, block: int, shape: Image) -> list[Layer]:
+        """What stands right before a linear map."""
+        return [Scalars(block, shape.numbers, "in")] if self.scalars else []
+
+    def behind(self, block: int, shape: Image, ends: bool = False) -> list[Layer]:
+        """What stands right behind a linear map."""
+        return [Scalars(block, shape.numbers, "out", ends)] if self.scalars else []
 
     def activated(self, block: int, shape: Image) -> list[Layer]:
         """The activation of a linear map and what follows it."""
@@ -89,12 +100,14 @@ def mlp(configs: Sequence[RunConfig]) -> list[Layer]:
     for i, (n_in, n_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True), start=1):
         shape = Image(n_out, 1, 1)
         if i > hidden:
-            layers.append(Linear(i, n_in, n_out, False, Branch("output")))
+            layers += [*parts.into(i, Image(n_in, 1, 1)), Linear(i, n_in, n_out, False, Branch("output"))]
             continue
         begins, ends = i % 2 == 0, i > 1 and (i % 2 == 1 or i == hidden)
         branch = Branch("last" if ends else "first" if begins else "", hidden // 2)
         layers += parts.skip(i, shape, shape) if begins else []
-        layers += [Linear(i, n_in, n_out, True, branch, parts.weight_norm), *parts.before(i, shape, ends)]
+        layers += parts.into(i, Image(n_in, 1, 1)) if i > 1 else []
+        layers += [Linear(i, n_in, n_out, True, branch, parts.weight_norm), *parts.behind(i, shape, ends)]
+        layers += parts.before(i, shape, ends)
         layers += parts.add(i) if ends else []
         layers += parts.activated(i, shape)
     return layers
@@ -137,6 +150,7 @@ def resnet(configs: Sequence[RunConfig]) -> list[Layer]:
     model, shape = config.model, image_of(config)
     layers: list[Layer] = [Unflatten(shape), parts.convolution(1, shape, model.channels[0], model)]
     shape, block, branches = shape.strided(model.channels[0], 1), 1, len(model.channels) * model.blocks
+    layers += parts.behind(1, shape)
     layers += [] if model.preactivation else parts.hidden(1, shape)
     for stage, channels in enumerate(model.channels):
         for place in range(model.blocks):
@@ -145,13 +159,15 @@ def resnet(configs: Sequence[RunConfig]) -> list[Layer]:
             first = parts.convolution(block + 1, shape, channels, model, stride, Branch("first", branches))
             second = parts.convolution(block + 2, out, channels, model, branch=Branch("last", branches))
             layers += parts.into_block(block + 1, shape, out, stride, model)
-            layers += [first, *parts.hidden(block + 1, out), second]
+            layers += [*parts.into(block + 1, shape), first, *parts.behind(block + 1, out)]
+            layers += [*parts.hidden(block + 1, out), *parts.into(block + 2, out), second]
+            layers += parts.behind(block + 2, out, ends=True)
             layers += [] if model.preactivation else parts.before(block + 2, out, True)
             layers += parts.add(block + 2)
             layers += [] if model.preactivation else parts.activated(block + 2, out)
             shape, block = out, block + 2
     layers += parts.hidden(block, shape) if model.preactivation else []
-    return [*layers, *output(config, block, shape)]
+    return [*layers, *parts.into(block + 1, shape), *output(config, block, shape)]
 
 
 FAMILIES: dict[str, Callable[[Sequence[RunConfig]], list[Layer]]] = {"mlp": mlp, "conv": conv, "resnet": resnet}

@@ -163,7 +163,7 @@ def neighbour_key(config: RunConfig) -> tuple[Hashable, ...]:
     """Members of one stack with equal keys stand side by side, and their normalisation runs as one."""
     bn, norm = config.bn, config.norm
     groups = (norm.groups or 0) if norm.name == "group" else 0
-    return config.normalisation, bn.eps, bn.noise > 0, groups, config.skip.name
+    return config.normalisation, bn.eps, bn.noise > 0, groups, config.skip.name, config.has_scalars
 
 
 def kept_by(layers: Sequence[Layer]) -> dict[str, Kept]:

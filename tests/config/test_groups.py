@@ -78,6 +78,10 @@ REFUSED: list[tuple[Tree, str]] = [
     ({"model": {"dropout": 1.0}}, r"model.dropout=1.0: must be in \[0, 1\)"),
     ({"init": {"name": "fixup"}}, r"skip=off: must be on with init=fixup, which starts residual branches at 0"),
     (
+        {"init": {"name": "he", "scalars": True}},
+        r"init.scalars=True: must be false with init=he \(they belong to init=fixup\)",
+    ),
+    (
         {"norm": {"zero_init_residual": True}, "bn": {"affine": False}},
         r"norm.zero_init_residual=True: must be false with bn.affine=false, where the scale of 0 would stay",
     ),

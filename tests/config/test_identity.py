@@ -84,6 +84,20 @@ def test_projected_shortcuts_are_the_same_run_without_skips_and_have_stacks_of_t
     assert stack_key(run("off", "B")) == stack_key(run("on", "A")) != stack_key(run("on", "B"))
 
 
+def test_fixup_without_its_scalars_is_the_run_that_it_was_before_there_were_any() -> None:
+    def run(place: str, **scalars: bool) -> RunConfig:
+        tree: dict[str, Any] = {
+            "init": {"name": "fixup", **scalars},
+            "skip": {"name": "on"},
+            "bn": {"placement": place},
+        }
+        return from_tree(tree)
+
+    assert "init.scalars" not in numbers(run("none")) and numbers(run("none", scalars=True))["init.scalars"]
+    assert identity(run("before")) == identity(run("before", scalars=True)), "they are for nets without normalisation"
+    assert stack_key(run("none")) == stack_key(run("none", scalars=True))
+
+
 def test_a_normalisation_and_its_placement_are_one_factor() -> None:
     """Its levels with BN are those of stores filled before there were others."""
     placed = replace(RunConfig(), bn=BnConfig("before", momentum=0.5, eps=1e-3, affine=False))
@@ -108,6 +122,7 @@ OTHER = {
     "init.distribution": "uniform",
     "init.std": 0.5,
     "init.gain": 0.5,
+    "init.scalars": True,
     "lr.value": 0.3,
     "lr.schedule": "cosine",
     "lr.warmup": 0.5,
@@ -221,6 +236,8 @@ def test_every_setting_that_changes_numbers_changes_the_identity_and_no_other(ke
     family = "resnet" if residual else "conv" if key in CONVOLUTIONAL else "mlp"
     tree["model"] = {"dropout": 0.25, "family": family}
     tree |= {group: {**tree[group], **given} for group, given in NEEDS.get(key, {}).items()}
+    if key == "init.scalars":
+        tree |= {"init": {"name": "fixup"}, "skip": {"name": "on"}, "bn": {"placement": "none"}}
     tree |= {"norm": {"name": "group"}} if key == "norm.groups" else {}
     tree |= {"skip": {"name": "on"}} if key in ("norm.zero_init_residual", "model.shortcut") else {}
     base = identity(from_tree(tree))

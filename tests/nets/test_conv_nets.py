@@ -15,8 +15,9 @@ from plain_loop import loss_distance, nudged_distance, train_plain
 
 from bnsweep.catalogue.norms import PLACED, PLACEMENTS
 from bnsweep.config.checks import ConfigError
-from bnsweep.config.groups import DataConfig
-from bnsweep.config.network import SKIPS
+from bnsweep.config.groups import DataConfig, InitConfig
+from bnsweep.config.network import SKIPS, SkipConfig
+from bnsweep.config.norm import NormConfig
 from bnsweep.config.run import RunConfig
 from bnsweep.data import dataset as data
 from bnsweep.nets.plain import build
@@ -158,6 +159,31 @@ def test_branches_that_start_at_0_leave_the_shortcuts(family: str, digits: data.
     assert not start.get_parameter(f"linear{configs[1].model.layers + 1}.weight").any()
     if family != "resnet with preactivation":
         assert not build(configs[0]).get_parameter("bn3.weight").any()
+
+
+PREACTIVATED = pytest.param("resnet with preactivation, projected", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("family", ["resnet, projected", "mlp", PREACTIVATED])
+def test_members_with_fixups_scalars_equal_the_ordinary_loop(family: str, digits: data.Dataset) -> None:
+    """Three in a stack of twelve, and one of them alone; 44 steps. Their biases and multipliers leave the start."""
+    configs = members(family, "momentum")
+    fixup: dict[str, Any] = {"init": InitConfig("fixup", scalars=True), "norm": NormConfig("none")}
+    for i in (3, 7, 10):
+        model = replace(configs[i].model, dropout=0.0, bias=i == 3)
+        configs[i] = replace(configs[i], **fixup, model=model, skip=SkipConfig("on"))
+    records, stack = train(configs, digits, CPU)
+    for k, i in enumerate(stack.positions):
+        assert deviation(configs[i], records[i].history, stack.export(k), digits) < 1e-9, i
+    (alone,), one = train(configs[3:4], digits, CPU)
+    assert deviation(configs[3], alone.history, one.export(0), digits) < 1e-9
+    first, trained = build(configs[3]).state_dict(), one.export(0).state_dict()
+    scalars = {name: tensor for name, tensor in trained.items() if name.startswith("scalars")}
+    layers = configs[3].model.layers
+    assert sum(name.endswith("bias") for name in scalars) == 2 * layers, "before and behind each map but the outer ends"
+    assert sum(name.endswith("scale") for name in scalars) == (layers - 1) // 2 + (layers - 1) % 2
+    assert all(first[name].item() == float(name.endswith("scale")) for name in scalars)
+    assert all(tensor.item() != first[name].item() for name, tensor in scalars.items())
 
 
 @pytest.mark.parametrize("family", ["conv", "resnet", "resnet, projected"])

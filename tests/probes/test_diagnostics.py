@@ -23,7 +23,7 @@ from bnsweep.config.groups import (
     ProbesConfig,
     TrainConfig,
 )
-from bnsweep.config.network import SKIPS, ModelConfig
+from bnsweep.config.network import SKIPS, ModelConfig, SkipConfig
 from bnsweep.config.run import RunConfig
 from bnsweep.data import dataset as data
 from bnsweep.probes import diagnostics
@@ -163,6 +163,21 @@ def test_every_member_reads_what_autograd_on_the_plain_network_reads(network: st
         ):
             expected[f"layer/{i}/shift"] = (q - earlier).abs().mean().item()
         assert_alike(member(end, k), expected, says)
+
+
+def test_a_member_with_fixups_scalars_reads_what_autograd_reads(digits: data.Dataset) -> None:
+    """Once it has left the start, where branches and outputs are 0, and with them all gradients but those of the output
+    layer; beside a member without skips."""
+    configs = [changed(config, {"model.hidden": (9, 9, 9)}) for config in runs()[:4]]
+    configs[3] = replace(configs[3], init=InitConfig("fixup", scalars=True), skip=SkipConfig("on"))
+    trainer = Trainer(configs, digits, CPU)
+    for epoch in range(2):
+        for rows_GB in trainer.batches_of(epoch):
+            trainer.step(rows_GB)
+    values, k = trainer.diagnostics.full(histograms=False)[0], trainer.stack.positions.index(3)
+    config, (x, y) = trainer.stack.configs[k], probe_batch(trainer, k)
+    expected = plain.full(config, trainer.stack.export(k), x, y, config.lr.value, plain_step(config))
+    assert_alike(member(values, k), expected, config)
 
 
 @pytest.mark.parametrize("budget", [4, 100])

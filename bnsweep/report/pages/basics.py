@@ -41,7 +41,7 @@ INITS = {
     "lsuv": "LSUV (Mishkin & Matas 2016): orthogonal weights, then scaled layer by layer such that what each layer"
     " gives for the first training batch has variance 1.",
     "fixup": "Fixup (Zhang et al. 2019): as He, but every residual block starts at 0, so that the network starts as its"
-    " shortcuts.",
+    " shortcuts; scalar biases and multipliers (init.scalars) make up for the want of normalization.",
 }
 RATE = "How far a training step moves the weights: too small, and training crawls; too large, and it blows up."
 RATES = " “Best lr”: each arm at its best rate; “same lr”: both sides at the same rate, averaged over all rates."
