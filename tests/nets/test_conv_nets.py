@@ -77,6 +77,13 @@ def members(family: str, optimizer: str = "sgd") -> list[RunConfig]:
     return [changed(c, {"norm.name": "weight"}) if i in without[::2] else c for i, c in enumerate(configs)]
 
 
+def with_scalars(config: RunConfig, bias: bool) -> RunConfig:
+    """The run with Fixup in place of its init and any normalisation."""
+    model = replace(config.model, dropout=0.0, bias=bias)
+    init, norm = InitConfig("fixup", scalars=True), NormConfig("none")
+    return replace(config, init=init, norm=norm, model=model, skip=SkipConfig("on"))
+
+
 def deviation(config: RunConfig, history: dict[str, list[float]], model: torch.nn.Module, read: data.Dataset) -> float:
     """Largest relative deviation from the ordinary loop, of every parameter, statistic and score."""
     plain = train_plain(config, read)
@@ -168,10 +175,8 @@ PREACTIVATED = pytest.param("resnet with preactivation, projected", marks=pytest
 def test_members_with_fixups_scalars_equal_the_ordinary_loop(family: str, digits: data.Dataset) -> None:
     """Three in a stack of twelve, and one of them alone; 44 steps. Their biases and multipliers leave the start."""
     configs = members(family, "momentum")
-    fixup: dict[str, Any] = {"init": InitConfig("fixup", scalars=True), "norm": NormConfig("none")}
     for i in (3, 7, 10):
-        model = replace(configs[i].model, dropout=0.0, bias=i == 3)
-        configs[i] = replace(configs[i], **fixup, model=model, skip=SkipConfig("on"))
+        configs[i] = with_scalars(configs[i], bias=i == 3)
     records, stack = train(configs, digits, CPU)
     for k, i in enumerate(stack.positions):
         assert deviation(configs[i], records[i].history, stack.export(k), digits) < 1e-9, i
@@ -215,6 +220,8 @@ def test_float32_losses_are_as_exact_as_the_ordinary_loops(family: str, optimize
 @pytest.mark.parametrize("family", ["conv", "resnet", "resnet, projected", "mlp"])
 def test_a_diverging_member_changes_no_bit_of_the_others(family: str, digits: data.Dataset) -> None:
     configs = [changed(c, {"train.dtype": "float32", "train.epochs": 1}) for c in members(family, "momentum")]
+    if family == "resnet, projected":
+        configs[6:8] = [with_scalars(config, bias=True) for config in configs[6:8]]
     healthy, stack = train(configs, digits, CPU)
     sick = [changed(c, {}) for c in configs]
     for i in (3, 6):
@@ -225,7 +232,7 @@ def test_a_diverging_member_changes_no_bit_of_the_others(family: str, digits: da
         if i in (3, 6):
             assert records[i].status == DIVERGED
             continue
-        assert records[i].history == healthy[i].history
+        assert repr(records[i].history) == repr(healthy[i].history)  # NaN, what is missing, is as good as NaN
         for name, tensor in stack.export(k).state_dict().items():
             assert torch.equal(tensor, sick_stack.export(k).state_dict()[name]), (i, name)
 
