@@ -53,9 +53,7 @@ WIDE: dict[str, dict[str, Any]] = {
 }
 WEIGHTS = {"conv with mean pooling, kernels of five", *PROJECTED, *ROWS}
 """Families of which some members normalise their weights."""
-BRIEFLY = [
-    pytest.param(name, marks=pytest.mark.slow if "preactivation, projected" in name else ()) for name in FAMILIES
-]
+BRIEFLY = [pytest.param(name, marks=pytest.mark.slow if "projected" in name else ()) for name in FAMILIES]
 """All of them, the longest left out unless asked for."""
 
 

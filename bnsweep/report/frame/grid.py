@@ -29,7 +29,7 @@ from bnsweep.catalogue.tasks import Task
 from bnsweep.config.checks import printable
 from bnsweep.config.groups import DECAYED, DISTRIBUTIONS
 from bnsweep.config.identity import NAME_FIELDS, layers_in
-from bnsweep.config.network import DROPOUTS, FAMILIES, SKIPS, convolutions
+from bnsweep.config.network import DROPOUTS, FAMILIES, SHORTCUTS, SKIPS, convolutions
 from bnsweep.config.tree import known_keys
 from bnsweep.records import DIVERGED, FINISHED
 from bnsweep.report.frame.metrics import reached, scored, task_of
@@ -50,7 +50,9 @@ SHORT = {"lr.value": "lr", "lr.hidden": "hidden lr ×", "init.distribution": "",
 USUAL: dict[str, Any] = {
     "skip": SKIPS[0],
     "norm.zero_init_residual": False,
+    "init.scalars": False,
     "model.family": FAMILIES[0],
+    "model.shortcut": SHORTCUTS[0],
     "data.crop": 0,
     "data.flip": False,
     "data.standardize": False,

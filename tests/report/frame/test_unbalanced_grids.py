@@ -151,6 +151,14 @@ def test_a_switch_that_runs_leave_out_where_it_is_off_has_two_levels(simulate, s
     assert [pd.isna(level) or bool(level) for level in shown] == [pd.isna(level) or level for level in drawn]
 
 
+@pytest.mark.parametrize(("setting", "value", "usual"), [("model.shortcut", "B", "A"), ("init.scalars", True, False)])
+def test_a_setting_that_runs_leave_out_at_its_default_is_told_by_that(simulate, setting, value, usual):
+    made = simulate(lambda run: 0.8, {"bn": ["none", "before"], "activation": ["tanh", "relu"]}, seeds=5)
+    made.runs[setting] = made.runs["activation"].map({"tanh": value}).astype(object)
+    made.runs["activation"] = "relu"
+    assert set(read_grid(made.runs).arms[setting]) == {value, usual}
+
+
 def test_an_arm_that_was_not_planned_at_a_rate_has_no_lost_results(simulate):
     made = without(simulate(factors={"bn": ["none", "before"], "lr.value": [0.1, 1.0]}, seeds=5), bn="none")
     plain = simulate(factors={"bn": ["none"], "lr.value": [0.1]}, seeds=5).runs
