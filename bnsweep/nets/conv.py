@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 
 aten = torch.ops.aten
 
+NARROW = 12
+"""Channels below which a product with them side by side takes two to ten times as long as one with positions side by
+side, and a copy."""
+
 
 @dataclass(frozen=True)
 class Image:
@@ -240,7 +244,10 @@ class FirstConvolution(OverAll):
         z = space(name, self.layer.channels, self._seen.shape[2], images=True)
         for members, g in self._shares:
             weight, bias, out = self._weight[members], self._bias[members], z.full[members]
-            if channels_inside(out):
+            if channels_inside(out) and self.layer.channels < NARROW:
+                for out_k, weight_k, bias_k in zip(out, weight, bias, strict=True):
+                    out_k.copy_(torch.addmm(bias_k, weight_k, self._seen[g]))
+            elif channels_inside(out):
                 seen = self._seen[g].T.expand(len(weight), -1, -1)
                 torch.baddbmm(bias.mT, seen, weight.mT, out=out.mT)
             else:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from statistics import fmean
 
 import torch
 from torch import Tensor, nn
@@ -94,7 +95,7 @@ class Stack:
         self.configs = [configs[i] for i in self.positions]
         self.device, self.dtype = device, getattr(torch, configs[0].train.dtype)
         self.native_below = native_below
-        inside = device.type == "cpu" and min(configs[0].model.channels) >= INSIDE_FROM
+        inside = device.type == "cpu" and fmean(configs[0].model.channels) >= INSIDE_FROM
         self.channels_inside = inside if channels_inside is None else channels_inside
         self._choose_loss()
         self.layers = layers_of(self.configs)
