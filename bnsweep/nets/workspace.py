@@ -65,9 +65,8 @@ def channels_inside(x: Tensor) -> bool:
 
 
 INSIDE_FROM = 16
-"""Channels in the mean of `model.channels` from which a CPU is faster with channels side by side. By the form at which
-each is slower: 8 and 16 channels, 8 x 8 pixels take 1.2 times as long with them so; 8, 16 and 32 channels, 28 x 28 pixels
-1.3 times as long without."""
+"""Mean of `model.channels` from which a CPU is faster with channels side by side: networks of 8 and 16 channels at 8 x 8
+pixels take 1.2 times as long so, those of 8, 16 and 32 at 28 x 28 pixels 1.3 times as long otherwise."""
 
 
 class Workspace:
