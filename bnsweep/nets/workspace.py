@@ -65,8 +65,8 @@ def channels_inside(x: Tensor) -> bool:
 
 
 INSIDE_FROM = 16
-"""Mean of `model.channels` from which a CPU is faster with channels side by side: networks of 8 and 16 channels at 8 x 8
-pixels take 1.2 times as long so, those of 8, 16 and 32 at 28 x 28 pixels 1.3 times as long otherwise."""
+"""Mean of `model.channels` from which a CPU is faster with channels side by side: networks of 8 and 16 channels, 8 x 8
+pixels, take 1.2 times as long so, those of 8, 16 and 32, 28 x 28 pixels, 1.3 times as long otherwise."""
 
 
 class Workspace:
