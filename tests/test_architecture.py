@@ -34,6 +34,7 @@ FLOORS: list[dict[str, Room]] = [
     {"catalogue": room("torch mlflow", only=set())},
     {"config": room("torch mlflow", only=set())},
     {"records": room("torch numpy mlflow hydra", only=set()), "inference": room("torch numpy", only=set())},
+    {"own": room("mlflow hydra omegaconf", only=NUMERIC)},
     {"data": room("mlflow hydra omegaconf", only=NUMERIC)},
     {"nets": room("data mlflow hydra omegaconf", only=NUMERIC)},
     {"probes": room("data mlflow hydra omegaconf", only=NUMERIC)},

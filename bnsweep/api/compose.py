@@ -12,6 +12,7 @@ from collections.abc import Iterable, KeysView, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
+from bnsweep.catalogue.own import is_own
 from bnsweep.cli.quick_runs import QuickRuns
 from bnsweep.cli.quoting import shortened, value_read
 from bnsweep.config.cells import excluded, refused_text
@@ -22,6 +23,9 @@ from bnsweep.config.tree import GROUPS, conf_folder, kind_of, known_keys, regist
 
 NUMBER_OF = {"lr": "lr.value"}
 """The setting that a number given for a group means."""
+
+OWN_FUNCTIONS = ("activation", "init")
+"""Groups whose choice may be the dotted path of a function of the user's."""
 
 OWN = (
     "sweep.id",
@@ -75,8 +79,10 @@ def settings_of(given: Mapping[str, Any]) -> list[str]:
 
 
 def key_for(key: str, values: Sequence[Any]) -> str:
-    """The group whose choices the values name, or the setting that numbers given for a group are of. Raises ConfigError
-    for what is neither."""
+    """The group whose choices the values name, or the setting that numbers, or functions of the user's, given for a group
+    are of. Raises ConfigError for what is neither."""
+    if key in OWN_FUNCTIONS and any(isinstance(one, str) and is_own(one) for one in values):
+        return f"{key}.name"
     strange = [one for one in values if not isinstance(one, str)] if key in GROUPS else []
     if not strange:
         return key

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from bnsweep.catalogue.own import Table, title_of
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -33,9 +35,9 @@ class ActivationKind:
     name: str
     title: str
     """As text writes it."""
-    functions: Callable[[Any], Functions]
+    functions: Callable[[Any], Functions] | None = None
     """Of torch, which is given so that a row can be read without it. Kernels are those that torch.nn.functional and
-    autograd call."""
+    autograd call. None: a function of the user's, by its dotted path."""
     lowest: float = -math.inf
     """Outputs are never below."""
     highest: float = math.inf
@@ -152,4 +154,4 @@ ROWS = (
         linear=True,
     ),
 )
-ACTIVATIONS = {row.name: row for row in ROWS}
+ACTIVATIONS = Table(ROWS, lambda dotted: ActivationKind(dotted, title_of(dotted)))

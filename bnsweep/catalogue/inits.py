@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from bnsweep.catalogue.own import Table, is_own, title_of
+
 
 @dataclass(frozen=True)
 class InitKind:
@@ -26,7 +28,12 @@ class InitKind:
 
     @property
     def takes_std(self) -> bool:
-        return self.std is None and not self.orthogonal
+        return self.std is None and not self.orthogonal and not is_own(self.name)
+
+    @property
+    def has_distribution(self) -> bool:
+        """Whether `init.distribution` says how weights of its standard deviation are drawn."""
+        return not self.orthogonal and not is_own(self.name)
 
 
 ROWS = (
@@ -43,4 +50,4 @@ ROWS = (
     # Zhang et al. 2019, arXiv 1901.09321, section 3, for branches of two; its scalars are init.scalars.
     InitKind("fixup", "Fixup", lambda fan_in, fan_out: math.sqrt(2 / fan_in), of_branches=True),
 )
-INITS = {row.name: row for row in ROWS}
+INITS = Table(ROWS, lambda dotted: InitKind(dotted, title_of(dotted)))

@@ -116,6 +116,8 @@ def of_hydra(text: str, cause: BaseException | None, arguments: list[str]) -> st
         return f"{sweep[1]}: several values need --multirun (-m)"
     if unknown := re.match(r"Could not override '([^']+)'", text):
         return no_such_setting(getattr(cause, "full_key", None) or unknown[1])
+    if own := re.search(r"Could not find '(activation|init)/", text):
+        text += f"; or a function of yours: {own[1]}.name=module:function"
     if data := re.search(r"Could not find 'data/(.*?)'", text):
         text += file_hint(data[1])
     if inside := INSIDE.match(text):

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bnsweep.catalogue.own import is_own
+
 
 class ConfigError(ValueError):
     """A setting a user can mend: the message names the value, the rule and the choices, in one line."""
@@ -52,11 +54,21 @@ def or_null(rule: Rule | OneOf) -> Rule:
     return Rule(lambda value: value is None or rule.holds(value), f"{rule.says} or null")
 
 
+def one_of_or_own(choices: Collection[str]) -> Rule:
+    """A choice, or the dotted path of a function of the user's."""
+    known = OneOf(choices)
+    return Rule(
+        lambda value: known.holds(value) or is_own(value),
+        f"{known.says}, or a function of yours, as module:function",
+    )
+
+
 POSITIVE = Rule(lambda value: math.isfinite(value) and value > 0, "a finite number > 0")
 NOT_NEGATIVE = Rule(lambda value: math.isfinite(value) and value >= 0, "a finite number >= 0")
 SHARE = Rule(lambda value: 0 < value <= 1, "in (0, 1]")
 LESS_THAN_ALL = Rule(lambda value: 0 <= value < 1, "in [0, 1)")
 TEXT = Rule(lambda value: value.strip() != "" and value.isprintable(), "text (not empty, no control characters)")
+DIGEST = Rule(lambda value: len(value) == 16, "left out: it is filled in")
 SEED = Rule(lambda value: 0 <= value < 2**31, "between 0 and 2147483647")
 AUTO = "auto"
 """The seed of a sweep that adds seeds until its claims are decided."""

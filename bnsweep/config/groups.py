@@ -14,9 +14,11 @@ from bnsweep.catalogue.datasets import DATASETS, MISSING, DatasetFacts
 from bnsweep.catalogue.inits import INITS
 from bnsweep.catalogue.norms import PLACEMENTS
 from bnsweep.catalogue.optimizers import OPTIMIZERS
+from bnsweep.catalogue.own import is_own
 from bnsweep.catalogue.schedules import SCHEDULES
 from bnsweep.catalogue.tasks import TASKS
 from bnsweep.config.checks import (
+    DIGEST,
     LESS_THAN_ALL,
     NOT_NEGATIVE,
     POSITIVE,
@@ -27,6 +29,7 @@ from bnsweep.config.checks import (
     Rule,
     at_least,
     check,
+    one_of_or_own,
     or_null,
 )
 from bnsweep.config.fields import Checked, Role, said_elsewhere, setting
@@ -57,17 +60,22 @@ VALIDATION_SHARE = 0.2
 
 @dataclass(frozen=True)
 class ActivationConfig(Checked, group="activation"):
-    name: str = setting("relu", OneOf(ACTIVATIONS), role=Role.FREE, names=True)
-    """One of ACTIVATIONS; applied after each hidden layer."""
+    name: str = setting("relu", one_of_or_own(ACTIVATIONS), role=Role.FREE, names=True)
+    """One of ACTIVATIONS, or a function of yours, module:function, found from where the command was started: it takes a
+    tensor and gives one, element by element. Applied after each hidden layer."""
+    source: str | None = setting(None, or_null(DIGEST), role=Role.FREE, matters=lambda run: is_own(run.activation.name))
+    """Digest of the text of your function's module, filled in; a change of the text makes another run."""
 
 
 @dataclass(frozen=True)
 class InitConfig(Checked, group="init"):
-    name: str = setting("xavier", OneOf(INITS), role=Role.FREE, names=True)
+    name: str = setting("xavier", one_of_or_own(INITS), role=Role.FREE, names=True)
     """One of INITS; how wide the weights start. Biases start at zero. lsuv needs data: it is orthogonal, then scaled
-    layer by layer to outputs of variance 1 on the first training batch."""
+    layer by layer to outputs of variance 1 on the first training batch. Or a function of yours, module:function, found
+    from where the command was started: it takes the shape of a layer's weights, (outputs, inputs), and a
+    torch.Generator, and gives them; of a convolution `inputs` counts every number that an output sees."""
     distribution: str = setting(
-        "normal", OneOf(DISTRIBUTIONS), role=Role.FREE, matters=lambda run: not INITS[run.init.name].orthogonal
+        "normal", OneOf(DISTRIBUTIONS), role=Role.FREE, matters=lambda run: INITS[run.init.name].has_distribution
     )
     """normal or uniform, of the same standard deviation; orthogonal takes normal."""
     std: float | None = setting(None, role=Role.FREE)
@@ -78,6 +86,8 @@ class InitConfig(Checked, group="init"):
     """Of init=fixup: whether networks without normalisation have the paper's scalars: a bias before each linear map,
     convolution and activation, and a multiplier at the end of each residual branch. The paper has no other biases
     (model.bias=false)."""
+    source: str | None = setting(None, or_null(DIGEST), role=Role.FREE, matters=lambda run: is_own(run.init.name))
+    """Digest of the text of your function's module, filled in; a change of the text makes another run."""
 
     def check_together(self) -> None:
         ok = not self.scalars or INITS[self.name].of_branches
@@ -94,6 +104,9 @@ class InitConfig(Checked, group="init"):
         else:
             says = f"left out with init={self.name}, which derives it from the layer's size (init=normal takes one)"
             check(self.std is None, "init.std", self.std, says)
+        if is_own(self.name):
+            says = f"normal with init={self.name}, which draws the weights itself"
+            check(self.distribution == "normal", "init.distribution", self.distribution, says)
 
 
 def in_steps(run: RunConfig) -> bool:

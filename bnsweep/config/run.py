@@ -6,6 +6,7 @@ import math
 import os
 import re
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from bnsweep.catalogue.activations import ACTIVATIONS
 from bnsweep.catalogue.datasets import DatasetFacts
 from bnsweep.catalogue.inits import INITS
 from bnsweep.catalogue.norms import BATCH, PLACED, level
+from bnsweep.catalogue.own import is_own
 from bnsweep.catalogue.tasks import CLASSIFICATION, TASKS, Task
 from bnsweep.config.checks import SEED, TEXT, OneOf, Rule, at_least, check, or_null
 from bnsweep.config.fields import Checked, Role, setting
@@ -254,6 +256,15 @@ class RunConfig(Checked):
     def with_facts(self, facts: DatasetFacts) -> RunConfig:
         """The same run, which knows what was read; ConfigError where a setting does not fit the data."""
         return replace(self, data=self.data.with_facts(facts))
+
+    @property
+    def own_code(self) -> list[str]:
+        """Groups in which a function of the user's stands in the place of a choice."""
+        return [group for group in ("activation", "init") if is_own(getattr(self, group).name)]
+
+    def with_sources(self, digests: Mapping[str, str | None]) -> RunConfig:
+        """The same run, which knows the digest of the user's code in each of these groups."""
+        return replace(self, **{group: replace(getattr(self, group), source=d) for group, d in digests.items()})
 
     @property
     def placement(self) -> str:

@@ -19,7 +19,8 @@ import numpy.typing as npt
 from bnsweep.config.checks import ConfigError
 from bnsweep.config.groups import DataConfig
 from bnsweep.data.dataset import Samples
-from bnsweep.data.samples import WIDE, Refused, array, check_room, error_text, home_path, samples_of
+from bnsweep.data.samples import WIDE, Refused, array, check_room, home_path, samples_of
+from bnsweep.own.call import error_text
 
 ONE, TWO = ("x", "y"), ("x_train", "y_train", "x_test", "y_test")
 SAVE = "np.savez('FILE.npz', x=x, y=y) writes one"

@@ -6,8 +6,7 @@ Axes: N samples, D numbers a sample.
 from __future__ import annotations
 
 import hashlib
-import importlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +18,8 @@ from torch import Tensor
 from bnsweep.catalogue.datasets import DATASETS, DatasetFacts
 from bnsweep.config.groups import DataConfig
 from bnsweep.config.run import RunConfig
+from bnsweep.own.call import function_named
+from bnsweep.own.functions import with_sources
 from bnsweep.records import DatasetInfo
 
 Bytes = npt.NDArray[np.uint8]
@@ -98,10 +99,13 @@ def division(facts: DatasetFacts) -> str:
 
 
 def with_facts(configs: Iterable[RunConfig], datasets: dict[DataKey, Dataset]) -> list[RunConfig]:
-    """The runs, of which those on data that nobody knows before reading now know it. Reads what is not among `datasets`
-    and adds it. Raises ConfigError where a setting does not fit the data."""
+    """The runs, of which those on data that nobody knows before reading now know it, and those with code of the user's
+    know its text. Reads what is not among `datasets` and adds it. Raises ConfigError where a setting does not fit the
+    data, and for code that is refused."""
     found = []
     for config in configs:
+        if config.own_code:
+            config = with_sources(config)
         if not config.data.known:
             if config.data.key not in datasets:
                 datasets[config.data.key] = load(config.data)
@@ -110,10 +114,3 @@ def with_facts(configs: Iterable[RunConfig], datasets: dict[DataKey, Dataset]) -
             config = config.with_facts(facts)
         found.append(config)
     return found
-
-
-def function_named(dotted: str) -> Callable[..., Any]:
-    """The function that `module:function` names. Raises ImportError and AttributeError."""
-    module, _, name = dotted.partition(":")
-    function: Callable[..., Any] = getattr(importlib.import_module(module), name)
-    return function

@@ -19,7 +19,8 @@ from bnsweep.config.checks import ConfigError, printable
 from bnsweep.config.groups import LARGEST_SIDE, DataConfig
 from bnsweep.data.dataset import Bytes, Samples
 from bnsweep.data.image_folder import parts_of
-from bnsweep.data.samples import Refused, check_room, error_text, home_path, samples_of
+from bnsweep.data.samples import Refused, check_room, home_path, samples_of
+from bnsweep.own.call import error_text
 
 if TYPE_CHECKING:
     from PIL.Image import Image

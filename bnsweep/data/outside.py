@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import math
-import os
 import sys
 import threading
-import traceback
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
-from bnsweep.config.checks import ConfigError, OwnCodeError
+from bnsweep.config.checks import ConfigError
 from bnsweep.config.groups import DataConfig
-from bnsweep.data.dataset import Samples, function_named
-from bnsweep.data.samples import Refused, check_room, error_text, samples_of
+from bnsweep.data.dataset import Samples
+from bnsweep.data.samples import Refused, check_room, samples_of
+from bnsweep.own.call import called, error_text, function_named
 
 SLOW_S = 10.0
 """Seconds after which it is said that the function has not returned."""
@@ -100,47 +95,14 @@ def image_or_array(item: Any) -> npt.NDArray[Any]:
 def call(dotted: str, kwargs: Mapping[str, Any]) -> tuple[Any, str]:
     """What the function gives for these arguments, and its file. Errors of its own become one line too, since nothing
     is trained yet."""
-    here = Path.cwd()
     waiting = f"data.call={dotted}: has not returned for {SLOW_S:g} s"
     slow = threading.Timer(SLOW_S, lambda: print(waiting, file=sys.stderr, flush=True))
     slow.daemon = True
     slow.start()
     try:
-        with process_kept(here):
+        with called("data.call", dotted, "a function that can be called"):
             function = function_named(dotted)
             source = getattr(sys.modules[dotted.partition(":")[0]], "__file__", None)
             return function(**kwargs), source or dotted
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # SystemExit, too: a function that ends the process has given no data
-        says = f"data.call={dotted}: must be a function that can be called from {here} ({error_text(error)})"
-        raise OwnCodeError(says + raised_at(error, here)) from error
     finally:
         slow.cancel()
-
-
-@contextmanager
-def process_kept(here: Path) -> Iterator[None]:
-    """Modules are found in the folder `here`. What the user's code sets for the whole process is put back: paths and
-    numbers of the sweep do not depend on it. The global random numbers of torch and numpy serve nothing here."""
-    dtype, device = torch.get_default_dtype(), torch.get_default_device()
-    sys.path.insert(0, str(here))
-    try:
-        with np.errstate(), warnings.catch_warnings(), torch.set_grad_enabled(torch.is_grad_enabled()):
-            yield
-    finally:
-        os.chdir(here)
-        torch.set_default_dtype(dtype)
-        if torch.get_default_device() != device:
-            torch.set_default_device(None if device.type == "cpu" else device)
-        with suppress(ValueError):
-            sys.path.remove(str(here))
-
-
-def raised_at(error: BaseException, here: Path) -> str:
-    """Where the user's code in the folder `here` raised it; empty where it did not."""
-    ours = Path(__file__).parents[1]
-    frames = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
-    near = [(file, line) for file, line in frames if here in file.parents and ours not in file.parents]
-    own = [(file, line) for file, line in near if "site-packages" not in file.parts]
-    return f"; raised in {own[-1][0].relative_to(here)}, line {own[-1][1]}" if own else ""

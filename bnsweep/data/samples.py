@@ -19,12 +19,10 @@ from bnsweep.catalogue.tasks import CLASSIFICATION
 from bnsweep.config.checks import printable
 from bnsweep.data.dataset import Samples
 from bnsweep.data.host import free_host_bytes
+from bnsweep.own.call import MOST_SAID, error_text
 
 TEST_SHARE = 0.2
 """Of the samples, where there is no test set."""
-
-MOST_SAID = 300
-"""Letters quoted of an error."""
 
 LISTED = 5
 """Columns or files that an error or a note names."""
@@ -144,15 +142,6 @@ def array(name: str, given: Any) -> npt.NDArray[Any]:
     if found.dtype.kind not in "buifUS":
         raise Refused(f"{name} must hold numbers, holds {str(found.dtype)[:MOST_SAID]}")
     return found
-
-
-def error_text(error: BaseException) -> str:
-    """The error in one line."""
-    try:
-        text = " ".join(str(error).split())[:MOST_SAID]
-    except Exception:  # one whose __str__ is broken
-        text = ""
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def inputs(parts: Sequence[Part], white: float, missing: bool) -> X:

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnsweep.data.host import free_host_bytes
-from bnsweep.data.samples import Refused, error_text, said
+from bnsweep.data.samples import Refused, said
+from bnsweep.own.call import error_text
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -157,7 +157,7 @@ class Library:
 
     def _run(self, config: DictConfig) -> RunConfig:
         run = run_of(config)
-        if run.data.known:
+        if run.data.known and not run.own_code:
             return run
         from bnsweep.data.dataset import with_facts
 

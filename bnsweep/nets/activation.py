@@ -14,6 +14,7 @@ from bnsweep.catalogue.activations import ACTIVATIONS, Functions
 from bnsweep.config.run import RunConfig
 from bnsweep.nets.layer import ByNeighbours, Layer
 from bnsweep.nets.workspace import LayerBuffers, Share
+from bnsweep.own.functions import own_activation
 
 if TYPE_CHECKING:
     from bnsweep.nets.stack import Stack
@@ -24,8 +25,9 @@ Backward = Callable[[Tensor, Tensor, Tensor], object]
 
 @cache
 def functions(name: str) -> Functions:
-    """What the catalogue's row of that name computes."""
-    return ACTIVATIONS[name].functions(torch)
+    """What the catalogue's row of that name computes, or a function of the user's."""
+    of_torch = ACTIVATIONS[name].functions
+    return Functions(own_activation(name)) if of_torch is None else of_torch(torch)
 
 
 class Activation(nn.Module):

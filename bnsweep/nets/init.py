@@ -10,13 +10,21 @@ import torch
 from torch import Tensor
 
 from bnsweep.catalogue.inits import INITS
+from bnsweep.catalogue.own import is_own
 from bnsweep.config.groups import InitConfig
+from bnsweep.own.functions import own_init
 
 
 def draw_normals(seed: int, shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
     """Standard normals of these shapes, float64 on the CPU: what all arms of a seed bundle share."""
     generator = torch.Generator().manual_seed(seed)
     return [torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes]
+
+
+def generator_of(z: Tensor) -> torch.Generator:
+    """One that depends on nothing but these normals: all arms of a seed share it, and no two layers do."""
+    bits = int(z.flatten()[:1].view(torch.int64))
+    return torch.Generator().manual_seed(bits & (2**63 - 1))
 
 
 @dataclass(frozen=True)
@@ -45,6 +53,8 @@ def initial_weight(init: InitConfig, z: Tensor, positions: int = 1) -> Tensor:
 
     A uniform of the same standard deviation is sqrt(3) * erf(z / sqrt 2), so uniform and normal arms stay paired.
     """
+    if is_own(init.name):
+        return own_init(init.name)(tuple(z.shape), generator_of(z)).to(z.dtype)
     fan_out, fan_in = z.shape
     if INITS[init.name].orthogonal:
         tall = z if fan_out >= fan_in else z.T

@@ -11,6 +11,7 @@ from itertools import groupby
 
 import torch
 
+from bnsweep.catalogue.own import is_own
 from bnsweep.config.checks import check
 from bnsweep.config.identity import identity, numbers, stack_key
 from bnsweep.config.run import RunConfig
@@ -93,6 +94,8 @@ def describe(plan: Plan) -> str:
     activations = {plan.configs[job].activation.name for stack in plan.stacks for job in stack}
     slow = ", ".join(sorted(name for name in activations if not has_kernels(name)))
     lines += [f"without kernels, so trained by autograd, which is slower: {slow}"] if slow else []
+    own = ", ".join(sorted(filter(is_own, activations)))
+    lines += [f"not read of {own}: saturation and dead units, which are known of the catalogue's alone"] if own else []
     return "\n".join(lines)
 
 

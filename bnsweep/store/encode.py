@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bnsweep.catalogue.norms import as_typed
+from bnsweep.catalogue.own import is_own, title_of
 from bnsweep.config.identity import factor_types, identity, numbers
 from bnsweep.config.run import RunConfig
 from bnsweep.config.secrets import without_secrets
@@ -30,7 +31,8 @@ TRAINING = ("mlflow.data.context", "training")
 
 def run_name(config: RunConfig) -> str:
     """What MLflow's pages call a run: its arm, learning rate and seed."""
-    arm = f"{config.activation.name} {config.init.name} lr={config.lr.value:g} {as_typed(config.normalisation)}"
+    activation, init = (title_of(name) if is_own(name) else name for name in (config.activation.name, config.init.name))
+    arm = f"{activation} {init} lr={config.lr.value:g} {as_typed(config.normalisation)}"
     return f"{arm} seed={config.seed}"
 
 

@@ -89,6 +89,7 @@ TYPED = [
     (["seed=1", "-m", "bn=none,before"], "flags such as -m come before all settings"),
     (["--config-name", "nope"], "Cannot find primary config 'nope'"),
     (["--config-dir", "nope"], "not found"),
+    (["activation=mish"], "sigmoid silu tanh; or a function of yours: activation.name=module:function"),
     (["hydra/launcher=nope"], "Could not find 'hydra/launcher/nope'"),
     (["hydra.launcher.nope=1"], "hydra.launcher.nope: no such setting of Hydra"),
     (["hydra.verbose=[1]"], "A logger name must be a string"),

@@ -118,7 +118,9 @@ def test_a_normalisation_and_its_placement_are_one_factor() -> None:
 
 OTHER = {
     "activation.name": "tanh",
+    "activation.source": "0123456789abcdef",
     "init.name": "he",
+    "init.source": "0123456789abcdef",
     "init.distribution": "uniform",
     "init.std": 0.5,
     "init.gain": 0.5,
@@ -218,6 +220,8 @@ NO_NUMBERS = {key for key in OTHER if key.partition(".")[0] in ("tracking", "swe
 
 
 NEEDS: dict[str, Tree] = {
+    "activation.source": {"activation": {"name": "my:swish"}},
+    "init.source": {"init": {"name": "my:small", "std": None}},
     "lr.milestones": {"lr": {"schedule": "step"}},
     "lr.factor": {"lr": {"schedule": "step"}},
     "optimizer.decayed": {"optimizer": {"weight_decay": 0.1}},
@@ -235,7 +239,7 @@ def test_every_setting_that_changes_numbers_changes_the_identity_and_no_other(ke
     residual = key in ("model.preactivation", "model.shortcut")
     family = "resnet" if residual else "conv" if key in CONVOLUTIONAL else "mlp"
     tree["model"] = {"dropout": 0.25, "family": family}
-    tree |= {group: {**tree[group], **given} for group, given in NEEDS.get(key, {}).items()}
+    tree |= {group: {**tree.get(group, {}), **given} for group, given in NEEDS.get(key, {}).items()}
     if key == "init.scalars":
         tree |= {"init": {"name": "fixup"}, "skip": {"name": "on"}, "bn": {"placement": "none"}}
     tree |= {"norm": {"name": "group"}} if key == "norm.groups" else {}

@@ -13,7 +13,8 @@ from sklearn import datasets
 from bnsweep.catalogue.datasets import DATASETS
 from bnsweep.config.checks import ConfigError
 from bnsweep.config.groups import DataConfig
-from bnsweep.data.dataset import Dataset, function_named, load
+from bnsweep.data.dataset import Dataset, load
+from bnsweep.own.call import function_named
 
 
 @pytest.fixture(scope="module")

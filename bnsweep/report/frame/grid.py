@@ -24,6 +24,7 @@ from bnsweep.catalogue.inits import INITS
 from bnsweep.catalogue.metrics import Metric
 from bnsweep.catalogue.norms import LEVELS, NORMS, PLACEMENTS, kind_and_place
 from bnsweep.catalogue.optimizers import OPTIMIZERS
+from bnsweep.catalogue.own import is_own, title_of
 from bnsweep.catalogue.schedules import SCHEDULES
 from bnsweep.catalogue.tasks import Task
 from bnsweep.config.checks import printable
@@ -141,7 +142,7 @@ def level_text(factor: str, value: Any) -> str:
     if factor == "skip":
         return f"skip {value}"
     if (factor in NAME_FIELDS and factor != "probes") or factor == "lr.schedule":
-        return value_text(value)
+        return value_text(title_of(value) if is_own(str(value)) else value)
     group, _, name = factor.partition(".")
     short = SHORT.get(factor, (name or group).replace("_", " "))
     return f"{short} {value_text(value)}".strip()

@@ -18,6 +18,7 @@ import torch
 from bnsweep.config.run import RunConfig
 from bnsweep.data.dataset import DataKey, Dataset
 from bnsweep.nets.stack import Stack
+from bnsweep.own.functions import check_unchanged
 from bnsweep.records import FINISHED, RunRecord
 from bnsweep.training.record import Evaluation
 from bnsweep.training.trainer import train
@@ -97,6 +98,7 @@ class StackTrainer:
         def watch(evaluation: Evaluation) -> None:
             tell(Evaluated(name, evaluation.step, sum(step >= 0 for step in evaluation.diverged)))
 
+        check_unchanged(configs)
         started = time.perf_counter()
         records, stack = train(configs, self.datasets[configs[0].data.key], self.device, watch, tick)
         trained = Trained(records, [None] * len(records), time.perf_counter() - started)
