@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -16,6 +17,7 @@ from bnsweep.data import dataset as data
 from bnsweep.data import splits
 from bnsweep.nets.chance import bn_noise, crop_draws, dropout_uniforms, flip_draws
 from bnsweep.nets.lsuv import scale_to_unit_variance
+from bnsweep.nets.member_chance import MemberChance
 from bnsweep.nets.plain import build
 
 NUDGE = 1e-7
@@ -24,7 +26,7 @@ NUDGE = 1e-7
 
 @dataclass
 class PlainRun:
-    model: nn.Sequential
+    model: nn.Module
     step_losses: list[float] = field(default_factory=list)
     history: dict[str, list[float]] = field(default_factory=dict)
 
@@ -165,6 +167,8 @@ def inputs(config: RunConfig, dataset: data.Dataset, train: Tensor) -> tuple[Ten
     if config.data.binary:
         raw = (raw > 0.5).to(raw.dtype)
     x = filled_and_standardised(raw, train, config, raw)
+    if config.model.is_own:
+        x = x.view(-1, *config.sample_shape)
 
     def trained_on(step: int, rows: Tensor) -> Tensor:
         if not config.augmented:
@@ -183,10 +187,14 @@ def nudge(model: nn.Module, number: int, size: float = NUDGE) -> None:
             p.mul_(1 + size * torch.randn(p.shape, generator=generator, dtype=p.dtype))
 
 
-def take_step(config: RunConfig, model: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor) -> float:
+def take_step(
+    config: RunConfig, model: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor, step: int
+) -> float:
     """The loss before it."""
     model.train()
-    loss = loss_of(model(x), y, config.train.label_smoothing)
+    with MemberChance(torch.tensor(config.seed), torch.tensor(step)) if config.model.is_own else nullcontext():
+        outputs = model(x)
+    loss = loss_of(outputs, y, config.train.label_smoothing)
     optimizer.zero_grad()
     loss.backward()
     if config.optimizer.clip is not None:
@@ -214,7 +222,7 @@ def train_plain(config: RunConfig, dataset: data.Dataset, nudged: int = 0, size:
     for step in range(config.total_steps + 1):
         if step:
             rows = next(batches)
-            run.step_losses.append(take_step(config, model, optimizer, trained_on(step - 1, rows), y[rows]))
+            run.step_losses.append(take_step(config, model, optimizer, trained_on(step - 1, rows), y[rows], step - 1))
             scheduler.step()
         if step not in config.evaluations:
             continue

@@ -79,8 +79,8 @@ def settings_of(given: Mapping[str, Any]) -> list[str]:
 
 
 def key_for(key: str, values: Sequence[Any]) -> str:
-    """The group whose choices the values name, or the setting that numbers, or functions of the user's, given for a group
-    are of. Raises ConfigError for what is neither."""
+    """The group whose choices the values name, or the setting of it that numbers and functions of the user's are values
+    of. Raises ConfigError for what is neither."""
     if key in OWN_FUNCTIONS and any(isinstance(one, str) and is_own(one) for one in values):
         return f"{key}.name"
     strange = [one for one in values if not isinstance(one, str)] if key in GROUPS else []
@@ -103,7 +103,7 @@ def check_known(key: str) -> None:
 
 def is_list(key: str) -> bool:
     """Whether one value of the setting is itself a list."""
-    return "list" in (kind_of(key) or "") and key != "data.kwargs"
+    return "list" in (kind_of(key) or "") and key not in ("data.kwargs", "model.kwargs")
 
 
 def several(key: str, value: Any) -> list[Any]:

@@ -211,7 +211,7 @@ def config_in(folder: Path, name: str) -> RunConfig:
     import yaml  # type: ignore[import-untyped]
 
     from bnsweep.config.tree import from_tree
-    from bnsweep.data.dataset import with_facts
+    from bnsweep.training.known import with_facts
 
     run = from_tree(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")))
     if run.data.file == IN_MEMORY:

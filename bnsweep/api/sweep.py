@@ -88,7 +88,7 @@ def swept(own: Mapping[str, Any], given: Given, track: bool, more: More) -> Resu
 
 def with_data(runs: Sequence[RunConfig], given: Given) -> tuple[list[RunConfig], dict[DataKey, Dataset]]:
     """The runs, which know the facts of their data, and the data that had to be read for that. Raises ConfigError."""
-    from bnsweep.data.dataset import with_facts
+    from bnsweep.training.known import with_facts
 
     datasets: dict[DataKey, Dataset] = {}
     if given.in_memory:

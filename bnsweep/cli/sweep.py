@@ -186,7 +186,7 @@ def wanted(found: Sequence[RunConfig | ConfigError], datasets: dict[DataKey, Dat
     out = excluded(runs, sweep.exclude)
     runs = {job: run for job, run in runs.items() if job not in out}
     if sweep.invalid == "skip" and any(run.own_code or not run.data.known for run in runs.values()):
-        from bnsweep.data.dataset import with_facts
+        from bnsweep.training.known import with_facts
 
         for job, run in list(runs.items()):
             try:

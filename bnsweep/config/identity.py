@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import Field, dataclass, fields, replace
 from functools import cache
 from itertools import groupby
@@ -13,7 +13,7 @@ from typing import Any, get_args, get_type_hints
 
 from bnsweep.catalogue.datasets import DATASETS
 from bnsweep.config.fields import Checked, Role
-from bnsweep.config.network import ModelConfig
+from bnsweep.config.network import ModelConfig, NetworkFacts
 from bnsweep.config.run import RunConfig
 
 NUMERICS = 3
@@ -99,7 +99,7 @@ def numbers(config: RunConfig) -> dict[str, Any]:
     inside, told = roles_of(config)
     flat = {f.key: value for f in inside if (value := f.of(config)) is not None}
     flat.pop("model.hidden")
-    flat |= {key: source_text(value) for key, value in flat.items() if isinstance(value, tuple)}
+    flat |= {key: source_text(value) for key, value in flat.items() if isinstance(value, tuple | dict)}
     flat |= {"bn": config.normalisation, "data.seed": config.data_seed} | network(config.model)
     flat["train.tau"] = float(config.tau)
     if config.data.validation is not None:  # else the data decide it, and nobody set it
@@ -108,12 +108,27 @@ def numbers(config: RunConfig) -> dict[str, Any]:
         flat["data.digest"] = config.data.facts.digest
     taken = DATASETS[config.data.name].takes
     sources = {f.key: f.of(config) for f in told if f.field in taken} if taken else {}
+    if config.model.is_tried:
+        flat = of_own_network(flat, config.model.network) | {"model.layers": config.model.layers}
     return flat | {key: source_text(value) for key, value in sources.items() if value}
+
+
+PARTS = {"activation": "activation", "init": "init", "bn": "norm", "norm": "norm"}
+"""Group -> the part of a network of the user's that it is about."""
+DECIDED = ("skip", "model.dropout", "model.bias", "lr.hidden")
+"""Settings that a network of the user's has no use for."""
+
+
+def of_own_network(flat: Mapping[str, Any], facts: NetworkFacts) -> dict[str, Any]:
+    """Without the settings that play no part in a network of the user's."""
+    gone = {*DECIDED, *(() if "sizes" in facts.takes else ("model.hidden",))}
+    parts = {key: PARTS.get(key.partition(".")[0]) for key in flat}
+    return {key: value for key, value in flat.items() if key not in gone and parts[key] in (None, *facts.takes)}
 
 
 def network(model: ModelConfig) -> dict[str, str]:
     """The sizes of a network's layers."""
-    if model.family == "mlp":
+    if not model.is_convolutional:
         return {"model.hidden": sizes_text(model.units)}
     return {"model.channels": sizes_text(model.channels)}
 
@@ -161,5 +176,7 @@ def stack_key(config: RunConfig) -> tuple[Any, ...]:
     FREE."""
     known = factors_of(config)
     free = {f.key for f in known if f.role is Role.FREE}
+    if config.model.is_own:  # members of a stack are one function of their parameters
+        free = {key for key in free if PARTS.get(key.partition(".")[0]) not in ("activation", "norm")}
     shared = {key: value for key, value in numbers(config).items() if key not in free}
     return (*shared.items(), *(f.of(config) for f in known if f.role is Role.PLACE))

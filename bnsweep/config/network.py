@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from bnsweep.config.checks import LESS_THAN_ALL, OneOf, Rule, at_least, check, or_null
+from bnsweep.catalogue.own import is_own
+from bnsweep.config.checks import DIGEST, LESS_THAN_ALL, OneOf, Rule, at_least, check, or_null
 from bnsweep.config.fields import Checked, Role, said_elsewhere, setting
 
 if TYPE_CHECKING:
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 
 SCALINGS = ("train", "test")
 DROPOUTS = ("standard", "alpha")
-FAMILIES = ("mlp", "conv", "resnet")
+FAMILIES = ("mlp", "conv", "resnet", "module")
 POOLS = ("none", "max", "average")
 HEADS = ("average", "flat")
 MOST_LAYERS = 1000
@@ -24,12 +26,43 @@ SIZES = Rule(
 )
 HIDDEN = Rule(lambda hidden: all(h >= 1 for h in hidden), "a list of sizes >= 1, such as [32,32]; [] for none")
 
+TARGET = Rule(is_own, "a class or function of yours that gives a torch module, as module:name")
+
 SKIPS = ("off", "on")
 SHORTCUTS = ("A", "B")
 
 
 def is_convolutional(run: RunConfig) -> bool:
-    return run.model.family != "mlp"
+    return run.model.is_convolutional
+
+
+def is_own_network(run: RunConfig) -> bool:
+    return run.model.is_own
+
+
+@dataclass(frozen=True)
+class NetworkFacts:
+    """What a trial of the user's network found."""
+
+    takes: tuple[str, ...]
+    """Of what is swept, the parts that the network is built from: activation, norm, init, sizes."""
+    parameters: tuple[tuple[str, tuple[int, ...], bool], ...]
+    """Name, shape, and whether a gradient reaches it."""
+    activations: tuple[tuple[tuple[int, ...], str], ...]
+    """Of each call of an activation, in the order of the calls: shape of a sample there, and its row of the catalogue
+    or its name in torch."""
+    widest: int
+    """Numbers of a sample in the largest tensor that is held."""
+    held: int
+    """Numbers that are kept for each sample from its way forward to its way back."""
+    flops: int
+    """Multiplications and additions of a sample's way forward and back."""
+    batch_norm: bool
+    """Whether it has a BN with running statistics."""
+    chance: bool
+    """Whether it draws random numbers in training."""
+    alone: str
+    """Why members are trained one by one; empty where they are stacked."""
 
 
 def is_projected(run: RunConfig) -> bool:
@@ -71,9 +104,18 @@ class ModelConfig(Checked, group="model"):
     """Times `hidden` is repeated: [100] with depth 50 is 50 layers of 100 units; once when null."""
     bias: bool = setting(True, role=Role.FREE)
     """Whether linear layers and convolutions have biases."""
-    family: str = setting("mlp", OneOf(FAMILIES), matters=is_convolutional)
+    family: str = setting("mlp", OneOf(FAMILIES), matters=lambda run: run.model.family != "mlp")
     """mlp: the note's fully connected network; conv: convolutions with pooling between them; resnet: the CIFAR form of
-    He et al. 2016."""
+    He et al. 2016; module: a torch module of yours, which `target` makes."""
+    target: str | None = setting(None, or_null(TARGET), matters=is_own_network)
+    """Of model=module: a class or function of yours, module:name, found from where the command was started, that gives
+    a torch.nn.Module. It is given what it names of `activation` (gives an activation of the kind that is swept), `norm`
+    (of units, gives the normalisation; its argument `place` says where it stands), `init` (of a module or a tensor,
+    whose weights it draws) and `sizes` (model.hidden between inputs and outputs)."""
+    kwargs: dict[str, Any] = setting(dict, matters=lambda run: bool(run.model.kwargs))
+    """More arguments of `target`, by name."""
+    source: str | None = setting(None, or_null(DIGEST), matters=is_own_network)
+    """Digest of the text of your network's module, filled in; a change of the text makes another run."""
     channels: tuple[int, ...] = setting((16, 32), SIZES, matters=said_elsewhere)
     """Channels of the convolutions: the widths that the network has one after the other."""
     blocks: int = setting(1, at_least(1), matters=is_convolutional)
@@ -93,7 +135,13 @@ class ModelConfig(Checked, group="model"):
     position, with zeros in the new channels; B: a convolution of one position, with the normalisation that stands
     before activations behind it (He et al. 2016, section 3.3)."""
 
+    _network: ClassVar[NetworkFacts | None] = None
+    """Facts of the user's network, once it was tried; no setting (see `with_network`)."""
+
     def check_together(self) -> None:
+        says = "given with model=module, as module:name" if self.is_own else "left out (model=module takes it)"
+        check((self.target is not None) == self.is_own, "model.target", self.target, says)
+        check(self.is_own or not self.kwargs, "model.kwargs", self.kwargs, "left out (model=module takes them)")
         ok = self.dropout_kind == "standard" or self.dropout_scaling == "train"
         check(ok, "model.dropout_scaling", self.dropout_scaling, "train with model.dropout_kind=alpha")
         if self.shortcut == "B":
@@ -102,29 +150,57 @@ class ModelConfig(Checked, group="model"):
             says = f"A with model.channels={list(self.channels)}: blocks of one width do not change the shape"
             check(len(self.channels) > 1, "model.shortcut", "B", says)
         key, value, of = (
-            ("model.depth", self.depth, "hidden") if self.family == "mlp" else ("model.blocks", self.blocks, "channels")
+            ("model.blocks", self.blocks, "channels")
+            if self.is_convolutional
+            else ("model.depth", self.depth, "hidden")
         )
         says = f"such that model.{of} {value or 1} times is at most {MOST_LAYERS} layers"
-        check(self.layers <= MOST_LAYERS, key, value, says)
+        check(len(self.units) <= MOST_LAYERS, key, value, says)
+
+    def with_network(self, facts: NetworkFacts) -> ModelConfig:
+        """The same settings with the facts of the user's network. `replace` drops them."""
+        bound = copy(self)
+        object.__setattr__(bound, "_network", facts)
+        return bound
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is a module of the user's."""
+        return self.family == "module"
+
+    @property
+    def is_convolutional(self) -> bool:
+        return self.family in ("conv", "resnet")
+
+    @property
+    def network(self) -> NetworkFacts:
+        """Of the user's network, once it was tried."""
+        assert self._network is not None, f"{self.target} was not tried (nets.module_facts.with_networks)"
+        return self._network
+
+    @property
+    def is_tried(self) -> bool:
+        """Whether the facts of the user's network are there."""
+        return self._network is not None
 
     @property
     def layers(self) -> int:
-        """Hidden layers."""
-        if self.family == "mlp":
-            return len(self.hidden) * (self.depth or 1)
-        return convolutions(self.family, len(self.channels), self.blocks)
+        """Hidden layers; of the user's network the calls of activations."""
+        if self.is_own:
+            return len(self.network.activations)
+        return len(self.units)
 
     @property
     def units(self) -> list[int]:
         """Units or channels of every hidden layer."""
-        if self.family == "mlp":
+        if not self.is_convolutional:
             return list(self.hidden) * (self.depth or 1)
         each = [width for width in self.channels for _ in range(self.blocks)]
         return each if self.family == "conv" else [self.channels[0], *(width for width in each for _ in "12")]
 
     def positions(self, height: int, width: int) -> int:
         """Of the last hidden layer, which has the fewest, where the data have so many rows and columns."""
-        return 1 if self.family == "mlp" else self._size(height) * self._size(width)
+        return self._size(height) * self._size(width) if self.is_convolutional else 1
 
     def _size(self, along: int) -> int:
         """Along one axis of the last convolution's output."""

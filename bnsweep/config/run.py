@@ -28,7 +28,7 @@ from bnsweep.config.groups import (
     ProbesConfig,
     TrainConfig,
 )
-from bnsweep.config.network import ModelConfig, SkipConfig
+from bnsweep.config.network import ModelConfig, NetworkFacts, SkipConfig
 from bnsweep.config.norm import NormConfig
 
 SPARSE = 20
@@ -36,6 +36,9 @@ SPARSE = 20
 
 PROBED_POSITIONS, FEWEST_IMAGES = 100_000, 64
 """Positions of the images of a probe batch, each of which counts like a sample: about so many, of so many images."""
+
+PROBED_NUMBERS = 10**7
+"""Numbers that a network of the user's holds of a probe batch, about."""
 
 NAME_LENGTH = 256
 """Of an experiment; sqlite takes longer ones, database servers do not."""
@@ -148,8 +151,11 @@ class RunConfig(Checked):
     sweep, `auto` adds seeds until the claims of its report are decided."""
 
     def check_together(self) -> None:
-        self._check_skip()
-        self._check_hidden()
+        if self.model.is_own:
+            self._check_own_network()
+        else:
+            self._check_skip()
+            self._check_hidden()
         self._check_weights()
         ok = self.train.label_smoothing == 0 or self.task is CLASSIFICATION
         check(ok, "train.label_smoothing", self.train.label_smoothing, f"0 with data.task={self.task.name}: no classes")
@@ -177,6 +183,21 @@ class RunConfig(Checked):
         given = self.norm.zero_init_residual and not self.bn.affine
         check(not given, "norm.zero_init_residual", True, "false with bn.affine=false, where the scale of 0 would stay")
 
+    def _check_own_network(self) -> None:
+        """Settings of layers that a network of the user's decides itself."""
+        says = "with model=module, whose network says so itself"
+        check(self.skip.name == "off", "skip", self.skip.name, f"off {says}")
+        check(self.model.dropout == 0, "model.dropout", self.model.dropout, f"0 {says}")
+        check(self.model.bias, "model.bias", False, f"true {says}")
+        check(
+            self.lr.hidden == 1, "lr.hidden", self.lr.hidden, "1 with model=module, whose hidden layers are not known"
+        )
+        check(self.bn.noise == 0, "bn.noise", self.bn.noise, "0 with model=module")
+        check(not self.norm.zero_init_residual, "norm.zero_init_residual", True, f"false {says}")
+        row = INITS[self.init.name]
+        ok = not (row.by_batch or row.of_branches)
+        check(ok, "init", self.init.name, "another with model=module: it looks at layers that the package knows")
+
     def _check_hidden(self) -> None:
         """What stands in hidden layers is left out of a network that has none."""
         if not self.model.layers:
@@ -189,7 +210,7 @@ class RunConfig(Checked):
         """A convolutional network needs images or signals."""
         family, facts = self.model.family, self.data.facts
         says = f"mlp: data={self.data.name} has rows of {facts.features} numbers, and no images or signals"
-        check(family == "mlp" or bool(facts.shape), "model.family", family, says)
+        check(not self.model.is_convolutional or bool(facts.shape), "model.family", family, says)
 
     def _check_augmentation(self) -> None:
         data, shape = self.data, self.data.facts.shape
@@ -203,7 +224,7 @@ class RunConfig(Checked):
 
     def _check_weights(self) -> None:
         model = self.model
-        if model.family == "mlp":
+        if not model.is_convolutional:
             key, sizes, window = "model.hidden", self.sizes if self.data.known else model.units, 1
         else:
             key, sizes, window = "model.channels", model.units, model.kernel**2
@@ -225,7 +246,7 @@ class RunConfig(Checked):
         kinds = self.norm.name == BATCH or self.norm.name not in PLACED
         says = "none, batch or weight with bn=none (bn=before and bn=after say where it stands)"
         check(kinds or self.bn.placement != "none", "norm", self.norm.name, says)
-        if self.placement != "none":
+        if self.placement != "none" and not self.model.is_own:
             if self.model.family == "mlp":
                 self.norm.check_fits(self.model.units, positions=1)
             elif self.data.known and self.data.facts.shape:
@@ -257,10 +278,16 @@ class RunConfig(Checked):
         """The same run, which knows what was read; ConfigError where a setting does not fit the data."""
         return replace(self, data=self.data.with_facts(facts))
 
+    def with_network(self, facts: NetworkFacts) -> RunConfig:
+        """The same run, which knows the facts of the user's network; ConfigError where a setting does not fit it."""
+        return replace(self, model=self.model.with_network(facts))
+
     @property
-    def own_code(self) -> list[str]:
-        """Groups in which a function of the user's stands in the place of a choice."""
-        return [group for group in ("activation", "init") if is_own(getattr(self, group).name)]
+    def own_code(self) -> dict[str, str]:
+        """Group -> dotted path of what the user's code gives there."""
+        named = {group: getattr(self, group).name for group in ("activation", "init")}
+        found = {group: name for group, name in named.items() if is_own(name)}
+        return found | ({"model": self.model.target} if self.model.target else {})
 
     def with_sources(self, digests: Mapping[str, str | None]) -> RunConfig:
         """The same run, which knows the digest of the user's code in each of these groups."""
@@ -279,6 +306,8 @@ class RunConfig(Checked):
     @property
     def batch_norm(self) -> bool:
         """Whether it has BN, the one kind with running statistics."""
+        if self.model.is_tried:
+            return self.model.network.batch_norm
         return self.placement != "none" and self.norm.name == BATCH
 
     @property
@@ -335,7 +364,9 @@ class RunConfig(Checked):
     def probe_samples(self) -> int:
         """Size of the probe batch."""
         most = self.probes.samples
-        if self.model.family != "mlp":
+        if self.model.is_own:
+            most = min(most, max(FEWEST_IMAGES, PROBED_NUMBERS // max(1, self.model.network.held)))
+        if self.model.is_convolutional:
             _, height, width = self.image
             most = min(most, max(FEWEST_IMAGES, PROBED_POSITIONS // (height * width)))
         return min(most, self.data.train_size)
@@ -366,6 +397,15 @@ class RunConfig(Checked):
         shape = self.data.facts.shape
         channels, height, width = (*[1] * (3 - len(shape)), *shape)
         return channels, height, width
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """What a network of the user's is given for each sample: (channels, height, width) of an image, (channels,
+        length) of a signal, numbers of a row."""
+        if not self.data.facts.shape:
+            return (self.data.facts.features,)
+        channels, height, width = self.image
+        return (channels, width) if height == 1 else (channels, height, width)
 
     @property
     def sizes(self) -> list[int]:

@@ -164,7 +164,8 @@ def register_schema() -> None:
     schema = OmegaConf.structured(RunConfig)
     for node in (schema, *(schema[group] for group in GROUPS)):
         OmegaConf.set_readonly(node, None)  # as of frozen dataclasses, which nothing could override
-    OmegaConf.set_struct(schema.data.kwargs, False)  # names of the user's own
+    for kwargs in (schema.data.kwargs, schema.model.kwargs):
+        OmegaConf.set_struct(kwargs, False)  # names of the user's own
     schema.sweep.id = new_sweep_id()
     schema.__dict__["_content"]["seed"] = seed_node(schema)
     ConfigStore.instance().store(group="schema", name="run", node=schema, package="_global_")

@@ -159,7 +159,7 @@ class Library:
         run = run_of(config)
         if run.data.known and not run.own_code:
             return run
-        from bnsweep.data.dataset import with_facts
+        from bnsweep.training.known import with_facts
 
         return with_facts([run], self.datasets)[0]
 

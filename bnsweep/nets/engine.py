@@ -14,19 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bnsweep.nets.layer import ByNeighbours, OverAll, Product
+from bnsweep.nets.layer import Activated, ByNeighbours, OverAll, Product
 from bnsweep.nets.stack import Stack
 from bnsweep.nets.workspace import Buffer, LayerBuffers, Share, Workspace
-
-
-@dataclass(frozen=True)
-class Activated:
-    """Inputs a and outputs h [j, H, B] of some members' activation in one layer. Valid until the next pass."""
-
-    members: slice
-    activation: str
-    a: Tensor
-    h: Tensor
 
 
 class Engine:
@@ -50,7 +40,7 @@ class Engine:
             self._layers.append(layer)
             alike = []
         assert not alike, "the last layer gives the logits of all members"
-        self._betweens = [layer for layer in self._layers if isinstance(layer, Between)]
+        self._watched = [layer for layer in self._layers if layer.watched]
 
     @torch.no_grad()
     def evaluate(self, x_GBD: Tensor) -> Tensor:
@@ -77,8 +67,8 @@ class Engine:
         L is the sum of the members' losses, which share no parameter. `watch` sees dL/da [K, H, B] of every hidden
         layer, from the last one down.
         """
-        for between in self._betweens:
-            between.watch = watch
+        for layer in self._watched:
+            layer.watch = watch
         d = Buffer(d_logits, [])
         for layer in reversed(self._layers):
             d = layer.backward(d, self._space)
@@ -91,7 +81,13 @@ class Engine:
     @property
     def activated(self) -> list[list[Activated]]:
         """Of every hidden layer, what its activations saw and gave in the last forward pass, members in order."""
-        return [list(between.activated()) for between in self._betweens if between.watched]
+        return [activated for layer in self._watched for activated in layer.activated()]
+
+    @torch.no_grad()
+    def keep_buffers(self, alive_K: Tensor | None) -> None:
+        """Buffers become what the last forward pass made of them; None: all members are alive."""
+        for layer in self._layers:
+            layer.keep_buffers(alive_K)
 
 
 @dataclass(frozen=True)
@@ -143,8 +139,6 @@ class Between(OverAll):
         self._ran: Route
         """In the last forward pass."""
         self.watched = any(layer.watched for layer in layers)
-        """Whether there is an activation among them."""
-        self.watch: Callable[[Tensor], None] | None = None
 
     def evaluate(self, x: Buffer, space: Workspace) -> Buffer:
         route = self._route(x, space, training=False)
@@ -167,7 +161,10 @@ class Between(OverAll):
                 self.watch(d.full)
         return d
 
-    def activated(self) -> Iterator[Activated]:
+    def activated(self) -> list[list[Activated]]:
+        return [list(self._activated())]
+
+    def _activated(self) -> Iterator[Activated]:
         for call in self._ran.calls:
             if call.layer.watched:
                 here = self._stack.neighbours[call.n]

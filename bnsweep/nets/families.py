@@ -17,6 +17,7 @@ from bnsweep.nets.dropout import Dropout
 from bnsweep.nets.init import ELSEWHERE, Branch
 from bnsweep.nets.layer import Layer
 from bnsweep.nets.linear import Linear
+from bnsweep.nets.module import ModuleLayer
 from bnsweep.nets.norm import Norm
 from bnsweep.nets.pool import Pool, ToRow, Unflatten
 from bnsweep.nets.projection import ProjectedSkip
@@ -42,7 +43,7 @@ class Parts:
             places,
             any(c.model.dropout > 0 for c in configs),
             any(map(skips, configs)),
-            configs[0].model.family != "mlp",
+            configs[0].model.is_convolutional,
             any(c.weight_norm for c in configs),
             any(c.has_scalars for c in configs),
         )
@@ -170,7 +171,17 @@ def resnet(configs: Sequence[RunConfig]) -> list[Layer]:
     return [*layers, *parts.into(block + 1, shape), *output(config, block, shape)]
 
 
-FAMILIES: dict[str, Callable[[Sequence[RunConfig]], list[Layer]]] = {"mlp": mlp, "conv": conv, "resnet": resnet}
+def module(configs: Sequence[RunConfig]) -> list[Layer]:
+    """A network of the user's, once it was tried."""
+    return [ModuleLayer(configs[0].model.network, configs[0].data.facts.outputs)]
+
+
+FAMILIES: dict[str, Callable[[Sequence[RunConfig]], list[Layer]]] = {
+    "mlp": mlp,
+    "conv": conv,
+    "resnet": resnet,
+    "module": module,
+}
 """By `model.family`."""
 
 

@@ -62,6 +62,11 @@ class Layer(ABC):
     def name(self) -> str:
         """Of its module in the ordinary network."""
 
+    @property
+    def prefix(self) -> str:
+        """What stands before its names in the ordinary network's state."""
+        return f"{self.name}."
+
     @abstractmethod
     def module(self, config: RunConfig) -> nn.Module | None:
         """The ordinary module of a run; None where that run has nothing here."""
@@ -73,6 +78,11 @@ class Layer(ABC):
 
     def kept(self) -> dict[str, Kept]:
         """Parameters and statistics, by their names in the module's state."""
+        return {}
+
+    def start(self, config: RunConfig) -> dict[str, Tensor]:
+        """What parameters start as, by their names in the module's state, where `kept` does not say it; and buffers,
+        tensors of any kind that change as the module runs and get no gradient."""
         return {}
 
     @property
@@ -89,6 +99,16 @@ class Layer(ABC):
     def held(self) -> int:
         """Numbers that are held for each sample of a batch from its way forward to its way back."""
         return 0
+
+
+@dataclass(frozen=True)
+class Activated:
+    """Inputs a and outputs h [j, H, B] of some members' activation in one layer. Valid until the next pass."""
+
+    members: slice
+    activation: str
+    a: Tensor
+    h: Tensor
 
 
 @dataclass
@@ -114,6 +134,10 @@ class OverAll(ABC):
 
     product: Product | None = None
     """The gradient of its weights from the last way back, where they are kept `as_product`."""
+    watched: bool = False
+    """Whether there is an activation in it."""
+    watch: Callable[[Tensor], None] | None = None
+    """Sees the gradients of activation inputs on the way back, where it is `watched`."""
 
     @abstractmethod
     def evaluate(self, x: Buffer, space: Workspace) -> Buffer:
@@ -127,6 +151,15 @@ class OverAll(ABC):
     def backward(self, d: Buffer, space: Workspace) -> Buffer:
         """From the gradient of the output, which may be overwritten, to that of the input. The first layer gives back
         what it was given: nothing below it needs a gradient."""
+
+    def activated(self) -> list[list[Activated]]:
+        """Of each of its activations, in order, what the members' saw and gave in the last forward pass."""
+        return []
+
+    def keep_buffers(self, alive_K: Tensor | None) -> None:
+        """Buffers become what the last forward pass made of them, but for members that are no longer alive; None: all
+        are."""
+        return
 
 
 class ByNeighbours(ABC):
@@ -168,7 +201,7 @@ def neighbour_key(config: RunConfig) -> tuple[Hashable, ...]:
 
 def kept_by(layers: Sequence[Layer]) -> dict[str, Kept]:
     """What a stack keeps for these layers, by name; places of one normalisation share theirs."""
-    return {f"{layer.name}.{name}": kept for layer in layers for name, kept in layer.kept().items()}
+    return {f"{layer.prefix}{name}": kept for layer in layers for name, kept in layer.kept().items()}
 
 
 def normals_of(kept: Mapping[str, Kept], seed: int) -> dict[str, Tensor]:

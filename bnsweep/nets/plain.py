@@ -14,15 +14,18 @@ from torch import nn
 from bnsweep.config.run import RunConfig
 from bnsweep.nets.families import layers_of
 from bnsweep.nets.layer import kept_by, normals_of
+from bnsweep.nets.module_parts import build_module
 from bnsweep.nets.residual import Addition, ResidualNetwork
 
 
-def build(config: RunConfig) -> nn.Sequential:
+def build(config: RunConfig) -> nn.Module:
     """The network of a run, freshly initialised: weights by `init`, biases 0, BN scale 1 and shift 0.
 
     Modules are named `linear1` or `conv1`, `bn1`, `activation1`, `dropout1`, ..., the last linear layer has no others.
-    With skips the network is a ResidualNetwork.
+    With skips the network is a ResidualNetwork. Of model=module it is the user's own module.
     """
+    if config.model.is_own:
+        return build_module(config)
     layers = layers_of([config])
     modules = [(layer.name, layer.module(config)) for layer in layers]
     named = OrderedDict((name, module) for name, module in modules if module is not None)

@@ -106,6 +106,8 @@ class Stack:
         self.seeds = sorted({c.seed for c in configs})
         self.seed_of_K = self.index(lambda c: self.seeds.index(c.seed))
         self.neighbours = neighbours_of(self.configs)
+        self.buffers: dict[str, Tensor] = {}
+        """Tensors [K, …] of any kind that networks of the user's change as they run, and no gradient moves."""
         self._allocate()
         self._initialise()
         self.t = torch.zeros((), device=device, dtype=torch.long)
@@ -130,6 +132,7 @@ class Stack:
         part.group_of_K, part.seed_of_K = self.group_of_K[members], self.seed_of_K[members]
         part.products = {name: weight[members] for name, weight in self.products.items()}
         part.rest, part.running, part.batch = (b.part(members) for b in (self.rest, self.running, self.batch))
+        part.buffers = {name: buffer[members] for name, buffer in self.buffers.items()}
         part.neighbours = neighbours_of(part.configs)
         part._choose_loss()
         part._name()
@@ -167,9 +170,15 @@ class Stack:
     def _initialise(self) -> None:
         normals = {seed: normals_of(self._kept, seed) for seed in self.seeds}
         tensors, nothing = {**self.parameters, **self.running}, torch.empty(0)
-        for name, kept in self._kept.items():
-            for k, config in enumerate(self.configs):
-                tensors[name][k] = kept.initial(config, normals[config.seed].get(name, nothing))
+        for k, config in enumerate(self.configs):
+            start = {layer.prefix + name: t for layer in self.layers for name, t in layer.start(config).items()}
+            for name, kept in self._kept.items():
+                given = start.pop(name, None)
+                drawn_z = normals[config.seed].get(name, nothing)
+                tensors[name][k] = kept.initial(config, drawn_z) if given is None else given
+            for name, t in start.items():
+                buffer = self.buffers.setdefault(name, t.new_empty(len(self), *t.shape, device=self.device))
+                buffer[k] = t
 
     def rates(self) -> dict[str, Tensor]:
         """For each of `parameters`, [K] factors on the learning rate: 0 where a member keeps it as it is."""
@@ -182,8 +191,10 @@ class Stack:
 
     @property
     def all_weight_names(self) -> list[str]:
-        """Of the linear maps and of shortcuts, with what weight normalisation makes them of."""
-        return [name for name, kept in self._kept.items() if kept.drawn or kept.drawn_as]
+        """Of the linear maps and of shortcuts, with what weight normalisation makes them of; in a network of the user's,
+        those of two dimensions or more."""
+        own = self.configs[0].model.is_own
+        return [n for n, kept in self._kept.items() if kept.drawn or kept.drawn_as or (own and len(kept.shape) > 1)]
 
     @property
     def variance_names(self) -> list[str]:
@@ -213,13 +224,11 @@ class Stack:
         names = kept_by([layer for layer in self.layers if layer.block == number])
         return [name for name in names if name in self.parameters]
 
-    def export(self, k: int) -> nn.Sequential:
+    @torch.no_grad()
+    def export(self, k: int) -> nn.Module:
         """Member k as the ordinary network of `plain.build`, on the CPU, in eval mode."""
         model = build(self.configs[k])
-        tensors = {**self.parameters, **self.running}
-        state = {
-            name: tensors[name][k].reshape(value.shape) if name in tensors else self.t
-            for name, value in model.state_dict().items()
-        }
-        model.load_state_dict(state)
+        tensors = {**self.parameters, **self.running, **self.buffers}
+        for name, t in (*model.named_parameters(), *model.named_buffers()):
+            t.copy_(tensors[name][k].reshape(t.shape) if name in tensors else self.t)
         return model.eval()

@@ -19,6 +19,7 @@ Activate = Callable[[Tensor], Tensor]
 Draw = Callable[[tuple[int, ...], torch.Generator], Tensor]
 
 ACTIVATION = "a function of a tensor, element by element, that can be called"
+NETWORK = "a class or function that gives a torch.nn.Module, and can be called"
 INIT = "a function of (shape, generator) that can be called"
 EXACT = 1e-12
 """Relative, float64: by how much a function that vectorises may differ between shapes."""
@@ -108,7 +109,21 @@ def own_init(dotted: str) -> Draw:
 TRIED = (((7, 5), 1), ((7, 5), 1), ((3, 11), 2))
 """Shapes and seeds."""
 
-READERS: dict[str, Callable[[str], object]] = {"activation": own_activation, "init": own_init}
+
+@cache
+def own_network(dotted: str) -> Callable[..., Any]:
+    """What is to give a torch module; what it gives, `nets.module_facts` tries. Raises ConfigError."""
+    with called("model.target", dotted, NETWORK):
+        found: Callable[..., Any] = function_named(dotted)
+    check(callable(found), "model.target", dotted, f"{NETWORK}, is {type(found).__name__}")
+    return found
+
+
+READERS: dict[str, Callable[[str], object]] = {
+    "activation": own_activation,
+    "init": own_init,
+    "model": own_network,
+}
 """Group -> what imports and tries a function named by it."""
 
 
@@ -117,7 +132,7 @@ def with_sources(config: RunConfig) -> RunConfig:
     had or is refused, and for a run that was recorded with another text of it."""
     found: dict[str, str | None] = {}
     for group in config.own_code:
-        READERS[group](getattr(config, group).name)
+        READERS[group](config.own_code[group])
         found[group] = _unchanged(config, group)
     return config.with_sources(found)
 
@@ -131,8 +146,8 @@ def check_unchanged(configs: Collection[RunConfig]) -> None:
 
 def _unchanged(config: RunConfig, group: str) -> str | None:
     """Digest of the code that this process has imported, or will."""
-    node, name = getattr(config, group), getattr(config, group).name
+    name, source = config.own_code[group], getattr(config, group).source
     found = digest_of(name)
     says = f"{found}: the text of {name} has changed since this run was made"
-    check(node.source in (None, found), f"{group}.source", node.source, says)
+    check(source in (None, found), f"{group}.source", source, says)
     return found

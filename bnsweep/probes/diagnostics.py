@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from bnsweep.catalogue.tasks import CLASSIFICATION
-from bnsweep.nets.engine import Activated, Engine
+from bnsweep.nets.engine import Engine
+from bnsweep.nets.layer import Activated
 from bnsweep.nets.stack import Stack
 from bnsweep.probes import gradients, shift
 from bnsweep.probes.one_pass import OnePass, Values
@@ -75,7 +76,7 @@ class Diagnostics:
         values |= {"batch/loss": here.loss_K, f"batch/{self._task.score}": self._score(here.logits, y_KB)}
         values |= self._of_units(here.activated) | self._of_weights(here)
         p_KCB = here.logits.softmax(1)
-        values |= self._dropout_ratios(self._variances(here.logits, here.activated), x_GBD)
+        values |= self._dropout_ratios(here, x_GBD)
         trial = TrialSteps(self.stack, self.optimizer, self.engine, x_GBD, y_KB)
         values |= trial.covariate_shift() | trial.landscape(self._lr_K())
         running_KB, _ = self.stack.loss.of_samples(self.engine.evaluate(x_GBD), y_KB)
@@ -157,7 +158,7 @@ class Diagnostics:
             return some.a.var(2)
         return of_batch_KH[0][some.members] if config.batch_norm else torch.full_like(some.a[..., 0], torch.nan)
 
-    def _dropout_ratios(self, without: list[Tensor], x_GBD: Tensor) -> Values:
+    def _dropout_ratios(self, here: Gradients, x_GBD: Tensor) -> Values:
         """Variance of linear outputs without dropout over that with it (Li et al. 2019, arXiv 1801.05134), for every
         layer that has dropout below it: v / ((v + c^2) / p - c^2) for independent inputs of mean c and variance v
         that are kept with probability p."""
@@ -165,6 +166,7 @@ class Diagnostics:
         noises_K = self.stack.scalars(lambda c: c.bn.noise if c.batch_norm else 0.0)
         if not bool(rates_K.any()):
             return {}
+        without = self._variances(here.logits, here.activated)
         with_it = self._variances(self.engine.forward(x_GBD, self.stack.t), self.engine.activated)
         one_of_two_K = (rates_K > 0) & (noises_K == 0)  # noise comes with dropout, and would count as dropout's
         pairs = enumerate(zip(without, with_it, strict=True), start=2)

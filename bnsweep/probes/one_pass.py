@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from bnsweep.catalogue.activations import ACTIVATIONS
-from bnsweep.nets.engine import Activated, Engine
+from bnsweep.nets.engine import Engine
+from bnsweep.nets.layer import Activated
 from bnsweep.nets.stack import Stack
 from bnsweep.probes import activations, gradients
 from bnsweep.probes.trial_steps import Gradients, gradients_of

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from bnsweep.nets.engine import Activated, Engine
+from bnsweep.nets.engine import Engine
+from bnsweep.nets.layer import Activated
 from bnsweep.nets.stack import Stack
 from bnsweep.probes import landscape
 from bnsweep.probes.gradients import norms

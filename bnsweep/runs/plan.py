@@ -110,7 +110,9 @@ def stack_limit(config: RunConfig, runs: int, device: torch.device, workers: int
     one = stack_bytes([config])
     says = f"smaller: a run takes about {one / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free"
     key, value = "model.hidden", str(list(config.model.hidden))
-    if config.model.family != "mlp":
+    if config.model.is_own:
+        key, value = "model.target", str(config.model.target)
+    if config.model.is_convolutional:
         key, value = f"model.channels={list(config.model.channels)} with model.blocks", str(config.model.blocks)
     if batch_size(config) > config.data.train_size:
         key, value = "train.batch_size", str(config.train.batch_size)
@@ -124,7 +126,7 @@ def stack_limit(config: RunConfig, runs: int, device: torch.device, workers: int
     if device.type == "cpu":
         each = parameter_bytes(config) + activation_bytes(config, batch_size(config))
         few = math.ceil(SMALL_STEP / (step_flops(config) * batch_size(config)))
-        pays = 1 if config.model.family == "mlp" else FEWEST_IMAGES
+        pays = FEWEST_IMAGES if config.model.is_convolutional else 1
         limits += [max(pays, CACHE_BYTES // each), max(few, math.ceil(runs / workers))]
     return min(limits)
 

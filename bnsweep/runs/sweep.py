@@ -21,7 +21,7 @@ from bnsweep.config.groups import DataConfig
 from bnsweep.config.identity import identity
 from bnsweep.config.run import RunConfig, SweepConfig, TrackingConfig
 from bnsweep.config.secrets import hide_secrets_in_logs
-from bnsweep.data.dataset import DataKey, Dataset, load, with_facts
+from bnsweep.data.dataset import DataKey, Dataset, load
 from bnsweep.records import FINISHED, RunRecord
 from bnsweep.runs.dispatch import Dispatch
 from bnsweep.runs.executors.base import Trained
@@ -38,6 +38,7 @@ from bnsweep.store.claims import Claim, check_same_sweep, wait_for_turn
 from bnsweep.store.store import Done, Manifest, Store
 from bnsweep.store.system_metrics import check_system_metrics
 from bnsweep.training.device import resolve_device
+from bnsweep.training.known import with_facts
 
 
 def shared_config(configs: Sequence[RunConfig]) -> tuple[TrackingConfig, SweepConfig]:

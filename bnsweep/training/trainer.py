@@ -63,10 +63,11 @@ class Trainer:
         self.alive_K = torch.ones(k, dtype=torch.bool, device=device)
         self.survived_K = torch.zeros(k, dtype=torch.long, device=device)
         """Steps whose loss was finite, up to the first that was not."""
-        tracked = any(c.batch_norm for c in self.stack.configs)
+        tracked = any(c.batch_norm for c in self.stack.configs) and len(self.stack.running) > 0
         self.statistics = RunningStatistics(self.stack) if tracked else None
         # Not given the step to keep: a cycle would hold the memory of every stack until Python looks for cycles.
-        self._replay = Replay() if device.type == "cuda" else None
+        captured = device.type == "cuda" and not self.stack.configs[0].model.is_own
+        self._replay = Replay() if captured else None
 
     def step(self, rows_GB: Tensor) -> None:
         """One update, on these rows, of every member that is alive; a member whose loss is not finite stops here for
@@ -88,6 +89,8 @@ class Trainer:
         alive_K = None if everyone else self.alive_K
         if self.statistics is not None:
             self.statistics.update(rows_GB.shape[1], alive_K)
+        if self.stack.buffers:
+            self.engine.keep_buffers(alive_K)
         self.optimizer.update(self.engine.products, self.engine.gradients.flat, alive_K)
 
     def keep_finite(self, loss_K: Tensor) -> None:
@@ -121,7 +124,7 @@ class Trainer:
         loss_K = torch.zeros(len(self.stack), device=rows.device, dtype=torch.float64)
         count_K = torch.zeros_like(loss_K)
         widest = max(len(self.stack) * self.stack.widest, self.batches.x_ND[0].numel() * len(rows))
-        fewest = EVALUATION_SAMPLES if self.stack.configs[0].model.family == "mlp" else EVALUATION_IMAGES
+        fewest = EVALUATION_IMAGES if self.stack.configs[0].model.is_convolutional else EVALUATION_SAMPLES
         samples = max(fewest, EVALUATION_ELEMENTS[rows.device.type] // widest)
         for rows_GB in rows.split(samples, dim=1):
             x_GBD, y_KB = self.batches.take(rows_GB)

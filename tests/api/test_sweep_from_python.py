@@ -343,6 +343,8 @@ def test_lists_are_swept_but_for_settings_that_are_lists() -> None:
     assert settings_of({"lr": torch.tensor(0.5), "seed": pd.Series([0, 1])}) == ["lr.value=0.5", "seed=0,1"]
     assert settings_of({"model.hidden": range(8, 10)}) == ["model.hidden=[8,9]"]
     assert settings_of({"model.hidden": [np.array([8]), np.array([4, 4])]}) == ["model.hidden=[8],[4,4]"]
+    own = "torch.nn.functional:mish"
+    assert settings_of({"activation": ["relu", own], "init": "he"}) == [f"activation.name=relu,{own}", "init=he"]
     assert settings_of({"data.subset": None}) == ["data.subset=null"]
     assert settings_of({"data.root": "my, data", "model.bias": False}) == ['data.root="my, data"', "model.bias=false"]
 

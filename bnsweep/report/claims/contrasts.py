@@ -161,7 +161,7 @@ def candidates(grid: Grid, contrast: Contrast) -> pd.DataFrame:
 
 def layers_of(grid: Grid, table: pd.DataFrame) -> list[int]:
     """Hidden layers of the network in each row."""
-    fixed = {name: grid.fixed.get(name) for name in NETWORK}
+    fixed = {name: levels(grid.runs, name)[0] for name in NETWORK if name in grid.runs and levels(grid.runs, name)}
     swept = table[[name for name in NETWORK if name in table]].to_dict("records")
     return [hidden_layers(fixed | {str(name): value for name, value in row.items()}) for row in swept]
 

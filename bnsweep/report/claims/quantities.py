@@ -54,7 +54,8 @@ class RunValues:
     def __init__(self, frame: Source, grid: Grid) -> None:
         self.frame, self.grid = frame, grid
         self.run_ids = grid.runs["run_id"].to_numpy(str)
-        self.layers = most_hidden_layers(grid.runs)
+        self.layers = max(1, most_hidden_layers(grid.runs))
+        """Of which readings are asked for; a network without any has none to give."""
         self.known: dict[str, tuple[Values, NDArray[np.bool_]]] = {}
         """Of each quantity the values read so far, and of which runs; the last one stands for runs never planned."""
 

@@ -152,4 +152,4 @@ def in_channels(text: str, grid: Grid) -> str:
     """A text about the units of layers in the terms of a sweep: where all its networks are convolutional, they are
     channels."""
     families = set(grid.runs["model.family"]) if "model.family" in grid.runs else {"mlp"}
-    return text if "mlp" in families else re.sub(r"\bunit(s?)\b", r"channel\1", text)
+    return text if {"mlp", "module"} & families else re.sub(r"\bunit(s?)\b", r"channel\1", text)

@@ -111,11 +111,13 @@ def most_hidden_layers(runs: pd.DataFrame) -> int:
     return max((hidden_layers({str(name): value for name, value in n.items()}) for n in networks), default=0)
 
 
-NETWORK = ("model.family", "model.hidden", "model.channels", "model.blocks")
+NETWORK = ("model.family", "model.layers", "model.hidden", "model.channels", "model.blocks")
 
 
 def hidden_layers(network: Mapping[str, Any]) -> int:
-    """Of a run, by its settings."""
+    """Of a run, by its settings; of a network of the user's the calls of activations that a trial found."""
+    if network.get("model.family") == "module":
+        return int(network.get("model.layers") or 0)
     if isinstance(sizes := network.get("model.hidden"), str):
         return layers_in(sizes)
     if not isinstance(sizes := network.get("model.channels"), str):

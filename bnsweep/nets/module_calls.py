@@ -1,0 +1,132 @@
+"""Members of a stack of the user's networks called as one function, or one after the other.
+
+K members, B samples.
+"""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from bnsweep.nets.member_chance import MemberChance
+from bnsweep.nets.module_hooks import Recorder
+from bnsweep.nets.module_parts import build_module
+
+if TYPE_CHECKING:
+    from bnsweep.nets.stack import Stack
+
+Tensors = dict[str, Tensor]
+Recorded = list[tuple[Tensor, ...]]
+
+EVAL, TRAIN, RECORD = "eval", "train", "record"
+"""In eval mode; in training mode; in training mode with the activations recorded."""
+
+
+@dataclass
+class Given:
+    """What members are called with: tensors [K, …]."""
+
+    parameters: Tensors
+    buffers: Tensors
+    """Overwritten, as modules overwrite theirs."""
+    x: Tensor
+    """[B, …] where all members see the same samples."""
+    shared: bool
+    """Whether they do."""
+    step: Tensor | None
+    """Of training, 0-based; None: without dropout."""
+    zeros: list[Tensor] = field(default_factory=list)
+    """Added to what each activation sees."""
+
+
+class Calls(ABC):
+    def __init__(self, stack: Stack) -> None:
+        self._seed_K, self._chance = stack.index(lambda c: c.seed), stack.configs[0].model.network.chance
+
+    @abstractmethod
+    def __call__(self, given: Given, mode: str) -> tuple[Tensor, Recorded]:
+        """Outputs [K, B, …], and of every activation what it saw and gave."""
+
+    def _draws(self, seed: Tensor, step: Tensor | None, mode: str) -> Any:
+        """Where random numbers come from."""
+        return MemberChance(seed, step) if self._chance and mode != EVAL else nullcontext()
+
+
+def copied(module: nn.Module, stack: Stack, mode: str) -> nn.Module:
+    return copy.deepcopy(module).to(stack.device).train(mode != EVAL)
+
+
+class Together(Calls):
+    """By vmap: one module stands for all members."""
+
+    def __init__(self, stack: Stack) -> None:
+        super().__init__(stack)
+        built = build_module(stack.configs[0])
+        self._modules = {mode: copied(built, stack, mode) for mode in (EVAL, TRAIN, RECORD)}
+        self._recorder = Recorder(self._modules[RECORD])
+
+    def __call__(self, given: Given, mode: str) -> tuple[Tensor, Recorded]:
+        module = self._modules[mode]
+
+        def one(p: Tensors, b: Tensors, x: Tensor, seed: Tensor, zeros: Sequence[Tensor]) -> tuple[Tensor, Recorded]:
+            with self._draws(seed, given.step, mode):
+                if mode != RECORD:
+                    return functional_call(module, (p, b), (x,)), []
+                return self._recorder.run(lambda: functional_call(module, (p, b), (x,)), zeros)
+
+        over = (0, 0, None if given.shared else 0, 0, 0)
+        found: tuple[Tensor, Recorded] = vmap(one, over, randomness="error")(
+            given.parameters, given.buffers, given.x, self._seed_K, given.zeros
+        )
+        return found
+
+
+class OneByOne(Calls):
+    """Each member by its own module; what draws from torch's generator draws by seed and step."""
+
+    def __init__(self, stack: Stack) -> None:
+        super().__init__(stack)
+        self._modules = [copied(build_module(config), stack, TRAIN) for config in stack.configs]
+        self._recorders = [Recorder(module) for module in self._modules]
+
+    def __call__(self, given: Given, mode: str) -> tuple[Tensor, Recorded]:
+        of_names = {name: p.unbind() for name, p in given.parameters.items()}
+        zeros = [zero.unbind() for zero in given.zeros]
+        outputs, recorded = [], []
+        with torch.random.fork_rng(devices=[] if given.x.device.type == "cpu" else None):
+            for k, module in enumerate(self._modules):
+                p = {name: parts[k] for name, parts in of_names.items()}
+                b = {name: buffer[k] for name, buffer in given.buffers.items()}
+                x = given.x if given.shared else given.x[k]
+                result, seen = self._call(
+                    k, module.train(mode != EVAL), (p, b), x, given.step, mode, [z[k] for z in zeros]
+                )
+                outputs.append(result)
+                recorded.append(seen)
+        pairs = [tuple(torch.stack(parts) for parts in zip(*call, strict=True)) for call in zip(*recorded, strict=True)]
+        return torch.stack(outputs), pairs
+
+    def _call(
+        self,
+        k: int,
+        module: nn.Module,
+        tensors: tuple[Tensors, Tensors],
+        x: Tensor,
+        step: Tensor | None,
+        mode: str,
+        zeros: Sequence[Tensor],
+    ) -> tuple[Tensor, Recorded]:
+        if mode != EVAL:
+            torch.manual_seed((int(self._seed_K[k]) << 32) + (0 if step is None else int(step)))
+        with self._draws(self._seed_K[k], step, mode):
+            if mode != RECORD:
+                return functional_call(module, tensors, (x,)), []
+            return self._recorders[k].run(lambda: functional_call(module, tensors, (x,)), zeros)

@@ -1,0 +1,224 @@
+"""A network of the user's is tried before anything is trained: on a few samples, alone, and two members as one."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+
+from bnsweep.config.checks import ConfigError, check
+from bnsweep.config.network import NetworkFacts
+from bnsweep.config.run import RunConfig
+from bnsweep.nets.engine import Engine
+from bnsweep.nets.member_chance import DRAWS, MemberChance
+from bnsweep.nets.module_calls import Recorded
+from bnsweep.nets.module_hooks import Recorder, seen
+from bnsweep.nets.module_parts import KEY, Parts, build_module, taken_by
+from bnsweep.nets.stack import Stack
+from bnsweep.own.call import called, error_text
+from bnsweep.own.functions import own_network
+
+SAMPLES = 4
+"""Of the data, that a network is tried on."""
+DIFFERENT = {torch.float32: 1e-3, torch.float64: 1e-8}
+"""Relative: members that are called as one may differ by so much from those called alone."""
+CPU = torch.device("cpu")
+
+Rows = Callable[[RunConfig], Tensor]
+"""Some samples [B, D] of a run's data."""
+
+
+def with_networks(configs: Iterable[RunConfig], rows: Rows) -> list[RunConfig]:
+    """The runs, of which those with networks of the user's know the facts of these. Raises ConfigError for a network
+    that cannot be trained, and where a setting does not fit it."""
+    known: dict[str, NetworkFacts] = {}
+    found = []
+    for config in configs:
+        if config.model.is_own and not config.model.is_tried:
+            key = architecture(config)
+            if key not in known:
+                known[key] = facts_of(config, rows(config)[:SAMPLES])
+            config = config.with_network(known[key])
+        found.append(config)
+    check_swept(found)
+    return found
+
+
+def architecture(config: RunConfig) -> str:
+    """Equal where networks differ in nothing but the numbers that they start with."""
+    told = (config.model, config.activation, config.bn, config.norm, config.placement, config.train.dtype)
+    return json.dumps([*map(repr, told), config.sample_shape, config.sizes])
+
+
+def facts_of(config: RunConfig, x_BD: Tensor) -> NetworkFacts:
+    """Raises ConfigError."""
+    parts = Parts(config)
+    module = build_module(config, parts)
+    check_places(config, parts)
+    dtype = getattr(torch, config.train.dtype)
+    x = x_BD.to(dtype).nan_to_num().view(-1, *config.sample_shape)
+    facts = Trial(config, module, x).facts()
+    return replace(facts, alone=why_alone(config.with_network(facts), x_BD.to(dtype).nan_to_num()))
+
+
+def check_places(config: RunConfig, parts: Parts) -> None:
+    """Refuses a normalisation that the network places nowhere."""
+    taken = "norm" in taken_by(own_network(str(config.model.target)))
+    if taken and config.placement != "none":
+        asked = " and ".join(sorted(parts.places)) or "none"
+        says = f"none or a place that {config.model.target} asks `norm` for: norm(units, place) was asked for {asked}"
+        check(config.placement in parts.places, "bn", config.placement, says)
+
+
+@dataclass
+class Trial:
+    """One network, forward and back on a few samples."""
+
+    config: RunConfig
+    module: nn.Module
+    x: Tensor
+    saved: list[int] = field(default_factory=list)
+    """Numbers in each tensor that autograd keeps of the samples."""
+
+    def facts(self) -> NetworkFacts:
+        dotted, batch, recorder = str(self.config.model.target), len(self.x), Recorder(self.module)
+        parameters = dict(self.module.named_parameters())
+        check(bool(parameters), KEY, dotted, "a module with parameters, has none")
+        (outputs, recorded), draws = self._forward(recorder)
+        self._check_outputs(outputs)
+        reached = self._reached(outputs, list(parameters.values()))
+        check(bool(reached), KEY, dotted, "a module whose outputs depend on a parameter that requires a gradient")
+        calls = zip(recorder.rows, recorded, strict=True) if seen(recorded, batch) else ()
+        return NetworkFacts(
+            takes=taken_by(own_network(dotted)),
+            parameters=tuple((name, tuple(p.shape), id(p) in reached) for name, p in parameters.items()),
+            activations=tuple((tuple(a.shape[1:]), row) for row, (a, _) in calls),
+            widest=max([*self.saved, outputs.numel()]) // batch,
+            held=sum(self.saved) // batch,
+            flops=self._flops() // batch,
+            batch_norm=any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self.module.modules()),
+            chance=draws,
+            alone="",
+        )
+
+    def _forward(self, recorder: Recorder) -> tuple[tuple[Any, Recorded], bool]:
+        """What it gives with what its activations saw and gave, and whether it draws random numbers."""
+        dotted, shape = str(self.config.model.target), " x ".join(map(str, self.x.shape))
+        keeps, seeded = saved_tensors_hooks(self._save, lambda t: t), torch.random.fork_rng(devices=[])
+        with called(KEY, dotted, f"a module that takes inputs of {shape}"), seeded, keeps, Listener() as listener:
+            found = recorder.run(lambda: self.module(self.x))
+        return found, listener.asked
+
+    def _reached(self, outputs: Tensor, parameters: Sequence[Tensor]) -> set[int]:
+        """Ids of the parameters that a gradient reaches."""
+        trained = [p for p in parameters if p.requires_grad]
+        if not (outputs.requires_grad and trained):
+            return set()
+        ways: tuple[Tensor | None, ...] = torch.autograd.grad(outputs.sum(), trained, allow_unused=True)
+        return {id(p) for p, way in zip(trained, ways, strict=True) if way is not None}
+
+    def _save(self, t: Tensor) -> Tensor:
+        if not isinstance(t, nn.Parameter) and t.shape[:1] == self.x.shape[:1]:
+            self.saved.append(t.numel())
+        return t
+
+    def _check_outputs(self, outputs: Any) -> None:
+        dotted, wanted = str(self.config.model.target), self.config.data.facts.outputs
+        if not isinstance(outputs, Tensor):
+            raise ConfigError(f"{KEY}={dotted}: must be a module that gives a tensor, gives {type(outputs).__name__}")
+        found, batch = tuple(outputs.shape), len(self.x)
+        ok = found == (batch, wanted) or (wanted == 1 and found == (batch,))
+        says = f"a module that gives {wanted} numbers a sample, as {self.config.task.name} wants: of {batch} samples it"
+        check(ok, KEY, dotted, f"{says} gives {found}")
+
+    def _flops(self) -> int:
+        """Three times those forward."""
+        from torch.utils.flop_counter import FlopCounterMode
+
+        counter = FlopCounterMode(display=False)
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), counter:
+            self.module.eval()(self.x)
+        return 3 * int(counter.get_total_flops())
+
+
+class Listener(MemberChance):
+    """Notes whether random numbers are asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(torch.zeros((), dtype=torch.long), torch.zeros((), dtype=torch.long))
+        self.asked = False
+
+    def __torch_function__(
+        self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        self.asked |= func in DRAWS
+        return super().__torch_function__(func, types, args, kwargs)
+
+
+def why_alone(config: RunConfig, x_BD: Tensor) -> str:
+    """Why members cannot be called as one; empty where they can: two of them then give what each gives alone."""
+    runs = [replace(config, seed=seed) for seed in sorted({config.seed, (config.seed + 1) % 2**31})]
+    alone = [run.with_network(replace(config.model.network, alone="to compare")) for run in runs]
+    wanted = pass_of(alone, x_BD)
+    try:
+        with warnings.catch_warnings():
+            # What vmap has no rule for, it calls member by member itself: that is slower than to do so.
+            warnings.filterwarnings("error", message="There is a performance drop")
+            found = pass_of(runs, x_BD)
+    except Exception as error:
+        return error_text(error).removeprefix("RuntimeError: ").partition(". ")[0]
+    limit = DIFFERENT[x_BD.dtype]
+    far = [name for name, t in wanted.items() if distance(found[name], t) > limit]
+    return f"as one they would differ in {far[0]} from the same networks alone" if far else ""
+
+
+def distance(a: Tensor, b: Tensor) -> float:
+    scale = b.double().abs().max().clamp_min(1e-3) if b.numel() else torch.ones(())
+    return float((a.double() - b.double()).abs().max() / scale) if b.numel() else 0.0
+
+
+def pass_of(runs: Sequence[RunConfig], x_BD: Tensor) -> dict[str, Tensor]:
+    """What two passes forward and back in training mode, and one in eval mode, leave."""
+    stack = Stack(runs, CPU)
+    engine = Engine(stack)
+    seeds = len(stack.data_seeds)
+    x_GBD = x_BD.expand(seeds, *x_BD.shape).contiguous()
+    found: dict[str, Tensor] = {}
+    for step in (None, stack.t):
+        outputs = engine.forward(x_GBD, step)
+        engine.backward(torch.ones_like(outputs), (lambda d: None) if step is None else None)
+        mode = "without dropout" if step is None else "in training"
+        found |= {f"the outputs {mode}": outputs.clone()}
+        found |= {f"the gradient of {name} {mode}": g.clone() for name, g in engine.gradients.items()}
+    engine.keep_buffers(None)
+    found |= {f"the buffer {name}": b.clone() for name, b in stack.buffers.items()}
+    return found | {"the outputs in eval mode": engine.evaluate(x_GBD)}
+
+
+def check_swept(configs: Sequence[RunConfig]) -> None:
+    """Refuses to sweep over what a network does not take."""
+    by_target: dict[str, list[RunConfig]] = {}
+    for config in configs:
+        if config.model.is_own:
+            by_target.setdefault(str(config.model.target), []).append(config)
+    for target, runs in by_target.items():
+        takes = runs[0].model.network.takes
+        for key, part, value in SWEPT:
+            values = list(dict.fromkeys(value(run) for run in runs))
+            says = f"one value with model.target={target}, which takes no argument `{part}`"
+            check(part in takes or len(values) < 2, key, ",".join(values), says)
+
+
+SWEPT: tuple[tuple[str, str, Callable[[RunConfig], str]], ...] = (
+    ("activation", "activation", lambda run: run.activation.name),
+    ("init", "init", lambda run: run.init.name),
+    ("bn", "norm", lambda run: run.normalisation),
+    ("model.hidden", "sizes", lambda run: str(list(run.model.hidden))),
+)
+"""Setting, part of a network, and its value."""

@@ -1,0 +1,102 @@
+"""What the user's network is built from: the parts that a sweep varies, and the call of the user's factory."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bnsweep.catalogue.norms import PLACEMENTS
+from bnsweep.config.checks import check, check_choice
+from bnsweep.config.run import RunConfig
+from bnsweep.nets.activation import Activation
+from bnsweep.nets.init import initial_weight
+from bnsweep.nets.norm import Norm
+from bnsweep.own.call import called
+from bnsweep.own.functions import NETWORK, own_network
+
+NAMES = ("activation", "norm", "init", "sizes")
+KEY = "model.target"
+MATRICES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+"""Modules whose weights `init` draws."""
+
+
+class BatchNorm(nn.BatchNorm1d):
+    """torch's, of inputs [B, H] and [B, C, …] alike."""
+
+    def _check_input_dim(self, x: Tensor) -> None:
+        pass
+
+
+@dataclass
+class Parts:
+    """Of one run; `places` is what its network asked `norm` for."""
+
+    config: RunConfig
+    places: set[str] = field(default_factory=set)
+
+    def activation(self, inplace: bool = False) -> nn.Module:
+        """A new activation of the swept kind. It never overwrites its input, whatever `inplace` says."""
+        return Activation(self.config.activation.name)
+
+    def norm(self, units: int, place: str = "before") -> nn.Module:
+        """The swept normalisation of so many units or channels, where it stands at this place ("before" or "after" the
+        activation); else nothing."""
+        check_choice("place", place, PLACEMENTS[1:])
+        self.places.add(place)
+        if self.config.placement != place:
+            return nn.Identity()
+        if self.config.norm.name != "batch":
+            found = Norm(1, units, place, images=len(self.config.sample_shape) > 1).module(self.config)
+            assert found is not None
+            return found
+        bn = self.config.bn
+        norm = BatchNorm(units, eps=bn.eps, momentum=bn.momentum, affine=bn.affine)
+        assert norm.running_var is not None
+        norm.running_var.fill_(bn.initial_variance)
+        return norm
+
+    @torch.no_grad()
+    def init(self, given: nn.Module | Tensor) -> None:
+        """Draws the weights of a tensor, or of all linear maps and convolutions of a module, as `init` says."""
+        if isinstance(given, nn.Module):
+            for module in given.modules():
+                if isinstance(module, MATRICES):
+                    self.init(module.weight)
+            return
+        check(given.dim() > 1, "init", tuple(given.shape), "given weights of two dimensions or more, or a module")
+        z = torch.randn(given.shape, dtype=torch.float64).flatten(1)
+        weight = initial_weight(self.config.init, z, math.prod(given.shape[2:])) * self.config.init.gain
+        given.copy_(weight.view(given.shape))
+
+    @property
+    def sizes(self) -> list[int]:
+        return self.config.sizes
+
+
+def taken_by(target: Callable[..., Any]) -> tuple[str, ...]:
+    """Those of NAMES that it has parameters for."""
+    try:
+        parameters = inspect.signature(target).parameters
+    except (TypeError, ValueError):
+        return ()
+    return tuple(name for name in NAMES if name in parameters)
+
+
+def build_module(config: RunConfig, parts: Parts | None = None) -> nn.Module:
+    """The user's network as a run starts with it, in training mode: its random numbers come from torch's generator,
+    seeded by the run's seed. Raises ConfigError."""
+    dotted, parts = str(config.model.target), parts or Parts(config)
+    target = own_network(dotted)
+    given = {name: getattr(parts, name) for name in taken_by(target)} | dict(config.model.kwargs)
+    with called(KEY, dotted, NETWORK), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        module = target(**given)
+    check(isinstance(module, nn.Module), KEY, dotted, f"{NETWORK}, gives {type(module).__name__}")
+    built: nn.Module = module.to(getattr(torch, config.train.dtype))
+    return built.train()
