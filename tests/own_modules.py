@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -277,6 +278,16 @@ class Recurrent(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.last(self.cell(x[:, 0])[0][:, -1])
+
+
+class Plain(nn.Sequential):
+    """The package's fully connected network, by the names that it has there."""
+
+    def __init__(self, activation: Any, norm: Any) -> None:
+        layers: list[tuple[str, nn.Module]] = [("flatten", nn.Flatten())]
+        for i, n in enumerate((64, 16), start=1):
+            layers += [(f"linear{i}", nn.Linear(n, 16)), (f"bn{i}", norm(16)), (f"activation{i}", activation())]
+        super().__init__(OrderedDict([*layers, ("linear3", nn.Linear(16, 10))]))
 
 
 KINDS: dict[str, Callable[..., nn.Module]] = {

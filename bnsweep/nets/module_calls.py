@@ -18,7 +18,7 @@ from torch.func import functional_call, vmap
 
 from bnsweep.nets.member_chance import MemberChance
 from bnsweep.nets.module_hooks import Recorder
-from bnsweep.nets.module_parts import build_module
+from bnsweep.nets.module_parts import GENERATOR, build_module
 
 if TYPE_CHECKING:
     from bnsweep.nets.stack import Stack
@@ -101,7 +101,7 @@ class OneByOne(Calls):
         of_names = {name: p.unbind() for name, p in given.parameters.items()}
         zeros = [zero.unbind() for zero in given.zeros]
         outputs, recorded = [], []
-        with torch.random.fork_rng(devices=[] if given.x.device.type == "cpu" else None):
+        with GENERATOR, torch.random.fork_rng(devices=[] if given.x.device.type == "cpu" else None):
             for k, module in enumerate(self._modules):
                 p = {name: parts[k] for name, parts in of_names.items()}
                 b = {name: buffer[k] for name, buffer in given.buffers.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +23,8 @@ from bnsweep.own.functions import NETWORK, own_network
 
 NAMES = ("activation", "norm", "init", "sizes")
 KEY = "model.target"
+GENERATOR = threading.RLock()
+"""Held by the thread that has seeded torch's own generator, until it has drawn its numbers."""
 MATRICES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 """Modules whose weights `init` draws."""
 
@@ -94,7 +97,7 @@ def build_module(config: RunConfig, parts: Parts | None = None) -> nn.Module:
     dotted, parts = str(config.model.target), parts or Parts(config)
     target = own_network(dotted)
     given = {name: getattr(parts, name) for name in taken_by(target)} | dict(config.model.kwargs)
-    with called(KEY, dotted, NETWORK), torch.random.fork_rng(devices=[]):
+    with called(KEY, dotted, NETWORK), GENERATOR, torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         module = target(**given)
     check(isinstance(module, nn.Module), KEY, dotted, f"{NETWORK}, gives {type(module).__name__}")

@@ -22,22 +22,33 @@ def digest_of(dotted: str) -> str | None:
 
 def digest_now(dotted: str) -> str | None:
     """That of the text as it is now."""
-    texts: dict[str, bytes] = {}
-    todo = [dotted.partition(":")[0]]
-    while todo:
-        name = todo.pop()
-        for module, spec in specs_of(name):
-            file = Path(spec.origin) if spec.origin else None
-            if module in texts or file is None or not is_users(file):
-                continue
-            texts[module] = file.read_bytes()
-            todo += imported_by(texts[module], module, is_package=file.name == "__init__.py")
-    if not texts:
+    files = files_of(dotted)
+    if not files:
         return None
     digest = hashlib.sha256()
-    for module, text in sorted(texts.items()):
+    for module, file in sorted(files.items()):
+        text = file.read_bytes()
         digest.update(f"{module} {len(text)}\n".encode() + text)
     return digest.hexdigest()[:16]
+
+
+def files_of(dotted: str) -> dict[str, Path]:
+    """Module -> file, of what the user wrote."""
+    files: dict[str, Path] = {}
+    todo = [dotted.partition(":")[0]]
+    while todo:
+        for module, spec in specs_of(todo.pop()):
+            file = Path(spec.origin) if spec.origin else None
+            if module not in files and file is not None and is_users(file):
+                files[module] = file
+                todo += imported_by(file.read_bytes(), module, is_package=file.name == "__init__.py")
+    return files
+
+
+def roots_of(dotted: str) -> list[Path]:
+    """The files and folders that lie where Python looks for modules: all that has to be there to import it again."""
+    roots = {module: file for module, file in files_of(dotted).items() if "." not in module}
+    return [file.parent if file.name == "__init__.py" else file for file in roots.values()]
 
 
 def specs_of(name: str) -> Iterator[tuple[str, ModuleSpec]]:

@@ -14,6 +14,7 @@ import torch
 from bnsweep.catalogue.own import is_own
 from bnsweep.config.checks import check
 from bnsweep.config.identity import identity, numbers, stack_key
+from bnsweep.config.network import ModelConfig
 from bnsweep.config.run import RunConfig
 from bnsweep.data.dataset import DataKey, Dataset
 from bnsweep.nets.activation import has_kernels
@@ -82,6 +83,7 @@ class Plan:
 
 def describe(plan: Plan) -> str:
     """The plan in words, with what `auto` chose."""
+    left = [plan.configs[job] for stack in plan.stacks for job in stack]
     sizes = Counter(len(stack) for stack in plan.stacks)
     stacks = ", ".join(f"{n} of {size}" for size, n in sorted(sizes.items(), reverse=True)) or "none"
     doubles = len(plan.configs) - plan.runs
@@ -91,12 +93,28 @@ def describe(plan: Plan) -> str:
         f"on {describe_device(plan.device)}, {plan.workers} at a time; stacks: {stacks}"
         + (f"; largest about {plan.bytes / 2**20:.0f} MiB" if plan.stacks else ""),
     ]
-    activations = {plan.configs[job].activation.name for stack in plan.stacks for job in stack}
+    activations = {c.activation.name for c in left if not c.model.is_own or "activation" in c.model.network.takes}
     slow = ", ".join(sorted(name for name in activations if not has_kernels(name)))
     lines += [f"without kernels, so trained by autograd, which is slower: {slow}"] if slow else []
     own = ", ".join(sorted(filter(is_own, activations)))
     lines += [f"not read of {own}: saturation and dead units, which are known of the catalogue's alone"] if own else []
+    networks = {config.model.target: config.model for config in left if config.model.is_own}
+    lines += [line for model in networks.values() for line in describe_network(model)]
     return "\n".join(lines)
+
+
+def describe_network(model: ModelConfig) -> list[str]:
+    """What is to be known of a network of the user's."""
+    target, facts, read = model.target, model.network, model.layers
+    parts = {"activation": "activation", "norm": "bn", "init": "init", "sizes": "model.hidden"}
+    unused = ", ".join(setting for part, setting in parts.items() if part not in facts.takes)
+    lines = [f"{target} takes {', '.join(facts.takes) or 'no part that is swept'}"]
+    lines[0] += f"; without a part in it: {unused}" if unused else ""
+    if read:
+        lines += [f"{target}: read of its {read} activation{'s' * (read > 1)}, and not of its weights"]
+    else:
+        lines += [f"{target}: nothing is read of layers, it has no module of an activation (torch.relu is a function)"]
+    return lines + ([f"{target} trains one by one: {facts.alone}"] if facts.alone else [])
 
 
 def step_flops(config: RunConfig) -> int:

@@ -7,7 +7,7 @@ import math
 import shutil
 import tempfile
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,9 +31,14 @@ TRAINING = ("mlflow.data.context", "training")
 
 def run_name(config: RunConfig) -> str:
     """What MLflow's pages call a run: its arm, learning rate and seed."""
-    activation, init = (title_of(name) if is_own(name) else name for name in (config.activation.name, config.init.name))
-    arm = f"{activation} {init} lr={config.lr.value:g} {as_typed(config.normalisation)}"
-    return f"{arm} seed={config.seed}"
+    return f"{arm_name(numbers(config))} seed={config.seed}"
+
+
+def arm_name(row: Mapping[str, Any]) -> str:
+    """Of a run's settings, those that every network has, or that a network of the user's takes."""
+    names = [str(row[key]) for key in ("model.target", "activation", "init") if key in row]
+    arm = [*(title_of(name) if is_own(name) else name for name in names), f"lr={row['lr.value']:g}"]
+    return " ".join([*arm, *([as_typed(row["bn"])] if "bn" in row else [])])
 
 
 def source_tags() -> dict[str, str]:

@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from bnsweep.catalogue.metrics import LOSS, SPLITS, Metric, curves, metrics
-from bnsweep.catalogue.norms import as_typed
 from bnsweep.catalogue.tasks import Task
 from bnsweep.records import DIVERGED, FINISHED
 from bnsweep.store.backend import NewRun
-from bnsweep.store.encode import milliseconds, source_tags, typed
+from bnsweep.store.encode import arm_name, milliseconds, source_tags, typed
 from bnsweep.store.sweep_data import SweepFrame
 from bnsweep.store.view import FACTORS, LOADED, SEEDS, UNTOLD, task_of, varied
 
@@ -58,8 +57,7 @@ def combinations(planned: Sequence[dict[str, Any]]) -> list[int]:
 
 def mean_name(row: dict[str, Any], shown: Sequence[str]) -> str:
     """As a run's, and with what else the sweep varies."""
-    arm = f"{row['activation']} {row['init']} lr={row['lr.value']:g} {as_typed(row['bn'])}"
-    return " ".join([arm, *(f"{key}={row[key]}" for key in shown)])
+    return " ".join([arm_name(row), *(f"{key}={row[key]}" for key in shown)])
 
 
 def mean_tags(sweep: str, member: str) -> dict[str, str]:

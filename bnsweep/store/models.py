@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bnsweep.config.run import RunConfig
+from bnsweep.own.source import roots_of
 from bnsweep.store.connect import import_mlflow, unwarned
 from bnsweep.store.encode import MODEL
 from bnsweep.store.environment import environment
@@ -15,8 +16,8 @@ from bnsweep.store.environment import environment
 
 def save_model(network: Any, folder: Path, config: RunConfig) -> Path:
     """Writes the `nn.Module` of a run, on the CPU, into the folder's `model`, which appears whole or not at all. Its
-    signature takes rows of flattened inputs and gives what the last layer does: a logit a class, or the standardised
-    target. The first one of a process takes seconds, for MLflow's import."""
+    signature takes rows of flattened inputs (a network of the user's takes its own shape) and gives what the last layer
+    does: a logit a class, or the standardised target. The first one of a process takes seconds, for MLflow's import."""
     import_mlflow()
     import numpy as np
 
@@ -29,9 +30,9 @@ def save_model(network: Any, folder: Path, config: RunConfig) -> Path:
     # It warns of each pickle, also of one that it is told to write.
     logging.getLogger("mlflow.pytorch").setLevel(logging.ERROR)
     dtype = np.dtype(config.train.dtype)
-    inputs, outputs = (
-        Schema([TensorSpec(dtype, (-1, size))]) for size in (config.data.facts.features, config.data.facts.outputs)
-    )
+    taken = config.sample_shape if config.model.is_own else (config.data.facts.features,)
+    inputs, outputs = (Schema([TensorSpec(dtype, (-1, *shape))]) for shape in (taken, (config.data.facts.outputs,)))
+    code = {str(path) for dotted in config.own_code.values() for path in roots_of(dotted)}
     versions = environment().versions
     part, target = folder / f".{MODEL}", folder / MODEL
     try:
@@ -39,6 +40,7 @@ def save_model(network: Any, folder: Path, config: RunConfig) -> Path:
             network,
             part,
             signature=ModelSignature(inputs, outputs),
+            code_paths=sorted(code) or None,
             pip_requirements=[f"{name}=={versions[name].partition('+')[0]}" for name in ("bnsweep", "torch")],
             # Its other form, pt2, needs no class of ours to be read, and seconds a network to be traced.
             serialization_format="pickle",

@@ -75,7 +75,8 @@ def state(planned: Sequence[dict[str, Any]], prefixes: Sequence[str], search: st
     """JSON of the view of the planned runs, or of the `means` of their seeds, which `search` finds; `prefixes` are
     those of their metrics."""
     factors, task = varied(planned), task_of(planned)
-    columns = [*FACTORS, *(name for name in factors if name not in FACTORS)]
+    usual = [name for name in FACTORS if any(name in row for row in planned)]
+    columns = [*usual, *(name for name in factors if name not in FACTORS)]
     if means:
         columns[columns.index("seed")] = SEEDS
     # Sorted by result, the first hundred would be one corner of a large grid; sorted by seed, complete replicates.

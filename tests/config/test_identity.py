@@ -168,6 +168,9 @@ OTHER = {
     "model.head": "flat",
     "model.preactivation": True,
     "model.shortcut": "B",
+    "model.target": "their:Net",
+    "model.kwargs": {"width": 8},
+    "model.source": "0123456789abcdef",
     "skip.name": "on",
     "optimizer.name": "adam",
     "optimizer.momentum": 0.5,
@@ -219,9 +222,11 @@ NO_NUMBERS = {key for key in OTHER if key.partition(".")[0] in ("tracking", "swe
 }
 
 
+OWN_NETWORK = {"family": "module", "target": "my:Net", "dropout": 0.0}
 NEEDS: dict[str, Tree] = {
     "activation.source": {"activation": {"name": "my:swish"}},
     "init.source": {"init": {"name": "my:small", "std": None}},
+    **{f"model.{name}": {"model": OWN_NETWORK} for name in ("target", "kwargs", "source")},
     "lr.milestones": {"lr": {"schedule": "step"}},
     "lr.factor": {"lr": {"schedule": "step"}},
     "optimizer.decayed": {"optimizer": {"weight_decay": 0.1}},

@@ -25,6 +25,7 @@ NEEDED = {
     "data/arrays.yaml": ("data.file=x.npz",),
     "data/callable.yaml": ("data.call=module:function",),
     "data/table.yaml": ("data.file=x.csv", "data.target=y"),
+    "model/module.yaml": ("model.target=module:name",),
     "norm/instance.yaml": ("model=conv",),
     "init/fixup.yaml": ("skip=on",),
 }

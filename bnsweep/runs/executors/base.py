@@ -119,7 +119,8 @@ def save_models(stack: Stack, trained: Trained, folder: Path) -> None:
         path = folder / str(place) / "model.safetensors"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            save_file(stack.export(stack.positions.index(place)).state_dict(), path)
+            state = stack.export(stack.positions.index(place)).state_dict()
+            save_file({name: t.clone() for name, t in state.items()}, path)  # of weights that are tied, two copies
             trained.models[place] = path
         except (OSError, SafetensorError) as error:
             trained.unsaved = str(error)
