@@ -16,7 +16,18 @@ from torch import Tensor, nn
 from bnsweep.config.network import NetworkFacts
 from bnsweep.config.run import RunConfig
 from bnsweep.nets.layer import Activated, Kept, Layer, OverAll
-from bnsweep.nets.module_calls import EVAL, RECORD, TRAIN, Calls, Given, OneByOne, Recorded, Tensors, Together
+from bnsweep.nets.module_calls import (
+    EVAL,
+    RECORD,
+    TRAIN,
+    Calls,
+    Given,
+    OneByOne,
+    Recorded,
+    Tensors,
+    Together,
+    why_alone,
+)
 from bnsweep.nets.module_parts import build_module
 from bnsweep.nets.workspace import Buffer, Workspace
 
@@ -95,7 +106,7 @@ class StackedModule(OverAll):
 
     def __init__(self, layer: ModuleLayer, stack: Stack, gradients: Mapping[str, Tensor]) -> None:
         self._layer, self._stack, self._gradients = layer, stack, gradients
-        self._calls: Calls = (OneByOne if layer.facts.alone else Together)(stack)
+        self._calls: Calls = (OneByOne if why_alone(layer.facts, stack.device) else Together)(stack)
         self._trained = {name for name, _, is_trained in layer.facts.parameters if is_trained}
         self._pass: Pass
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -28,6 +29,9 @@ SAMPLES = 4
 """Of the data, that a network is tried on."""
 DIFFERENT = {torch.float32: 1e-3, torch.float64: 1e-8}
 """Relative: members that are called as one may differ by so much from those called alone."""
+NOTHING = torch.empty(0, dtype=torch.float64)
+TINY = 1e-6
+"""Below this nothing is told apart."""
 CPU = torch.device("cpu")
 
 Rows = Callable[[RunConfig], Tensor]
@@ -172,33 +176,36 @@ def why_alone(config: RunConfig, x_BD: Tensor) -> str:
             warnings.filterwarnings("error", message="There is a performance drop")
             found = pass_of(runs, x_BD)
     except Exception as error:
-        return error_text(error).removeprefix("RuntimeError: ").partition(". ")[0]
-    limit = DIFFERENT[x_BD.dtype]
-    far = [name for name, t in wanted.items() if distance(found[name], t) > limit]
-    return f"as one they would differ in {far[0]} from the same networks alone" if far else ""
+        said = error_text(error).removeprefix("RuntimeError: ").partition(". ")[0]
+        without_rule = re.search(r"atching rule .*(aten::\w+)", said)
+        return f"torch.func has no batching rule for {without_rule[1]}" if without_rule else said
+    far = [kind for kind in wanted if not alike(found[kind], wanted[kind], DIFFERENT[x_BD.dtype])]
+    return f"as one they would differ in their {far[0]} from the same networks alone" if far else ""
 
 
-def distance(a: Tensor, b: Tensor) -> float:
-    scale = b.double().abs().max().clamp_min(1e-3) if b.numel() else torch.ones(())
-    return float((a.double() - b.double()).abs().max() / scale) if b.numel() else 0.0
+def alike(found: Sequence[Tensor], wanted: Sequence[Tensor], limit: float) -> bool:
+    """Whether tensors of one kind agree, by the largest number among them: what should be 0, as the gradient of a bias
+    before BN, is noise. What is not finite says nothing."""
+    a, b = (torch.cat([NOTHING, *(t.double().flatten() for t in of)]).nan_to_num(0, 0, 0) for of in (found, wanted))
+    return not b.numel() or float((a - b).abs().max()) <= limit * max(float(b.abs().max()), TINY)
 
 
-def pass_of(runs: Sequence[RunConfig], x_BD: Tensor) -> dict[str, Tensor]:
-    """What two passes forward and back in training mode, and one in eval mode, leave."""
+def pass_of(runs: Sequence[RunConfig], x_BD: Tensor) -> dict[str, list[Tensor]]:
+    """What two passes forward and back in training mode, and one in eval mode, leave, by kind."""
     stack = Stack(runs, CPU)
     engine = Engine(stack)
     seeds = len(stack.data_seeds)
     x_GBD = x_BD.expand(seeds, *x_BD.shape).contiguous()
-    found: dict[str, Tensor] = {}
+    found: dict[str, list[Tensor]] = {"outputs": [], "gradients": []}
     for step in (None, stack.t):
         outputs = engine.forward(x_GBD, step)
-        engine.backward(torch.ones_like(outputs), (lambda d: None) if step is None else None)
-        mode = "without dropout" if step is None else "in training"
-        found |= {f"the outputs {mode}": outputs.clone()}
-        found |= {f"the gradient of {name} {mode}": g.clone() for name, g in engine.gradients.items()}
+        # Another number for each sample and output: BN passes back nothing of what is the same for all samples.
+        d = torch.arange(outputs.numel(), dtype=outputs.dtype).cos().view(outputs.shape)
+        engine.backward(d, (lambda d: None) if step is None else None)
+        found["outputs"].append(outputs.clone())
+        found["gradients"].append(engine.gradients.flat.clone())
     engine.keep_buffers(None)
-    found |= {f"the buffer {name}": b.clone() for name, b in stack.buffers.items()}
-    return found | {"the outputs in eval mode": engine.evaluate(x_GBD)}
+    return found | {"buffers": list(stack.buffers.values()), "outputs in eval mode": [engine.evaluate(x_GBD)]}
 
 
 def check_swept(configs: Sequence[RunConfig]) -> None:

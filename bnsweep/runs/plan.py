@@ -19,6 +19,7 @@ from bnsweep.config.run import RunConfig
 from bnsweep.data.dataset import DataKey, Dataset
 from bnsweep.nets.activation import has_kernels
 from bnsweep.nets.families import layers_of
+from bnsweep.nets.module_calls import why_alone
 from bnsweep.runs.machine import free_bytes, worker_count
 from bnsweep.runs.memory import (
     WORKER_BYTES,
@@ -99,11 +100,11 @@ def describe(plan: Plan) -> str:
     own = ", ".join(sorted(filter(is_own, activations)))
     lines += [f"not read of {own}: saturation and dead units, which are known of the catalogue's alone"] if own else []
     networks = {config.model.target: config.model for config in left if config.model.is_own}
-    lines += [line for model in networks.values() for line in describe_network(model)]
+    lines += [line for model in networks.values() for line in describe_network(model, plan.device)]
     return "\n".join(lines)
 
 
-def describe_network(model: ModelConfig) -> list[str]:
+def describe_network(model: ModelConfig, device: torch.device) -> list[str]:
     """What is to be known of a network of the user's."""
     target, facts, read = model.target, model.network, model.layers
     parts = {"activation": "activation", "norm": "bn", "init": "init", "sizes": "model.hidden"}
@@ -114,7 +115,8 @@ def describe_network(model: ModelConfig) -> list[str]:
         lines += [f"{target}: read of its {read} activation{'s' * (read > 1)}, and not of its weights"]
     else:
         lines += [f"{target}: nothing is read of layers, it has no module of an activation (torch.relu is a function)"]
-    return lines + ([f"{target} trains one by one: {facts.alone}"] if facts.alone else [])
+    alone = why_alone(facts, device)
+    return lines + ([f"{target} trains one by one: {alone}"] if alone else [])
 
 
 def step_flops(config: RunConfig) -> int:
