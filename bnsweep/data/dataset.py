@@ -19,7 +19,7 @@ from bnsweep.catalogue.datasets import DATASETS, DatasetFacts
 from bnsweep.config.groups import DataConfig
 from bnsweep.config.run import RunConfig
 from bnsweep.own.call import function_named
-from bnsweep.own.functions import with_sources
+from bnsweep.own.functions import check_names, with_sources
 from bnsweep.records import DatasetInfo
 
 Bytes = npt.NDArray[np.uint8]
@@ -113,4 +113,5 @@ def with_facts(configs: Iterable[RunConfig], datasets: dict[DataKey, Dataset]) -
             assert facts is not None
             config = config.with_facts(facts)
         found.append(config)
+    check_names(found)
     return found

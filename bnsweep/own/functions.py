@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bnsweep.catalogue.own import is_own, title_of
 from bnsweep.config.checks import ConfigError, check
 from bnsweep.config.run import RunConfig
 from bnsweep.own.call import called, function_named
@@ -135,6 +136,18 @@ def with_sources(config: RunConfig) -> RunConfig:
         READERS[group](config.own_code[group])
         found[group] = _unchanged(config, group)
     return config.with_sources(found)
+
+
+def check_names(configs: Collection[RunConfig]) -> None:
+    """Refuses two functions of one name in a sweep: reports leave the module out."""
+    named: dict[tuple[str, str], str] = {}
+    for config in configs if any(config.own_code for config in configs) else ():
+        chosen = {"activation": config.activation.name, "init": config.init.name} | config.own_code
+        for group, name in chosen.items():
+            other = named.setdefault((group, title_of(name) if is_own(name) else name), name)
+            own, key = (name if is_own(name) else other), "model.target" if group == "model" else f"{group}.name"
+            says = f"of another name than {other if own == name else name}, as reports leave the module out"
+            check(other == name, key, own, says)
 
 
 def check_unchanged(configs: Collection[RunConfig]) -> None:

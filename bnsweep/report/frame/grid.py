@@ -63,6 +63,8 @@ USUAL: dict[str, Any] = {
 }
 """What a run has that says nothing of it."""
 BN_PLACEMENT = "BN placement"
+SOURCES = ("activation.source", "init.source", "model.source")
+"""Digests of the user's code, which go with its names."""
 UNNAMED = "as configured"
 """What was not swept and has no name."""
 
@@ -96,7 +98,7 @@ def swept_factors(runs: pd.DataFrame) -> list[str]:
     One value beside missing ones counts as two levels (data.subset=null,500), unless another swept factor says where
     it is missing: init.std exists for init=normal only, and is not swept by sweeping init.
     """
-    columns = factor_columns(runs)
+    columns = [name for name in factor_columns(runs) if name not in SOURCES]
     swept = [name for name in columns if len(levels(runs, name)) >= 2]
     for name in columns:
         sometimes = name not in swept and len(levels(runs, name)) == 1 and runs[name].isna().any()
@@ -143,6 +145,8 @@ def level_text(factor: str, value: Any) -> str:
         return placement_text(str(value))
     if factor == "skip":
         return f"skip {value}"
+    if factor == "model.target":
+        return title_of(str(value))
     if (factor in NAME_FIELDS and factor != "probes") or factor == "lr.schedule":
         return value_text(title_of(value) if is_own(str(value)) else value)
     group, _, name = factor.partition(".")
@@ -257,7 +261,7 @@ def read_grid(runs: pd.DataFrame) -> Grid:
     lr_of, lrs = combinations(runs, lr_factors, "lr")
     bundle_of, bundles, crossed = bundle_codes(runs)
     run_ALN = placed(runs, (arm_of, lr_of, bundle_of), (len(arms), len(lrs), len(bundles)))
-    fixed = {f: levels(runs, f)[0] for f in factor_columns(runs) if f not in swept and levels(runs, f)}
+    fixed = {f: levels(runs, f)[0] for f in factor_columns(runs) if f not in swept and len(levels(runs, f)) == 1}
     doubles = len(runs) - int((run_ALN >= 0).sum())
     return Grid(runs, swept, arm_factors, lr_factors, arms, lrs, bundles, run_ALN, doubles, crossed, fixed)
 

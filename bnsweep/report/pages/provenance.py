@@ -24,6 +24,7 @@ def dataset_text(data: Mapping[str, Any]) -> str:
 
 ABOUT = {
     "model.family": "{}",
+    "model.target": "{}",
     "model.hidden": "hidden layers {}",
     "model.channels": "channels {}",
     "optimizer": "{}",

@@ -89,6 +89,16 @@ def test_levels_read_as_words(factor, value, text):
     assert level_text(factor, value) == text
 
 
+def test_code_of_the_users_is_a_factor_by_its_name_and_not_by_its_text() -> None:
+    names = ["my:swish", "their:gate"]
+    runs = pd.DataFrame(
+        {"activation": names, "activation.source": ["a" * 16, "b" * 16], "seed": 0, "status": "finished"}
+    )
+    grid = read_grid(runs)
+    assert grid.swept == ["activation"] and grid.arms["arm"].tolist() == ["swish", "gate"]
+    assert "activation.source" not in grid.fixed and "activation.source" in factor_columns(runs)
+
+
 def test_divergence_scores_chance_and_a_failure_scores_nothing():
     runs = pd.DataFrame({"status": ["finished", "diverged", "failed", "missing"], "classes": 4.0})
     runs["final_val_accuracy"] = [0.97, 0.55, math.nan, math.nan]
