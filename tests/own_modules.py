@@ -280,6 +280,23 @@ class Recurrent(nn.Module):
         return self.last(self.cell(x[:, 0])[0][:, -1])
 
 
+class Regressor(nn.Module):
+    """Of rows of eight numbers; one number a sample, in no column."""
+
+    def __init__(self, column: bool = False) -> None:
+        super().__init__()
+        self.column = column
+        self.body = nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.Tanh(), nn.Linear(16, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x) if self.column else self.body(x)[:, 0]
+
+
+def signal_net() -> nn.Module:
+    """Of a signal of 40 numbers."""
+    return nn.Sequential(nn.Conv1d(1, 6, 5, stride=2), nn.BatchNorm1d(6), nn.ReLU(), nn.Flatten(), nn.Linear(108, 10))
+
+
 class Plain(nn.Sequential):
     """The package's fully connected network, by the names that it has there."""
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 from members import CPU, changed, relative
 from plain_loop import train_plain
+from regressions import on, smooth_numbers
 from torch import Tensor, nn
 
 from bnsweep.config.checks import ConfigError
@@ -33,6 +34,7 @@ from bnsweep.data import dataset as data
 from bnsweep.nets.member_chance import MemberChance
 from bnsweep.nets.plain import build
 from bnsweep.nets.stack import Stack
+from bnsweep.probes import diagnostics
 from bnsweep.records import DIVERGED
 from bnsweep.runs.plan import describe, make_plan
 from bnsweep.training.known import with_facts
@@ -118,6 +120,41 @@ def test_what_torch_func_cannot_call_as_one_is_found_before_training(dtype: str,
     assert {kind for kind, reason in said.items() if reason} == {*ALONE}
     for kind, start in ALONE.items():
         assert said[kind].startswith(start)
+
+
+@pytest.mark.parametrize("column", [True, False])
+def test_a_regression_is_trained_whether_its_outputs_are_a_column_or_not(column: bool) -> None:
+    dataset = smooth_numbers()
+
+    def runs(column: bool) -> list[RunConfig]:
+        found = on(dataset, [run("Regressor", seed=seed, **{"model.kwargs": {"column": column}}) for seed in (0, 1)])
+        return with_facts(found, {found[0].data.key: dataset})
+
+    records, _ = train(runs(column), dataset, CPU)
+    wanted = [train_plain(config, dataset).history for config in runs(True)]
+    for record, history in zip(records, wanted, strict=True):
+        for name in ("train/loss", "val/r2"):
+            assert record.history[name] == pytest.approx(history[name], rel=1e-9)
+
+
+def test_a_signal_comes_as_channels_and_length() -> None:
+    dataset = data.load(DataConfig("mnist1d"))
+    config = run("signal_net", **{"data.name": "mnist1d", "data.validation": 100})
+    (config,) = with_facts([config], {config.data.key: dataset})
+    assert config.sample_shape == (1, 40) and [row for _, row in config.model.network.activations] == ["relu"]
+
+
+@pytest.mark.parametrize("kind", ["SkipMlp", "HiddenTensor"])
+def test_light_probes_read_members_in_parts_as_all_at_once(
+    kind: str, digits: data.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configs = known([run(kind, seed=seed, **{"probes.name": "light"}) for seed in (0, 1, 2)], digits)
+    at_once = Trainer(configs, digits, CPU).evaluate(0)
+    monkeypatch.setattr(diagnostics, "PART", 1)
+    in_parts = Trainer(configs, digits, CPU).evaluate(0)
+    assert in_parts.counts == at_once.counts
+    for name, values in at_once.values.items():
+        assert in_parts.values[name] == pytest.approx(values, rel=1e-9, nan_ok=True)
 
 
 def test_a_network_starts_as_its_factory_makes_it_from_the_seed(digits: data.Dataset) -> None:

@@ -174,9 +174,7 @@ def test_a_run_whose_text_has_changed_since_is_refused(written: Written) -> None
 def test_two_functions_of_one_name_are_refused_in_one_sweep(written: Written) -> None:
     first, second = (f"{written(SWISH)}:swish2" for _ in "12")
     runs = [RunConfig(ActivationConfig(name)) for name in (first, second)]
-    with pytest.raises(
-        ConfigError, match=f"activation.name={second}: must be of another name than {first}, "
-    ):
+    with pytest.raises(ConfigError, match=f"activation.name={second}: must be of another name than {first}, "):
         with_facts(runs, {})
     runs = [RunConfig(ActivationConfig(name)) for name in ("relu", "torch:relu")]
     with pytest.raises(ConfigError, match=r"activation.name=torch:relu: must be of another name than relu, as"):
