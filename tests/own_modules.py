@@ -248,6 +248,10 @@ class Prelu(nn.Module):
         return self.body(x)
 
 
+def lazy() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(16), nn.LazyBatchNorm1d(), nn.ReLU(), nn.LazyLinear(10))
+
+
 class DataDependent(nn.Module):
     """Takes a way that depends on numbers: torch.func cannot call its members as one."""
 
@@ -312,6 +316,6 @@ KINDS: dict[str, Callable[..., nn.Module]] = {
     for kind in (
         *(SkipMlp, NormAfter, small_conv, conv_bn_relu, ResNetBlock, group_norm, layer_norm, EmbeddingBag, Embedding),
         *(depthwise, Dropouts, Noisy, in_place, Tied, TwoHeads, Buffers, NoActivationModule, linear_map, conv_1d),
-        *(Attention, Frozen, Prelu, DataDependent, HiddenTensor, Recurrent),
+        *(Attention, Frozen, Prelu, lazy, DataDependent, HiddenTensor, Recurrent),
     )
 }

@@ -84,8 +84,8 @@ class ModuleLayer(Layer):
 
     @property
     def held(self) -> int:
-        """With gradients."""
-        return 2 * self.facts.held
+        """With gradients, and what is recorded of activations."""
+        return 3 * self.facts.held
 
 
 @dataclass

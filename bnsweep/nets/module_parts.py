@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from bnsweep.catalogue.norms import PLACEMENTS
 from bnsweep.config.checks import check, check_choice
@@ -100,6 +101,9 @@ def build_module(config: RunConfig, parts: Parts | None = None) -> nn.Module:
     with called(KEY, dotted, NETWORK), GENERATOR, torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         module = target(**given)
+        if isinstance(module, nn.Module) and any(map(is_lazy, module.parameters())):
+            with torch.no_grad():  # lazy modules get their sizes from what they see first
+                module.eval()(torch.zeros(2, *config.sample_shape))
     check(isinstance(module, nn.Module), KEY, dotted, f"{NETWORK}, gives {type(module).__name__}")
     built: nn.Module = module.to(getattr(torch, config.train.dtype))
     return built.train()

@@ -31,11 +31,13 @@ from bnsweep.config.identity import identity, numbers, stack_key
 from bnsweep.config.network import ModelConfig
 from bnsweep.config.run import RunConfig
 from bnsweep.data import dataset as data
+from bnsweep.nets.activation import functions
 from bnsweep.nets.member_chance import MemberChance
 from bnsweep.nets.plain import build
 from bnsweep.nets.stack import Stack
+from bnsweep.own.functions import own_activation
 from bnsweep.probes import diagnostics
-from bnsweep.records import DIVERGED
+from bnsweep.records import DIVERGED, FINISHED
 from bnsweep.runs.plan import describe, make_plan
 from bnsweep.training.known import with_facts
 from bnsweep.training.trainer import Trainer, train
@@ -220,6 +222,14 @@ def test_what_activations_do_is_read_as_in_the_packages_own_network(digits: data
         for name, values in found.values.items():
             assert values == pytest.approx(wanted.values[name], rel=1e-9, abs=1e-12, nan_ok=True), name
         assert {"flow", "layer/1/std", "layer/3/grad_activation", "landscape/beta", "mates"} <= {*found.values}
+
+
+def test_a_worker_imports_an_own_activation_before_it_calls_members_as_one(digits: data.Dataset) -> None:
+    configs = known([run("SkipMlp", seed=seed, **{"activation.name": "torch:erf"}) for seed in (0, 1)], digits)
+    functions.cache_clear()
+    own_activation.cache_clear()
+    records, _ = train(configs, digits, CPU)
+    assert [record.status for record in records] == [FINISHED] * 2
 
 
 def test_activations_are_found_by_class_and_by_factory(digits: data.Dataset) -> None:
