@@ -79,6 +79,8 @@ def make_optimizer(config: RunConfig, model: nn.Module) -> torch.optim.Optimizer
     o, last = config.optimizer, f"linear{config.model.layers + 1}.weight"
     modules = [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)]
     maps = [(f"{n}.{of}", p) for n, m in modules for of, p in m.named_parameters() if of.startswith("weight")]
+    if config.model.is_own:
+        maps = [(n, p) for n, p in model.named_parameters() if p.dim() > 1]
     hidden = [p for n, p in maps if n != last]
     outer = [p for n, p in maps if n == last]
     vectors = [p for p in model.parameters() if not any(p is m for m in hidden + outer)]

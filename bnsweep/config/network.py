@@ -6,6 +6,7 @@ from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from bnsweep.catalogue.inits import INITS
 from bnsweep.catalogue.own import is_own
 from bnsweep.config.checks import DIGEST, LESS_THAN_ALL, OneOf, Rule, at_least, check, or_null
 from bnsweep.config.fields import Checked, Role, said_elsewhere, setting
@@ -216,3 +217,18 @@ class ModelConfig(Checked, group="model"):
 def convolutions(family: str, widths: int, blocks: int) -> int:
     """Of a network that is no mlp."""
     return widths * blocks if family == "conv" else 1 + 2 * widths * blocks
+
+
+def check_own_network(run: RunConfig) -> None:
+    """Refuses settings of layers, which a network of the user's decides itself."""
+    model, norm, row = run.model, run.norm, INITS[run.init.name]
+    says = "with model=module, whose network says so itself"
+    check(run.skip.name == "off", "skip", run.skip.name, f"off {says}")
+    check(model.dropout == 0, "model.dropout", model.dropout, f"0 {says}")
+    check(model.bias, "model.bias", False, f"true {says}")
+    check(run.lr.hidden == 1, "lr.hidden", run.lr.hidden, "1 with model=module, whose hidden layers are not known")
+    check(run.bn.noise == 0, "bn.noise", run.bn.noise, "0 with model=module")
+    check(not norm.zero_init_residual, "norm.zero_init_residual", True, f"false {says}")
+    check(not run.weight_norm, "norm", norm.name, "another with model=module: it is of layers that the package knows")
+    ok = not (row.by_batch or row.of_branches)
+    check(ok, "init", run.init.name, "another with model=module: it looks at layers that the package knows")

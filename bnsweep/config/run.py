@@ -28,7 +28,7 @@ from bnsweep.config.groups import (
     ProbesConfig,
     TrainConfig,
 )
-from bnsweep.config.network import ModelConfig, NetworkFacts, SkipConfig
+from bnsweep.config.network import ModelConfig, NetworkFacts, SkipConfig, check_own_network
 from bnsweep.config.norm import NormConfig
 
 SPARSE = 20
@@ -152,7 +152,7 @@ class RunConfig(Checked):
 
     def check_together(self) -> None:
         if self.model.is_own:
-            self._check_own_network()
+            check_own_network(self)
         else:
             self._check_skip()
             self._check_hidden()
@@ -182,21 +182,6 @@ class RunConfig(Checked):
         check(ok, "skip", self.skip.name, f"on with init={self.init.name}, which starts residual branches at 0")
         given = self.norm.zero_init_residual and not self.bn.affine
         check(not given, "norm.zero_init_residual", True, "false with bn.affine=false, where the scale of 0 would stay")
-
-    def _check_own_network(self) -> None:
-        """Settings of layers that a network of the user's decides itself."""
-        says = "with model=module, whose network says so itself"
-        check(self.skip.name == "off", "skip", self.skip.name, f"off {says}")
-        check(self.model.dropout == 0, "model.dropout", self.model.dropout, f"0 {says}")
-        check(self.model.bias, "model.bias", False, f"true {says}")
-        check(
-            self.lr.hidden == 1, "lr.hidden", self.lr.hidden, "1 with model=module, whose hidden layers are not known"
-        )
-        check(self.bn.noise == 0, "bn.noise", self.bn.noise, "0 with model=module")
-        check(not self.norm.zero_init_residual, "norm.zero_init_residual", True, f"false {says}")
-        row = INITS[self.init.name]
-        ok = not (row.by_batch or row.of_branches)
-        check(ok, "init", self.init.name, "another with model=module: it looks at layers that the package knows")
 
     def _check_hidden(self) -> None:
         """What stands in hidden layers is left out of a network that has none."""

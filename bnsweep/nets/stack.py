@@ -191,7 +191,7 @@ class Stack:
 
     @property
     def all_weight_names(self) -> list[str]:
-        """Of the linear maps and of shortcuts, with what weight normalisation makes them of; in a network of the user's,
+        """Of the linear maps and of shortcuts, with what weight normalisation makes them of; of a network of the user's
         those of two dimensions or more."""
         own = self.configs[0].model.is_own
         return [n for n, kept in self._kept.items() if kept.drawn or kept.drawn_as or (own and len(kept.shape) > 1)]

@@ -86,7 +86,8 @@ def four(target: str) -> list[RunConfig]:
             target,
             seed=i % 3,
             **{"lr.value": 0.04 * (1 + i), "lr.schedule": ("constant", "cosine")[i % 2]},
-            **{"optimizer.weight_decay": (0.0, 0.01)[i % 2], "optimizer.clip": (None, 0.5)[i // 2]},
+            **{"optimizer.weight_decay": (0.0, 0.01)[i % 2], "optimizer.decayed": ("all", "weights")[i // 2]},
+            **{"optimizer.clip": (None, 0.5)[i // 2]},
         )
         for i in range(4)
     ]
@@ -327,6 +328,7 @@ def test_a_network_that_cannot_be_trained_is_refused(
     [
         ({"model.dropout": 0.5}, "model.dropout=0.5: must be 0 with model=module, whose network says so itself"),
         ({"skip.name": "on"}, "skip=on: must be off with model=module"),
+        ({"norm.name": "weight"}, "norm=weight: must be another with model=module"),
         ({"init.name": "lsuv"}, "init=lsuv: must be another with model=module"),
         ({"lr.hidden": 0.5}, "lr.hidden=0.5: must be 1 with model=module"),
         ({"model.family": "mlp"}, "model.target=own_modules:in_place: must be left out"),
