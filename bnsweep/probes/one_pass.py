@@ -28,7 +28,8 @@ class OnePass:
     def __init__(self, stack: Stack, engine: Engine) -> None:
         self.stack, self.engine = stack, engine
         self._before_K = torch.tensor([c.normalisation == "before" for c in stack.configs], device=stack.device)
-        self._rates = [*[stack.scalars(lambda c: c.lr.hidden)] * stack.depth, stack.scalars(lambda c: 1.0)]
+        hidden_K, output_K = stack.scalars(lambda c: c.lr.hidden), stack.scalars(lambda c: 1.0)
+        self._rates = [hidden_K if i < stack.depth else output_K for i in range(len(stack.weight_names))]
         """[K] factors on the learning rate of every layer's weights, also where those are normalised, and what makes
         them is trained."""
 
