@@ -20,6 +20,9 @@ SECTION = (ROOT / "README.md").read_text(encoding="utf-8").split("## Use your ow
 COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", SECTION, re.DOTALL) for line in block.splitlines()]
 (NOTEBOOK,) = re.findall(r"```python\n(.*?)```", SECTION, re.DOTALL)
 
+MODULES = re.findall(r"```py\n# (\w+\.py)\n(.*?)```", SECTION, re.DOTALL)
+"""Files that it shows, by the name in their first line."""
+
 MY_DATA = """
 import numpy as np
 
@@ -49,6 +52,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Pa
             pixels = (digits.images[i] * 15.9).astype(np.uint8)
             Image.fromarray(pixels).save(folder / "pictures" / str(label) / f"{i}.png")
     (folder / "my_data.py").write_text(MY_DATA)
+    for name, text in MODULES:
+        (folder / name).write_text(text, encoding="utf-8")
     return folder
 
 
