@@ -291,8 +291,8 @@ class RunConfig(Checked):
     @property
     def batch_norm(self) -> bool:
         """Whether it has BN, the one kind with running statistics."""
-        if self.model.is_tried:
-            return self.model.network.batch_norm
+        if self.model.is_own:
+            return self.model.is_tried and self.model.network.batch_norm
         return self.placement != "none" and self.norm.name == BATCH
 
     @property

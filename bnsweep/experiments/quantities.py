@@ -75,8 +75,8 @@ def is_summary(name: str) -> bool:
 
 def check_known(quantity: Quantity, config: RunConfig) -> None:
     """Refuses what a run of this config does not measure. Raises ConfigError."""
-    names = needed(quantity, len(config.model.units))
-    known = measured(len(config.model.units), config.task)
+    names = needed(quantity, config.model.layers)
+    known = measured(config.model.layers, config.task)
     for name in names:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=3)
@@ -193,7 +193,7 @@ CURVES: dict[str, Callable[..., Curve]] = {
 
 def largest(run: Run, name: str) -> float:
     """Largest absolute value over all readings; with `*` for the layer, over all hidden layers too."""
-    layers = range(1, len(run.config.model.units) + 1)
+    layers = range(1, run.config.model.layers + 1)
     names = [name.replace("*", str(l)) for l in layers] if "*" in name else [name]
     return max((abs(value) for each in names for value in read(run, each)), default=math.nan)
 

@@ -57,9 +57,9 @@ def trainable_depth(runs: Sequence[Run]) -> SeedValues:
     """Each seed's largest number of hidden layers whose final training score is above twice chance level."""
     values: dict[Seed, float] = {}
     for seed, some in by_seed(runs).items():
-        depths = [len(run.config.model.units) for run in some if learned(run)]
+        depths = [run.config.model.layers for run in some if learned(run)]
         values[seed] = float(max(depths)) if depths else math.nan
-    return SeedValues(values, edge_remark(values, [len(run.config.model.units) for run in runs]))
+    return SeedValues(values, edge_remark(values, [run.config.model.layers for run in runs]))
 
 
 def learned(run: Run) -> bool:

@@ -258,6 +258,14 @@ def test_a_network_that_takes_no_part_is_one_run_whatever_the_parts(digits: data
     assert len({identity(config) for config in inits}) == 2 and len({stack_key(config) for config in inits}) == 1
 
 
+def test_a_last_batch_of_one_sample_is_refused_of_networks_with_a_bn_of_their_own(digits: data.Dataset) -> None:
+    left = {"data.subset": 15, "bn.placement": "before"}
+    with pytest.raises(ConfigError, match=r"train.batch_size=14: must be such that no batch holds a single sample"):
+        known([run("in_place", **left)], digits)
+    (config,) = known([run("layer_norm", **left)], digits)
+    assert not config.batch_norm
+
+
 def test_what_a_network_does_not_take_cannot_be_swept(digits: data.Dataset) -> None:
     with pytest.raises(ConfigError, match=r"activation=relu,tanh: must be one value with model.target=own_modules:"):
         known([run("in_place", **{"activation.name": name}) for name in ("relu", "tanh")], digits)

@@ -122,7 +122,7 @@ def output_moments(activation: str) -> tuple[float, float]:
 
 def dropout_ratios(runs: Sequence[Run]) -> Figure:
     """Measured at the start as points, predicted as a line: one panel an activation, one colour a layer."""
-    deepest = max(len(run.config.model.units) for run in runs)
+    deepest = max(run.config.model.layers for run in runs)
     layers = [l for l in range(2, deepest + 2) if any(first_ratio(run, l) for run in runs)]
     title = "Variance of a linear output without dropout over that with it"
     handles = [*page.key_of([f"measured, layer {l}" for l in layers], markers=True, lines=False)]

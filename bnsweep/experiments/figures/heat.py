@@ -29,7 +29,7 @@ LIMIT = "#d55e00"
 
 def depth(run: Run) -> int:
     """Hidden layers."""
-    return len(run.config.model.units)
+    return run.config.model.layers
 
 
 def limit(activation: str, batch: int) -> float:

@@ -32,7 +32,7 @@ def at_start(run: Run, layer: int, name: str = "grad_activation") -> float:
 
 def depth(run: Run) -> int:
     """Hidden layers."""
-    return len(run.config.model.units)
+    return run.config.model.layers
 
 
 def deepest(runs: Sequence[Run]) -> int:

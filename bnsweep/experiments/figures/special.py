@@ -147,7 +147,7 @@ def ioffe(runs: Sequence[Run]) -> Figure:
 
 def percentiles(ax: Axes, run: Run, k: int) -> None:
     """Of the first unit's input in one run: the median as a line, 15 and 85 % as the edges of a band."""
-    last = len(run.config.model.units)
+    last = run.config.model.layers
     low, middle, high = (bundle([run], f"layer/{last}/unit_{q}") for q in ("q15", "q50", "q85"))
     both = sorted({*low.x} & {*high.x})
     edges = [dict(zip(b.x, b.middle, strict=True)) for b in (low, high)]
