@@ -34,7 +34,7 @@ take for granted that noise is as likely up as down, as it is in the difference 
 BARE: dict[str, tuple[Any, ...]] = {"bn": ("none",)}
 PLACED = ("before", "after")
 """Both placements of BN speak where both were swept."""
-NORMED = {"bn": Such("before or after", lambda level: kind_and_place(level)[1] != "none")}
+NORMED = {"bn": Such("before or after", lambda level: isinstance(level, str) and kind_and_place(level)[1] != "none")}
 """With any normalisation of activations."""
 KINDS = tuple(name for name in PLACED_KINDS if name != BATCH)
 """Of these, beside BN."""
