@@ -14,7 +14,8 @@ ROOT = Path(__file__).parents[1]
 TEXT = "\n".join(
     (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md", "conf/experiment/README.md")
 )
-LINKS = sorted(set(re.findall(r"\]\((?!https?://|#|mailto:)([^)#\s]+)", TEXT)))
+PROSE = re.sub(r"^```.*?^```", "", TEXT, flags=re.MULTILINE | re.DOTALL)
+LINKS = sorted(set(re.findall(r"\]\((?!https?://|#|mailto:)([^)#\s]+)", PROSE)))
 
 
 def command_lines() -> list[str]:
