@@ -35,10 +35,9 @@ SWEEP = ["-m", "model=module", "model.kwargs={width: 12}", "train=smoke", "seed=
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_database: Path) -> Path:
-    monkeypatch.chdir(tmp_path)
-    Path("mlflow.db").write_bytes(empty_database.read_bytes())
-    return tmp_path
+def folder(elsewhere: Path, empty_database: Path) -> Path:
+    (elsewhere / "mlflow.db").write_bytes(empty_database.read_bytes())
+    return elsewhere
 
 
 def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -82,6 +81,4 @@ def test_a_changed_byte_of_a_network_trains_again_and_a_trained_one_is_loaded_wi
     file.unlink()
     (model, *_) = folder.glob("mlartifacts/**/model/MLmodel")
     script = f"import mlflow; print(type(mlflow.pytorch.load_model({str(model.parent)!r})).__name__, 'was loaded')"
-    elsewhere = folder / "elsewhere"
-    elsewhere.mkdir()
-    assert "Net was loaded" in in_process("-c", script, folder=elsewhere)
+    assert "Net was loaded" in in_process("-c", script, folder=folder.parent)
