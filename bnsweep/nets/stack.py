@@ -24,6 +24,11 @@ from bnsweep.nets.weight_norm import normed_weights
 from bnsweep.nets.workspace import INSIDE_FROM, Neighbours, runs_of
 
 
+def lies_inside(config: RunConfig, device: torch.device) -> bool:
+    """Whether images lie with their channels side by side: as is faster there."""
+    return device.type == "cpu" and fmean(config.model.channels) >= INSIDE_FROM
+
+
 def order(configs: Sequence[RunConfig]) -> list[int]:
     """Positions of `configs` such that members of equal normalisation, then activation, then data, are neighbours."""
 
@@ -95,8 +100,7 @@ class Stack:
         self.configs = [configs[i] for i in self.positions]
         self.device, self.dtype = device, getattr(torch, configs[0].train.dtype)
         self.native_below = native_below
-        inside = device.type == "cpu" and fmean(configs[0].model.channels) >= INSIDE_FROM
-        self.channels_inside = inside if channels_inside is None else channels_inside
+        self.channels_inside = lies_inside(configs[0], device) if channels_inside is None else channels_inside
         self._choose_loss()
         self.layers = layers_of(self.configs)
         self._kept = kept_by(self.layers)

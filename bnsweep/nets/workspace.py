@@ -73,7 +73,7 @@ class Workspace:
     """Buffers [K, H, B] by name that keep their memory: fresh memory costs a page fault for every 4 KiB.
 
     With `channels_inside` those of images lie in memory as [K, B, H], channels side by side: torch calls it channels
-    last, and its convolutions, BN and pooling on a CPU are made for it.
+    last, and its convolutions on a CPU are made for it.
     """
 
     def __init__(

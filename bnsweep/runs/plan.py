@@ -20,6 +20,7 @@ from bnsweep.data.dataset import DataKey, Dataset
 from bnsweep.nets.activation import has_kernels
 from bnsweep.nets.families import layers_of
 from bnsweep.nets.module_calls import why_alone
+from bnsweep.nets.stack import lies_inside
 from bnsweep.runs.machine import free_bytes, worker_count
 from bnsweep.runs.memory import (
     WORKER_BYTES,
@@ -99,6 +100,9 @@ def describe(plan: Plan) -> str:
     lines += [f"without kernels, so trained by autograd, which is slower: {slow}"] if slow else []
     own = ", ".join(sorted(filter(is_own, activations)))
     lines += [f"not read of {own}: saturation and dead units, which are known of the catalogue's alone"] if own else []
+    orders = {lies_inside(c, plan.device) for c in left if c.model.is_convolutional}
+    side_by_side = " or ".join(("positions", "channels")[inside] for inside in sorted(orders))
+    lines += [f"convolutions: member by member, {side_by_side} side by side in memory"] if orders else []
     networks = {config.model.target: config.model for config in left if config.model.is_own}
     lines += [line for model in networks.values() for line in describe_network(model, plan.device)]
     return "\n".join(lines)

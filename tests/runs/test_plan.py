@@ -129,3 +129,11 @@ def test_networks_of_large_images_share_their_first_layer_four_at_a_time() -> No
     one = RunConfig(data=DataConfig("mnist"), model=ModelConfig(family="conv", channels=(16, 32)))
     assert stack_limit(one, 100, CPU, 2, FREE) == 4
     assert stack_limit(one, 4, CPU, 2, FREE) == 2, "two workers have something to do"
+
+
+def test_the_plan_says_how_images_lie_in_memory() -> None:
+    wide, narrow = (RunConfig(model=ModelConfig(family="conv", channels=channels)) for channels in ((16, 32), (8, 16)))
+    says = "convolutions: member by member, {} side by side in memory"
+    assert says.format("channels") in describe(make_plan([wide], (), CPU)).splitlines()
+    assert says.format("positions or channels") in describe(make_plan([wide, narrow, *grid()], (), CPU)).splitlines()
+    assert "convolutions" not in describe(make_plan(grid(), (), CPU))
