@@ -188,8 +188,8 @@ class Buffers(nn.Module):
         return self.fc2(self.act((h - self.mean) * self.table))
 
 
-class NoActivationModule(nn.Module):
-    """Its activation is a function, which nobody can listen to."""
+class ByFunction(nn.Module):
+    """Its activation is a function; its BN has no parameters and a mean over all batches."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -315,7 +315,7 @@ KINDS: dict[str, Callable[..., nn.Module]] = {
     kind.__name__: kind
     for kind in (
         *(SkipMlp, NormAfter, small_conv, conv_bn_relu, ResNetBlock, group_norm, layer_norm, EmbeddingBag, Embedding),
-        *(depthwise, Dropouts, Noisy, in_place, Tied, TwoHeads, Buffers, NoActivationModule, linear_map, conv_1d),
+        *(depthwise, Dropouts, Noisy, in_place, Tied, TwoHeads, Buffers, ByFunction, linear_map, conv_1d),
         *(Attention, Frozen, Prelu, lazy, DataDependent, HiddenTensor, Recurrent),
     )
 }

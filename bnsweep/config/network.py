@@ -41,6 +41,11 @@ def is_own_network(run: RunConfig) -> bool:
     return run.model.is_own
 
 
+ActivationCalls = tuple[tuple[tuple[int, ...] | None, str], ...]
+"""Of each call of an activation, in order: the shape of a sample there, None where what it sees is not of samples; and
+its row of the catalogue or its name in torch."""
+
+
 @dataclass(frozen=True)
 class NetworkFacts:
     """What a trial of the user's network found."""
@@ -49,9 +54,9 @@ class NetworkFacts:
     """Of what is swept, the parts that the network is built from: activation, norm, init, sizes."""
     parameters: tuple[tuple[str, tuple[int, ...], bool], ...]
     """Name, shape, and whether a gradient reaches it."""
-    activations: tuple[tuple[tuple[int, ...], str], ...]
-    """Of each call of an activation, in the order of the calls: shape of a sample there, and its row of the catalogue
-    or its name in torch."""
+    calls: ActivationCalls
+    unread: str
+    """Why nothing is read of activations, and no calls are known then; empty where something is."""
     widest: int
     """Numbers of a sample in the largest tensor that is held."""
     held: int
@@ -64,6 +69,11 @@ class NetworkFacts:
     """Whether it draws random numbers in training."""
     alone: str
     """Why members are trained one by one; empty where they are stacked."""
+
+    @property
+    def activations(self) -> list[tuple[tuple[int, ...], str]]:
+        """The calls that are read: shape of a sample, and row."""
+        return [(shape, row) for shape, row in self.calls if shape is not None]
 
 
 def is_projected(run: RunConfig) -> bool:

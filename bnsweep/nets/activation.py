@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import handle_torch_function, has_torch_function_unary
 
 from bnsweep.catalogue.activations import ACTIVATIONS, Functions
 from bnsweep.config.run import RunConfig
@@ -30,6 +31,14 @@ def functions(name: str) -> Functions:
     return Functions(own_activation(name)) if of_torch is None else of_torch(torch)
 
 
+def activate(a: Tensor, name: str) -> Tensor:
+    """One row's function, which torch's modes see as one, whatever it calls."""
+    if has_torch_function_unary(a):
+        h: Tensor = handle_torch_function(activate, (a,), a, name)
+        return h
+    return functions(name).plain(a)
+
+
 class Activation(nn.Module):
     """One row of the catalogue as a module."""
 
@@ -39,7 +48,7 @@ class Activation(nn.Module):
         functions(name)  # one of the user's is imported and tried now, and not inside of vmap
 
     def forward(self, a: Tensor) -> Tensor:
-        return functions(self.name).plain(a)
+        return activate(a, self.name)
 
     def extra_repr(self) -> str:
         return self.name

@@ -134,8 +134,9 @@ class StackedModule(OverAll):
         for name, gradient in zip(names, found, strict=False):
             self._gradients[name].copy_(gradient)
         if self.watch is not None:
-            for gradient in reversed(found[len(names) :]):
-                self.watch(by_unit(gradient))
+            for gradient, (a, _) in zip(reversed(found[len(names) :]), reversed(made.recorded), strict=True):
+                # A member that made other calls has no numbers of these.
+                self.watch(by_unit(torch.where(a.detach().isnan(), torch.nan, gradient)))
         made.outputs = made.outputs.detach()  # lets go of the graph
         return d
 

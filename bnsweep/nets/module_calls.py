@@ -18,8 +18,8 @@ from torch.func import functional_call, vmap
 
 from bnsweep.config.network import NetworkFacts
 from bnsweep.nets.member_chance import MemberChance
-from bnsweep.nets.module_hooks import Recorder
 from bnsweep.nets.module_parts import GENERATOR, build_module
+from bnsweep.nets.module_recorder import recorded
 
 if TYPE_CHECKING:
     from bnsweep.nets.stack import Stack
@@ -60,7 +60,8 @@ class Given:
 
 class Calls(ABC):
     def __init__(self, stack: Stack) -> None:
-        self._seed_K, self._chance = stack.index(lambda c: c.seed), stack.configs[0].model.network.chance
+        facts = stack.configs[0].model.network
+        self._seed_K, self._chance, self._activations = stack.index(lambda c: c.seed), facts.chance, facts.calls
 
     @abstractmethod
     def __call__(self, given: Given, mode: str) -> tuple[Tensor, Recorded]:
@@ -82,7 +83,6 @@ class Together(Calls):
         super().__init__(stack)
         built = build_module(stack.configs[0])
         self._modules = {mode: copied(built, stack, mode) for mode in (EVAL, TRAIN, RECORD)}
-        self._recorder = Recorder(self._modules[RECORD])
 
     def __call__(self, given: Given, mode: str) -> tuple[Tensor, Recorded]:
         module = self._modules[mode]
@@ -91,7 +91,7 @@ class Together(Calls):
             with self._draws(seed, given.step, mode):
                 if mode != RECORD:
                     return functional_call(module, (p, b), (x,)), []
-                return self._recorder.run(lambda: functional_call(module, (p, b), (x,)), zeros)
+                return recorded(lambda: functional_call(module, (p, b), (x,)), self._activations, zeros)
 
         over = (0, 0, None if given.shared else 0, 0, 0)
         found: tuple[Tensor, Recorded] = vmap(one, over, randomness="error")(
@@ -106,7 +106,6 @@ class OneByOne(Calls):
     def __init__(self, stack: Stack) -> None:
         super().__init__(stack)
         self._modules = [copied(build_module(config), stack, TRAIN) for config in stack.configs]
-        self._recorders = [Recorder(module) for module in self._modules]
 
     def __call__(self, given: Given, mode: str) -> tuple[Tensor, Recorded]:
         of_names = {name: p.unbind() for name, p in given.parameters.items()}
@@ -140,4 +139,4 @@ class OneByOne(Calls):
         with self._draws(self._seed_K[k], step, mode):
             if mode != RECORD:
                 return functional_call(module, tensors, (x,)), []
-            return self._recorders[k].run(lambda: functional_call(module, tensors, (x,)), zeros)
+            return recorded(lambda: functional_call(module, tensors, (x,)), self._activations, zeros)

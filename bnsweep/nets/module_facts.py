@@ -14,13 +14,12 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from bnsweep.config.checks import ConfigError, check
-from bnsweep.config.network import NetworkFacts
+from bnsweep.config.network import MOST_LAYERS, ActivationCalls, NetworkFacts
 from bnsweep.config.run import RunConfig
 from bnsweep.nets.engine import Engine
 from bnsweep.nets.member_chance import DRAWS, MemberChance
-from bnsweep.nets.module_calls import Recorded
-from bnsweep.nets.module_hooks import Recorder, seen
 from bnsweep.nets.module_parts import KEY, Parts, build_module, taken_by
+from bnsweep.nets.module_recorder import Called, Recorder
 from bnsweep.nets.stack import Stack
 from bnsweep.own.call import called, error_text
 from bnsweep.own.functions import own_network
@@ -91,18 +90,22 @@ class Trial:
     """Numbers in each tensor that autograd keeps of the samples."""
 
     def facts(self) -> NetworkFacts:
-        dotted, batch, recorder = str(self.config.model.target), len(self.x), Recorder(self.module)
+        dotted, batch = str(self.config.model.target), len(self.x)
         parameters = dict(self.module.named_parameters())
         check(bool(parameters), KEY, dotted, "a module with parameters, has none")
-        (outputs, recorded), draws = self._forward(recorder)
+        with saved_tensors_hooks(self._save, lambda t: t):
+            outputs, found, draws = self._forward(self.x)
         self._check_outputs(outputs)
         reached = self._reached(outputs, list(parameters.values()))
         check(bool(reached), KEY, dotted, "a module whose outputs depend on a parameter that requires a gradient")
-        calls = zip(recorder.rows, recorded, strict=True) if seen(recorded, batch) else ()
+        _, more, _ = self._forward(torch.cat([self.x, self.x[:1]]))
+        calls = calls_of(found, more)
+        unread = why_unread(calls)
         return NetworkFacts(
             takes=taken_by(own_network(dotted)),
             parameters=tuple((name, tuple(p.shape), id(p) in reached) for name, p in parameters.items()),
-            activations=tuple((tuple(a.shape[1:]), row) for row, (a, _) in calls),
+            calls=() if unread else calls,
+            unread=unread,
             widest=max([*self.saved, outputs.numel()]) // batch,
             held=sum(self.saved) // batch,
             flops=self._flops() // batch,
@@ -111,13 +114,13 @@ class Trial:
             alone="",
         )
 
-    def _forward(self, recorder: Recorder) -> tuple[tuple[Any, Recorded], bool]:
-        """What it gives with what its activations saw and gave, and whether it draws random numbers."""
-        dotted, shape = str(self.config.model.target), " x ".join(map(str, self.x.shape))
-        keeps, seeded = saved_tensors_hooks(self._save, lambda t: t), torch.random.fork_rng(devices=[])
-        with called(KEY, dotted, f"a module that takes inputs of {shape}"), seeded, keeps, Listener() as listener:
-            found = recorder.run(lambda: self.module(self.x))
-        return found, listener.asked
+    def _forward(self, x: Tensor) -> tuple[Any, list[Called], bool]:
+        """What it gives, what its activations saw and gave, and whether it draws random numbers."""
+        dotted, shape = str(self.config.model.target), " x ".join(map(str, x.shape))
+        takes, seeded = called(KEY, dotted, f"a module that takes inputs of {shape}"), torch.random.fork_rng(devices=[])
+        with takes, seeded, Listener() as listener, Recorder() as recorder:
+            outputs = self.module(x)
+        return outputs, recorder.calls, listener.asked
 
     def _reached(self, outputs: Tensor, parameters: Sequence[Tensor]) -> set[int]:
         """Ids of the parameters that a gradient reaches."""
@@ -150,6 +153,26 @@ class Trial:
         with torch.no_grad(), torch.random.fork_rng(devices=[]), counter:
             self.module.eval()(self.x)
         return 3 * int(counter.get_total_flops())
+
+
+def calls_of(found: Sequence[Called], more: Sequence[Called]) -> ActivationCalls:
+    """Of a pass, and of one with a sample more: tensors that grow by one have the samples first."""
+
+    def sample(a: Tensor, larger: Tensor) -> tuple[int, ...] | None:
+        of_samples = a.is_floating_point() and a.dim() > 0 and larger.shape == (len(a) + 1, *a.shape[1:])
+        return tuple(a.shape[1:]) if of_samples else None
+
+    return tuple((sample(one.a, larger.a), one.row) for one, larger in zip(found, more, strict=False))
+
+
+def why_unread(calls: ActivationCalls) -> str:
+    """Empty where activations can be read."""
+    if not calls:
+        return "it calls none of torch's activations"
+    if all(shape is None for shape, _ in calls):
+        return "no activation that it calls sees the samples in its first dimension"
+    many = len(calls) > MOST_LAYERS
+    return f"it calls {len(calls):,} activations, and no more than {MOST_LAYERS:,} are read" if many else ""
 
 
 class Listener(MemberChance):

@@ -118,7 +118,7 @@ def describe_network(model: ModelConfig, device: torch.device) -> list[str]:
     if read:
         lines += [f"{target}: read of its {read} activation{'s' * (read > 1)}, and not of its weights"]
     else:
-        lines += [f"{target}: nothing is read of layers, it has no module of an activation (torch.relu is a function)"]
+        lines += [f"{target}: nothing is read of layers, {facts.unread}"]
     alone = why_alone(facts, device)
     return lines + ([f"{target} trains one by one: {alone}"] if alone else [])
 
