@@ -26,6 +26,8 @@ from bnsweep.own.functions import own_network
 
 SAMPLES = 4
 """Of the data, that a network is tried on."""
+DRAWS_TRIED = 16
+"""Members of which a network that draws random numbers is to call the same activations."""
 DIFFERENT = {torch.float32: 1e-3, torch.float64: 1e-8}
 """Relative: members that are called as one may differ by so much from those called alone."""
 NOTHING = torch.empty(0, dtype=torch.float64)
@@ -98,9 +100,10 @@ class Trial:
         self._check_outputs(outputs)
         reached = self._reached(outputs, list(parameters.values()))
         check(bool(reached), KEY, dotted, "a module whose outputs depend on a parameter that requires a gradient")
-        _, more, _ = self._forward(torch.cat([self.x, self.x[:1]]))
-        calls = calls_of(found, more)
-        unread = why_unread(calls)
+        one_more = torch.cat([self.x, self.x[:1]])
+        again = [self._forward(one_more, seed)[1] for seed in range(DRAWS_TRIED if draws else 1)]
+        calls = calls_of(found, again[0])
+        unread = why_unread(calls, [found, *again])
         return NetworkFacts(
             takes=taken_by(own_network(dotted)),
             parameters=tuple((name, tuple(p.shape), id(p) in reached) for name, p in parameters.items()),
@@ -114,11 +117,12 @@ class Trial:
             alone="",
         )
 
-    def _forward(self, x: Tensor) -> tuple[Any, list[Called], bool]:
-        """What it gives, what its activations saw and gave, and whether it draws random numbers."""
+    def _forward(self, x: Tensor, seed: int = 0) -> tuple[Any, list[Called], bool]:
+        """What it gives as a member of that seed, what its activations saw and gave, and whether it draws random
+        numbers."""
         dotted, shape = str(self.config.model.target), " x ".join(map(str, x.shape))
         takes, seeded = called(KEY, dotted, f"a module that takes inputs of {shape}"), torch.random.fork_rng(devices=[])
-        with takes, seeded, Listener() as listener, Recorder() as recorder:
+        with takes, seeded, Listener(seed) as listener, Recorder() as recorder:
             outputs = self.module(x)
         return outputs, recorder.calls, listener.asked
 
@@ -165,8 +169,10 @@ def calls_of(found: Sequence[Called], more: Sequence[Called]) -> ActivationCalls
     return tuple((sample(one.a, larger.a), one.row) for one, larger in zip(found, more, strict=False))
 
 
-def why_unread(calls: ActivationCalls) -> str:
+def why_unread(calls: ActivationCalls, passes: Sequence[Sequence[Called]]) -> str:
     """Empty where activations can be read."""
+    if len({tuple(one.row for one in called) for called in passes}) > 1:
+        return "it calls other activations from pass to pass"
     if not calls:
         return "it calls none of torch's activations"
     if all(shape is None for shape, _ in calls):
@@ -178,8 +184,8 @@ def why_unread(calls: ActivationCalls) -> str:
 class Listener(MemberChance):
     """Notes whether random numbers are asked for."""
 
-    def __init__(self) -> None:
-        super().__init__(torch.zeros((), dtype=torch.long), torch.zeros((), dtype=torch.long))
+    def __init__(self, seed: int) -> None:
+        super().__init__(torch.tensor(seed), torch.zeros((), dtype=torch.long))
         self.asked = False
 
     def __torch_function__(

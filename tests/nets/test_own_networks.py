@@ -11,21 +11,15 @@ from typing import Any
 import own_modules
 import pytest
 import torch
-from members import CPU, changed, relative
+from members import CPU, relative
+from own_runs import known, run
 from plain_loop import train_plain
 from regressions import on, smooth_numbers
 from torch import Tensor, nn
 
 from bnsweep.config.checks import ConfigError
 from bnsweep.config.groups import (
-    ActivationConfig,
-    BnConfig,
     DataConfig,
-    InitConfig,
-    LrConfig,
-    OptimizerConfig,
-    ProbesConfig,
-    TrainConfig,
 )
 from bnsweep.config.identity import identity, numbers, stack_key
 from bnsweep.config.network import ModelConfig
@@ -43,7 +37,6 @@ from bnsweep.training.known import with_facts
 from bnsweep.training.trainer import Trainer, train
 
 QUICK = ("SkipMlp", "conv_bn_relu", "Dropouts", "in_place", "Tied", "Buffers", "DataDependent", "HiddenTensor")
-OF_PARTS = ("SkipMlp", "NormAfter")
 ALONE = {
     "ByFunction": "vmap: It looks like you're calling .item() on a Tensor",
     "DataDependent": "vmap: It looks like you're calling .item() on a Tensor",
@@ -57,26 +50,6 @@ ALONE = {
 @pytest.fixture(scope="module")
 def digits() -> data.Dataset:
     return data.load(DataConfig())
-
-
-def run(target: str, **given: Any) -> RunConfig:
-    """42 steps in float64 of 294 samples."""
-    config = RunConfig(
-        ActivationConfig("tanh"),
-        InitConfig("he"),
-        LrConfig(0.05),
-        bn=BnConfig("before" if target in OF_PARTS else "none"),
-        data=DataConfig(subset=294),
-        model=ModelConfig((16,), family="module", target=f"own_modules:{target}"),
-        optimizer=OptimizerConfig("momentum"),
-        train=TrainConfig(epochs=2, batch_size=14, dtype="float64"),
-        probes=ProbesConfig("off"),
-    )
-    return changed(config, given)
-
-
-def known(configs: list[RunConfig], digits: data.Dataset) -> list[RunConfig]:
-    return with_facts(configs, {configs[0].data.key: digits})
 
 
 def four(target: str) -> list[RunConfig]:
