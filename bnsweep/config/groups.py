@@ -72,8 +72,8 @@ class InitConfig(Checked, group="init"):
     name: str = setting("xavier", one_of_or_own(INITS), role=Role.FREE, names=True)
     """One of INITS; how wide the weights start. Biases start at zero. lsuv needs data: it is orthogonal, then scaled
     layer by layer to outputs of variance 1 on the first training batch. Or a function of yours, module:function, found
-    from where the command was started: it takes the shape of a layer's weights, (outputs, inputs), and a
-    torch.Generator, and gives them; of a convolution `inputs` counts every number that an output sees."""
+    from where the command was started: it takes the shape of a layer's weights, (outputs, inputs) or, of a convolution,
+    (outputs, inputs, height, width), and a torch.Generator, and gives them."""
     distribution: str = setting(
         "normal", OneOf(DISTRIBUTIONS), role=Role.FREE, matters=lambda run: INITS[run.init.name].has_distribution
     )

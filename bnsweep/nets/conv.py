@@ -145,8 +145,7 @@ class Convolution(Layer):
         shape = (self.channels, self.input.channels, *self.window)
 
         def initial(config: RunConfig, z: Tensor) -> Tensor:
-            weight = initial_weight(config.init, z.flatten(1), prod(self.window))
-            return weight.view(shape) * (config.init.gain * self.branch.factor(config.init))
+            return initial_weight(config.init, z) * (config.init.gain * self.branch.factor(config.init))
 
         weight = Kept(shape, initial, lambda config: config.lr.hidden, drawn=True)
         bias = Kept((self.channels, 1), lambda config, z: 0.0, self._bias_rate)

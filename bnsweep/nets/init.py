@@ -47,23 +47,26 @@ class Branch:
 ELSEWHERE = Branch()
 
 
-def initial_weight(init: InitConfig, z: Tensor, positions: int = 1) -> Tensor:
-    """Turn standard normals z [out, in] into the weights of one layer. Of a kernel `in` counts all of its `positions`,
-    and fan-out is then `out` times those, as torch has it.
+def initial_weight(init: InitConfig, z: Tensor) -> Tensor:
+    """Turn standard normals z [out, in, …] into the weights of one layer. Fan-in and fan-out count all positions of a
+    kernel, as torch has it.
 
     A uniform of the same standard deviation is sqrt(3) * erf(z / sqrt 2), so uniform and normal arms stay paired.
     """
     if is_own(init.name):
-        return own_init(init.name)(tuple(z.shape), generator_of(z)).to(z.dtype)
-    fan_out, fan_in = z.shape
+        return own_init(init.name, z.dim())(tuple(z.shape), generator_of(z)).detach().to(z.dtype)
     if INITS[init.name].orthogonal:
-        tall = z if fan_out >= fan_in else z.T
-        q, r = torch.linalg.qr(tall)
-        # Sign fixed by R's diagonal: uniform over orthogonal matrices (Saxe et al. 2014, as torch's orthogonal_).
-        square: Tensor = q * r.diagonal().sign()
-        return square if fan_out >= fan_in else square.T
+        return orthogonal(z.flatten(1)).reshape(z.shape)
     rule = INITS[init.name].std
-    std = rule(fan_in, fan_out * positions) if rule is not None else init.std
+    std = rule(math.prod(z.shape[1:]), len(z) * math.prod(z.shape[2:])) if rule is not None else init.std
     assert std is not None, "settings check it"
     unit = z if init.distribution == "normal" else math.sqrt(3) * torch.erf(z / math.sqrt(2))
     return std * unit
+
+
+def orthogonal(z: Tensor) -> Tensor:
+    """A uniform draw from the matrices [out, in] with orthonormal rows or columns (Saxe et al. 2014)."""
+    wide = z.shape[0] < z.shape[1]
+    q, r = torch.linalg.qr(z.T if wide else z)
+    square: Tensor = q * r.diagonal().sign()  # as torch's orthogonal_: else it would not be uniform
+    return square.T if wide else square

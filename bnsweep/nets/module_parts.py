@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -51,7 +50,7 @@ class Parts:
     def norm(self, units: int, place: str = "before") -> nn.Module:
         """The swept normalisation of so many units or channels, where it stands at this place ("before" or "after" the
         activation); else nothing."""
-        check_choice("place", place, PLACEMENTS[1:])
+        check_choice(f"{self.config.model.target}: norm at place", place, PLACEMENTS[1:])
         self.places.add(place)
         if self.config.placement != place:
             return nn.Identity()
@@ -73,10 +72,10 @@ class Parts:
                 if isinstance(module, MATRICES):
                     self.init(module.weight)
             return
-        check(given.dim() > 1, "init", tuple(given.shape), "given weights of two dimensions or more, or a module")
-        z = torch.randn(given.shape, dtype=torch.float64).flatten(1)
-        weight = initial_weight(self.config.init, z, math.prod(given.shape[2:])) * self.config.init.gain
-        given.copy_(weight.view(given.shape))
+        says = "given weights of two dimensions or more, or a module"
+        check(given.dim() > 1, f"{self.config.model.target}: init", tuple(given.shape), says)
+        z = torch.randn(given.shape, dtype=torch.float64)
+        given.copy_(initial_weight(self.config.init, z) * self.config.init.gain)
 
     @property
     def sizes(self) -> list[int]:

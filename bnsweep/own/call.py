@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bnsweep.config.checks import OwnCodeError
+from bnsweep.config.checks import ConfigError, OwnCodeError
 
 MOST_SAID = 300
 """Letters quoted of an error."""
@@ -35,7 +35,7 @@ def called(key: str, dotted: str, what: str) -> Iterator[None]:
     try:
         with process_kept(here):
             yield
-    except (KeyboardInterrupt, OwnCodeError):
+    except (KeyboardInterrupt, ConfigError):  # what is called in turn has its own line
         raise
     except BaseException as error:  # SystemExit, too
         says = f"{key}={dotted}: must be {what} from {here} ({error_text(error)})"

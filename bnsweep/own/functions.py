@@ -90,13 +90,17 @@ def _check_gradient(key: str, dotted: str, h: Tensor, leaf: Tensor) -> None:
 
 
 @cache
-def own_init(dotted: str) -> Draw:
-    """Raises ConfigError."""
+def own_init(dotted: str, dimensions: int) -> Draw:
+    """For weights of so many dimensions. Raises ConfigError."""
     key = "init.name"
     with called(key, dotted, INIT):
         found: Any = function_named(dotted)
-        results = [found(shape, torch.Generator().manual_seed(seed)) for shape, seed in TRIED]
-    for result, (shape, _) in zip(results, TRIED, strict=True):
+    check(callable(found), key, dotted, f"{INIT}, is {type(found).__name__}")
+    of = "linear layers" if dimensions == 2 else "convolutions"
+    tried = [((*shape, *[3] * (dimensions - 2)), seed) for shape, seed in TRIED]
+    with called(key, dotted, f"{INIT} for the {dimensions} dimensions that weights of {of} have,"):
+        results = [found(shape, torch.Generator().manual_seed(seed)) for shape, seed in tried]
+    for result, (shape, _) in zip(results, tried, strict=True):
         given = _check_tensor(key, dotted, result, shape)
         says = f"such that it gives floating-point numbers, gives {given.dtype}"
         check(given.is_floating_point(), key, dotted, says)
@@ -108,7 +112,7 @@ def own_init(dotted: str) -> Draw:
 
 
 TRIED = (((7, 5), 1), ((7, 5), 1), ((3, 11), 2))
-"""Shapes and seeds."""
+"""Outputs and inputs, and seeds."""
 
 
 @cache
@@ -120,12 +124,18 @@ def own_network(dotted: str) -> Callable[..., Any]:
     return found
 
 
-READERS: dict[str, Callable[[str], object]] = {
-    "activation": own_activation,
-    "init": own_init,
-    "model": own_network,
+def _init_of(config: RunConfig) -> None:
+    """A network of the user's asks for the shapes that it has when it is tried."""
+    for dimensions in () if config.model.is_own else (2, 4) if config.model.is_convolutional else (2,):
+        own_init(config.init.name, dimensions)
+
+
+READERS: dict[str, Callable[[RunConfig], object]] = {
+    "activation": lambda config: own_activation(config.activation.name),
+    "init": _init_of,
+    "model": lambda config: own_network(str(config.model.target)),
 }
-"""Group -> what imports and tries a function named by it."""
+"""Group -> what imports and tries the function that a run names there."""
 
 
 def with_sources(config: RunConfig) -> RunConfig:
@@ -133,7 +143,7 @@ def with_sources(config: RunConfig) -> RunConfig:
     had or is refused, and for a run that was recorded with another text of it."""
     found: dict[str, str | None] = {}
     for group in config.own_code:
-        READERS[group](config.own_code[group])
+        READERS[group](config)
         found[group] = _unchanged(config, group)
     return config.with_sources(found)
 

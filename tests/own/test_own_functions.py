@@ -15,13 +15,15 @@ from plain_loop import train_plain
 from bnsweep.config.checks import ConfigError
 from bnsweep.config.groups import ActivationConfig, DataConfig, InitConfig
 from bnsweep.config.identity import identity, numbers, stack_key
+from bnsweep.config.network import ModelConfig, SkipConfig
 from bnsweep.config.run import RunConfig
 from bnsweep.data import dataset as data
-from bnsweep.data.dataset import with_facts
 from bnsweep.nets.plain import build
+from bnsweep.nets.stack import Stack
 from bnsweep.own.functions import check_unchanged, own_activation, own_init
 from bnsweep.own.source import digest_now
 from bnsweep.runs.plan import describe, make_plan
+from bnsweep.training.known import with_facts
 from bnsweep.training.trainer import train
 
 NUMBER = itertools.count()
@@ -84,6 +86,71 @@ def test_arms_of_a_seed_share_what_an_own_init_draws(written: Written) -> None:
     assert first.std().item() == pytest.approx(64**-0.5, rel=0.1)
 
 
+DIRAC = """def dirac(shape, generator):
+    return torch.nn.init.dirac_(torch.empty(shape))
+def by_kind(shape, generator):
+    w = torch.empty(shape)
+    if shape[2:] in ((3, 3), (1, 1)):
+        return torch.nn.init.dirac_(w)
+    return torch.nn.init.kaiming_normal_(w, generator=generator)
+def flat_alone(shape, generator):
+    outputs, inputs = shape
+    return torch.randn(shape, generator=generator) / inputs**0.5
+def net(init):
+    kinds = torch.nn.Conv2d(1, 5, 3), torch.nn.Conv2d(5, 4, 2), torch.nn.Flatten(), torch.nn.Linear(100, 10)
+    found = torch.nn.Sequential(*kinds)
+    init(found)
+    return found
+def convolution(init):
+    found = torch.nn.Sequential(torch.nn.Conv2d(1, 10, 8), torch.nn.Flatten())
+    init(found)
+    return found
+"""
+RESNET = ModelConfig((), family="resnet", channels=(4, 8), shortcut="B")
+
+
+def test_an_own_init_is_given_the_shape_that_the_weights_have(written: Written, digits: data.Dataset) -> None:
+    """dirac_ wants a convolution's; every output of a 2 x 2 kernel of 5 channels sees 20 numbers."""
+    name = written(DIRAC)
+    init, on = InitConfig(f"{name}:by_kind"), SkipConfig("on")
+    runs = [RunConfig(init=init, model=RESNET, skip=on, seed=seed) for seed in (0, 1)]
+    runs += [RunConfig(init=init, model=ModelConfig((), family="module", target=f"{name}:net"))]
+    *stacked, own = with_facts(runs, {runs[0].data.key: digits})
+    stack = Stack(stacked, CPU)
+    for k, config in enumerate(stack.configs):
+        weights = {key: w for key, w in build(config).state_dict().items() if key.endswith("weight")}
+        assert {w.shape[2:] for w in weights.values()} == {(3, 3), (1, 1), ()}
+        for key, w in weights.items():
+            assert torch.equal(stack.export(k).state_dict()[key], w)
+            assert w.dim() == 2 or torch.equal(w, torch.nn.init.dirac_(torch.empty_like(w)))
+    drawn = torch.cat([build(replace(own, seed=seed)).get_parameter("1.weight").flatten() for seed in range(20)])
+    assert drawn.std().item() == pytest.approx((2 / 20) ** 0.5, rel=0.05)
+
+
+def test_an_own_init_of_other_shapes_than_the_networks_is_refused(written: Written, digits: data.Dataset) -> None:
+    name = written(DIRAC)
+
+    def refused(init: str, **model: object) -> str:
+        config = RunConfig(init=InitConfig(f"{name}:{init}"), model=ModelConfig((), **model))
+        with pytest.raises(ConfigError) as error:
+            with_facts([config], {config.data.key: digits})
+        assert "\n" not in str(error.value)
+        return str(error.value)
+
+    can = "must be a function of (shape, generator) that can be called for the {} dimensions that weights of {} have,"
+    linear, convolutions = can.format(2, "linear layers"), can.format(4, "convolutions")
+    for model in ({}, {"family": "conv"}, {"family": "module", "target": f"{name}:net"}):
+        assert refused("dirac", **model).startswith(f"init.name={name}:dirac: {linear}")
+        says = "ValueError: Only tensors with 3, 4, or 5 dimensions are supported); raised in "
+        assert says in refused("dirac", **model)
+    for model in ({"family": "conv"}, {"family": "module", "target": f"{name}:net"}):
+        assert refused("flat_alone", **model).startswith(f"init.name={name}:flat_alone: {convolutions}")
+    fits = [("flat_alone", ModelConfig()), ("dirac", ModelConfig(family="module", target=f"{name}:convolution"))]
+    for init, model in fits:
+        config = RunConfig(init=InitConfig(f"{name}:{init}"), model=model)
+        assert build(with_facts([config], {config.data.key: digits})[0]).training
+
+
 @pytest.mark.parametrize(
     ("body", "says"),
     [
@@ -132,7 +199,7 @@ def test_what_is_not_there_is_refused_with_where_it_was_looked_for(written: Writ
     with pytest.raises(ConfigError, match=rf"can be called from {tmp_path} \(AttributeError: "):
         own_activation(f"{name}:f")
     with pytest.raises(ConfigError, match=r"ModuleNotFoundError: No module named 'no_such_module_here'"):
-        own_init("no_such_module_here:f")
+        own_init("no_such_module_here:f", 2)
     with pytest.raises(ConfigError, match=r"identity, or a function of yours, as module:function$"):
         ActivationConfig("mish")
     with pytest.raises(ConfigError, match=r"without parameters, of which torch.nn:PReLU has some"):
