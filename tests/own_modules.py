@@ -284,6 +284,19 @@ class Recurrent(nn.Module):
         return self.last(self.cell(x[:, 0])[0][:, -1])
 
 
+class Overwriting(nn.Module):
+    """Writes into what it is given."""
+
+    def __init__(self, alone: bool = False) -> None:
+        super().__init__()
+        self.alone, self.fc1, self.act, self.fc2 = alone, nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x.add_(0.5).pow_(2)
+        scale = 2 if self.alone and self.fc1.weight.sum().item() > 1e9 else 1
+        return self.fc2(self.act(scale * self.fc1(x.flatten(1))))
+
+
 class Regressor(nn.Module):
     """Of rows of eight numbers; one number a sample, in no column."""
 

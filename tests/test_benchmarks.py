@@ -44,7 +44,7 @@ def trained(arm: Arm) -> Arm:
 
 
 @pytest.mark.parametrize("kind", ["lecture", "adversarial"])
-@pytest.mark.parametrize("key", ["b", "c", "e", "ours", "ours-adam"])
+@pytest.mark.parametrize("key", ["b", "c", "e", "ours", "own", "ours-adam"])
 def test_arms_pass_the_gate(key: str, kind: str) -> None:
     work = Work(replace(SPEC, kind=kind, optimizer=ARMS[key].optimizer))
     verdict = check(trained(make(key, work, **SETTINGS.get(key, {}))), passes=2)
@@ -57,7 +57,7 @@ def test_the_usual_loop_passes_the_gate() -> None:
     assert check(trained(make("a", Work(SPEC))), passes=2).reason == ""
 
 
-@pytest.mark.parametrize("key", ["a", "c", "e", "h", "ours"])
+@pytest.mark.parametrize("key", ["a", "c", "e", "h", "ours", "own"])
 def test_arms_pass_the_gate_with_convolutions(key: str) -> None:
     settings = {"c": {"tuning": Tuning(channels_last=True)}, "e": {"threads": 1}, "h": {"threads": 1}}
     arm = make(key, Work(replace(SPEC, members=4, kind="conv")), **settings.get(key, {}))

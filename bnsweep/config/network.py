@@ -67,6 +67,10 @@ class NetworkFacts:
     """Whether it has a BN with running statistics."""
     chance: bool
     """Whether it draws random numbers in training."""
+    convolves: bool
+    """Whether it calls torch's conv2d."""
+    overwrites: bool
+    """Whether it writes into what it is given."""
     alone: str
     """Why members are trained one by one; empty where they are stacked."""
 

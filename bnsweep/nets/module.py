@@ -107,17 +107,19 @@ class StackedModule(OverAll):
     def __init__(self, layer: ModuleLayer, stack: Stack, gradients: Mapping[str, Tensor]) -> None:
         self._layer, self._stack, self._gradients = layer, stack, gradients
         self._calls: Calls = (OneByOne if why_alone(layer.facts, stack.device) else Together)(stack)
-        self._trained = {name for name, _, is_trained in layer.facts.parameters if is_trained}
+        self._trained = [name for name, _, is_trained in layer.facts.parameters if is_trained]
+        self._leaves = {n: p.detach().requires_grad_(n in self._trained) for n, p in stack.parameters.items()}
+        self._in_order = stack.group_of_K.tolist() == [*range(len(stack.data_seeds))]
+        """Whether each member has the data seed in its place."""
         self._pass: Pass
 
     def evaluate(self, x: Buffer, space: Workspace) -> Buffer:
-        given = self._given(x, dict(self._stack.parameters), None)
+        given = self._given(x, space, dict(self._stack.parameters), None)
         outputs, _ = self._calls(given, EVAL)
         return Buffer(self._by_output(outputs), [])
 
     def forward(self, x: Buffer, space: Workspace, step: Tensor | None) -> Buffer:
-        leaves = {n: p.detach().requires_grad_(n in self._trained) for n, p in self._stack.parameters.items()}
-        given = self._given(x, leaves, step)
+        given = self._given(x, space, self._leaves, step)
         if step is None:
             given.zeros = self._zeros(x.full.shape[1])
         with torch.enable_grad():
@@ -127,14 +129,13 @@ class StackedModule(OverAll):
 
     def backward(self, d: Buffer, space: Workspace) -> Buffer:
         made = self._pass
-        names = [name for name in made.given.parameters if name in self._trained]
-        wanted = [*(made.given.parameters[name] for name in names), *made.given.zeros]
+        wanted = [*(self._leaves[name] for name in self._trained), *made.given.zeros]
         d_outputs = d.full.transpose(1, 2).reshape(made.outputs.shape)
         found = torch.autograd.grad(made.outputs, wanted, d_outputs, materialize_grads=True, allow_unused=True)
-        for name, gradient in zip(names, found, strict=False):
+        for name, gradient in zip(self._trained, found, strict=False):
             self._gradients[name].copy_(gradient)
         if self.watch is not None:
-            for gradient, (a, _) in zip(reversed(found[len(names) :]), reversed(made.recorded), strict=True):
+            for gradient, (a, _) in zip(reversed(found[len(self._trained) :]), reversed(made.recorded), strict=True):
                 # A member that made other calls has no numbers of these.
                 self.watch(by_unit(torch.where(a.detach().isnan(), torch.nan, gradient)))
         made.outputs = made.outputs.detach()  # lets go of the graph
@@ -150,10 +151,14 @@ class StackedModule(OverAll):
             new = self._pass.given.buffers[name]
             kept.copy_(new if alive_K is None else torch.where(alive_K.view(-1, *[1] * (kept.dim() - 1)), new, kept))
 
-    def _given(self, x: Buffer, parameters: Tensors, step: Tensor | None) -> Given:
+    def _given(self, x: Buffer, space: Workspace, parameters: Tensors, step: Tensor | None) -> Given:
         """With copies of the buffers, as only training keeps what a pass makes of them."""
-        shape, shared = self._stack.configs[0].sample_shape, len(x.full) == 1
-        inputs = x.full[0] if shared else x.full.index_select(0, self._stack.group_of_K)
+        shape, shared, inputs = self._stack.configs[0].sample_shape, len(x.full) == 1, x.full
+        if shared:
+            inputs = inputs[0]
+        elif not self._in_order:
+            inputs = space("inputs", *x.full.shape[1:]).full
+            torch.index_select(x.full, 0, self._stack.group_of_K, out=inputs)
         buffers = {name: buffer.clone() for name, buffer in self._stack.buffers.items()}
         return Given(parameters, buffers, inputs.view(*inputs.shape[:-1], *shape), shared, step)
 

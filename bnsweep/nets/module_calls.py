@@ -20,6 +20,7 @@ from bnsweep.config.network import NetworkFacts
 from bnsweep.nets.member_chance import MemberChance
 from bnsweep.nets.module_parts import GENERATOR, build_module
 from bnsweep.nets.module_recorder import recorded
+from bnsweep.nets.module_rules import MemberRules
 
 if TYPE_CHECKING:
     from bnsweep.nets.stack import Stack
@@ -61,7 +62,7 @@ class Given:
 class Calls(ABC):
     def __init__(self, stack: Stack) -> None:
         facts = stack.configs[0].model.network
-        self._seed_K, self._chance, self._activations = stack.index(lambda c: c.seed), facts.chance, facts.calls
+        self._seed_K, self._facts = stack.index(lambda c: c.seed), facts
 
     @abstractmethod
     def __call__(self, given: Given, mode: str) -> tuple[Tensor, Recorded]:
@@ -69,7 +70,7 @@ class Calls(ABC):
 
     def _draws(self, seed: Tensor, step: Tensor | None, mode: str) -> Any:
         """Where random numbers come from."""
-        return MemberChance(seed, step) if self._chance and mode != EVAL else nullcontext()
+        return MemberChance(seed, step) if self._facts.chance and mode != EVAL else nullcontext()
 
 
 def copied(module: nn.Module, stack: Stack, mode: str) -> nn.Module:
@@ -83,20 +84,27 @@ class Together(Calls):
         super().__init__(stack)
         built = build_module(stack.configs[0])
         self._modules = {mode: copied(built, stack, mode) for mode in (EVAL, TRAIN, RECORD)}
+        self._tied = len([*built.named_parameters(remove_duplicate=False)]) > len([*built.named_parameters()])
 
     def __call__(self, given: Given, mode: str) -> tuple[Tensor, Recorded]:
-        module = self._modules[mode]
+        module, tensors = self._modules[mode], given.parameters | given.buffers
 
-        def one(p: Tensors, b: Tensors, x: Tensor, seed: Tensor, zeros: Sequence[Tensor]) -> tuple[Tensor, Recorded]:
-            with self._draws(seed, given.step, mode):
-                if mode != RECORD:
-                    return functional_call(module, (p, b), (x,)), []
-                return recorded(lambda: functional_call(module, (p, b), (x,)), self._activations, zeros)
+        # One after the other: what is nested costs torch more than small networks do.
+        def one(x: Tensor, seed: Tensor, *of_member: Tensor) -> tuple[Tensor, Recorded]:
+            values, zeros = dict(zip(tensors, of_member, strict=False)), of_member[len(tensors) :]
 
-        over = (0, 0, None if given.shared else 0, 0, 0)
-        found: tuple[Tensor, Recorded] = vmap(one, over, randomness="error")(
-            given.parameters, given.buffers, given.x, self._seed_K, given.zeros
-        )
+            def result() -> Tensor:
+                found: Tensor = functional_call(module, values, (x,), tie_weights=self._tied)
+                return found
+
+            with MemberRules() if self._facts.convolves else nullcontext(), self._draws(seed, given.step, mode):
+                return recorded(result, self._facts.calls, zeros) if mode == RECORD else (result(), [])
+
+        members, x, shared = (self._seed_K, *tensors.values(), *given.zeros), given.x, given.shared
+        if self._facts.overwrites:
+            x, shared = (x.expand(len(self._seed_K), *x.shape) if shared else x).clone(), False
+        over = (None if shared else 0, *[0] * len(members))
+        found: tuple[Tensor, Recorded] = vmap(one, over, randomness="error")(x, *members)
         return found
 
 
@@ -116,6 +124,7 @@ class OneByOne(Calls):
                 p = {name: parts[k] for name, parts in of_names.items()}
                 b = {name: buffer[k] for name, buffer in given.buffers.items()}
                 x = given.x if given.shared else given.x[k]
+                x = x.clone() if self._facts.overwrites else x
                 result, seen = self._call(
                     k, module.train(mode != EVAL), (p, b), x, given.step, mode, [z[k] for z in zeros]
                 )
@@ -139,4 +148,4 @@ class OneByOne(Calls):
         with self._draws(self._seed_K[k], step, mode):
             if mode != RECORD:
                 return functional_call(module, tensors, (x,)), []
-            return recorded(lambda: functional_call(module, tensors, (x,)), self._activations, zeros)
+            return recorded(lambda: functional_call(module, tensors, (x,)), self._facts.calls, zeros)

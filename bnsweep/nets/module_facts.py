@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
@@ -95,13 +96,15 @@ class Trial:
         dotted, batch = str(self.config.model.target), len(self.x)
         parameters = dict(self.module.named_parameters())
         check(bool(parameters), KEY, dotted, "a module with parameters, has none")
+        before = self.x.clone()
         with saved_tensors_hooks(self._save, lambda t: t):
-            outputs, found, draws = self._forward(self.x)
+            outputs, found, functions = self._forward(self.x)
+        overwrites = not torch.equal(self.x, before)
         self._check_outputs(outputs)
         reached = self._reached(outputs, list(parameters.values()))
         check(bool(reached), KEY, dotted, "a module whose outputs depend on a parameter that requires a gradient")
-        one_more = torch.cat([self.x, self.x[:1]])
-        again = [self._forward(one_more, seed)[1] for seed in range(DRAWS_TRIED if draws else 1)]
+        one_more = torch.cat([before, before[:1]])
+        again = [self._forward(one_more.clone(), seed)[1] for seed in range(DRAWS_TRIED if functions & {*DRAWS} else 1)]
         calls = calls_of(found, again[0])
         unread = why_unread(calls, [found, *again])
         return NetworkFacts(
@@ -113,18 +116,20 @@ class Trial:
             held=sum(self.saved) // batch,
             flops=self._flops() // batch,
             batch_norm=any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self.module.modules()),
-            chance=draws,
+            chance=bool(functions & {*DRAWS}),
+            convolves=F.conv2d in functions,
+            overwrites=overwrites,
             alone="",
         )
 
-    def _forward(self, x: Tensor, seed: int = 0) -> tuple[Any, list[Called], bool]:
-        """What it gives as a member of that seed, what its activations saw and gave, and whether it draws random
-        numbers."""
+    def _forward(self, x: Tensor, seed: int = 0) -> tuple[Any, list[Called], set[Any]]:
+        """What it gives as a member of that seed, what its activations saw and gave, and the functions of torch's that
+        it calls."""
         dotted, shape = str(self.config.model.target), " x ".join(map(str, x.shape))
         takes, seeded = called(KEY, dotted, f"a module that takes inputs of {shape}"), torch.random.fork_rng(devices=[])
         with takes, seeded, Listener(seed) as listener, Recorder() as recorder:
             outputs = self.module(x)
-        return outputs, recorder.calls, listener.asked
+        return outputs, recorder.calls, listener.functions
 
     def _reached(self, outputs: Tensor, parameters: Sequence[Tensor]) -> set[int]:
         """Ids of the parameters that a gradient reaches."""
@@ -182,16 +187,16 @@ def why_unread(calls: ActivationCalls, passes: Sequence[Sequence[Called]]) -> st
 
 
 class Listener(MemberChance):
-    """Notes whether random numbers are asked for."""
+    """Notes which functions are called."""
 
     def __init__(self, seed: int) -> None:
         super().__init__(torch.tensor(seed), torch.zeros((), dtype=torch.long))
-        self.asked = False
+        self.functions: set[Any] = set()
 
     def __torch_function__(
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        self.asked |= func in DRAWS
+        self.functions.add(func)
         return super().__torch_function__(func, types, args, kwargs)
 
 

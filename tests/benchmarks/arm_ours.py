@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bnsweep.config.run import RunConfig
 from bnsweep.nets.plain import build
 from bnsweep.runs.executors.local import process_context
 from bnsweep.runs.plan import make_plan
@@ -22,11 +23,13 @@ from tests.benchmarks.work import Spec, Work
 class Stacks:
     """What one worker trains."""
 
-    def __init__(self, work: Work, stacks: Sequence[Sequence[int]]) -> None:
+    def __init__(self, arm: type[Ours], work: Work, stacks: Sequence[Sequence[int]]) -> None:
         if work.device.type == "cpu":
             torch.set_num_threads(1)
-        self.stacks = stacks
-        self.trainers = [Trainer([work.configs[i] for i in jobs], work.dataset, work.device) for jobs in stacks]
+        self.stacks, runs = stacks, arm.runs(work)
+        self.trainers = [Trainer([runs[i] for i in jobs], work.dataset, work.device) for jobs in stacks]
+        for jobs, trainer in zip(stacks, self.trainers, strict=True):
+            arm.begin(trainer, [work.configs[i] for i in jobs])
 
     def epoch(self, number: int) -> None:
         for trainer in self.trainers:
@@ -50,9 +53,9 @@ _here: Stacks
 """Of a worker process."""
 
 
-def begin(spec: Spec, stacks: Sequence[Sequence[int]]) -> None:
+def begin(arm: type[Ours], spec: Spec, stacks: Sequence[Sequence[int]]) -> None:
     global _here  # noqa: PLW0603
-    _here = Stacks(Work(spec), stacks)
+    _here = Stacks(arm, Work(spec), stacks)
 
 
 def epoch_here(number: int) -> None:
@@ -72,16 +75,25 @@ class Ours(Arm):
 
     def __init__(self, work: Work) -> None:
         super().__init__(work)
-        plan = make_plan(self.configs, (), work.device)
+        plan = make_plan(self.runs(work), (), work.device)
         sizes = sorted((len(stack) for stack in plan.stacks), reverse=True)
         self.note = f"stacks of {', '.join(map(str, sizes))}; {plan.workers} at a time"
         shares = [plan.stacks[i :: plan.workers] for i in range(plan.workers)]
-        self.here = Stacks(work, plan.stacks) if plan.workers == 1 else None
+        self.here = Stacks(type(self), work, plan.stacks) if plan.workers == 1 else None
         self.pools = [
-            ProcessPoolExecutor(1, process_context(), begin, (work.spec, share))
+            ProcessPoolExecutor(1, process_context(), begin, (type(self), work.spec, share))
             for share in shares
             if self.here is None
         ]
+
+    @staticmethod
+    def runs(work: Work) -> list[RunConfig]:
+        """What is trained."""
+        return work.configs
+
+    @staticmethod
+    def begin(trainer: Trainer, configs: Sequence[RunConfig]) -> None:
+        """Before the first pass of a stack, whose members these are."""
 
     def each(self, function: Callable[[Any], Any], argument: object) -> list[Any]:
         futures = [pool.submit(function, argument) for pool in self.pools]

@@ -11,6 +11,7 @@ from tests.benchmarks.arm_hfta import Hfta
 from tests.benchmarks.arm_jax import Jax
 from tests.benchmarks.arm_loaders import TensorLoop, UsualLoop
 from tests.benchmarks.arm_ours import Ours, OursAdam
+from tests.benchmarks.arm_own import Own
 from tests.benchmarks.arm_single import PerCore, Single, SingleAdam
 from tests.benchmarks.work import Work
 
@@ -24,6 +25,7 @@ ARMS: dict[str, type[Arm]] = {
     "f": Jax,
     "h": Grouped,
     "ours": Ours,
+    "own": Own,
     "c-adam": SingleAdam,
     "g": Hfta,
     "ours-adam": OursAdam,
@@ -31,7 +33,7 @@ ARMS: dict[str, type[Arm]] = {
 
 OF_MODEL = {
     "mlp": [key for key in ARMS if key != "h"],
-    "conv": ["a", "b", "c", "d", "e", "ec", "f", "h", "ours"],
+    "conv": ["a", "b", "c", "d", "e", "ec", "f", "h", "ours", "own"],
 }
 """Arms that are timed where none are named, by what they train."""
 

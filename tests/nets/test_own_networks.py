@@ -133,6 +133,23 @@ def test_light_probes_read_members_in_parts_as_all_at_once(
         assert in_parts.values[name] == pytest.approx(values, rel=1e-9, nan_ok=True)
 
 
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_network_that_writes_into_its_input_changes_nothing_of_what_others_read(
+    alone: bool, digits: data.Dataset
+) -> None:
+    given = {"model.kwargs": {"alone": alone}, "data.seed": 0, "probes.name": "full"}
+    configs = known([run("Overwriting", seed=seed, **given) for seed in (0, 1)], digits)
+    assert bool(configs[0].model.network.alone) is alone
+    before, (records, _) = digits.x_ND.clone(), train(configs, digits, CPU)
+    assert torch.equal(digits.x_ND, before)
+    for config, record in zip(configs, records, strict=True):
+        plain = train_plain(config, digits).history
+        for name, values in train([config], digits, CPU)[0][0].history.items():
+            assert record.history[name] == pytest.approx(values, rel=1e-9, abs=1e-12, nan_ok=True), name
+        for name, values in plain.items():
+            assert record.history[name] == pytest.approx(values, rel=1e-9), name
+
+
 def test_a_network_starts_as_its_factory_makes_it_from_the_seed(digits: data.Dataset) -> None:
     (config,) = known([run("ResNetBlock", seed=7)], digits)
     torch.manual_seed(7)
