@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
@@ -188,6 +189,58 @@ class Buffers(nn.Module):
         return self.fc2(self.act((h - self.mean) * self.table))
 
 
+class Assigned(nn.Module):
+    """A mean of its own that it puts in the place of the last one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc1, self.fc2 = nn.Linear(64, 16), nn.Linear(16, 10)
+        self.register_buffer("mean", torch.zeros(16))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.fc1(x.flatten(1))
+        if self.training:
+            self.mean = 0.9 * self.mean + 0.1 * h.mean(0).detach()
+        return self.fc2(F.silu(h - self.mean))
+
+
+class DropPath(nn.Module):
+    """A residual branch is left out sample by sample; numbers are drawn in place, in eval mode, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc1, self.branch, self.fc2 = nn.Linear(64, 16), nn.Linear(16, 16), nn.Linear(16, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.relu(self.fc1(x.flatten(1)))
+        kept = h.new_empty(len(h), 1).bernoulli_(0.8) / 0.8
+        noise = torch.empty_like(h).normal_(0, 0.1) + torch.empty_like(h).uniform_(-0.1, 0.1)
+        return self.fc2(h + (kept * F.gelu(self.branch(h)) + noise if self.training else F.gelu(self.branch(h))))
+
+
+def weight_normed() -> nn.Module:
+    """By a hook before each call, as it was done before there were parametrisations."""
+    first, second = nn.Linear(64, 16), nn.Linear(16, 16)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        nn.utils.weight_norm(first)
+    return nn.Sequential(
+        nn.Flatten(), first, nn.ReLU(), nn.utils.parametrizations.spectral_norm(second), nn.ReLU(), nn.Linear(16, 10)
+    )
+
+
+class Transformer(nn.Module):
+    """Rows of the image are tokens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.TransformerEncoderLayer(8, 2, 16, dropout=0, batch_first=True)
+        self.last = nn.Linear(8, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.encoder(x.squeeze(1)).mean(1))
+
+
 class ByFunction(nn.Module):
     """Its activation is a function; its BN has no parameters and a mean over all batches."""
 
@@ -329,6 +382,7 @@ KINDS: dict[str, Callable[..., nn.Module]] = {
     for kind in (
         *(SkipMlp, NormAfter, small_conv, conv_bn_relu, ResNetBlock, group_norm, layer_norm, EmbeddingBag, Embedding),
         *(depthwise, Dropouts, Noisy, in_place, Tied, TwoHeads, Buffers, ByFunction, linear_map, conv_1d),
-        *(Attention, Frozen, Prelu, lazy, DataDependent, HiddenTensor, Recurrent),
+        *(Attention, Frozen, Prelu, lazy, DataDependent, HiddenTensor, Recurrent, Assigned, DropPath, weight_normed),
+        Transformer,
     )
 }

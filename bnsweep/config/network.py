@@ -71,6 +71,10 @@ class NetworkFacts:
     """Whether it calls torch's conv2d."""
     overwrites: bool
     """Whether it writes into what it is given."""
+    leaves_out: bool
+    """Whether a step may leave out parameters that another trains."""
+    fixed: bool
+    """Whether it starts with the same numbers whatever the seed."""
     alone: str
     """Why members are trained one by one; empty where they are stacked."""
 

@@ -112,6 +112,18 @@ def bernoulli(chance: MemberChance, x: Tensor, p: float | None = None) -> Tensor
     return (chance.uniforms(x.shape) < share).to(x.dtype)
 
 
+def bernoulli_(chance: MemberChance, x: Tensor, p: float | Tensor = 0.5) -> Tensor:
+    return x.copy_(chance.uniforms(x.shape) < p)
+
+
+def normal_(chance: MemberChance, x: Tensor, mean: float = 0, std: float = 1) -> Tensor:
+    return x.copy_(mean + std * chance.normals(x.shape))
+
+
+def uniform_(chance: MemberChance, x: Tensor, low: float = 0, high: float = 1) -> Tensor:
+    return x.copy_(low + (high - low) * chance.uniforms(x.shape))
+
+
 DRAWS: dict[Any, Callable[..., Tensor]] = {
     F.dropout: dropout,
     torch.dropout: dropout,
@@ -124,5 +136,8 @@ DRAWS: dict[Any, Callable[..., Tensor]] = {
     torch.rand_like: rand_like,
     torch.randn_like: randn_like,
     torch.bernoulli: bernoulli,
+    Tensor.bernoulli_: bernoulli_,
+    Tensor.normal_: normal_,
+    Tensor.uniform_: uniform_,
 }
 """Function of torch's -> what gives a member's draws in its place."""

@@ -5,9 +5,8 @@ K members, B samples.
 
 from __future__ import annotations
 
-import copy
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ from torch.func import functional_call, vmap
 
 from bnsweep.config.network import NetworkFacts
 from bnsweep.nets.member_chance import MemberChance
-from bnsweep.nets.module_parts import GENERATOR, build_module
+from bnsweep.nets.module_parts import build_module, generators_kept, seed_generators
 from bnsweep.nets.module_recorder import recorded
 from bnsweep.nets.module_rules import MemberRules
 
@@ -61,6 +60,8 @@ class Given:
 
 
 class Calls(ABC):
+    _tied: bool
+
     def __init__(self, stack: Stack) -> None:
         facts = stack.configs[0].model.network
         self._seed_K, self._facts = stack.index(lambda c: c.seed), facts
@@ -69,13 +70,36 @@ class Calls(ABC):
     def __call__(self, given: Given, mode: str) -> tuple[Tensor, Recorded]:
         """Outputs [K, B, …], and of every activation what it saw and gave."""
 
+    def _one(
+        self,
+        module: nn.Module,
+        values: Tensors,
+        buffers: Collection[str],
+        x: Tensor,
+        zeros: Sequence[Tensor],
+        mode: str,
+    ) -> tuple[Tensor, Recorded, Tensors]:
+        """Of one member, and what its module has put in the place of its buffers, as `self.mean = …` does."""
+        before = {name: values[name] for name in buffers}
+
+        def call() -> Tensor:
+            outputs: Tensor = functional_call(module, values, (x,), tie_weights=self._tied)
+            return outputs
+
+        outputs, seen = recorded(call, self._facts.calls, zeros) if mode == RECORD else (call(), [])
+        return outputs, seen, {name: values[name].detach() for name, t in before.items() if values[name] is not t}
+
     def _draws(self, seed: Tensor, step: Tensor | None, mode: str) -> Any:
         """Where random numbers come from."""
-        return MemberChance(seed, step) if self._facts.chance and mode != EVAL else nullcontext()
+        if not self._facts.chance:
+            return nullcontext()
+        return MemberChance(seed, torch.zeros_like(seed) if mode == EVAL else step)
 
 
-def copied(module: nn.Module, stack: Stack, mode: str) -> nn.Module:
-    return copy.deepcopy(module).to(stack.device).train(mode != EVAL)
+def is_tied(module: nn.Module) -> bool:
+    """Whether a parameter or a buffer has several names."""
+    tensors = (*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False))
+    return len({id(t) for _, t in tensors}) < len(tensors)
 
 
 class Together(Calls):
@@ -83,70 +107,56 @@ class Together(Calls):
 
     def __init__(self, stack: Stack) -> None:
         super().__init__(stack)
-        built = build_module(stack.configs[0])
-        self._modules = {mode: copied(built, stack, mode) for mode in (EVAL, TRAIN, RECORD)}
-        self._tied = len([*built.named_parameters(remove_duplicate=False)]) > len([*built.named_parameters()])
+        evaluated, trained = (build_module(stack.configs[0]).to(stack.device) for _ in "12")
+        self._modules = {EVAL: evaluated.eval(), TRAIN: trained, RECORD: trained}
+        self._tied = is_tied(trained)
 
     def __call__(self, given: Given, mode: str) -> tuple[Tensor, Recorded]:
         module, tensors = self._modules[mode], given.parameters | given.buffers
 
         # One after the other: what is nested costs torch more than small networks do.
-        def one(x: Tensor, seed: Tensor, *of_member: Tensor) -> tuple[Tensor, Recorded]:
+        def one(x: Tensor, seed: Tensor, *of_member: Tensor) -> tuple[Tensor, Recorded, Tensors]:
             values, zeros = dict(zip(tensors, of_member, strict=False)), of_member[len(tensors) :]
-
-            def result() -> Tensor:
-                found: Tensor = functional_call(module, values, (x,), tie_weights=self._tied)
-                return found
-
             with MemberRules() if self._facts.convolves else nullcontext(), self._draws(seed, given.step, mode):
-                return recorded(result, self._facts.calls, zeros) if mode == RECORD else (result(), [])
+                return self._one(module, values, given.buffers, x, zeros, mode)
 
         members, x, shared = (self._seed_K, *tensors.values(), *given.zeros), given.x, given.shared
         if self._facts.overwrites:
             x, shared = (x.expand(len(self._seed_K), *x.shape) if shared else x).clone(), False
         over = (None if shared else 0, *[0] * len(members))
-        found: tuple[Tensor, Recorded] = vmap(one, over, randomness="error")(x, *members)
-        return found
+        outputs, seen, replaced = vmap(one, over, randomness="error")(x, *members)
+        for name, t in replaced.items():
+            given.buffers[name].copy_(t)
+        return outputs, seen
 
 
 class OneByOne(Calls):
-    """Each member by its own module; what draws from torch's generator draws by seed and step."""
+    """Each member by its own module; what draws from a generator of the process draws by seed and step."""
 
     def __init__(self, stack: Stack) -> None:
         super().__init__(stack)
-        self._modules = [copied(build_module(config), stack, TRAIN) for config in stack.configs]
+        self._modules = [build_module(config).to(stack.device) for config in stack.configs]
+        self._tied = is_tied(self._modules[0])
 
     def __call__(self, given: Given, mode: str) -> tuple[Tensor, Recorded]:
         of_names = {name: p.unbind() for name, p in given.parameters.items()}
         zeros = [zero.unbind() for zero in given.zeros]
-        outputs, recorded = [], []
-        with GENERATOR, torch.random.fork_rng(devices=[] if given.x.device.type == "cpu" else None):
+        outputs, seen = [], []
+        step = 0 if given.step is None else int(given.step)
+        with generators_kept(given.x.device):
             for k, module in enumerate(self._modules):
                 p = {name: parts[k] for name, parts in of_names.items()}
                 b = {name: buffer[k] for name, buffer in given.buffers.items()}
                 x = given.x if given.shared else given.x[k]
                 x = x.clone() if self._facts.overwrites else x
-                result, seen = self._call(
-                    k, module.train(mode != EVAL), (p, b), x, given.step, mode, [z[k] for z in zeros]
-                )
+                seed_generators((int(self._seed_K[k]) << 32) + step, x.device)
+                with self._draws(self._seed_K[k], given.step, mode):
+                    result, pairs, replaced = self._one(
+                        module.train(mode != EVAL), p | b, b, x, [z[k] for z in zeros], mode
+                    )
+                for name, t in replaced.items():
+                    given.buffers[name][k] = t
                 outputs.append(result)
-                recorded.append(seen)
-        pairs = [tuple(torch.stack(parts) for parts in zip(*call, strict=True)) for call in zip(*recorded, strict=True)]
-        return torch.stack(outputs), pairs
-
-    def _call(
-        self,
-        k: int,
-        module: nn.Module,
-        tensors: tuple[Tensors, Tensors],
-        x: Tensor,
-        step: Tensor | None,
-        mode: str,
-        zeros: Sequence[Tensor],
-    ) -> tuple[Tensor, Recorded]:
-        if mode != EVAL:
-            torch.manual_seed((int(self._seed_K[k]) << 32) + (0 if step is None else int(step)))
-        with self._draws(self._seed_K[k], step, mode):
-            if mode != RECORD:
-                return functional_call(module, tensors, (x,)), []
-            return recorded(lambda: functional_call(module, tensors, (x,)), self._facts.calls, zeros)
+                seen.append(pairs)
+        of_calls = zip(*seen, strict=True)
+        return torch.stack(outputs), [tuple(map(torch.stack, zip(*call, strict=True))) for call in of_calls]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -19,7 +21,8 @@ from bnsweep.config.network import MOST_LAYERS, ActivationCalls, NetworkFacts
 from bnsweep.config.run import RunConfig
 from bnsweep.nets.engine import Engine
 from bnsweep.nets.member_chance import DRAWS, MemberChance
-from bnsweep.nets.module_parts import KEY, Parts, build_module, taken_by
+from bnsweep.nets.module_checks import DIFFERENT, alike, check_calls
+from bnsweep.nets.module_parts import KEY, Parts, build_module, generators_kept, seed_generators, taken_by
 from bnsweep.nets.module_recorder import Called, Recorder
 from bnsweep.nets.stack import Stack
 from bnsweep.own.call import called, error_text
@@ -29,11 +32,14 @@ SAMPLES = 4
 """Of the data, that a network is tried on."""
 DRAWS_TRIED = 16
 """Members of which a network that draws random numbers is to call the same activations."""
-DIFFERENT = {torch.float32: 1e-3, torch.float64: 1e-8}
-"""Relative: members that are called as one may differ by so much from those called alone."""
-NOTHING = torch.empty(0, dtype=torch.float64)
-TINY = 1e-6
-"""Below this nothing is told apart."""
+OUTSIDE = "it draws from Python's or numpy's random numbers, of which vmap knows nothing"
+REASONS = {
+    "randomness error mode": "it draws random numbers where members cannot have their own, as does dropout inside of "
+    "nn.MultiheadAttention",
+    "escaped from inside": "it keeps a tensor from one call to the next, which vmap takes for another's",
+    "override the setup_context": "it has a torch.autograd.Function without setup_context and a rule for vmap",
+}
+"""What vmap says -> what it means here."""
 CPU = torch.device("cpu")
 
 Rows = Callable[[RunConfig], Tensor]
@@ -69,8 +75,12 @@ def facts_of(config: RunConfig, x_BD: Tensor) -> NetworkFacts:
     check_places(config, parts)
     dtype = getattr(torch, config.train.dtype)
     x = x_BD.to(dtype).nan_to_num().view(-1, *config.sample_shape)
-    facts = Trial(config, module, x).facts()
-    return replace(facts, alone=why_alone(config.with_network(facts), x_BD.to(dtype).nan_to_num()))
+    facts = Trial(config, module, x.clone()).facts()
+    other = build_module(replace(config, seed=(config.seed + 1) % 2**31))
+    fixed = all(torch.equal(p, q) for p, q in zip(module.parameters(), other.parameters(), strict=True))
+    check_calls(config, x)
+    alone = why_alone(config.with_network(facts), x_BD.to(dtype).nan_to_num())
+    return replace(facts, fixed=fixed, alone=alone)
 
 
 def check_places(config: RunConfig, parts: Parts) -> None:
@@ -91,6 +101,8 @@ class Trial:
     x: Tensor
     saved: list[int] = field(default_factory=list)
     """Numbers in each tensor that autograd keeps of the samples."""
+    alone: str = ""
+    """Why members cannot be called as one, where the trial of one says it."""
 
     def facts(self) -> NetworkFacts:
         dotted, batch = str(self.config.model.target), len(self.x)
@@ -101,10 +113,11 @@ class Trial:
             outputs, found, functions = self._forward(self.x)
         overwrites = not torch.equal(self.x, before)
         self._check_outputs(outputs)
-        reached = self._reached(outputs, list(parameters.values()))
+        reached = self._reached(outputs)
         check(bool(reached), KEY, dotted, "a module whose outputs depend on a parameter that requires a gradient")
-        one_more = torch.cat([before, before[:1]])
-        again = [self._forward(one_more.clone(), seed)[1] for seed in range(DRAWS_TRIED if functions & {*DRAWS} else 1)]
+        draws = bool(functions & {*DRAWS})
+        again, ways = self._again(before, DRAWS_TRIED if draws or self.alone else 1)
+        reached = reached.union(*ways)
         calls = calls_of(found, again[0])
         unread = why_unread(calls, [found, *again])
         return NetworkFacts(
@@ -116,27 +129,43 @@ class Trial:
             held=sum(self.saved) // batch,
             flops=self._flops() // batch,
             batch_norm=any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self.module.modules()),
-            chance=bool(functions & {*DRAWS}),
+            chance=draws,
+            leaves_out=any(way != reached for way in ways),
             convolves=F.conv2d in functions,
             overwrites=overwrites,
-            alone="",
+            fixed=False,
+            alone=self.alone,
         )
 
     def _forward(self, x: Tensor, seed: int = 0) -> tuple[Any, list[Called], set[Any]]:
         """What it gives as a member of that seed, what its activations saw and gave, and the functions of torch's that
         it calls."""
         dotted, shape = str(self.config.model.target), " x ".join(map(str, x.shape))
-        takes, seeded = called(KEY, dotted, f"a module that takes inputs of {shape}"), torch.random.fork_rng(devices=[])
-        with takes, seeded, Listener(seed) as listener, Recorder() as recorder:
-            outputs = self.module(x)
+        takes = called(KEY, dotted, f"a module that takes inputs of {shape}")
+        with takes, generators_kept():
+            seed_generators(seed)
+            before = generators()
+            with Listener(seed) as listener, Recorder() as recorder:
+                outputs = self.module(x)
+            self.alone = self.alone or (OUTSIDE if generators() != before else "")
         return outputs, recorder.calls, listener.functions
 
-    def _reached(self, outputs: Tensor, parameters: Sequence[Tensor]) -> set[int]:
+    def _again(self, x: Tensor, members: int) -> tuple[list[list[Called]], list[set[int]]]:
+        """Of as many members, with a sample more: the calls of activations, and the parameters that gradients reach."""
+        one_more, calls, ways = torch.cat([x, x[:1]]), [], []
+        for seed in range(members):
+            outputs, called_here, _ = self._forward(one_more.clone(), seed)
+            calls.append(called_here)
+            ways.append(self._reached(outputs))
+        return calls, ways
+
+    def _reached(self, outputs: Tensor) -> set[int]:
         """Ids of the parameters that a gradient reaches."""
-        trained = [p for p in parameters if p.requires_grad]
+        trained = [p for p in self.module.parameters() if p.requires_grad]
         if not (outputs.requires_grad and trained):
             return set()
-        ways: tuple[Tensor | None, ...] = torch.autograd.grad(outputs.sum(), trained, allow_unused=True)
+        with called(KEY, str(self.config.model.target), "a module that autograd can go back through"):
+            ways: Sequence[Tensor | None] = torch.autograd.grad(outputs.sum(), trained, allow_unused=True)
         return {id(p) for p, way in zip(trained, ways, strict=True) if way is not None}
 
     def _save(self, t: Tensor) -> Tensor:
@@ -186,6 +215,12 @@ def why_unread(calls: ActivationCalls, passes: Sequence[Sequence[Called]]) -> st
     return f"it calls {len(calls):,} activations, and no more than {MOST_LAYERS:,} are read" if many else ""
 
 
+def generators() -> tuple[object, ...]:
+    """Where Python's and numpy's are."""
+    of_numpy = np.random.get_state(legacy=False)
+    return random.getstate(), of_numpy["state"]["key"].tobytes(), of_numpy["state"]["pos"], of_numpy["has_gauss"]
+
+
 class Listener(MemberChance):
     """Notes which functions are called."""
 
@@ -204,7 +239,10 @@ def why_alone(config: RunConfig, x_BD: Tensor) -> str:
     """Why members cannot be called as one; empty where they can: two of them then give what each gives alone."""
     runs = [replace(config, seed=seed) for seed in sorted({config.seed, (config.seed + 1) % 2**31})]
     alone = [run.with_network(replace(config.model.network, alone="to compare")) for run in runs]
-    wanted = pass_of(alone, x_BD)
+    with called(KEY, str(config.model.target), "a module that can be called as a member"):
+        wanted = pass_of(alone, x_BD)
+    if config.model.network.alone:
+        return config.model.network.alone
     try:
         with warnings.catch_warnings():
             # What vmap has no rule for, it calls member by member itself: that is slower than to do so.
@@ -213,16 +251,10 @@ def why_alone(config: RunConfig, x_BD: Tensor) -> str:
     except Exception as error:
         said = error_text(error).removeprefix("RuntimeError: ").partition(". ")[0]
         without_rule = re.search(r"atching rule .*(aten::\w+)", said)
-        return f"torch.func has no batching rule for {without_rule[1]}" if without_rule else said
+        known = [reason for words, reason in REASONS.items() if words in said]
+        return f"torch.func has no batching rule for {without_rule[1]}" if without_rule else (*known, said)[0]
     far = [kind for kind in wanted if not alike(found[kind], wanted[kind], DIFFERENT[x_BD.dtype])]
     return f"as one they would differ in their {far[0]} from the same networks alone" if far else ""
-
-
-def alike(found: Sequence[Tensor], wanted: Sequence[Tensor], limit: float) -> bool:
-    """Whether tensors of one kind agree, by the largest number among them: what should be 0, as the gradient of a bias
-    before BN, is noise. What is not finite says nothing."""
-    a, b = (torch.cat([NOTHING, *(t.double().flatten() for t in of)]).nan_to_num(0, 0, 0) for of in (found, wanted))
-    return not b.numel() or float((a - b).abs().max()) <= limit * max(float(b.abs().max()), TINY)
 
 
 def pass_of(runs: Sequence[RunConfig], x_BD: Tensor) -> dict[str, list[Tensor]]:

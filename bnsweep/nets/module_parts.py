@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
@@ -24,7 +27,8 @@ from bnsweep.own.functions import NETWORK, own_network
 NAMES = ("activation", "norm", "init", "sizes")
 KEY = "model.target"
 GENERATOR = threading.RLock()
-"""Held by the thread that has seeded torch's own generator, until it has drawn its numbers."""
+"""Held by the thread that has seeded the generators of the process, until it has drawn its numbers."""
+CPU = torch.device("cpu")
 MATRICES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 """Modules whose weights `init` draws."""
 
@@ -82,6 +86,27 @@ class Parts:
         return self.config.sizes
 
 
+@contextmanager
+def generators_kept(device: torch.device = CPU) -> Iterator[None]:
+    """What is drawn inside from the generators that the process has, torch's, numpy's and Python's, changes no draw
+    outside."""
+    with GENERATOR, torch.random.fork_rng(devices=[] if device.type == "cpu" else None):
+        of_python, of_numpy = random.getstate(), np.random.get_state()
+        try:
+            yield
+        finally:
+            random.setstate(of_python)
+            np.random.set_state(of_numpy)
+
+
+def seed_generators(number: int, device: torch.device = CPU) -> None:
+    """Inside of `generators_kept`."""
+    # torch.manual_seed looks for devices of all kinds, which takes 50 times as long.
+    (torch.default_generator.manual_seed if device.type == "cpu" else torch.manual_seed)(number)
+    np.random.seed([number >> 32, number & 0xFFFFFFFF])
+    random.seed(number)
+
+
 def taken_by(target: Callable[..., Any]) -> tuple[str, ...]:
     """Those of NAMES that it has parameters for."""
     try:
@@ -92,17 +117,20 @@ def taken_by(target: Callable[..., Any]) -> tuple[str, ...]:
 
 
 def build_module(config: RunConfig, parts: Parts | None = None) -> nn.Module:
-    """The user's network as a run starts with it, in training mode: its random numbers come from torch's generator,
-    seeded by the run's seed. Raises ConfigError."""
+    """The user's network as a run starts with it, in training mode: its random numbers come from the generators that
+    the process has, seeded by the run's seed. Raises ConfigError."""
     dotted, parts = str(config.model.target), parts or Parts(config)
     target = own_network(dotted)
     given = {name: getattr(parts, name) for name in taken_by(target)} | dict(config.model.kwargs)
-    with called(KEY, dotted, NETWORK), GENERATOR, torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
+    with called(KEY, dotted, NETWORK), generators_kept():
+        seed_generators(config.seed)
         module = target(**given)
         if isinstance(module, nn.Module) and any(map(is_lazy, module.parameters())):
             with torch.no_grad():  # lazy modules get their sizes from what they see first
                 module.eval()(torch.zeros(2, *config.sample_shape))
     check(isinstance(module, nn.Module), KEY, dotted, f"{NETWORK}, gives {type(module).__name__}")
+    unreal = [name for name, t in (*module.named_parameters(), *module.named_buffers()) if t.is_complex()]
+    says = "a module of real parameters and buffers (torch.view_as_complex makes complex numbers of them), has complex"
+    check(not unreal, KEY, dotted, f"{says} {', '.join(unreal)}")
     built: nn.Module = module.to(getattr(torch, config.train.dtype))
     return built.train()

@@ -119,6 +119,10 @@ def describe_network(model: ModelConfig, device: torch.device) -> list[str]:
         lines += [f"{target}: read of its {read} activation{'s' * (read > 1)}, and not of its weights"]
     else:
         lines += [f"{target}: nothing is read of layers, {facts.unread}"]
+    lines += [f"{target} starts with the same parameters whatever the seed"] if facts.fixed else []
+    if facts.leaves_out:
+        says = "parameters that a step leaves out have a gradient of 0 in it; torch's optimizers would let them rest"
+        lines += [f"{target}: {says}"]
     alone = why_alone(facts, device)
     return lines + ([f"{target} trains one by one: {alone}"] if alone else [])
 
