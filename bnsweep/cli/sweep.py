@@ -8,7 +8,7 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from bnsweep.runs.ledger import RunResult, SweepResult
     from bnsweep.runs.seed_batches import Looking
     from bnsweep.runs.sweep import Planning
+    from bnsweep.store.connect import Draft
     from hydra_plugins.bnsweep.launcher import Jobs
 
 STARTED = time.perf_counter()
@@ -78,6 +79,12 @@ class SweepBatches:
             rule = "left out: all runs are checked before any is trained (sweep.max_stack bounds how many train as one)"
             raise ConfigError(f"hydra.sweeper.max_batch_size={configs[0].hydra.sweeper.max_batch_size}: must be {rule}")
         check_sweeper(configs[0])
+        with database_for(configs) as draft:
+            values = self._train(configs, draft)
+        return [values.get(job, LEFT_OUT) for job in range(len(configs))]
+
+    def _train(self, configs: Jobs, draft: Draft | None) -> dict[int, float | RunFailed]:
+        """Job -> what became of it."""
         datasets: dict[DataKey, Dataset] = {}
         cells = wanted(compose(configs), datasets)
         from bnsweep.runs.sweep import run_sweep
@@ -86,7 +93,7 @@ class SweepBatches:
         if len(runs) > SLOW_TO_COMPOSE:
             print(f"planning {len(runs):,} runs", flush=True)
         looking, planning = (None, None) if self.runs else before_training(runs, configs.auto)
-        how: dict[str, Any] = {"datasets": datasets, "looking": looking, "planning": planning}
+        how: dict[str, Any] = {"datasets": datasets, "looking": looking, "planning": planning, "draft": draft}
         result = run_sweep(runs, command(), earlier=self.runs, **how)
         self.runs += runs
         if result is None:
@@ -95,8 +102,7 @@ class SweepBatches:
         self.results.append(result)
         print(f"writing {len(result.runs)} job directories", flush=True)
         reached = len(result.runs)  # fewer where claims were decided before the most seeds were over
-        values = dict(zip(list(cells)[:reached], map(value_of, result.runs), strict=True))
-        return [values.get(job, LEFT_OUT) for job in range(len(configs))]
+        return dict(zip(list(cells)[:reached], map(value_of, result.runs), strict=True))
 
     def conclude(self) -> None:
         """The report, where it is, the way to the comparison, and where the time went. Raises ConfigError for a report
@@ -123,6 +129,17 @@ class SweepBatches:
         pages = pages_command(last.tracking)
         print(f"MLflow comparison: {f'{pages}, then ' if pages else ''}{last.view_url}")
         print(f"{ended - STARTED:.0f} s: " + ", ".join(f"{name} {value:.0f}" for name, value in split.items()))
+
+
+def database_for(configs: Jobs) -> AbstractContextManager[Draft | None]:
+    """Of a sweep whose store has none yet; begun before the first job is refused, if it is."""
+    from bnsweep.runs.new_database import database_ahead
+
+    try:
+        first = from_composed(configs[0])
+    except ConfigError:
+        return nullcontext()
+    return database_ahead(first.tracking, first.sweep.dry_run)
 
 
 def before_training(runs: Sequence[RunConfig], auto: bool) -> tuple[Looking | None, Planning | None]:
@@ -269,9 +286,12 @@ def run_job(config: DictConfig, single: bool) -> float:
     check_typed(typed)
     run = from_composed(config)
     check_alone(run)
-    from bnsweep.runs.sweep import run_sweep
+    from bnsweep.runs.new_database import database_ahead
 
-    result = run_sweep([run], command(), keep_plan=single)
+    with database_ahead(run.tracking, run.sweep.dry_run) as draft:
+        from bnsweep.runs.sweep import run_sweep
+
+        result = run_sweep([run], command(), keep_plan=single, draft=draft)
     if result is None:
         raise SystemExit(0)
     (own,) = result.runs

@@ -35,6 +35,7 @@ from bnsweep.runs.scratch import scratch
 from bnsweep.runs.seed_batches import Looking
 from bnsweep.store.address import origin
 from bnsweep.store.claims import Claim, check_same_sweep, wait_for_turn
+from bnsweep.store.connect import Draft
 from bnsweep.store.store import Done, Manifest, Store
 from bnsweep.store.system_metrics import check_system_metrics
 from bnsweep.training.device import resolve_device
@@ -184,6 +185,14 @@ def predict(
     print(f"predicted training time: about {seconds:.0f} s, from a trial of one stack a shape")
 
 
+def check_wishes(sweep: SweepConfig, keep_plan: bool) -> None:
+    """Refuses a report or system metrics that could not be written."""
+    if sweep.report is not None:
+        check_folder("sweep.report", Path(sweep.report))
+    if sweep.system_metrics:
+        check_system_metrics(has_own_run=keep_plan)
+
+
 def make_room(configs: Sequence[RunConfig], device: torch.device, workers: int) -> None:
     """Refuses runs that no memory or disk holds; where several stacks will train at a time, gets their processes
     ready."""
@@ -211,6 +220,7 @@ def run_sweep(
     datasets: Mapping[DataKey, Dataset] | None = None,
     looking: Looking | None = None,
     planning: Planning | None = None,
+    draft: Draft | None = None,
 ) -> SweepResult | None:
     """Train what is not done yet and log it; None for a dry run.
 
@@ -219,16 +229,14 @@ def run_sweep(
     in batches gives the configs of its `earlier` ones, so that its plan holds all of them. `workers`: stacks trained
     at a time at most, by default what the machine has cores for. `datasets` are those that were read already.
     `looking`: of a sweep that adds seeds until its claims are decided; its result is of the runs that it took.
+    `draft`: of a database, for a store that has none yet.
     """
     tracking, sweep = shared_config([*earlier[:1], *configs])
     hide_secrets_in_logs()
     print("".join(f"{line}\n" for line in origin(tracking)), end="", flush=True)
     device = resolve_device(configs[0].train.device)
     workers = worker_count(device) if workers is None else workers
-    if sweep.report is not None:
-        check_folder("sweep.report", Path(sweep.report))
-    if sweep.system_metrics:
-        check_system_metrics(has_own_run=keep_plan)
+    check_wishes(sweep, keep_plan)
     datasets = dict(datasets or {})
     configs, earlier = with_facts(configs, datasets), with_facts(earlier, datasets)
     make_room(configs, device, workers)
@@ -237,7 +245,7 @@ def run_sweep(
     batches = Batches(configs, earlier, command if keep_plan else None, looking)
     for line in [*(planning(configs) if planning else ()), *batches.notes]:
         print(line, flush=True)
-    store = store_so_far(tracking) if sweep.dry_run else Store.open(tracking)
+    store = store_so_far(tracking) if sweep.dry_run else Store.open(tracking, draft=draft)
     if sweep.dry_run or store is None:
         predict(configs, datasets, device, workers, store)
         return None

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
+import shutil
+import sys
+import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,9 +62,13 @@ def unwarned(text: str) -> Iterator[None]:
             warnings.filters.remove(added)  # type: ignore[attr-defined]
 
 
-def connect(config: TrackingConfig, create: bool) -> tuple[str, Backend]:
-    """The URI and the experiment's runs. With `create` the database and the experiment are made where missing; without,
-    their absence is a ConfigError and nothing is written."""
+Draft = Callable[[], Path | None]
+"""Gives a new database that was made beforehand, if there is one."""
+
+
+def connect(config: TrackingConfig, create: bool, draft: Draft | None = None) -> tuple[str, Backend]:
+    """The URI and the experiment's runs. With `create` the database, of a `draft` if there is one, and the experiment
+    are made where missing; without, their absence is a ConfigError and nothing is written."""
     address, name = address_of(config), config.experiment
     path, artifacts = address.path, address.artifacts
     if path is not None:
@@ -68,12 +77,36 @@ def connect(config: TrackingConfig, create: bool) -> tuple[str, Backend]:
         check_folder("artifacts", artifacts)
     if path is None:
         return address.uri, ClientBackend(*open_experiment(address, name, create))
+    if create and draft is not None:
+        with address.refused("a database in a folder that can be written", OSError):
+            put_in_place(path.resolve(), draft)
     if sqlite.find(path, name) is None:
         open_experiment(address, name, create)
     if create:
         settle(path, name, address)
     direct = sqlite.find(path, name)
     return address.uri, direct or ClientBackend(*open_experiment(address, name, create), path.parent / ARTIFACTS)
+
+
+def put_in_place(path: Path, draft: Draft) -> None:
+    """Makes a missing database of a draft."""
+    with locked(path):
+        made = None if path.exists() else draft()
+        if made is not None:
+            make_database(path, partial(copy, made))
+
+
+def copy(made: Path, path: Path) -> None:
+    shutil.copyfile(made, path)
+
+
+def make_draft() -> None:
+    """Of a process of its own, whose arguments are a file, the URI that it is for, and an experiment's name. It ends
+    when its input does."""
+    draft, uri, name = sys.argv[1:]
+    threading.Thread(target=lambda: (sys.stdin.read(), os._exit(1)), daemon=True).start()
+    with environment_variables(PROBE):
+        start_database(Path(draft), Address(uri), name)
 
 
 def open_experiment(address: Address, name: str, create: bool) -> tuple[MlflowClient, str]:

@@ -26,7 +26,7 @@ from bnsweep.records import DIVERGED, FINISHED, RunRecord
 from bnsweep.store import claims, view
 from bnsweep.store.address import reason_of
 from bnsweep.store.backend import Backend, KeptRun, NewRun
-from bnsweep.store.connect import client_of, connect
+from bnsweep.store.connect import Draft, client_of, connect
 from bnsweep.store.encode import milliseconds, new_run, source_tags, status_of
 from bnsweep.store.environment import environment
 from bnsweep.store.kept import FOLDER, KeptRuns
@@ -96,11 +96,11 @@ class Store:
     backend: Backend
 
     @classmethod
-    def open(cls, config: TrackingConfig, create: bool = True) -> Store:
+    def open(cls, config: TrackingConfig, create: bool = True, draft: Draft | None = None) -> Store:
         """Raises ConfigError when the store cannot be used or, without `create`, when there is nothing in it yet. From
         then on it is waited for where it does not answer, with a line now and then; what asks it raises StoreAway, a
-        ConfigError, in the end."""
-        uri, backend = connect(config, create)
+        ConfigError, in the end. `draft`: see `connect`."""
+        uri, backend = connect(config, create, draft)
         store = cls(uri, config.experiment, backend)
         store.patience.has_answered = True
         stay(REQUESTS)
