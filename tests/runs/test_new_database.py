@@ -16,9 +16,10 @@ from bnsweep.store.store import Store
 
 
 def lines_of(path: Path) -> list[str]:
-    """What a database is made of, but for times."""
+    """What a database is made of, but for times, and for the order of its parts, which is MLflow's whim."""
     with closing(sqlite3.connect(path)) as db:
-        return sorted(line for line in db.iterdump() if not line.startswith('INSERT INTO "experiments"'))
+        statements = [text for text in db.iterdump() if not text.startswith('INSERT INTO "experiments"')]
+    return sorted(line.strip().rstrip(",") for text in statements for line in text.splitlines())
 
 
 def experiments_of(path: Path) -> list[tuple[str, str, str]]:
