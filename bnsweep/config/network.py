@@ -174,7 +174,7 @@ class ModelConfig(Checked, group="model"):
             else ("model.depth", self.depth, "hidden")
         )
         says = f"such that model.{of} {value or 1} times is at most {MOST_LAYERS} layers"
-        check(len(self.units) <= MOST_LAYERS, key, value, says)
+        check(self._count() <= MOST_LAYERS, key, value, says)
 
     def with_network(self, facts: NetworkFacts) -> ModelConfig:
         """The same settings with the facts of the user's network. `replace` drops them."""
@@ -207,7 +207,14 @@ class ModelConfig(Checked, group="model"):
         """Hidden layers; of the user's network the calls of activations."""
         if self.is_own:
             return len(self.network.activations)
-        return len(self.units)
+        return self._count()
+
+    def _count(self) -> int:
+        """Of `units`, which may be too many to be listed."""
+        if not self.is_convolutional:
+            return len(self.hidden) * (self.depth or 1)
+        each = len(self.channels) * self.blocks
+        return each if self.family == "conv" else 1 + 2 * each
 
     @property
     def units(self) -> list[int]:

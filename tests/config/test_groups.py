@@ -97,8 +97,8 @@ REFUSED: list[tuple[Tree, str]] = [
     ({"model": {"channels": []}}, r"model.channels=\[\]: must be a non-empty list of sizes >= 1"),
     ({"model": {"kernel": 4}}, r"model.kernel=4: must be odd"),
     (
-        {"model": {"family": "resnet", "blocks": 1000}},
-        r"model.blocks=1000: must be such that model.channels 1000 times is at most 1000 layers",
+        {"model": {"family": "resnet", "blocks": 10**15}},
+        r"model.blocks=1000000000000000: must be such that model.channels 1000000000000000 times is at most 1000 layers",
     ),
     (
         {"model": {"family": "conv"}, "data": {"name": "gaussian"}},
@@ -146,8 +146,8 @@ REFUSED: list[tuple[Tree, str]] = [
     ({"probes": {"samples": 10**30}}, r"probes.samples=10{30}: must be at most 9007199254740992"),
     ({"sweep": {"max_stack": 10**30}}, r"sweep.max_stack=10{30}: must be at most 9007199254740992"),
     (
-        {"model": {"depth": 10**9}},
-        r"model.depth=1000000000: must be such that model.hidden 1000000000 times is at most",
+        {"model": {"depth": 10**15}},
+        r"model.depth=1000000000000000: must be such that model.hidden 1000000000000000 times is at most",
     ),
     (
         {"model": {"hidden": [1] * 500, "depth": 3}},
@@ -225,6 +225,9 @@ def test_a_sweep_id_is_a_plain_name(name: str) -> None:
 def test_a_list_of_sizes_is_kept_as_a_tuple() -> None:
     assert ModelConfig([8, 8]).hidden == (8, 8)  # type: ignore[arg-type]
     assert ModelConfig((8, 4), depth=2).units == [8, 4, 8, 4]
+    for family in ("mlp", "conv", "resnet"):
+        model = ModelConfig((8, 4), depth=2, family=family, channels=(4, 6, 8), blocks=3)
+        assert model.layers == len(model.units)
 
 
 FACTS = DatasetFacts(pool=90, test=30, features=5, classes=3, digest="0123456789abcdef")
