@@ -13,6 +13,7 @@ from sklearn import datasets
 from bnsweep.catalogue.datasets import DATASETS
 from bnsweep.config.checks import ConfigError
 from bnsweep.config.groups import DataConfig
+from bnsweep.data import digits as digits_of
 from bnsweep.data.dataset import Dataset, load
 from bnsweep.own.call import function_named
 
@@ -41,6 +42,17 @@ def test_digits_are_1797_images_of_64_pixels_in_0_to_1(digits: Dataset) -> None:
     assert digits.info.source.startswith("scikit-learn ") and re.fullmatch("[0-9a-f]{16}", digits.info.digest)
 
 
+def test_scikit_learn_reads_the_digits_that_its_file_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    found, slow = digits_of.from_file(), digits_of.from_function()
+    assert found is not None
+    assert np.array_equal(found.x_ND, slow.x_ND) and np.array_equal(found.y_N, slow.y_N)
+    assert (found.source, found.white) == (slow.source, slow.white)
+    for other in ("sklearn/datasets/data/iris.csv", "sklearn/gone.csv.gz"):
+        monkeypatch.setattr(digits_of, "FILE", other)
+        assert digits_of.from_file() is None
+    assert np.array_equal(digits_of.read(DataConfig()).x_ND, found.x_ND)
+
+
 def test_generated_data_are_what_they_say_and_the_same_every_time() -> None:
     normal, pixels = (load(DataConfig(name, validation=500)) for name in ("gaussian", "pixels"))
     assert normal.x_ND.shape == (2500, 100) and pixels.x_ND.shape == (2500, 784)
@@ -63,6 +75,7 @@ def test_generated_data_are_what_they_say_and_the_same_every_time() -> None:
 def test_digits_that_are_no_longer_those_that_were_shipped_are_refused(
     pixel: float | None, says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(digits_of, "FILE", "sklearn/gone.csv.gz")
     real = datasets.load_digits(return_X_y=True)
 
     def load_digits(return_X_y: bool) -> tuple[np.ndarray, np.ndarray]:
