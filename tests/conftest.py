@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hydra.core.plugins import Plugins
+from hydra.core.singleton import Singleton
 from proxy import Proxy
 from servers import mlflow_server
 
@@ -36,6 +38,17 @@ def no_handler_stays() -> Iterator[None]:
         if handler not in before and type(handler) in (logging.StreamHandler, logging.FileHandler):
             logging.root.removeHandler(handler)
             handler.close()
+
+
+@pytest.fixture
+def hydra_restore_singletons() -> Iterator[None]:
+    """Hydra's fixture of this name, but for its plugins: those stay found. Hydra would run their modules anew for every
+    test, whose classes stay in memory and make each search and each check of a type slower."""
+    plugins = Plugins.instance()
+    state = Singleton.get_state()
+    state["instances"][Plugins] = plugins
+    yield
+    Singleton.set_state(state)
 
 
 @pytest.fixture(scope="session")

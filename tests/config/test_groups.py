@@ -98,7 +98,7 @@ REFUSED: list[tuple[Tree, str]] = [
     ({"model": {"kernel": 4}}, r"model.kernel=4: must be odd"),
     (
         {"model": {"family": "resnet", "blocks": 10**15}},
-        r"model.blocks=1000000000000000: must be such that model.channels 1000000000000000 times is at most 1000 layers",
+        r"model.blocks=1000000000000000: must be such that model.channels 1000000000000000 times is at most 1000 l",
     ),
     (
         {"model": {"family": "conv"}, "data": {"name": "gaussian"}},
