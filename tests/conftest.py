@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import shutil
@@ -65,3 +66,9 @@ def proxy(tracking_server: str) -> Iterator[Proxy]:
     """A way to it that can be made to fail."""
     with Proxy(int(tracking_server.rpartition(":")[2])) as proxy:
         yield proxy
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays: the garbage collector need not look at it in every test."""
+    gc.collect()
+    gc.freeze()
