@@ -66,7 +66,7 @@ def members(family: str, optimizer: str = "sgd") -> list[RunConfig]:
     """Twelve that differ in everything in which members may differ; every other one skips where the family has blocks,
     all of them where shortcuts are projected; in some families two of them normalise their weights. 44 steps."""
     shape = (FAMILIES | WIDE)[family]
-    values = shape | {"data.subset": 220, "train.epochs": 4, "train.batch_size": 20}
+    values = shape | {"data.subset": 220, "train.epochs": 4, "train.batch_size": 20, "train.evaluate_every": 4}
     configs = [changed(config, values) for config in mix(optimizer)]
     blocks = shape.get("model.family") != "conv"
     skip = (family in PROJECTED, blocks)
@@ -171,13 +171,15 @@ PREACTIVATED = pytest.param("resnet with preactivation, projected", marks=pytest
 
 @pytest.mark.parametrize("family", ["resnet, projected", "mlp", PREACTIVATED])
 def test_members_with_fixups_scalars_equal_the_ordinary_loop(family: str, digits: data.Dataset) -> None:
-    """Three in a stack of twelve, and one of them alone; 44 steps. Their biases and multipliers leave the start."""
+    """Three in a stack of twelve, whose neighbours train as without them, and one of them alone; 44 steps. Their biases
+    and multipliers leave the start."""
     configs = members(family, "momentum")
     for i in (3, 7, 10):
         configs[i] = with_scalars(configs[i], bias=i == 3)
     records, stack = train(configs, digits, CPU)
-    for k, i in enumerate(stack.positions):
-        assert deviation(configs[i], records[i].history, stack.export(k), digits) < 1e-9, i
+    for i in (2, 3, 6, 7, 10, 11):
+        model = stack.export(stack.positions.index(i))
+        assert deviation(configs[i], records[i].history, model, digits) < 1e-9, i
     (alone,), one = train(configs[3:4], digits, CPU)
     assert deviation(configs[3], alone.history, one.export(0), digits) < 1e-9
     first, trained = build(configs[3]).state_dict(), one.export(0).state_dict()
@@ -189,11 +191,17 @@ def test_members_with_fixups_scalars_equal_the_ordinary_loop(family: str, digits
     assert all(tensor.item() != first[name].item() for name, tensor in scalars.items())
 
 
+SIGNALS: dict[str, Any] = {"data.name": "mnist1d", "data.validation": 100, "train.epochs": 1}
+
+
+@pytest.fixture(scope="module")
+def signals() -> data.Dataset:
+    return data.load(changed(RunConfig(), SIGNALS).data)
+
+
 @pytest.mark.parametrize("family", ["conv", "resnet", "resnet, projected"])
-def test_a_signal_is_an_image_of_height_1(family: str) -> None:
-    changes: dict[str, Any] = {"data.name": "mnist1d", "data.validation": 100, "train.epochs": 1}
-    configs = [changed(config, changes) for config in members(family)[2:6]]
-    signals = data.load(configs[0].data)
+def test_a_signal_is_an_image_of_height_1(family: str, signals: data.Dataset) -> None:
+    configs = [changed(config, SIGNALS | {"train.evaluate_every": 1}) for config in members(family)[2:6]]
     records, stack = train(configs, signals, CPU)
     assert all(w.shape[-2:] == (1, 3) for w in stack.weights[:-1])
     for k, i in enumerate(stack.positions):

@@ -137,6 +137,8 @@ NETWORKS: dict[str, dict[str, Any]] = {
 def test_every_member_reads_what_autograd_on_the_plain_network_reads(network: str, digits: data.Dataset) -> None:
     """At the start, and after steps with all members in their own state; every other one with skips."""
     configs = [changed(config, NETWORKS[network]) for config in runs()]
+    if "model.family" in NETWORKS[network]:
+        configs = [changed(config, {"probes.samples": 40}) for config in configs]
     if network in ("weights", "projected"):
         configs = [changed(config, {"norm.name": "weight"} if i == 0 else {}) for i, config in enumerate(configs)]
     if network in ("residual", "resnet"):
