@@ -135,10 +135,10 @@ NETWORKS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_every_member_reads_what_autograd_on_the_plain_network_reads(network: str, digits: data.Dataset) -> None:
-    """At the start, and after steps with all members in their own state; every other one with skips."""
-    configs = [changed(config, NETWORKS[network]) for config in runs()]
-    if "model.family" in NETWORKS[network]:
-        configs = [changed(config, {"probes.samples": 40}) for config in configs]
+    """At the start, and after steps with all members in their own state; every other one with skips. Six members where
+    what is read is of images."""
+    chosen = (0, 1, 2, 3, 4, 9) if "model.family" in NETWORKS[network] else range(len(ARMS))
+    configs = [changed(runs()[i], NETWORKS[network]) for i in chosen]
     if network in ("weights", "projected"):
         configs = [changed(config, {"norm.name": "weight"} if i == 0 else {}) for i, config in enumerate(configs)]
     if network in ("residual", "resnet"):
