@@ -69,6 +69,8 @@ class NetworkFacts:
     """Whether it draws random numbers in training."""
     convolves: bool
     """Whether it calls torch's conv2d."""
+    attends: bool
+    """Whether it calls torch's attention."""
     overwrites: bool
     """Whether it writes into what it is given."""
     leaves_out: bool

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from bnsweep.config.network import NetworkFacts
 from bnsweep.nets.member_chance import MemberChance
@@ -112,19 +113,22 @@ class Together(Calls):
         self._tied = is_tied(trained)
 
     def __call__(self, given: Given, mode: str) -> tuple[Tensor, Recorded]:
-        module, tensors = self._modules[mode], given.parameters | given.buffers
+        module, tensors, facts = self._modules[mode], given.parameters | given.buffers, self._facts
+        # In a mode attention in eval mode takes the same way as in training, of which vmap has rules.
+        rules = MemberRules() if facts.convolves or facts.attends else nullcontext()
 
         # One after the other: what is nested costs torch more than small networks do.
         def one(x: Tensor, seed: Tensor, *of_member: Tensor) -> tuple[Tensor, Recorded, Tensors]:
             values, zeros = dict(zip(tensors, of_member, strict=False)), of_member[len(tensors) :]
-            with MemberRules() if self._facts.convolves else nullcontext(), self._draws(seed, given.step, mode):
+            with rules, self._draws(seed, given.step, mode):
                 return self._one(module, values, given.buffers, x, zeros, mode)
 
         members, x, shared = (self._seed_K, *tensors.values(), *given.zeros), given.x, given.shared
-        if self._facts.overwrites:
+        if facts.overwrites:
             x, shared = (x.expand(len(self._seed_K), *x.shape) if shared else x).clone(), False
         over = (None if shared else 0, *[0] * len(members))
-        outputs, seen, replaced = vmap(one, over, randomness="error")(x, *members)
+        with sdpa_kernel(SDPBackend.MATH) if facts.attends else nullcontext():
+            outputs, seen, replaced = vmap(one, over, randomness="error")(x, *members)
         for name, t in replaced.items():
             given.buffers[name].copy_(t)
         return outputs, seen

@@ -35,7 +35,7 @@ DRAWS_TRIED = 16
 OUTSIDE = "it draws from Python's or numpy's random numbers, of which vmap knows nothing"
 REASONS = {
     "randomness error mode": "it draws random numbers where members cannot have their own, as does dropout inside of "
-    "nn.MultiheadAttention",
+    "attention",
     "escaped from inside": "it keeps a tensor from one call to the next, which vmap takes for another's",
     "override the setup_context": "it has a torch.autograd.Function without setup_context and a rule for vmap",
 }
@@ -132,6 +132,7 @@ class Trial:
             chance=draws,
             leaves_out=any(way != reached for way in ways),
             convolves=F.conv2d in functions,
+            attends=bool(functions & {F.scaled_dot_product_attention, F.multi_head_attention_forward}),
             overwrites=overwrites,
             fixed=False,
             alone=self.alone,

@@ -36,24 +36,13 @@ from bnsweep.runs.plan import describe, make_plan
 from bnsweep.training.known import with_facts
 from bnsweep.training.trainer import Trainer, train
 
-QUICK = (
-    "SkipMlp",
-    "conv_bn_relu",
-    "Dropouts",
-    "in_place",
-    "Tied",
-    "Buffers",
-    "DataDependent",
-    "HiddenTensor",
-    "Assigned",
-    "DropPath",
-)
+QUICK = ("SkipMlp", "conv_bn_relu", "Dropouts", "in_place", "Tied", "Buffers", "DataDependent", "HiddenTensor")
+QUICK += ("Assigned", "DropPath", "Transformer")
 ALONE = {
     "ByFunction": "vmap: It looks like you're calling .item() on a Tensor",
     "DataDependent": "vmap: It looks like you're calling .item() on a Tensor",
     "HiddenTensor": "as one they would differ in their outputs from the same networks alone",
     "Recurrent": "torch.func has no batching rule for aten::gru",
-    "Transformer": "torch.func has no batching rule for aten::_scaled_dot_product_flash_attention_for_cpu",
     "weight_normed": "torch.func has no batching rule for aten::_weight_norm",
     "EmbeddingBag": "torch.func has no batching rule for aten::embedding_bag",
 }
