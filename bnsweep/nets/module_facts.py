@@ -76,11 +76,20 @@ def facts_of(config: RunConfig, x_BD: Tensor) -> NetworkFacts:
     dtype = getattr(torch, config.train.dtype)
     x = x_BD.to(dtype).nan_to_num().view(-1, *config.sample_shape)
     facts = Trial(config, module, x.clone()).facts()
-    other = build_module(replace(config, seed=(config.seed + 1) % 2**31))
-    fixed = all(torch.equal(p, q) for p, q in zip(module.parameters(), other.parameters(), strict=True))
+    fixed = starts_fixed(config)
     check_calls(config, x)
     alone = why_alone(config.with_network(facts), x_BD.to(dtype).nan_to_num())
     return replace(facts, fixed=fixed, alone=alone)
+
+
+def starts_fixed(config: RunConfig) -> bool:
+    """Whether a network starts with the same numbers whatever the seed. Refuses one whose parameters are others."""
+    built = [build_module(replace(config, seed=seed)) for seed in (config.seed, (config.seed + 1) % 2**31)]
+    one, other = (dict(module.named_parameters()) for module in built)
+    shapes = [{name: p.shape for name, p in of.items()} for of in (one, other)]
+    says = "a network whose parameters have the same names and shapes whatever the seed"
+    check(shapes[0] == shapes[1], KEY, str(config.model.target), says)
+    return all(torch.equal(p, other[name]) for name, p in one.items())
 
 
 def check_places(config: RunConfig, parts: Parts) -> None:

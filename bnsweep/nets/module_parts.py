@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import random
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -119,11 +120,13 @@ def taken_by(target: Callable[..., Any]) -> tuple[str, ...]:
 def build_module(config: RunConfig, parts: Parts | None = None) -> nn.Module:
     """The user's network as a run starts with it, in training mode: its random numbers come from the generators that
     the process has, seeded by the run's seed. Raises ConfigError."""
-    dotted, parts = str(config.model.target), parts or Parts(config)
+    dotted, first, parts = str(config.model.target), parts is not None, parts or Parts(config)
     target = own_network(dotted)
     given = {name: getattr(parts, name) for name in taken_by(target)} | dict(config.model.kwargs)
     with called(KEY, dotted, NETWORK), generators_kept():
         seed_generators(config.seed)
+        if not first:  # the trial's module has shown the user's warnings
+            warnings.simplefilter("ignore")
         module = target(**given)
         if isinstance(module, nn.Module) and any(map(is_lazy, module.parameters())):
             with torch.no_grad():  # lazy modules get their sizes from what they see first

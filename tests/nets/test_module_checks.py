@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -79,6 +80,11 @@ OTHERS = "a module whose parameters others can stand in for, as torch.func.funct
             OTHERS,
         ),
         ("self.w = nn.Parameter(torch.zeros(16, dtype=torch.cfloat))", "pass", "has complex w"),
+        (
+            "self.more = nn.Linear(16, int(torch.randint(1, 1000, ())))",
+            "pass",
+            "parameters have the same names and shapes whatever the seed",
+        ),
         ("pass", "h = h.sigmoid(); h += 1", "a module that autograd can go back through from "),
     ],
 )
@@ -146,3 +152,11 @@ def test_the_plan_says_what_is_to_be_known(
 ) -> None:
     configs = known([run(written(init, forward))], digits)
     assert line in describe(make_plan(configs, (), CPU, 1)).splitlines()[-1]
+
+
+def test_a_warning_of_the_users_is_shown_once(digits: data.Dataset, written: Callable[..., str]) -> None:
+    target = written(init="import warnings; warnings.warn('old', FutureWarning)")
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("default")
+        train(known([run(target, seed=seed) for seed in (0, 1)], digits), digits, CPU)
+    assert [str(one.message) for one in shown] == ["old"]
