@@ -79,7 +79,16 @@ def facts_of(config: RunConfig, x_BD: Tensor) -> NetworkFacts:
     fixed = starts_fixed(config)
     check_calls(config, x)
     alone = why_alone(config.with_network(facts), x_BD.to(dtype).nan_to_num())
-    return replace(facts, fixed=fixed, alone=alone)
+    return may_use(replace(facts, alone=alone, fixed=fixed), module) if alone else replace(facts, fixed=fixed)
+
+
+def may_use(facts: NetworkFacts, module: nn.Module) -> NetworkFacts:
+    """Of a network whose way may depend on numbers: what its trial left out may be used yet, and is trained."""
+    parameters = tuple(
+        (name, shape, is_trained or module.get_parameter(name).requires_grad)
+        for name, shape, is_trained in facts.parameters
+    )
+    return replace(facts, parameters=parameters, leaves_out=facts.leaves_out or parameters != facts.parameters)
 
 
 def starts_fixed(config: RunConfig) -> bool:

@@ -123,6 +123,17 @@ def test_numbers_of_pythons_and_numpys_generators_are_a_members_own(
     assert alone.history == both[1].history and both[0].history != both[1].history
 
 
+def test_a_layer_that_the_trials_samples_leave_out_is_trained(
+    digits: data.Dataset, written: Callable[..., str]
+) -> None:
+    lines = "h = torch.relu(self.fc2(h)) if h[:, 0].ge(-9).sum().item() > 10 else h"
+    configs = known([run(written(forward=lines))], digits)
+    assert all(trained for _, _, trained in configs[0].model.network.parameters)
+    (record,), _ = train(configs, digits, CPU)
+    wanted = train_plain(configs[0], digits).history["train/loss"]
+    assert record.history["train/loss"] == pytest.approx(wanted, rel=1e-9)
+
+
 def test_a_block_that_the_first_draw_leaves_out_is_trained(digits: data.Dataset, written: Callable[..., str]) -> None:
     """Stochastic depth (Huang et al. 2016): a member leaves out other blocks at every step."""
     lines = "h = h if self.training and torch.rand(1) < 0.7 else h + torch.relu(self.fc2(h))"
