@@ -7,6 +7,7 @@ import random
 import re
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -201,15 +202,20 @@ class Trial:
         ok = found == (batch, wanted) or (wanted == 1 and found == (batch,))
         says = f"a module that gives {wanted} numbers a sample, as {self.config.task.name} wants: of {batch} samples it"
         check(ok, KEY, dotted, f"{says} gives {found}")
+        says = (
+            f"a module that gives numbers of the kind that it is given, {self.x.dtype}, as `.to(x.dtype)` does, gives"
+        )
+        check(outputs.dtype == self.x.dtype, KEY, dotted, f"{says} {outputs.dtype}")
 
     def _flops(self) -> int:
-        """Three times those forward."""
+        """Three times those forward; of a network that cannot be counted, those of its parameters."""
         from torch.utils.flop_counter import FlopCounterMode
 
         counter = FlopCounterMode(display=False)
-        with torch.no_grad(), torch.random.fork_rng(devices=[]), counter:
-            self.module.eval()(self.x)
-        return 3 * int(counter.get_total_flops())
+        with suppress(Exception), torch.no_grad(), generators_kept(), counter:
+            self.module.eval()(self.x.clone())
+        least = 2 * len(self.x) * sum(p.numel() for p in self.module.parameters())
+        return 3 * (int(counter.get_total_flops()) or least)
 
 
 def calls_of(found: Sequence[Called], more: Sequence[Called]) -> ActivationCalls:
@@ -273,7 +279,8 @@ def why_alone(config: RunConfig, x_BD: Tensor) -> str:
         known = [reason for words, reason in REASONS.items() if words in said]
         return f"torch.func has no batching rule for {without_rule[1]}" if without_rule else (*known, said)[0]
     far = [kind for kind in wanted if not alike(found[kind], wanted[kind], DIFFERENT[x_BD.dtype])]
-    return f"as one they would differ in their {far[0]} from the same networks alone" if far else ""
+    says = "alone: what differs between seeds has to be a parameter or a buffer"
+    return f"as one they would differ in their {far[0]} from the same networks {says}" if far else ""
 
 
 def pass_of(runs: Sequence[RunConfig], x_BD: Tensor) -> dict[str, list[Tensor]]:

@@ -16,7 +16,7 @@ def norms(g: Tensor) -> Tensor:
 
     In float64: the squares of gradients below 1e-23, which 20 layers lead to, are 0 in float32.
     """
-    return torch.cat([torch.linalg.vector_norm(p.flatten(1), dim=1, dtype=torch.float64) for p in pieces(g)])
+    return torch.cat([torch.linalg.vector_norm(p.reshape(len(p), -1), dim=1, dtype=torch.float64) for p in pieces(g)])
 
 
 def flow(d_LK: Tensor) -> Tensor:
@@ -78,5 +78,5 @@ def cosine(a: Tensor, b: Tensor) -> Tensor:
     2017; Arora et al. 2019, arXiv 1812.03981). NaN where a slice is 0.
     """
     pairs = zip(pieces(a), pieces(b), strict=True)
-    product_K = torch.cat([(p.flatten(1).double() * q.flatten(1)).sum(1) for p, q in pairs])
+    product_K = torch.cat([(p.double() * q).reshape(len(p), -1).sum(1) for p, q in pairs])
     return product_K / (norms(a) * norms(b))

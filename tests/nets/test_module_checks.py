@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 import warnings
 from collections.abc import Callable
@@ -84,6 +85,11 @@ OTHERS = "a module whose parameters others can stand in for, as torch.func.funct
             "self.more = nn.Linear(16, int(torch.randint(1, 1000, ())))",
             "pass",
             "parameters have the same names and shapes whatever the seed",
+        ),
+        (
+            "pass",
+            "return self.fc3(h).to(torch.bfloat16)",
+            "numbers of the kind that it is given, torch.float64, as `.to(",
         ),
         ("pass", "h = h.sigmoid(); h += 1", "a module that autograd can go back through from "),
     ],
@@ -171,3 +177,26 @@ def test_a_warning_of_the_users_is_shown_once(digits: data.Dataset, written: Cal
         warnings.simplefilter("default")
         train(known([run(target, seed=seed) for seed in (0, 1)], digits), digits, CPU)
     assert [str(one.message) for one in shown] == ["old"]
+
+
+@pytest.mark.parametrize(
+    ("init", "forward"),
+    [
+        ("self.scale = nn.Parameter(torch.tensor(2.0))", "h = h * self.scale"),
+        (
+            "pass",
+            "with torch.enable_grad():"
+            "h = torch.autograd.grad(self.fc2(h.requires_grad_()).square().sum(), h, create_graph=True)[0]",
+        ),
+    ],
+    ids=["a parameter without dimensions", "a gradient in the forward pass"],
+)
+def test_what_is_unusual_is_trained_and_read_all_the_same(
+    init: str, forward: str, digits: data.Dataset, written: Callable[..., str]
+) -> None:
+    given = {"probes.name": "full", "optimizer.clip": 0.1}
+    configs = known([run(written(init, forward), **given)], digits)
+    (record,), _ = train(configs, digits, CPU)
+    wanted = train_plain(configs[0], digits).history["train/loss"]
+    assert record.history["train/loss"] == pytest.approx(wanted, rel=1e-9)
+    assert math.isfinite(record.history["landscape/beta"][0]) and math.isfinite(record.history["layer/1/std"][0])
