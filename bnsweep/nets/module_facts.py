@@ -202,9 +202,7 @@ class Trial:
         ok = found == (batch, wanted) or (wanted == 1 and found == (batch,))
         says = f"a module that gives {wanted} numbers a sample, as {self.config.task.name} wants: of {batch} samples it"
         check(ok, KEY, dotted, f"{says} gives {found}")
-        says = (
-            f"a module that gives numbers of the kind that it is given, {self.x.dtype}, as `.to(x.dtype)` does, gives"
-        )
+        says = f"a module that gives numbers of the kind it is given, {self.x.dtype}, as `.to(x.dtype)` does, gives"
         check(outputs.dtype == self.x.dtype, KEY, dotted, f"{says} {outputs.dtype}")
 
     def _flops(self) -> int:

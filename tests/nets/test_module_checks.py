@@ -89,7 +89,7 @@ OTHERS = "a module whose parameters others can stand in for, as torch.func.funct
         (
             "pass",
             "return self.fc3(h).to(torch.bfloat16)",
-            "numbers of the kind that it is given, torch.float64, as `.to(",
+            "numbers of the kind it is given, torch.float64, as `.to(",
         ),
         ("pass", "h = h.sigmoid(); h += 1", "a module that autograd can go back through from "),
     ],
@@ -179,15 +179,14 @@ def test_a_warning_of_the_users_is_shown_once(digits: data.Dataset, written: Cal
     assert [str(one.message) for one in shown] == ["old"]
 
 
+SLOPE = "torch.autograd.grad(self.fc2(h.requires_grad_()).square().sum(), h, create_graph=True)[0]"
+
+
 @pytest.mark.parametrize(
     ("init", "forward"),
     [
         ("self.scale = nn.Parameter(torch.tensor(2.0))", "h = h * self.scale"),
-        (
-            "pass",
-            "with torch.enable_grad():"
-            "h = torch.autograd.grad(self.fc2(h.requires_grad_()).square().sum(), h, create_graph=True)[0]",
-        ),
+        ("pass", f"with torch.enable_grad(): h = {SLOPE}"),
     ],
     ids=["a parameter without dimensions", "a gradient in the forward pass"],
 )
