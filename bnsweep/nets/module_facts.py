@@ -32,7 +32,10 @@ from bnsweep.own.functions import own_network
 SAMPLES = 4
 """Of the data, that a network is tried on."""
 DRAWS_TRIED = 16
-"""Members of which a network that draws random numbers is to call the same activations."""
+"""Members of which a network whose way depends on random numbers is to call the same activations."""
+NUMBERS = ("__bool__", "__int__", "__float__", "__index__", "item", "tolist", "numpy", "nonzero")
+DECIDES = {getattr(Tensor, name) for name in NUMBERS} | {torch.nonzero}
+"""Functions by which a module's way can depend on a tensor's numbers."""
 OUTSIDE = "it draws from Python's or numpy's random numbers, of which vmap knows nothing"
 REASONS = {
     "randomness error mode": "it draws random numbers where members cannot have their own, as does dropout inside of "
@@ -135,7 +138,8 @@ class Trial:
         reached = self._reached(outputs)
         check(bool(reached), KEY, dotted, "a module whose outputs depend on a parameter that requires a gradient")
         draws = bool(functions & {*DRAWS})
-        again, ways = self._again(before, DRAWS_TRIED if draws or self.alone else 1)
+        many = self.alone or (draws and functions & DECIDES)
+        again, ways = self._again(before, DRAWS_TRIED if many else 1)
         reached = reached.union(*ways)
         calls = calls_of(found, again[0])
         unread = why_unread(calls, [found, *again])
