@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
+from bnsweep.catalogue.own import is_own
 from bnsweep.config.checks import ConfigError, check
 from bnsweep.config.network import MOST_LAYERS, ActivationCalls, NetworkFacts
 from bnsweep.config.run import RunConfig
@@ -67,9 +68,11 @@ def with_networks(configs: Iterable[RunConfig], rows: Rows) -> list[RunConfig]:
 
 
 def architecture(config: RunConfig) -> str:
-    """Equal where networks differ in nothing but the numbers that they start with."""
+    """Equal where networks differ in nothing but the numbers that they start with; an init of the user's is tried with
+    each."""
+    own_init = config.init.name if is_own(config.init.name) else ""
     told = (config.model, config.activation, config.bn, config.norm, config.placement, config.train.dtype)
-    return json.dumps([*map(repr, told), config.sample_shape, config.sizes])
+    return json.dumps([*map(repr, told), config.sample_shape, config.sizes, own_init])
 
 
 def facts_of(config: RunConfig, x_BD: Tensor) -> NetworkFacts:

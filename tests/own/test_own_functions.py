@@ -145,6 +145,10 @@ def test_an_own_init_of_other_shapes_than_the_networks_is_refused(written: Writt
         assert says in refused("dirac", **model)
     for model in ({"family": "conv"}, {"family": "module", "target": f"{name}:net"}):
         assert refused("flat_alone", **model).startswith(f"init.name={name}:flat_alone: {convolutions}")
+    networks = ModelConfig((), family="module", target=f"{name}:net")
+    both = [RunConfig(init=InitConfig(init), model=networks) for init in ("he", f"{name}:flat_alone")]
+    with pytest.raises(ConfigError, match=f"init.name={name}:flat_alone: must be a function of"):
+        with_facts(both, {both[0].data.key: digits})
     fits = [("flat_alone", ModelConfig()), ("dirac", ModelConfig(family="module", target=f"{name}:convolution"))]
     for init, model in fits:
         config = RunConfig(init=InitConfig(f"{name}:{init}"), model=model)
