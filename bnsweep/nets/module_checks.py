@@ -24,7 +24,7 @@ TINY = 1e-6
 
 EXCHANGED = (
     "a module whose parameters others can stand in for, as torch.func.functional_call does it: called so it gives "
-    "something else. A list that is no nn.ParameterList, or torch.utils.checkpoint, holds on to the old ones"
+    "something else. A Python list of them, or torch.utils.checkpoint, holds on to the old ones"
 )
 ALONE = (
     "a module that gives the same for the same inputs, parameters and buffers: called again it gives something else. "
