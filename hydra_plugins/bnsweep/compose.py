@@ -87,10 +87,18 @@ class Composer:
         config = self._merge([override for override, kind in zip(overrides, kinds, strict=True) if kind == "choice"])
         for override in (override for override, kind in zip(overrides, kinds, strict=True) if kind == "value"):
             OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
-        fill(config.hydra.overrides.task, [str(override.input_line) for override in overrides])
-        job = config.hydra.job
-        job.override_dirname = get_overrides_dirname(overrides=overrides, **job.config.override_dirname)
+        note(config, overrides)
         return config
+
+    def note(self, config: DictConfig, overrides: Sequence[str]) -> None:
+        """Takes the notes, in the config of a job, that the config of another one has of its overrides, which are plain
+        values and choices of the same groups."""
+        parsed = [parse_override(text) for text in overrides]
+        note(config, parsed)
+        choices = config.hydra.runtime.choices
+        for override in parsed:
+            if self._kind(override) == "choice":
+                choices[override.key_or_group] = override.value()
 
     def _merge(self, choices: list[Override]) -> DictConfig:
         """The config of these choices alone, to be changed."""
@@ -166,6 +174,13 @@ class Composer:
                 parent, ObjectType.GROUP, hydra.job.config_name, self._hydra_overrides
             )
         return name in self._groups[parent]
+
+
+def note(config: DictConfig, overrides: Sequence[Override]) -> None:
+    """What Hydra notes of a job's overrides in its config."""
+    fill(config.hydra.overrides.task, [str(override.input_line) for override in overrides])
+    job = config.hydra.job
+    job.override_dirname = get_overrides_dirname(overrides=list(overrides), **job.config.override_dirname)
 
 
 def refers(config: DictConfig) -> bool:

@@ -1,9 +1,10 @@
 """The directory and the JobReturn of a job whose work is done, without Hydra's `run_job`."""
 
-from __future__ import annotations
-
+# No `from __future__ import annotations`: Hydra's scanner executes modules before they are in sys.modules, where
+# dataclasses look text annotations up.
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +20,7 @@ from omegaconf._utils import get_omega_conf_dumper
 
 
 def is_quiet(config: DictConfig, context: HydraContext) -> bool:
-    """Whether `run_job`, without job logging, would do no more for this job than `Directories.conclude` does."""
+    """Whether `run_job`, without job logging, would do no more for this job than `conclude` does."""
     job = config.hydra.job
     stays = job.chdir is False or (job.chdir is None and version.base_at_least("1.2"))
     listened = job.env_set or context.callbacks.callbacks
@@ -37,28 +38,40 @@ def job_folder(config: DictConfig) -> Path:
         HydraConfig.instance().cfg = previous
 
 
-class Directories:
-    """Concludes the jobs of one sweep."""
+@dataclass(frozen=True)
+class Files:
+    """What is written of a job."""
 
-    def __init__(self) -> None:
-        self._yaml = Yaml()
+    folder: Path
+    """As its config names it."""
+    inner: str
+    """The folder in it that holds the files."""
+    texts: dict[str, str]
+    """By the name of the file."""
+    overrides: list[str]
 
-    def conclude(self, config: DictConfig, compose: Callable[[], DictConfig], outcome: object) -> JobReturn:
-        """`compose` gives `config` anew."""
-        named = job_folder(config)
-        folder = os.path.abspath(named)  # noqa: PTH100 (as Hydra)
-        config.hydra.runtime.output_dir = folder
-        named.mkdir(parents=True, exist_ok=True)  # which may go up again
-        inner = Path(folder, config.hydra.output_subdir)
-        inner.mkdir(parents=True, exist_ok=True)
-        overrides = cast(list[str], OmegaConf.to_container(config.hydra.overrides.task))
-        for name, text in (
-            ("config.yaml", self._yaml.dump(config, leave_out="hydra") or "{}\n"),
-            ("hydra.yaml", f"hydra:\n{self._yaml.dump(config.hydra, depth=1)}"),
-            ("overrides.yaml", dump(overrides)),
-        ):
-            (inner / name).write_text(text, encoding="utf-8")
-        return Concluded(compose, folder, overrides, outcome)
+
+def files_of(config: DictConfig, yaml: "Yaml") -> Files:
+    folder = job_folder(config)
+    config.hydra.runtime.output_dir = os.path.abspath(folder)  # noqa: PTH100 (as Hydra)
+    overrides = cast(list[str], OmegaConf.to_container(config.hydra.overrides.task))
+    texts = {
+        "config.yaml": yaml.dump(config, leave_out="hydra") or "{}\n",
+        "hydra.yaml": f"hydra:\n{yaml.dump(config.hydra, depth=1)}",
+        "overrides.yaml": dump(overrides),
+    }
+    return Files(folder, config.hydra.output_subdir, texts, overrides)
+
+
+def conclude(files: Files, compose: Callable[[], DictConfig], outcome: object) -> JobReturn:
+    """Writes a job's files. `compose` gives its config."""
+    folder = os.path.abspath(files.folder)  # noqa: PTH100 (as Hydra)
+    files.folder.mkdir(parents=True, exist_ok=True)  # which may go up again
+    inner = Path(folder, files.inner)
+    inner.mkdir(parents=True, exist_ok=True)
+    for name, text in files.texts.items():
+        (inner / name).write_text(text, encoding="utf-8")
+    return Concluded(compose, folder, files.overrides, outcome)
 
 
 class Concluded(JobReturn):
@@ -98,6 +111,10 @@ class Yaml:
         """The block of a mapping, `depth` levels deep."""
         entries = config.__dict__["_content"].items()
         return "".join([self._entry(key, node, depth) for key, node in entries if key != leave_out])
+
+    def entry(self, config: DictConfig, key: str, depth: int = 0) -> str:
+        """One entry of a mapping."""
+        return self._entry(key, config.__dict__["_content"][key], depth)
 
     def _entry(self, key: str, node: Node, depth: int) -> str:
         if is_block(node):

@@ -16,8 +16,9 @@ from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig
 
 from hydra_plugins.bnsweep.compose import Composer
-from hydra_plugins.bnsweep.directory import Directories, is_quiet
+from hydra_plugins.bnsweep.directory import Yaml, conclude, files_of, is_quiet
 from hydra_plugins.bnsweep.overrides import check_duplicates
+from hydra_plugins.bnsweep.texts import Texts
 
 log = logging.getLogger(__name__)
 
@@ -77,9 +78,14 @@ class StackedLauncher(BasicLauncher):
         outcomes = self.batched(jobs)
         assert len(outcomes) == len(jobs)
         kept = [(place, outcome) for place, outcome in enumerate(outcomes) if outcome is not LEFT_OUT]
-        directories, returns, told = Directories(), [], time.monotonic()
+        yaml, returns, told = Yaml(), [], time.monotonic()
+        texts = Texts(jobs, yaml) if len(kept) > 1 and self._is_quiet(jobs[0]) else None
         for place, outcome in kept:
-            returns.append(self._conclude(directories, jobs, place, outcome))
+            files = texts.of(place) if texts else None
+            if files is None:
+                returns.append(self._conclude(yaml, jobs, place, outcome))
+            else:
+                returns.append(conclude(files, partial(jobs.compose, place), outcome))
             if time.monotonic() - told > SILENCE:
                 told = time.monotonic()
                 log.info("%d of %d job directories", len(returns), len(kept))
@@ -93,12 +99,16 @@ class StackedLauncher(BasicLauncher):
         composer = Composer(self.hydra_context.config_loader, self.config, job_overrides)
         return Jobs(composer, job_overrides, first, self.auto)
 
-    def _conclude(self, directories: Directories, jobs: "Jobs", place: int, outcome: object) -> JobReturn:
+    def _is_quiet(self, config: DictConfig) -> bool:
+        assert self.hydra_context is not None
+        return not self.job_logging and is_quiet(config, self.hydra_context)
+
+    def _conclude(self, yaml: Yaml, jobs: "Jobs", place: int, outcome: object) -> JobReturn:
         """Let Hydra run the job, whose work is done; or do the little that it would do."""
         assert self.hydra_context is not None
         config = jobs[place]
-        if not self.job_logging and is_quiet(config, self.hydra_context):
-            return directories.conclude(config, partial(jobs.compose, place), outcome)
+        if self._is_quiet(config):
+            return conclude(files_of(config, yaml), partial(jobs.compose, place), outcome)
         return run_job(
             hydra_context=self.hydra_context,
             task_function=Recall(outcome),
@@ -139,13 +149,23 @@ class Jobs(Sequence[DictConfig]):
         return len(self) > 0 and self._composer.are_apart(self.overrides[0], varied)
 
     def compose(self, place: int) -> DictConfig:
-        num, overrides = self._nums[place], self.overrides[place]
-        log.debug("#%d : %s", num, " ".join(filter_overrides(overrides)))
+        overrides = self.overrides[place]
+        log.debug("#%d : %s", self._nums[place], " ".join(filter_overrides(overrides)))
         config = self._composer.compose(overrides)
-        job = config.hydra.job
+        self._number(config, place)
+        return config
+
+    def note(self, config: DictConfig, place: int) -> int:
+        """What the config of this job says of itself becomes part of another one's, whose overrides have the same keys.
+        Gives its number."""
+        self._composer.note(config, self.overrides[place])
+        return self._number(config, place)
+
+    def _number(self, config: DictConfig, place: int) -> int:
+        job, num = config.hydra.job, self._nums[place]
         job.id = num
         job.num = num
-        return config
+        return num
 
 
 @dataclass

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -84,6 +86,58 @@ def test_a_job_is_concluded_as_hydra_does(overrides: list[str], monkeypatch: pyt
             assert OmegaConf.get_cache(ours) == OmegaConf.get_cache(hydras)
         for name in ("overrides", "working_dir", "task_name", "status", "_return_value"):
             assert getattr(one, name) == getattr(other, name)
+
+
+VALUES = {"bn": ("none", "before"), "lr": ("small", "large"), "model.hidden": ("[]", "[3,4]"), "seed": (7, 8)}
+SAME = ["data=mnist", "data.seed=1", "note='two words: # 1'"]
+APART = [
+    [f"{key}={value}" for key, value in zip(VALUES, values, strict=True)] + SAME
+    for values in itertools.product(*VALUES.values())
+]
+
+
+@pytest.mark.parametrize(
+    ("jobs", "overrides", "few"),
+    [
+        (APART, ["hydra.sweep.dir=a/../${now:%Y}"], True),
+        ([[*job, f"lr.value={i % 2}"] for i, job in enumerate(APART)], ["hydra.sweep.dir=${data.seed}"], True),
+        ([job[::-1] if i % 2 else job for i, job in enumerate(APART[:6])], [], False),
+        ([job[1:] if i % 2 else job for i, job in enumerate(APART[:6])], [], False),
+        ([job[:-1] for job in APART[:6]], [], False),
+        ([[*job, f"+more={i % 3}"] for i, job in enumerate(APART[:6])], [], False),
+        (APART[:6], ["hydra.sweep.dir=out-${seed}"], False),
+        (APART[:6], ["hydra.sweep.subdir=${hydra.job.num}-${seed}"], False),
+        (APART[:6], ["hydra.sweep.dir=out-${hydra.job.override_dirname}"], False),
+    ],
+    ids=["apart", "two of a part", "order", "a choice left out", "reference", "added", *["named"] * 3],
+)
+def test_the_files_of_jobs_whose_parts_are_apart_are_put_together(
+    jobs: list[list[str]], overrides: list[str], few: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loader, master = sweep(*overrides)
+    monkeypatch.setattr(f"{__name__}.OUTCOMES", [*range(len(jobs))])
+    composed, counts = Counter[int](), list[int]()
+    compose = module.Jobs.compose
+    monkeypatch.setattr(module.Jobs, "compose", lambda self, i: (composed.update([i]), compose(self, i))[1])
+    here = Path.cwd()
+
+    def written(name: str) -> tuple[list[JobReturn], list[list[Any]], dict[str, bytes | None]]:
+        Path(name).mkdir()
+        monkeypatch.chdir(Path("work").mkdir() or "work")
+        returns = conclude(loader, master, jobs)
+        counts.append(len(composed))
+        configs = [[anatomy(config) for config in (one.cfg, one.hydra_cfg) if config is not None] for one in returns]
+        monkeypatch.chdir(here)
+        Path("work").rename(f"{name}/work")
+        return returns, configs, files(name)
+
+    quick, configs, ours = written("quick")
+    assert (counts[0] < len(jobs)) is few
+    monkeypatch.setattr(module, "is_quiet", lambda *_: False)
+    plain, wanted, hydras = written("plain")
+    assert configs == wanted and ours == hydras and sum(name.endswith("hydra.yaml") for name in ours) == len(jobs)
+    for one, other in zip(quick, plain, strict=True):
+        assert one.overrides == other.overrides and one.return_value == other.return_value
 
 
 def test_an_outcome_that_is_an_exception_is_raised_when_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
