@@ -4,7 +4,6 @@ runs diverged, failed, or were never read."""
 from __future__ import annotations
 
 import math
-import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from synthetic_runs import BINS, NAN, failed, lost, panels, synthetic
 
 from bnsweep.config.groups import BnConfig, InitConfig, LrConfig, ProbesConfig, TrainConfig
 from bnsweep.config.network import ModelConfig, SkipConfig
@@ -29,62 +29,18 @@ from bnsweep.experiments.figures import (
     heat,
     histograms,
     layers,
-    save,
     special,
 )
-from bnsweep.experiments.figures.catalogue import FIGURES
 from bnsweep.experiments.figures.page import WHITE
 from bnsweep.experiments.selection import Run
 from bnsweep.experiments.table import Result, Table, markdown
-from bnsweep.records import DIVERGED, FAILED, FINISHED, HISTOGRAM_EDGES, RunRecord
 from bnsweep.report.figures.style import styled
-
-NAN = math.nan
-BINS = len(HISTOGRAM_EDGES) - 1
 
 
 @pytest.fixture(autouse=True)
 def style() -> Iterator[None]:
     with styled(WHITE):
         yield
-
-
-def synthetic(config: RunConfig) -> Run:
-    """Readings of everything a run can measure, at the steps it would be read; light probes leave holes."""
-    random, steps = np.random.default_rng(config.seed), config.evaluations
-    n, hidden = len(steps), len(config.model.units)
-    rise = np.linspace(0.1, 0.9, n)
-    history: dict[str, Any] = {"step": steps, "epoch": [step / config.steps_per_epoch for step in steps]}
-    for split in ("train", "val", "test", "batch"):
-        history |= {f"{split}/accuracy": rise + random.uniform(0, 0.05, n), f"{split}/loss": 2.4 - 2 * rise}
-    read = np.array([0.0 if step in config.probed else NAN for step in steps])
-    for l in range(1, hidden + 2):
-        history[f"layer/{l}/grad_activation"] = 10.0 ** random.uniform(-0.1, 0) * 0.5**l + read
-        history[f"layer/{l}/ics"] = random.uniform(0.1, 1, n) + (read if l > 1 else NAN)
-        history[f"layer/{l}/ics_cosine"] = random.uniform(-1, 1, n) + (read if l > 1 else NAN)
-        history[f"layer/{l}/dropout_ratio"] = 1 - config.model.dropout + read
-        for q, level in (("unit_q15", -1), ("unit_q50", 0), ("unit_q85", 1)):
-            history[f"layer/{l}/{q}"] = level + random.uniform(0, 0.2, n) + read
-    counts = [np.histogram(random.normal(0, 0.4, 500), HISTOGRAM_EDGES)[0].tolist() for _ in range(hidden)]
-    plain = {name: [float(value) for value in values] for name, values in history.items()}
-    summary = {f"final_{split}_accuracy": plain[f"{split}/accuracy"][-1] for split in ("train", "val", "test")}
-    return Run(config, RunRecord(FINISHED, history=plain, histograms={"start": counts}, summary=summary))
-
-
-def lost(run: Run, step: int = 1) -> Run:
-    """The same run, diverged at `step`."""
-    after = [at >= step for at in run.record.history["step"]]
-    keep = ("step", "epoch")
-    history = {
-        name: [NAN if gone and name not in keep else v for v, gone in zip(values, after, strict=True)]
-        for name, values in run.record.history.items()
-    }
-    summary = dict.fromkeys(run.record.summary, NAN)
-    return Run(run.config, replace(run.record, status=DIVERGED, diverged_step=step, history=history, summary=summary))
-
-
-def failed(run: Run) -> Run:
-    return Run(run.config, RunRecord(FAILED, reason="out of memory"))
 
 
 @cache
@@ -109,10 +65,6 @@ def config(seed: int = 0, bn: str = "none", std: float | None = None, hidden: in
     return RunConfig(bn=BnConfig(bn), init=init, model=model, lr=LrConfig(lr), train=train, probes=probes, seed=seed)
 
 
-def panels(figure: Figure) -> list[Axes]:
-    return [ax for ax in figure.axes if ax.get_visible() and ax.get_label() != "<colorbar>"]
-
-
 def titles(figure: Figure) -> list[str]:
     return [ax.get_title(loc="left") for ax in panels(figure)]
 
@@ -133,30 +85,6 @@ def marks(ax: Axes, mark: str) -> list[tuple[float, float]]:
 
 def legend(figure: Figure) -> list[str]:
     return [text.get_text() for text in figure.legends[0].get_texts()]
-
-
-@pytest.mark.parametrize("name", sorted(FIGURES))
-def test_every_experiment_is_drawn_small_and_labelled_with_runs_that_diverged_or_failed(
-    name: str, tmp_path: Path
-) -> None:
-    runs = runs_like(name)
-    trained = runs[0].config.total_steps > 0
-    runs = [lost(run) if trained and i // 2 % 3 == 0 else run for i, run in enumerate(runs)]  # both seeds of some arms
-    runs[-1] = failed(runs[-1])
-    found = figures(name, runs)
-    assert len(found) == len(FIGURES[name])
-    for stem, (figure, caption) in found.items():
-        path = save(figure, stem, tmp_path)
-        assert path.stat().st_size < 200_000 and ET.parse(path).getroot().get("viewBox")
-        assert len(caption) > 40
-        assert figure.get_figwidth() == pytest.approx(7.2), "690 pixels"
-        assert figure.texts[0].get_text(), "a title"
-        assert any(ax.get_xlabel() for ax in panels(figure)) and any(ax.get_ylabel() for ax in panels(figure))
-        assert all(ax.lines or ax.images or ax.artists or ax.patches for ax in panels(figure)), "nothing is empty"
-
-
-def test_every_experiment_with_expectations_has_a_drawing_of_its_own() -> None:
-    assert set(library().names) <= set(FIGURES)
 
 
 def test_a_figure_is_the_same_file_every_time(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ import math
 import multiprocessing
 import re
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -31,7 +30,6 @@ from bnsweep.records import FAILED, FINISHED
 
 HERE = Path(__file__).parent
 SEARCH = f"hydra.searchpath=[file://{HERE}]"
-SHIPPED = sorted(path.stem for path in (HERE.parents[1] / "conf/experiment").glob("*.yaml"))
 
 
 @pytest.fixture(autouse=True)
@@ -39,12 +37,6 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hydra_restore_sin
     """An empty working directory, and Hydra as in a new process."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-@pytest.fixture(scope="module")
-def library() -> Library:
-    """Of the experiments that ship: each is composed once."""
-    return Library()
 
 
 def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
@@ -68,35 +60,6 @@ def yaml(folder: Path, name: str, more: str = "", expect: str = f"[{LOSS}]") -> 
     text += f"train:\n  epochs: 1\nexperiment:\n  purpose: a test\n  expect: {expect}\n"
     (folder / f"extra/experiment/{name}.yaml").write_text(text)
     return f"hydra.searchpath=[file://{folder}/extra]"
-
-
-PUBLISHED = {
-    "bn-skip-depth": 6,
-    "bn-vs-init-scale": 33,
-    "fashion-mnist": 3,
-    "mnist1d": 3,
-    "mnist1d-shuffled": 3,
-    "overfit": 4,
-    "udacity-grid": 10,
-    "yang-depth": 1,
-}
-"""Entries whose number or statement was read in the source or in its recorded run; all others say otherwise."""
-
-
-@pytest.mark.parametrize("name", SHIPPED)
-def test_every_experiment_that_ships_can_answer_what_it_expects(name: str, library: Library) -> None:
-    node = library.master(name).experiment
-    assert node.name == name and node.purpose and node.source
-    for form in ("full", "quick") if node.quick else ("full",):
-        experiment = library.experiment(name, form)
-        assert len({identity(config) for config in experiment.configs}) > 1
-
-
-def test_nothing_is_called_published_that_was_not_read_in_its_source(library: Library) -> None:
-    entries = [(name, entry) for name in SHIPPED for entry in library.master(name).experiment.expect]
-    assert Counter(name for name, entry in entries if entry["from"] == "published") == PUBLISHED
-    told = [entry for _, entry in entries if entry["from"] == "second-hand"]
-    assert told and all("note" in entry and "expected" not in entry for entry in told), "nobody has read a number"
 
 
 def test_the_table_says_of_each_number_where_it_is_from() -> None:
