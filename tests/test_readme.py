@@ -64,7 +64,7 @@ def overrides(line: str) -> list[str]:
 
 @pytest.mark.parametrize("line", RUNS)
 def test_runs_and_sweeps_compose(line: str) -> None:
-    """Not the whole product of a sweep, but as many jobs as name each of its choices once."""
+    """Not the whole product of a sweep, but as many jobs as name each of its choices once, and two of its seeds."""
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -82,6 +82,7 @@ def test_runs_and_sweeps_compose(line: str) -> None:
             else [item.input_line or ""]
             for item in parser.parse_overrides(overrides(line))
         ]
+        choices = [values[:2] if values[0].startswith("seed=") else values for values in choices]
         for i in range(max((len(values) for values in choices), default=1)):
             compose(config_name="config", overrides=[values[min(i, len(values) - 1)] for values in choices])
 
