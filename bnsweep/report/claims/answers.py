@@ -62,8 +62,7 @@ from bnsweep.report.claims.verdicts import (
     Verdict,
 )
 from bnsweep.report.frame.formats import few, in_channels, share_text, tau, tau_value
-from bnsweep.report.frame.grid import Grid, level_text, levels, most_hidden_layers
-from bnsweep.report.frame.metrics import untrained
+from bnsweep.report.frame.grid import Grid, level_text, levels
 from bnsweep.report.frame.source import Source
 from bnsweep.report.stats import resample
 
@@ -150,7 +149,7 @@ def decided_together(
 
 def compare(of_runs: RunValues, metric: Metric, contrast: Contrast, sign_RN: NDArray[np.float64]) -> Found:
     grid = of_runs.grid
-    if contrast.at != START and untrained(grid.runs):
+    if contrast.at != START and grid.untrained:
         return Missing("this sweep lacks training (train.epochs=0)")
     try:
         found = sides(grid, contrast)
@@ -249,7 +248,7 @@ def aside(contrast: Contrast, m: Measured, grid: Grid) -> str:
 
 
 def remarks(contrast: Contrast, m: Measured, grid: Grid, metric: Metric) -> Iterator[str]:
-    layers, unit = most_hidden_layers(grid.runs), quantities(grid.task)[contrast.quantity].unit
+    layers, unit = grid.hidden_layers, quantities(grid.task)[contrast.quantity].unit
     if contrast.at == START and layers < DEEP:
         yield f"read off {layers} hidden layers, which is one ratio"
     if contrast.margin and not contrast.sign:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from bnsweep.report.claims.claims import CLAIMS, Claim
 from bnsweep.report.claims.contrasts import START, Contrast, Unasked, sides
 from bnsweep.report.claims.quantities import FULL, LAYERS, LIGHT, quantities
-from bnsweep.report.frame.grid import Grid, levels, most_hidden_layers
-from bnsweep.report.frame.metrics import untrained
+from bnsweep.report.frame.grid import Grid, levels
 
 RECORDED_BY = {LIGHT: ("light", "full"), LAYERS: ("light", "full"), FULL: ("full",)}
 """What a quantity needs -> the probes that record it."""
@@ -19,7 +18,7 @@ def asked(grid: Grid) -> list[Claim]:
 
 
 def is_asked(grid: Grid, contrast: Contrast) -> bool:
-    if (contrast.at != START and untrained(grid.runs)) or not is_recorded(grid, contrast):
+    if (contrast.at != START and grid.untrained) or not is_recorded(grid, contrast):
         return False
     try:
         sides(grid, contrast)
@@ -33,5 +32,5 @@ def is_recorded(grid: Grid, contrast: Contrast) -> bool:
     needs = quantities(grid.task)[contrast.quantity].needs
     if needs not in RECORDED_BY:
         return True
-    deep = needs != LAYERS or most_hidden_layers(grid.runs) > 1
+    deep = needs != LAYERS or grid.hidden_layers > 1
     return deep and any(name in RECORDED_BY[needs] for name in levels(grid.runs, "probes"))

@@ -138,13 +138,7 @@ class Unasked(Exception):
 
 def candidates(grid: Grid, contrast: Contrast) -> pd.DataFrame:
     """One row an arm and learning rate (at best and at the start: an arm), with its factors; `a` and `l` number it."""
-    arms = grid.arms.drop(columns="arm").assign(a=range(len(grid.arms)))
-    lrs = grid.lrs.drop(columns="lr").assign(l=range(len(grid.lrs)))
-    table = arms.merge(lrs, how="cross")
-    planned = np.any(grid.run_ALN >= 0, axis=2)
-    table = table[planned[table["a"], table["l"]]]
-    if contrast.at != EQUAL:
-        table = table.drop_duplicates("a").drop(columns=grid.lr_factors)
+    table = grid.cells if contrast.at == EQUAL else grid.arm_cells
     if LAYERS in (*contrast.where, *dict(contrast.moderators)):
         table = table.assign(**{LAYERS: layers_of(grid, table)})
     met: dict[str, Levels] = {}

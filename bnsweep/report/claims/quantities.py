@@ -14,7 +14,7 @@ from bnsweep.catalogue.metrics import ACCURACY, METRICS, R2, metrics
 from bnsweep.catalogue.tasks import Task
 from bnsweep.report.claims.verdicts import Unit
 from bnsweep.report.frame.formats import capital
-from bnsweep.report.frame.grid import Grid, most_hidden_layers
+from bnsweep.report.frame.grid import Grid
 from bnsweep.report.frame.metrics import column
 from bnsweep.report.frame.source import Source
 
@@ -54,7 +54,7 @@ class RunValues:
     def __init__(self, frame: Source, grid: Grid) -> None:
         self.frame, self.grid = frame, grid
         self.run_ids = grid.runs["run_id"].to_numpy(str)
-        self.layers = max(1, most_hidden_layers(grid.runs))
+        self.layers = max(1, grid.hidden_layers)
         """Of which readings are asked for; a network without any has none to give."""
         self.known: dict[str, tuple[Values, NDArray[np.bool_]]] = {}
         """Of each quantity the values read so far, and of which runs; the last one stands for runs never planned."""

@@ -22,7 +22,7 @@ from bnsweep.report.figures.style import (
 )
 from bnsweep.report.figures.types import Drawing, Scene, level_key
 from bnsweep.report.frame.formats import capital, capped, tau_value
-from bnsweep.report.frame.metrics import chance, untrained
+from bnsweep.report.frame.metrics import chance
 
 CAPTION = (
     "Median over seeds, band from the lower to the upper quartile, each arm at its best learning rate; a run that"
@@ -38,7 +38,7 @@ def learning_curves(scene: Scene) -> Drawing | None:
     task = scene.metric.task
     shown = metrics(task)["val/loss" if scene.metric.kind == LOSS else f"val/{task.score}"]
     history = scene.frame.history([shown.name], scene.all_run_ids)
-    if untrained(scene.grid.runs) or history.empty or not np.isfinite(history["value"]).any():
+    if scene.grid.untrained or history.empty or not np.isfinite(history["value"]).any():
         return None
     curves = run_curves(scene, history, shown)
     rows, columns = scene.facets.shape

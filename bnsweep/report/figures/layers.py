@@ -14,7 +14,6 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from bnsweep.report.figures.curves import label_edges
 from bnsweep.report.figures.style import MARKERS, SERIES, Sheet, ink, most_labels, panels, points
 from bnsweep.report.figures.types import Drawing, Scene, level_key
-from bnsweep.report.frame.grid import most_hidden_layers
 
 MOST_MARKERS = 14
 """On a line."""
@@ -26,7 +25,7 @@ FLOW = (
 
 
 def gradient_flow(scene: Scene) -> Drawing | None:
-    layers = most_hidden_layers(scene.grid.runs) + 1
+    layers = scene.grid.hidden_layers + 1
     names = [f"layer/{l}/grad_activation" for l in range(1, layers + 1)]
     history = scene.frame.history(names, scene.all_run_ids)
     history = history[np.isfinite(history["value"]) & (history["value"] > 0)]

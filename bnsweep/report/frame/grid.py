@@ -33,7 +33,7 @@ from bnsweep.config.identity import NAME_FIELDS, layers_in
 from bnsweep.config.network import DROPOUTS, FAMILIES, SHORTCUTS, SKIPS, convolutions
 from bnsweep.config.tree import known_keys
 from bnsweep.records import DIVERGED, FINISHED
-from bnsweep.report.frame.metrics import reached, scored, task_of
+from bnsweep.report.frame.metrics import reached, scored, task_of, untrained
 
 ORDER: dict[str, tuple[str, ...]] = {
     "activation": tuple(ACTIVATIONS),
@@ -209,6 +209,30 @@ class Grid:
     def reached(self) -> NDArray[np.float64]:
         """Of each run: 1 where its steps to τ end at τ, 0 where they are its budget, NaN where that is not known."""
         return np.asarray(reached(self.runs), dtype=np.float64)
+
+    @cached_property
+    def hidden_layers(self) -> int:
+        """Of the deepest network swept."""
+        return most_hidden_layers(self.runs)
+
+    @cached_property
+    def untrained(self) -> bool:
+        """Whether no run has a single step to train."""
+        return untrained(self.runs)
+
+    @cached_property
+    def cells(self) -> pd.DataFrame:
+        """One row an arm and learning rate that was planned, with its factors; `a` and `l` number it."""
+        arms = self.arms.drop(columns="arm").assign(a=range(len(self.arms)))
+        lrs = self.lrs.drop(columns="lr").assign(l=range(len(self.lrs)))
+        table = arms.merge(lrs, how="cross")
+        planned = np.any(self.run_ALN >= 0, axis=2)
+        return pd.DataFrame(table[planned[table["a"], table["l"]]])
+
+    @cached_property
+    def arm_cells(self) -> pd.DataFrame:
+        """The first of each arm's, without what is said of its learning rate."""
+        return self.cells.drop_duplicates("a").drop(columns=self.lr_factors)
 
     def scores(self, metric: Metric, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Scores of the runs at `rows`, NaN at -1."""

@@ -12,7 +12,7 @@ from bnsweep.config.checks import printable
 from bnsweep.report.claims.verdicts import UNASKED, Verdict
 from bnsweep.report.figures import Drawing
 from bnsweep.report.frame.grid import Grid
-from bnsweep.report.frame.metrics import chance, untrained
+from bnsweep.report.frame.metrics import chance
 from bnsweep.report.pages import sentences
 from bnsweep.report.stats.completeness import Notice
 from bnsweep.report.stats.factorial import Analysis, strongest
@@ -54,7 +54,7 @@ class ReportContent:
 
     @cached_property
     def untrained(self) -> bool:
-        return untrained(self.grid.runs)
+        return self.grid.untrained
 
     @cached_property
     def mattered(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
@@ -40,6 +41,7 @@ ICONS |= {verdicts.TOO_FEW: "…", verdicts.UNASKED: "–"}
 FACTOR_FIGURES = ("factors", "interaction")
 
 
+@cache
 def environment() -> Environment:
     """jinja2 with the package's templates; what HTML templates insert is escaped."""
     env = Environment(
