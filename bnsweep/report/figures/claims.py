@@ -34,8 +34,12 @@ EQUAL = (
 """Where the claim is that two sides do equally well."""
 
 
+def figure_name(verdict: Verdict) -> str:
+    return f"claim-{verdict.key}"
+
+
 def claim_figures(verdicts: Sequence[Verdict]) -> list[Drawing]:
-    """One drawing a claim with a measured comparison, named `claim-KEY`."""
+    """One drawing a claim with a measured comparison."""
     return [draw(v, found) for v in verdicts if (found := [e for e in v.evidence if e.measured])]
 
 
@@ -51,7 +55,7 @@ def draw(verdict: Verdict, found: Sequence[Evidence]) -> Drawing:
         longest = max(map(len, title.split("\n")))
         ax.set_title(title, loc="left", fontsize=points(TITLE * min(1, LETTERS / longest)))
     caption = EQUAL if all(item.within for item in found) else CAPTION
-    return Drawing(f"claim-{verdict.key}", verdict.claim, caption, alt(verdict, found), figure)
+    return Drawing(figure_name(verdict), verdict.claim, caption, alt(verdict, found), figure)
 
 
 def alt(verdict: Verdict, found: Sequence[Evidence]) -> str:

@@ -10,7 +10,7 @@ from bnsweep.catalogue.metrics import Metric
 from bnsweep.config.checks import ConfigError
 from bnsweep.report.claims.verdicts import Verdict
 from bnsweep.report.figures import curves, factors, forest, heat, histograms, interaction, layers
-from bnsweep.report.figures.claims import claim_figures
+from bnsweep.report.figures.claims import claim_figures, figure_name
 from bnsweep.report.figures.facets import facets
 from bnsweep.report.figures.style import ON_PAGE, PAPER, Picture, Size, styled
 from bnsweep.report.figures.types import Drawing, Scene
@@ -20,15 +20,16 @@ from bnsweep.report.frame.source import Source
 from bnsweep.report.stats.factorial import Analysis
 from bnsweep.report.stats.ranking import View
 
-FIGURES: tuple[Callable[[Scene], Drawing | None], ...] = (
-    forest.top_arms,
-    factors.factor_shares,
-    interaction.interactions,
-    curves.learning_curves,
-    heat.init_by_lr,
-    layers.gradient_flow,
-    histograms.activation_histograms,
-)
+FIGURES: dict[str, Callable[[Scene], Drawing | None]] = {
+    "forest": forest.top_arms,
+    "factors": factors.factor_shares,
+    "interaction": interaction.interactions,
+    "curves": curves.learning_curves,
+    "heat": heat.init_by_lr,
+    "gradients": layers.gradient_flow,
+    "histograms": histograms.activation_histograms,
+}
+"""Of the sweep, under the names of their drawings."""
 
 
 def scene_of(
@@ -48,20 +49,23 @@ def drawings(scene: Scene | None, verdicts: Sequence[Verdict]) -> list[Drawing]:
         return every(scene, verdicts)
 
 
-def pictures(scene: Scene | None, verdicts: Sequence[Verdict], size: Size = ON_PAGE) -> list[Drawing]:
-    """The same figures in colours for paper and notebooks."""
+def pictures(
+    scene: Scene | None, verdicts: Sequence[Verdict], size: Size = ON_PAGE, name: str | None = None
+) -> list[Drawing]:
+    """The same figures in colours for paper and notebooks; the one of that name alone, where one is given."""
     with styled(PAPER, size):
-        found = every(scene, verdicts)
+        found = every(scene, verdicts, name)
         for drawing in found:
             if isinstance(drawing.figure, Picture):
                 drawing.figure.on_white(PAPER)
     return found
 
 
-def every(scene: Scene | None, verdicts: Sequence[Verdict]) -> list[Drawing]:
-    """`scene`: None where no arm is ranked."""
-    of_sweep = [] if scene is None else [drawing for draw in FIGURES if (drawing := draw(scene)) is not None]
-    return [*of_sweep, *claim_figures(verdicts)]
+def every(scene: Scene | None, verdicts: Sequence[Verdict], name: str | None = None) -> list[Drawing]:
+    """`scene`: None where no arm is ranked. `name`: of the only one to be drawn."""
+    of_sweep = [] if scene is None else [draw(scene) for key, draw in FIGURES.items() if name in (None, key)]
+    asked = [verdict for verdict in verdicts if name in (None, figure_name(verdict))]
+    return [*(drawing for drawing in of_sweep if drawing is not None), *claim_figures(asked)]
 
 
 def named(found: Sequence[Drawing], key: str, name: str) -> Drawing:

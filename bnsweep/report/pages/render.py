@@ -14,6 +14,7 @@ from bnsweep.config.checks import printable
 from bnsweep.inference import ENOUGH
 from bnsweep.report.claims import verdicts
 from bnsweep.report.figures import Drawing
+from bnsweep.report.figures.claims import figure_name
 from bnsweep.report.frame.formats import GROUPS, capital, few, p_text, tau_value, together
 from bnsweep.report.frame.grid import evenly_spaced
 from bnsweep.report.pages import sentences, tables
@@ -127,7 +128,7 @@ def claims(content: ReportContent) -> dict[str, Any]:
     """Each claim with its evidence, its own figure, and the others that show it."""
     found = []
     for verdict in content.asked:
-        own = content.drawing(f"claim-{verdict.key}")
+        own = content.drawing(figure_name(verdict))
         found.append(
             {
                 "verdict": verdict,

@@ -16,6 +16,7 @@ from bnsweep.catalogue.tasks import CLASSIFICATION
 from bnsweep.config.checks import ConfigError
 from bnsweep.report import write_report
 from bnsweep.report.figures import figure_files, pictures
+from bnsweep.report.figures.draw import FIGURES
 from bnsweep.report.figures.heat import init_by_lr
 from bnsweep.report.figures.layers import gradient_flow
 from bnsweep.report.figures.style import IN_COLUMN, LETTER, ON_PAGE, PAPER, POINTS, Sheet, broken, panels, styled
@@ -84,6 +85,12 @@ def test_nothing_is_cut_off_and_letters_can_be_read(lecture):
             sizes = {text.get_fontsize() for ax in drawing.figure.axes for text in ax.get_xticklabels()}
         assert box.x0 >= 0 and box.x1 <= drawing.figure.get_figwidth(), drawing.name
         assert min(sizes) >= 7 and max(sizes) <= 8, drawing.name
+
+
+def test_a_figure_can_be_drawn_alone(few):
+    names = [drawing.name for drawing in pictures(*few)]
+    assert [[drawing.name for drawing in pictures(*few, name=name)] for name in names] == [[name] for name in names]
+    assert any(name.startswith("claim-") for name in names) and {*FIGURES} & {*names}
 
 
 def test_a_png_is_white_and_sharp(few):
