@@ -57,6 +57,32 @@ def test_a_group_offers_what_the_code_knows(group: str, field: str, names: Colle
     assert {getattr(getattr(run, group), field) for run in runs} == set(names) <= set(files)
 
 
+RULES = [
+    ("train.batch_size=0", "train.batch_size=0: must be >= 1"),
+    ("train.batch_size=1 bn=before", "train.batch_size=1: must be such that no batch holds a single sample"),
+    ("train.batch_size=1149 bn=after", "(1150 training samples leave a last batch of 1)"),
+    ("lr.value=0", "lr.value=0.0: must be a finite number > 0"),
+    ("lr.value=-1", "lr.value=-1.0: must be a finite number > 0"),
+    ("lr.value=nan", "lr.value=nan: must be a finite number > 0"),
+    ("lr.value=inf", "lr.value=inf: must be a finite number > 0"),
+    ("lr.schedule=linear", "lr.schedule=linear: must be one of constant, cosine, warmup, step"),
+    ("model.hidden=[]", "bn.placement=before: must be none with model.hidden=[]"),
+    ("model.hidden=[32,-1]", "model.hidden=[32, -1]: must be a list of sizes >= 1"),
+    ("model.dropout=1", "model.dropout=1.0: must be in [0, 1)"),
+    ("init=normal init.std=-1", "init.std=-1.0: must be a finite number >= 0"),
+    ("init=he init.std=1", "init.std=1.0: must be left out with init=he"),
+    ("data.subset=2000", "data.subset=2000: must be between 10 and the 1150 samples"),
+]
+"""As typed on the command line, and what each is refused with."""
+
+
+@pytest.mark.parametrize(("typed", "says"), RULES)
+def test_what_is_typed_is_held_to_its_rule(typed: str, says: str, composed: Composed) -> None:
+    with pytest.raises(ConfigError) as refused:
+        composed(*typed.split())
+    assert says in str(refused.value) and "\n" not in str(refused.value)
+
+
 def test_the_lecture_experiment_is_the_notes_network(composed: Composed) -> None:
     run = composed("+experiment=lecture")
     assert run.sizes == [784, 32, 32, 10]
