@@ -13,6 +13,8 @@ import pandas as pd
 import pytest
 
 from bnsweep.records import HISTOGRAM_EDGES
+from bnsweep.report import write_report
+from bnsweep.report.pages.write import Report
 from bnsweep.store.sweep_data import SweepInfo
 
 EPOCHS = 20
@@ -143,3 +145,9 @@ def lecture() -> Simulated:
         lecture_truth,
         diverges=lambda run: run["bn"] == "none" and run["activation"] == "relu" and run["lr.value"] == 1.0,
     )
+
+
+@pytest.fixture(scope="session")
+def lecture_report(lecture: Simulated, tmp_path_factory: pytest.TempPathFactory) -> Report:
+    """Of it, in a folder that is only to be read."""
+    return write_report(lecture, tmp_path_factory.mktemp("lecture"))

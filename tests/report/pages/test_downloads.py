@@ -12,8 +12,8 @@ from bnsweep.report.pages import downloads
 LINK = re.compile(r'<a class="download" download="([\w.]+)\.gz" href="data:application/gzip;base64,([^"]+)">\1</a>')
 
 
-def test_every_table_beside_the_page_lies_inside_it_too(lecture, tmp_path):
-    report = write_report(lecture, tmp_path)
+def test_every_table_beside_the_page_lies_inside_it_too(lecture_report):
+    report = lecture_report
     inside = dict(LINK.findall(report.html.read_text(encoding="utf-8")))
     assert set(inside) == {p.name for p in report.files if p.name.startswith("table.") or p.suffix == ".csv"}
     for name, packed in inside.items():

@@ -8,15 +8,16 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from bnsweep.report import write_report
+from bnsweep.catalogue.tasks import CLASSIFICATION
+from bnsweep.report.frame.metrics import default_metric
 from bnsweep.report.pages.content import ReportContent
 from bnsweep.report.pages.terminal import WIDEST, show
+from bnsweep.report.pages.write import build
 
 
 @pytest.fixture(scope="module")
-def content(simulate: Any, tmp_path_factory: pytest.TempPathFactory) -> ReportContent:
-    found: ReportContent = write_report(simulate(seeds=8), tmp_path_factory.mktemp("report")).content
-    return found
+def content(simulate: Any) -> ReportContent:
+    return build(simulate(seeds=8), default_metric(CLASSIFICATION))[0]
 
 
 def screen(content: ReportContent, width: int) -> list[str]:

@@ -8,7 +8,6 @@ import time
 
 import pytest
 
-from bnsweep.report import write_report
 from tests.browser import CHROMIUM, PATIENCE, Browser
 
 pytestmark = [
@@ -27,8 +26,8 @@ HEADING = """Array.from(document.querySelectorAll("#arms th")).find((cell) => ce
 
 
 @pytest.fixture(scope="module")
-def report(lecture, tmp_path_factory):
-    return write_report(lecture, tmp_path_factory.mktemp("browser"))
+def report(lecture_report):
+    return lecture_report
 
 
 @pytest.fixture(scope="module")

@@ -44,8 +44,8 @@ def read(content, name):
 
 
 @pytest.fixture(scope="module")
-def content(lecture):
-    return content_of(lecture)
+def content(lecture_report):
+    return lecture_report.content
 
 
 @pytest.fixture(scope="module")
