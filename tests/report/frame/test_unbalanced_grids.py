@@ -57,6 +57,14 @@ def test_what_was_left_out_is_not_called_missing(simulate):
     assert "9 of 12 combinations of activation × init × bn were planned" in told
 
 
+def test_only_planned_cells_are_compared(simulate):
+    factors = {"bn": ["none", "before"], "lr.value": [0.1, 1.0]}
+    grid = read_grid(without(simulate(factors=factors, seeds=2), **{"bn": "none", "lr.value": 1.0}).runs)
+    planned = grid.cells[["bn", "lr.value"]].to_numpy().tolist()
+    assert planned == [["none", 0.1], ["before", 0.1], ["before", 1.0]]
+    assert grid.arm_cells[["bn", "a"]].to_numpy().tolist() == [["none", 0], ["before", 1]]
+
+
 def test_effects_keep_bn_and_say_what_they_leave_out(simulate):
     analysis = analyse(read_design(read_grid(excluded(simulate).runs), METRIC))
     note = "Left out, because not all combinations there were planned: all of init but xavier."
