@@ -30,6 +30,10 @@ ALONE = (
     "a module that gives the same for the same inputs, parameters and buffers: called again it gives something else. "
     "What it keeps from call to call has to be a buffer (register_buffer)"
 )
+EVALUATED = (
+    "a module that draws no random numbers in eval mode: its scores would be luck. F.dropout, say, wants "
+    "`training=self.training`"
+)
 MOVED = (
     "a module that changes its parameters where they are, by `copy_` under torch.no_grad(): it puts others in their "
     "place, as `weight.data = …` does"
@@ -46,6 +50,8 @@ def check_calls(config: RunConfig, x: Tensor) -> None:
     check(not given.moved, KEY, dotted, MOVED)
     check(same(again, found) and same(later, evaluated), KEY, dotted, ALONE)
     check(same(found, wanted), KEY, dotted, EXCHANGED)
+    with generators_kept():
+        check(same(given(False, seed=1), evaluated), KEY, dotted, EVALUATED)
 
 
 def tensors_of(module: nn.Module) -> dict[str, Tensor]:
@@ -68,14 +74,14 @@ class Exchanged:
                 if t.is_floating_point():
                     t.fill_(torch.nan)
 
-    def __call__(self, training: bool) -> list[Tensor]:
+    def __call__(self, training: bool, seed: int = 0) -> list[Tensor]:
         """Outputs, and in training gradients of the parameters."""
         trained = [name for name, p in self.module.named_parameters() if p.requires_grad]
         tensors = {name: t.clone().requires_grad_(name in trained) for name, t in self.start.items()}
         leaves = [tensors[name] for name in trained]
         places = [t.data_ptr() for t in leaves]
-        seed_generators(0)
-        with torch.set_grad_enabled(training), MemberChance(torch.tensor(0), torch.tensor(0)):
+        seed_generators(seed)
+        with torch.set_grad_enabled(training), MemberChance(torch.tensor(seed), torch.tensor(0)):
             outputs = functional_call(self.module.train(training), tensors, (self.x.clone(),))
         self.moved |= places != [t.data_ptr() for t in leaves]
         return gradients_of(outputs, leaves) if training else [outputs]

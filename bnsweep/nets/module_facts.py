@@ -112,8 +112,8 @@ def check_places(config: RunConfig, parts: Parts) -> None:
     """Refuses a normalisation that the network places nowhere."""
     taken = "norm" in taken_by(own_network(str(config.model.target)))
     if taken and config.placement != "none":
-        asked = " and ".join(sorted(parts.places)) or "none"
-        says = f"none or a place that {config.model.target} asks `norm` for: norm(units, place) was asked for {asked}"
+        asked = f"was called for {' and '.join(sorted(parts.places))}" if parts.places else "is never called"
+        says = f"none or a place that {config.model.target} asks `norm` for: norm(units, place) {asked}"
         check(config.placement in parts.places, "bn", config.placement, says)
 
 
@@ -284,7 +284,7 @@ def why_alone(config: RunConfig, x_BD: Tensor) -> str:
         known = [reason for words, reason in REASONS.items() if words in said]
         return f"torch.func has no batching rule for {without_rule[1]}" if without_rule else (*known, said)[0]
     far = [kind for kind in wanted if not alike(found[kind], wanted[kind], DIFFERENT[x_BD.dtype])]
-    says = "alone: what differs between seeds has to be a parameter or a buffer"
+    says = "alone: what differs between seeds has to be a parameter or a buffer, and modules in an nn.ModuleList"
     return f"as one they would differ in their {far[0]} from the same networks {says}" if far else ""
 
 

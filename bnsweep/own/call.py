@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import os
 import sys
@@ -24,7 +25,15 @@ MOST_SAID = 300
 def function_named(dotted: str) -> Callable[..., Any]:
     """The function that `module:function` names. Raises ImportError and AttributeError."""
     module, _, name = dotted.partition(":")
-    function: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    if module == "__main__":
+        raise ImportError("what is in __main__, as in a notebook, must lie in a file of its own: workers import it")
+    if module.endswith(".py"):
+        raise ImportError(f"without .py: {module[:-3]}:{name}")
+    found = importlib.import_module(module)
+    if not hasattr(found, name):
+        close = difflib.get_close_matches(name, vars(found), 1, cutoff=0.75)
+        raise AttributeError(f"module {module!r} has no {name!r}" + (f", did you mean {close[0]}?" if close else ""))
+    function: Callable[..., Any] = getattr(found, name)
     return function
 
 

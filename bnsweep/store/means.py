@@ -75,9 +75,11 @@ def mean_numbers(members: pd.DataFrame, task: Task) -> pd.DataFrame:
     import pandas as pd
 
     rows, ranked = metrics(task), f"final_val_{task.score}"
-    known = [name for name in (*(f"final_{split}_{task.score}" for split in SPLITS), "auc") if name in members]
     final, of = members["status"] == FINISHED, members["combination"]
-    values = pd.DataFrame({name: counted(rows[name], members[name].where(final), members) for name in known})
+    # Where all runs diverged there are no final scores, which then count as guessing.
+    scores = members.reindex(columns=[f"final_{split}_{task.score}" for split in SPLITS]).astype(float)
+    read = scores.assign(auc=members["auc"]) if "auc" in members else scores
+    values = pd.DataFrame({name: counted(rows[name], read[name].where(final), members) for name in map(str, read)})
     if "tau_reached" in members:
         all_reached = members["tau_reached"].fillna(0).groupby(of).transform("min") == 1
         values["steps_to_tau"] = members["steps_to_tau"].where(all_reached)

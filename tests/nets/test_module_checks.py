@@ -104,6 +104,14 @@ def test_a_network_whose_numbers_would_be_others_is_refused(
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("lines", ["h = F.dropout(h, 0.5)", "h = h + torch.randn_like(h)", "h = h * random.random()"])
+def test_a_network_that_is_random_in_eval_mode_is_refused(
+    lines: str, digits: data.Dataset, written: Callable[..., str]
+) -> None:
+    with pytest.raises(ConfigError, match="must be a module that draws no random numbers in eval mode"):
+        known([run(written(forward=lines))], digits)
+
+
 def test_what_a_network_keeps_to_show_it_is_left_to_it(digits: data.Dataset, written: Callable[..., str]) -> None:
     (config,) = known([run(written(forward="self.shown = h; self.steps += 1"))], digits)
     assert config.model.network.alone == "" and config.model.layers == 1
@@ -114,7 +122,7 @@ def test_numbers_of_pythons_and_numpys_generators_are_a_members_own(
     draw: str, digits: data.Dataset, written: Callable[..., str]
 ) -> None:
     """Of each by its seed and step, whoever else is in the stack; outside, nothing is drawn."""
-    target = written(init=f"self.start = {draw}", forward=f"h = h * {draw} + self.start")
+    target = written(init=f"self.start = {draw}", forward=f"h = h * {draw} + self.start if self.training else h")
     configs = known([run(target, seed=seed) for seed in (0, 1)], digits)
     assert (
         configs[0].model.network.alone
@@ -160,7 +168,11 @@ def test_a_block_that_the_first_draw_leaves_out_is_trained(digits: data.Dataset,
 @pytest.mark.parametrize(
     ("init", "forward", "line"),
     [
-        ("pass", "h = h + torch.randperm(2)[0]", "draws random numbers where members cannot have their own"),
+        (
+            "pass",
+            "h = h + torch.randperm(2)[0] if self.training else h",
+            "draws random numbers where members cannot have their own",
+        ),
         ("[nn.init.ones_(p) for p in self.parameters()]", "pass", "starts with the same parameters whatever the seed"),
     ],
 )

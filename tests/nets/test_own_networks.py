@@ -299,7 +299,7 @@ NUMBER = itertools.count()
         ),
         (
             "def Net(norm): return nn.Sequential(nn.Flatten(), nn.Linear(64, 10), norm(10))",
-            "bn=after: must be none or a place that {0} asks `norm` for: norm(units, place) was asked for before",
+            "bn=after: must be none or a place that {0} asks `norm` for: norm(units, place) was called for before",
         ),
         ("def Net(norm): return norm(10, 'behind')", "place=behind: must be one of before, after"),
         (
@@ -307,7 +307,7 @@ NUMBER = itertools.count()
             "must be a module whose outputs depend on a parameter that requires a gradient",
         ),
         ("Net = 3", "and can be called, is int"),
-        ("other = 3", "has no attribute 'Net'"),
+        ("other = 3", "has no 'Net'"),
     ],
 )
 def test_a_network_that_cannot_be_trained_is_refused(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -50,6 +51,19 @@ def digits() -> data.Dataset:
 
 SWISH = "def swish2(a):\n    return a * torch.sigmoid(2 * a)"
 SMALL = "def small(shape, generator):\n    return torch.randn(shape, generator=generator) / shape[1] ** 0.5"
+
+
+@pytest.mark.parametrize(
+    ("dotted", "says"),
+    [
+        ("torch.nn.functional:mishh", "has no 'mishh', did you mean mish?"),
+        ("torch.py:erf", "without .py: torch:erf"),
+        ("__main__:swish", "what is in __main__, as in a notebook, must lie in a file of its own: workers import it"),
+    ],
+)
+def test_a_name_that_is_not_found_has_a_remedy(dotted: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(says)):
+        own_activation(dotted)
 
 
 def test_members_with_own_activations_and_inits_equal_the_ordinary_loop(written: Written, digits: data.Dataset) -> None:

@@ -70,6 +70,11 @@ def test_a_mean_is_the_reports(store: Store) -> None:
     assert before.summary["final_val_accuracy_sd"] == pytest.approx(0.1)
 
 
+def test_where_all_runs_diverge_they_guess(store: Store) -> None:
+    for run in log(store, arms(2), [diverged()] * 4):
+        assert run.summary["final_val_accuracy"] == run.summary["final_test_accuracy"] == pytest.approx(0.1)
+
+
 def test_curves_are_means_at_each_step(store: Store) -> None:
     _, none = log(store, arms(2), [record(0.5), diverged(), record(0.7), record(0.9)])
     client = store.client
