@@ -79,8 +79,8 @@ def first_screen(content: ReportContent, scene: Scene | None) -> bytes:
 
 
 def in_few_colours(png: io.BytesIO) -> bytes:
-    """The same with a palette, at about a third of the size; no pixel's red, green or blue is off by more than 3 of
-    255, where PIL's own method is off by up to 75 and takes twice as long."""
+    """The same with a palette, at about a third of the size. In the pictures of two reports no pixel's red, green or
+    blue was off by more than 3 of 255, where PIL's default was off by up to 75 and took twice as long."""
     small = io.BytesIO()
     Image.open(png).convert("RGB").quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE).save(small, format="png")
     return small.getvalue()
