@@ -47,6 +47,9 @@ SMALL_STEP = 20e6
 """Floating-point operations of a step that keep one core busy about as long as its operators take to be called: runs
 that come to less together are not split among cores."""
 
+WHOLE = 0.6
+"""Of a worker's share of all the work, what runs of one shape come to at most that are not split among workers."""
+
 MEMORY_SHARE = 0.5
 """Share of the free memory that a stack may plan to use."""
 
@@ -132,9 +135,17 @@ def step_flops(config: RunConfig) -> int:
     return sum(layer.flops for layer in layers_of([config]))
 
 
-def stack_limit(config: RunConfig, runs: int, device: torch.device, workers: int, free: int) -> int:
+def flops_of(config: RunConfig) -> int:
+    """Of a run's steps."""
+    return step_flops(config) * batch_size(config) * config.total_steps
+
+
+def stack_limit(
+    config: RunConfig, runs: int, device: torch.device, workers: int, free: int, parts: int | None = None
+) -> int:
     """Most members of a stack of `runs` wanted: what `free` bytes allow and, on a CPU, what its cache does and leaves
-    every worker something to do; never more than max_stack. ConfigError where not even one run fits."""
+    something to do for every worker, or for as many `parts`; never more than max_stack. ConfigError where not even one
+    run fits."""
     one = stack_bytes([config])
     says = f"smaller: a run takes about {one / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free"
     key, value = "model.hidden", str(list(config.model.hidden))
@@ -155,7 +166,7 @@ def stack_limit(config: RunConfig, runs: int, device: torch.device, workers: int
         each = parameter_bytes(config) + activation_bytes(config, batch_size(config))
         few = math.ceil(SMALL_STEP / (step_flops(config) * batch_size(config)))
         pays = FEWEST_IMAGES if config.model.is_convolutional else 1
-        limits += [max(pays, CACHE_BYTES // each), max(few, math.ceil(runs / workers))]
+        limits += [max(pays, CACHE_BYTES // each), max(few, math.ceil(runs / (parts or workers)))]
     return min(limits)
 
 
@@ -191,9 +202,12 @@ def make_plan(
     by_shape: dict[tuple[object, ...], list[int]] = {}
     for job in first.values():
         by_shape.setdefault(stack_key(configs[job]), []).append(job)
+    work = {key: len(jobs) * flops_of(configs[jobs[0]]) for key, jobs in by_shape.items()}
     stacks: list[list[int]] = []
-    for jobs in by_shape.values():
-        stacks += pack(jobs, configs, stack_limit(configs[jobs[0]], len(jobs), device, workers, free), workers)
+    for key, jobs in by_shape.items():
+        parts = workers if workers * work[key] > WHOLE * sum(work.values()) else 1
+        limit = stack_limit(configs[jobs[0]], len(jobs), device, workers, free, parts)
+        stacks += pack(jobs, configs, limit, parts)
     stacks.sort(key=min)
     largest = max((stack_bytes([configs[job] for job in stack]) for stack in stacks), default=0)
     side_by_side = int(free // (largest + WORKER_BYTES))

@@ -43,6 +43,14 @@ def test_shapes_stay_apart_and_every_run_is_in_one_stack() -> None:
     assert sorted(job for stack in plan.stacks for job in stack) == list(range(40))
 
 
+@pytest.mark.parametrize(("shapes", "stacks"), [(1, 2), (3, 6), (4, 4), (6, 6)])
+def test_a_shape_is_split_where_workers_would_have_nothing_to_do(shapes: int, stacks: int) -> None:
+    configs = [replace(config, model=ModelConfig([1000 + i])) for i in range(shapes) for config in grid(seeds=2)]
+    assert len(make_plan(configs, (), CPU, workers=2, free=FREE).stacks) == stacks
+    few, many = (replace(configs[0], model=ModelConfig([2000]), seed=seed) for seed in (0, 1))
+    assert len(make_plan([*configs, few, many], (), CPU, workers=2, free=FREE).stacks) > stacks
+
+
 def test_what_is_done_and_what_is_asked_for_twice_is_not_trained() -> None:
     configs = grid()
     plan = make_plan([*configs, configs[5]], {identity(configs[0]), "of another sweep"}, CPU, workers=1)
