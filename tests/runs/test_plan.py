@@ -47,8 +47,6 @@ def test_shapes_stay_apart_and_every_run_is_in_one_stack() -> None:
 def test_a_shape_is_split_where_workers_would_have_nothing_to_do(shapes: int, stacks: int) -> None:
     configs = [replace(config, model=ModelConfig([1000 + i])) for i in range(shapes) for config in grid(seeds=2)]
     assert len(make_plan(configs, (), CPU, workers=2, free=FREE).stacks) == stacks
-    few, many = (replace(configs[0], model=ModelConfig([2000]), seed=seed) for seed in (0, 1))
-    assert len(make_plan([*configs, few, many], (), CPU, workers=2, free=FREE).stacks) > stacks
 
 
 def test_what_is_done_and_what_is_asked_for_twice_is_not_trained() -> None:
