@@ -168,8 +168,15 @@ def wanted_text(factor: str, wanted: Levels) -> str:
     return f"networks of {text} hidden layers" if factor == LAYERS else f"{factor}={text}"
 
 
+PARTS = ("activation", "init", "bn", "skip")
+"""What networks of the user's may have no part for."""
+
+
 def lacking(grid: Grid, factor: str, wanted: Levels, where: Mapping[str, Levels]) -> str:
     """What is not there: levels of a factor, or, where the sweep has them otherwise, their combination with others."""
+    own = bool(levels(grid.runs, "model.target")) if "model.target" in grid.runs else False
+    if own and factor in PARTS and not (factor in grid.runs and levels(grid.runs, factor)):
+        return f"{factor} as a setting, as its networks have no part for it"
     text = wanted_text(factor, wanted)
     there = factor in grid.runs and any(level in wanted for level in levels(grid.runs, factor))
     met = [wanted_text(name, allowed) for name, allowed in where.items()]

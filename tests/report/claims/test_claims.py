@@ -271,6 +271,14 @@ def test_what_was_not_swept_is_not_asked() -> None:
     assert found["bn-faster"].evidence[0].measured
 
 
+@pytest.mark.parametrize(("key", "factor"), [("bn-faster", "bn"), ("skip-keeps-gradients", "skip")])
+def test_networks_of_the_users_may_have_no_part_for_what_is_asked(key: str, factor: str) -> None:
+    runs = product({"activation": ["sigmoid", "relu"], "lr.value": [0.1, 1.0], "bn": ["none"]})
+    own = runs.drop(columns=factor, errors="ignore").assign(**{"model.target": "m:Net"})
+    says = f"This sweep lacks {factor} as a setting, as its networks have no part for it."
+    assert answers(Truth(), runs=own)[key].sentence == says
+
+
 def test_a_fixed_setting_serves_as_well_as_a_swept_one() -> None:
     runs = product({"activation": ["sigmoid", "relu"], "lr.value": [0.1, 1.0]}).assign(bn="none")
     assert answers(Truth(decades=lambda run: -sigmoid(run)), runs=runs)["sigmoid-vanishes"].verdict == SUPPORTED
