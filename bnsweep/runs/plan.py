@@ -116,12 +116,12 @@ def describe_network(model: ModelConfig, device: torch.device) -> list[str]:
     target, facts, read = model.target, model.network, model.layers
     parts = {"activation": "activation", "norm": "bn", "init": "init", "sizes": "model.hidden"}
     unused = ", ".join(setting for part, setting in parts.items() if part not in facts.takes)
-    lines = [f"{target} takes {', '.join(facts.takes) or 'no part that is swept'}"]
-    lines[0] += f"; without a part in it: {unused}" if unused else ""
+    lines = [f"{target} takes {', '.join(facts.takes) or 'no argument of ours'}"]
+    lines[0] += f"; settings that say nothing about it: {unused}" if unused else ""
     if read:
-        lines += [f"{target}: read of its {read} activation{'s' * (read > 1)}, and not of its weights"]
+        lines += [f"{target}: layer metrics are those of its {read} activation{'s' * (read > 1)}, none of its weights"]
     else:
-        lines += [f"{target}: nothing is read of layers, {facts.unread}"]
+        lines += [f"{target}: no layer metrics, as {facts.unread}"]
     lines += [f"{target} starts with the same parameters whatever the seed"] if facts.fixed else []
     if facts.leaves_out:
         says = "parameters that a step leaves out have a gradient of 0 in it; torch's optimizers would let them rest"

@@ -268,15 +268,15 @@ def test_what_a_network_does_not_take_cannot_be_swept(digits: data.Dataset) -> N
 def test_the_plan_says_what_is_taken_read_and_trained_one_by_one(digits: data.Dataset) -> None:
     configs = known([run("SkipMlp"), run("DataDependent"), run("linear_map")], digits)
     lines = describe(make_plan(configs, (), CPU, 1)).splitlines()
-    nothing = "takes no part that is swept; without a part in it: activation, bn, init, model.hidden"
+    nothing = "takes no argument of ours; settings that say nothing about it: activation, bn, init, model.hidden"
     assert lines[2:] == [
         "own_modules:SkipMlp takes activation, norm, init, sizes",
-        "own_modules:SkipMlp: read of its 2 activations, and not of its weights",
+        "own_modules:SkipMlp: layer metrics are those of its 2 activations, none of its weights",
         f"own_modules:DataDependent {nothing}",
-        "own_modules:DataDependent: read of its 1 activation, and not of its weights",
+        "own_modules:DataDependent: layer metrics are those of its 1 activation, none of its weights",
         "own_modules:DataDependent trains one by one: vmap: It looks like you're calling .item() on a Tensor",
         f"own_modules:linear_map {nothing}",
-        "own_modules:linear_map: nothing is read of layers, it calls none of torch's activations",
+        "own_modules:linear_map: no layer metrics, as it calls none of torch's activations",
     ]
 
 
