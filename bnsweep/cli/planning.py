@@ -65,8 +65,8 @@ def planning(configs: Sequence[RunConfig], tracking: TrackingConfig | None, auto
         says = "a seed, or seeds: auto adds them until claims are decided, and this grid asks no claim of the report"
         raise ConfigError(f"seed=auto: must be {says} ({EXAMPLE}, asks some)")
     if not found:
-        return ["claims: this grid asks none of the report's"]
-    text = f"claims: this grid asks {len(found)} of the report's {len(CLAIMS)};"
+        return [f"claims: this grid asks none of the report's {len(CLAIMS)}"]
+    text = f"claims: this grid can ask {len(found)} of the report's {len(CLAIMS)};"
     if n > max(len({c.seed for c in configs}), len({c.data_seed for c in configs})):
         return [f"{text} none can be decided where seed and data.seed vary apart"]
     text += f" {n} seed{'s' * (n > 1)} can decide"

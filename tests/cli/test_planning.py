@@ -23,7 +23,7 @@ def grid(seeds: str, *texts: str) -> list[RunConfig]:
 
 def test_few_seeds_decide_nothing_and_the_plan_says_how_many_do() -> None:
     first, second = planning(grid("range(0,5)", *GRID), None, auto=False)
-    assert first == "claims: this grid asks 4 of the report's 18; 5 seeds can decide none of them, 6 are the least"
+    assert first == "claims: this grid can ask 4 of the report's 18; 5 seeds can decide none of them, 6 are the least"
     assert second.startswith(
         "with 80 % power 10 seeds find a difference of 2.3 points (20 seeds 1.4) in accuracy (a guess"
     )
@@ -41,7 +41,7 @@ def test_enough_seeds_decide_every_claim_and_find_more_the_more_they_are() -> No
 
 def test_a_grid_that_asks_nothing_is_told_so_and_gets_no_seeds() -> None:
     runs = grid("range(0,10)", "train.batch_size=30,60")
-    assert planning(runs, None, auto=False) == ["claims: this grid asks none of the report's"]
+    assert planning(runs, None, auto=False) == ["claims: this grid asks none of the report's 18"]
     with pytest.raises(ConfigError, match=r"^seed=auto: must be a seed, or seeds: .* this grid asks no claim"):
         planning(runs, None, auto=True)
 
