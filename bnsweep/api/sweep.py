@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Unpack, cast
 from bnsweep.api.arguments import More, check_arguments, check_metric_of, excluded_of, zipped_of
 from bnsweep.api.compose import settings_of, wanted
 from bnsweep.api.given import Given, given_data
-from bnsweep.api.process import process_kept
+from bnsweep.api.process import load_matplotlib, process_kept
 from bnsweep.api.result import Result
 from bnsweep.cli.planning import looking_for, planning
 from bnsweep.config.checks import ConfigError, check
@@ -82,6 +82,7 @@ def swept(own: Mapping[str, Any], given: Given, track: bool, more: More) -> Resu
     for note in found.notes:
         print(note, flush=True)
     configs, datasets = with_data(found.runs, given)
+    load_matplotlib()  # before the plan does, in its own way
     looking = looking_for(configs[0].sweep.max_seeds) if found.auto else None
     return (tracked if track else untracked)(configs, datasets, given.command(found.texts), more, looking)
 

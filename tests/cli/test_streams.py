@@ -43,7 +43,7 @@ def finished(folder: Path) -> int:
 def test_a_reader_who_leaves_stops_nothing(shell, tmp_path: Path) -> None:
     done = shell(f"{SWEEP} | head -1")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("plan: ") and done.stdout.count("\n") == 1
+    assert done.stdout.startswith("claims: ") and done.stdout.count("\n") == 1
     assert done.stderr == ""
     assert finished(tmp_path) == 4 and (tmp_path / "report/report.html").is_file()
 
