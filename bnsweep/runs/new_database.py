@@ -43,6 +43,7 @@ class NewDatabase:
         return self.path if self._process.wait() == 0 else None
 
     def close(self) -> None:
+        self._process.kill()  # it may not have come so far as to see its input end, and a refusal should not wait
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait()
