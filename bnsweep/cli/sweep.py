@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnsweep.catalogue.tasks import Task
+from bnsweep.cli.ahead import MANY, begun_ahead
 from bnsweep.cli.arguments import check_arguments
 from bnsweep.cli.entry import run_command
-from bnsweep.cli.folders import check_job_folders
+from bnsweep.cli.jobs import compose, wanted
 from bnsweep.cli.messages import local_of, one_line, out_of_memory
 from bnsweep.cli.next_commands import pages_command, report_command
-from bnsweep.cli.quick_runs import QuickRuns
-from bnsweep.config.cells import excluded, refused_text
 from bnsweep.config.checks import ConfigError, printable
 from bnsweep.config.run import RunConfig, TrackingConfig
 from bnsweep.config.tree import check_typed, conf_folder, from_composed, register_schema
@@ -28,6 +26,7 @@ from bnsweep.config.tree import check_typed, conf_folder, from_composed, registe
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from bnsweep.cli.report_ahead import ReportAhead
     from bnsweep.data.dataset import DataKey, Dataset
     from bnsweep.runs.ledger import RunResult, SweepResult
     from bnsweep.runs.seed_batches import Looking
@@ -36,12 +35,6 @@ if TYPE_CHECKING:
     from hydra_plugins.bnsweep.launcher import Jobs
 
 STARTED = time.perf_counter()
-
-SLOW_TO_COMPOSE = 1000
-"""Jobs that take Hydra more than a few seconds, which should not pass in silence."""
-
-SILENCE = 10.0
-"""Seconds without a word while they are composed."""
 
 
 class RunFailed(RuntimeError):
@@ -65,6 +58,8 @@ class SweepBatches:
         """One a batch."""
         self.elsewhere: RunConfig | None = None
         """One of the jobs that another launcher runs, each by itself."""
+        self.report: ReportAhead | None = None
+        """A process that writes the report."""
 
     def check(self, config: DictConfig) -> None:
         """Refuses (ConfigError) a job before another launcher runs the first."""
@@ -79,8 +74,9 @@ class SweepBatches:
             rule = "left out: all runs are checked before any is trained (sweep.max_stack bounds how many train as one)"
             raise ConfigError(f"hydra.sweeper.max_batch_size={configs[0].hydra.sweeper.max_batch_size}: must be {rule}")
         check_sweeper(configs[0])
-        with database_for(configs) as draft:
-            values = self._train(configs, draft)
+        with begun_ahead(configs, one_batch=own_sweeper(configs[0])) as ahead:
+            self.report = ahead.report
+            values = self._train(configs, ahead.draft)
         return [values.get(job, LEFT_OUT) for job in range(len(configs))]
 
     def _train(self, configs: Jobs, draft: Draft | None) -> dict[int, float | RunFailed]:
@@ -90,7 +86,7 @@ class SweepBatches:
         from bnsweep.runs.sweep import run_sweep
 
         begun, runs = time.perf_counter(), list(cells.values())
-        if len(runs) > SLOW_TO_COMPOSE:
+        if len(runs) >= MANY:
             print(f"planning {len(runs):,} runs", flush=True)
         looking, planning = (None, None) if self.runs else before_training(runs, configs.auto)
         how: dict[str, Any] = {"datasets": datasets, "looking": looking, "planning": planning, "draft": draft}
@@ -100,9 +96,15 @@ class SweepBatches:
             raise SystemExit(0)
         result.seconds |= {"start and compose": begun - STARTED, "sweep": time.perf_counter() - begun}
         self.results.append(result)
+        if self.report is not None:
+            self.report.begin(result)
         print(f"writing {len(result.runs)} job directories", flush=True)
         reached = len(result.runs)  # fewer where claims were decided before the most seeds were over
         return dict(zip(list(cells)[:reached], map(value_of, result.runs), strict=True))
+
+    def close(self) -> None:
+        if self.report is not None:
+            self.report.close()
 
     def conclude(self) -> None:
         """The report, where it is, the way to the comparison, and where the time went. Raises ConfigError for a report
@@ -114,7 +116,9 @@ class SweepBatches:
             return
         last, began = self.results[-1], time.perf_counter()
         if last.sweep.report is not None:
-            write_report(last)
+            print("writing the report", flush=True)
+            if self.report is None or not self.report.show():
+                write_report(last)
         ended, start = time.perf_counter(), self.results[0].seconds["start and compose"]
         names = ("training", "logging", "sweep")
         training, logging, sweep = (sum(result.seconds[name] for result in self.results) for name in names)
@@ -129,17 +133,6 @@ class SweepBatches:
         pages = pages_command(last.tracking)
         print(f"MLflow comparison: {f'{pages}, then ' if pages else ''}{last.view_url}")
         print(f"{ended - STARTED:.0f} s: " + ", ".join(f"{name} {value:.0f}" for name, value in split.items()))
-
-
-def database_for(configs: Jobs) -> AbstractContextManager[Draft | None]:
-    """Of a sweep whose store has none yet; begun before the first job is refused, if it is."""
-    from bnsweep.runs.new_database import database_ahead
-
-    try:
-        first = from_composed(configs[0])
-    except ConfigError:
-        return nullcontext()
-    return database_ahead(first.tracking, first.sweep.dry_run)
 
 
 def before_training(runs: Sequence[RunConfig], auto: bool) -> tuple[Looking | None, Planning | None]:
@@ -157,93 +150,22 @@ def before_training(runs: Sequence[RunConfig], auto: bool) -> tuple[Looking | No
     return looking, partial(planning, tracking=tracking, auto=auto) if said else None
 
 
-def compose(configs: Jobs) -> list[RunConfig | ConfigError]:
-    """The runs of a sweep's jobs, or what a rule says of a job, which is the end of the sweep unless such jobs are left
-    out. Raises ConfigError for it, and for a folder that cannot be made."""
-    from hydra_plugins.bnsweep.directory import job_folder
-
-    runs: list[RunConfig | ConfigError] = []
-    folders: list[Path] = []
-    told, skips, by_number = time.monotonic(), configs[0].sweep.get("invalid") == "skip", numbered(configs[0])
-    quick = QuickRuns(configs)
-    for place in range(len(configs)):
-        if len(configs) > SLOW_TO_COMPOSE and (not runs or time.monotonic() - told > SILENCE):
-            told = time.monotonic()
-            print(f"composing {len(configs)} jobs" + f", {len(runs)} so far" * bool(runs), flush=True)
-        try:
-            runs.append(quick.run(place))
-        except ConfigError as error:
-            if not skips:
-                raise with_remedy(error, configs) from error
-            runs.append(error.with_traceback(None))  # which would keep the job's config
-        if place in (0, len(configs) - 1) or not by_number:
-            config = configs[place]
-            folders.append(job_folder(config) / (config.hydra.output_subdir or ""))
-    check_job_folders(folders, len(configs))
-    return runs
-
-
-def with_remedy(error: ConfigError, configs: Jobs) -> ConfigError:
-    """What a rule says of one job, with the way to train the others, where the first or the last is one of them."""
-    for config in (configs[0], configs[len(configs) - 1]):
-        with suppress(ConfigError):
-            from_composed(config)
-            return type(error)(f"{error}; sweep.invalid=skip leaves such jobs out")
-    return error
-
-
-def wanted(found: Sequence[RunConfig | ConfigError], datasets: dict[DataKey, Dataset]) -> dict[int, RunConfig]:
-    """Job -> run, without those that the sweep leaves out, which is said. `datasets` gets the data that had to be read
-    to know that. Raises ConfigError where none is left."""
-    errors = {job: error for job, error in enumerate(found) if isinstance(error, ConfigError)}
-    runs = {job: run for job, run in enumerate(found) if isinstance(run, RunConfig)}
-    if not runs:
-        raise next(iter(errors.values()))
-    sweep = next(iter(runs.values())).sweep
-    out = excluded(runs, sweep.exclude)
-    runs = {job: run for job, run in runs.items() if job not in out}
-    if sweep.invalid == "skip" and any(run.own_code or not run.data.known for run in runs.values()):
-        from bnsweep.training.known import with_facts
-
-        for job, run in list(runs.items()):
-            try:
-                (runs[job],) = with_facts([run], datasets)
-            except ConfigError as error:
-                if run.data.key not in datasets:  # the data themselves are refused
-                    raise
-                errors[job] = error
-                del runs[job]
-        if not runs:
-            raise next(iter(errors.values()))
-    lines = [f"sweep.exclude leaves out {len(out):,} of {len(found):,} jobs"] if out else []
-    for line in [*lines, *refused_text([str(error) for error in errors.values()])]:
-        print(line, flush=True)
-    return runs
+def own_sweeper(config: DictConfig) -> bool:
+    return str(config.hydra.sweeper.get("_target_", "")).endswith(".StackedSweeper")
 
 
 def check_sweeper(config: DictConfig) -> None:
     """Refuses what only our own sweeper does where another makes the jobs."""
-    if str(config.hydra.sweeper.get("_target_", "")).endswith(".StackedSweeper"):
+    if own_sweeper(config):
         return
     for name, unset in (("exclude", []), ("zip", []), ("invalid", "refuse")):
         if config.sweep[name] != unset:
             raise ConfigError(f"sweep.{name}: must be left out with another sweeper than hydra/sweeper=stacked")
 
 
-def numbered(config: DictConfig) -> bool:
-    """Whether job folders are named as by default, by numbers in one folder. Then one can be made where another can,
-    and reading all the names would take as long as composing the runs."""
-    from omegaconf import OmegaConf
-
-    names = OmegaConf.to_container(config.hydra.sweep)
-    assert isinstance(names, dict)
-    return names["subdir"] == "${hydra.job.num}" and set(re.findall(r"\$\{.*?\}", names["dir"])) <= {"${sweep.id}"}
-
-
 def write_report(result: SweepResult) -> None:
     from bnsweep.report import report_sweep
 
-    print("writing the report", flush=True)
     sweep, tracking = result.sweep, result.tracking
     try:
         report_sweep(tracking, sweep.id, Path(sweep.report or ""), own_run=result.own_run).show()
@@ -389,6 +311,8 @@ def run_hydra() -> None:
             says = f"a folder that can be written ({error.strerror}: {error.filename}); hydra.run.dir names it"
             raise ConfigError(f"{folder}: must be {says}") from error
         raise
+    finally:
+        batches.close()
 
 
 def main() -> None:

@@ -86,11 +86,22 @@ def open_closed() -> None:
     os.close(number)
 
 
+def prints_itself() -> bool:
+    """Whether what this process prints goes where another one's output would, which it starts."""
+    return kept_stdout() is not None
+
+
 def output_lost() -> bool:
     """Whether something written to standard output went nowhere; flushes it first."""
     sys.stdout.flush()
+    kept = kept_stdout()
+    return kept is not None and kept.lost
+
+
+def kept_stdout() -> Lasting | None:
+    """What `keep_streams` put under standard output, if anything."""
     raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
-    return isinstance(raw, Lasting) and raw.lost
+    return raw if isinstance(raw, Lasting) else None
 
 
 def in_its_letters(error: UnicodeError) -> tuple[str, int]:

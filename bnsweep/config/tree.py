@@ -169,3 +169,6 @@ def register_schema() -> None:
     schema.sweep.id = new_sweep_id()
     schema.__dict__["_content"]["seed"] = seed_node(schema)
     ConfigStore.instance().store(group="schema", name="run", node=schema, package="_global_")
+    # Hydra copies its sources with all of the store whenever it lists a group, more than a hundred times for --help;
+    # there is one store in a process, which hands out copies of what it holds.
+    ConfigStore.__deepcopy__ = lambda store, memo: store  # type: ignore[attr-defined]

@@ -15,7 +15,8 @@ from bnsweep.data.dataset import DataKey, Dataset, load
 from bnsweep.records import RunRecord
 from bnsweep.runs.dispatch import Dispatch
 from bnsweep.runs.executors.base import Executor, Trained
-from bnsweep.runs.executors.local import local_executor, prepare
+from bnsweep.runs.executors.local import local_executor
+from bnsweep.runs.executors.processes import prepare
 from bnsweep.runs.interrupt import Interrupts
 from bnsweep.runs.machine import worker_count
 from bnsweep.runs.plan import check_memory, make_plan

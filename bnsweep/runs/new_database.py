@@ -3,9 +3,6 @@ process of its own, while this one composes the runs and imports what trains the
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from bnsweep.config.checks import ConfigError
 from bnsweep.config.run import TrackingConfig
+from bnsweep.runs.helper_process import end_helper, start_helper
 from bnsweep.runs.scratch import scratch
 from bnsweep.store.address import address_of
 
@@ -28,25 +26,14 @@ class NewDatabase:
 
     def __init__(self, uri: str, experiment: str) -> None:
         self.path = scratch() / "new-mlflow.db"
-        # -P and all of sys.path: it imports what this process would, wherever that was started.
-        paths = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-c", MAKE, str(self.path), uri, experiment],
-            env=os.environ | {"PYTHONPATH": paths},
-            stdin=subprocess.PIPE,  # which ends with this process, and the other then ends, too
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        self._process = start_helper(MAKE, str(self.path), uri, experiment)
 
     def draft(self) -> Path | None:
         """The draft, once it is made; None where that failed."""
         return self.path if self._process.wait() == 0 else None
 
     def close(self) -> None:
-        self._process.kill()  # it may not have come so far as to see its input end, and a refusal should not wait
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
+        end_helper(self._process)  # a refusal should not wait for it
         self.path.unlink(missing_ok=True)
 
 

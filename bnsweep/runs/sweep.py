@@ -25,7 +25,8 @@ from bnsweep.data.dataset import DataKey, Dataset, load
 from bnsweep.records import FINISHED, RunRecord
 from bnsweep.runs.dispatch import Dispatch
 from bnsweep.runs.executors.base import Trained
-from bnsweep.runs.executors.local import check_disk, local_executor, prepare
+from bnsweep.runs.executors.local import check_disk, local_executor
+from bnsweep.runs.executors.processes import prepare
 from bnsweep.runs.interrupt import Interrupts
 from bnsweep.runs.ledger import RunResult, SweepResult, count_statuses, describe_ledger, together
 from bnsweep.runs.machine import check_host, free_bytes, worker_count

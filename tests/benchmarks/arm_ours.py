@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from bnsweep.config.run import RunConfig
 from bnsweep.nets.plain import build
-from bnsweep.runs.executors.local import process_context
+from bnsweep.runs.executors.processes import process_context
 from bnsweep.runs.plan import make_plan
 from bnsweep.training.trainer import Trainer
 from tests.benchmarks.arm import Arm

@@ -16,7 +16,8 @@ from bnsweep.data import dataset as data
 from bnsweep.records import FAILED, FINISHED, RunRecord
 from bnsweep.runs.dispatch import Dispatch
 from bnsweep.runs.executors.base import Evaluated, Executor, NoWorker, Trained
-from bnsweep.runs.executors.local import local_executor, prepare
+from bnsweep.runs.executors.local import local_executor
+from bnsweep.runs.executors.processes import prepare
 from bnsweep.runs.interrupt import Interrupts
 from bnsweep.runs.plan import Plan, make_plan
 

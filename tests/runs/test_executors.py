@@ -31,11 +31,11 @@ from bnsweep.runs.executors.local import (
     check_disk,
     keep_datasets,
     local_executor,
-    prepare,
     read_dataset,
     send,
     without_main,
 )
+from bnsweep.runs.executors.processes import prepare
 
 
 class TestThread(ExecutorTests):

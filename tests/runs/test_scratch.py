@@ -92,7 +92,7 @@ def test_workers_start_whatever_tmpdir_is(name: str, tmp_path: Path) -> None:
     elif name != "missing":
         folder.mkdir()
     code = (
-        "from bnsweep.runs.executors.local import process_context\n"
+        "from bnsweep.runs.executors.processes import process_context\n"
         "if __name__ == '__main__':\n"
         "    process = process_context().Process(target=print, args=('started',))\n"
         "    process.start(); process.join()"

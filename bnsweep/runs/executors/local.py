@@ -6,20 +6,18 @@ for one another about as long as they compute.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import pickle
 import queue
 import shutil
 import signal
-import tempfile
 import threading
 import traceback
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from multiprocessing import connection, forkserver, parent_process, resource_tracker, spawn, util
+from multiprocessing import connection, parent_process, spawn
 from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
@@ -31,6 +29,7 @@ from bnsweep.config.run import RunConfig
 from bnsweep.data.dataset import DataKey, Dataset
 from bnsweep.records import DatasetInfo
 from bnsweep.runs.executors.base import Evaluated, Executor, NoWorker, StackTrainer, Trained, WorkerLost
+from bnsweep.runs.executors.processes import process_context
 from bnsweep.runs.interrupt import SIGNALS, blocked_signals
 from bnsweep.runs.scratch import scratch
 from bnsweep.training.device import one_thread
@@ -223,35 +222,6 @@ def follow_parent() -> None:
     assert parent is not None
     connection.wait([parent.sentinel])
     os._exit(1)
-
-
-LONGEST = 70
-"""Characters of a folder that can hold the forkserver's socket: the path of a socket has 103 at most, on macOS."""
-
-
-def process_context() -> BaseContext:
-    """Never a fork of this process, whose threads' locks a child would inherit as they happen to stand. Raises
-    ConfigError where there is no room for temporary files."""
-    can_fork = "forkserver" in multiprocessing.get_all_start_methods() and len(str(scratch())) <= LONGEST
-    resource_tracker.ensure_running()  # it unblocks signals as it starts
-    if not can_fork:
-        return multiprocessing.get_context("spawn")
-    before, tempfile.tempdir = tempfile.tempdir, str(scratch())
-    try:
-        util.get_temp_dir()  # where multiprocessing keeps its sockets from now on
-    finally:
-        tempfile.tempdir = before
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])  # by default it is the user's main module
-    return context
-
-
-def prepare() -> None:
-    """Let the process that workers are forked from import torch while this one has other things to do."""
-    context = process_context()
-    if context.get_start_method() == "forkserver":
-        with blocked_signals():
-            forkserver.ensure_running()
 
 
 def keep_datasets(datasets: dict[DataKey, Dataset], folder: Path) -> dict[DataKey, Path]:
