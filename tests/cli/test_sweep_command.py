@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ import pytest
 
 from bnsweep.cli import report
 from bnsweep.cli import sweep as entry
+from bnsweep.cli.report_ahead import ReportAhead
 from bnsweep.config.checks import ConfigError
-from bnsweep.config.run import TrackingConfig
+from bnsweep.config.run import SweepConfig, TrackingConfig
+from bnsweep.runs.ledger import SweepResult
 from bnsweep.store.store import Store
 
 REPO = Path(__file__).parents[2]
@@ -253,6 +256,49 @@ def test_the_report_can_be_written_again(
     monkeypatch.setattr(sys, "argv", ["bnsweep.report", f"out={tmp_path / 'again'}"])
     report.main()
     assert (tmp_path / "again/ranking.csv").read_text() == (folder / "report/ranking.csv").read_text()
+
+
+def result_in(folder: Path, name: str) -> SweepResult:
+    tracking = TrackingConfig(f"sqlite:///{folder / 'mlflow.db'}")
+    return SweepResult(SweepConfig(id=name, report="another"), tracking, [], 0)
+
+
+def test_a_process_of_its_own_writes_the_same_report(
+    swept: tuple[Path, str], elsewhere: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(swept[0], elsewhere / "copy")
+    with closing(ReportAhead()) as ahead:
+        (multirun,) = (elsewhere / "copy/multirun").iterdir()
+        ahead.begin(result_in(elsewhere / "copy", multirun.name))
+        shown = ahead.show()
+    text = capfd.readouterr().out
+    assert shown and text.rstrip().endswith(f"Report: {elsewhere / 'another/report.html'}")
+    assert text.splitlines()[:4] == swept[1][swept[1].index("Sweep ") :].splitlines()[:4]
+    for path in (swept[0] / "report").glob("*.csv"):
+        assert (elsewhere / "another" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_where_that_fails_the_sweep_writes_it(elsewhere: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for sweep in ([], [result_in(elsewhere, "unknown")]):
+        with closing(ReportAhead()) as ahead:
+            for result in sweep:
+                ahead.begin(result)
+            assert not ahead.show()
+    assert capfd.readouterr() == ("", "") and list(elsewhere.iterdir()) == []
+
+
+def test_a_long_sweep_begins_what_it_will_need(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is trained here: the store has a file in its way."""
+    began: list[str] = []
+    monkeypatch.setattr("bnsweep.cli.ahead.cores", lambda: 2)
+    monkeypatch.setattr("bnsweep.cli.ahead.begin_workers", began.append)
+    (elsewhere / "mlflow.db").write_text("no database")
+    for seeds in (99, 100):
+        monkeypatch.setenv("HYDRA_FULL_ERROR", "")
+        assert "mlflow.db" in refused(["-m", f"seed=range(0,{seeds})", "train.device=cpu"], monkeypatch)
+    assert began == ["cpu"] and "planning 100 runs" in capsys.readouterr().out
 
 
 @pytest.mark.slow
