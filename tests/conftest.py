@@ -22,6 +22,16 @@ for variable in [name for name in os.environ if name.startswith("MLFLOW_")]:
     del os.environ[variable]  # a developer's own store is no part of any test
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where programs of the tests keep what they can make again: no part of a developer's home, one for all workers."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        yield folder
+
+
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """MLflow's migrations take seconds: done once, copied for every test."""

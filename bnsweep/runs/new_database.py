@@ -13,6 +13,7 @@ from bnsweep.config.run import TrackingConfig
 from bnsweep.runs.helper_process import end_helper, start_helper
 from bnsweep.runs.scratch import scratch
 from bnsweep.store.address import address_of
+from bnsweep.store.blank import is_kept
 
 if TYPE_CHECKING:
     from bnsweep.store.connect import Draft
@@ -43,7 +44,7 @@ def database_ahead(tracking: TrackingConfig, dry_run: bool) -> Iterator[Draft | 
     new = None
     with suppress(ConfigError):
         address = address_of(tracking)
-        if address.path is not None and not address.path.exists() and not dry_run:
+        if address.path is not None and not (address.path.exists() or dry_run or is_kept()):
             new = NewDatabase(address.uri, tracking.experiment)
     try:
         yield new.draft if new is not None else None

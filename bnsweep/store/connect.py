@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import sqlite3
 import sys
 import threading
 import warnings
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 from bnsweep.config.checks import check, check_folder
 from bnsweep.config.run import TrackingConfig
 from bnsweep.config.secrets import hide_secrets_in_logs, without_secrets
-from bnsweep.store import sqlite
+from bnsweep.store import blank, sqlite
 from bnsweep.store.address import ARTIFACTS, SQLITE, Address, address_of
 from bnsweep.store.backend import Backend, local_path
 from bnsweep.store.client import ClientBackend
@@ -77,9 +78,9 @@ def connect(config: TrackingConfig, create: bool, draft: Draft | None = None) ->
         check_folder("artifacts", artifacts)
     if path is None:
         return address.uri, ClientBackend(*open_experiment(address, name, create))
-    if create and draft is not None:
+    if create and not path.exists():
         with address.refused("a database in a folder that can be written", OSError):
-            put_in_place(path.resolve(), draft)
+            put_in_place(path.resolve(), address, name, draft)
     if sqlite.find(path, name) is None:
         open_experiment(address, name, create)
     if create:
@@ -88,12 +89,27 @@ def connect(config: TrackingConfig, create: bool, draft: Draft | None = None) ->
     return address.uri, direct or ClientBackend(*open_experiment(address, name, create), path.parent / ARTIFACTS)
 
 
-def put_in_place(path: Path, draft: Draft) -> None:
-    """Makes a missing database of a draft."""
+def put_in_place(path: Path, address: Address, name: str, draft: Draft | None) -> None:
+    """Makes a missing database, of the copy that is kept or else of a draft, where there is one."""
     with locked(path):
-        made = None if path.exists() else draft()
+        if path.exists() or made_of_copy(path, address, name):
+            return
+        made = None if draft is None else draft()
         if made is not None:
             make_database(path, partial(copy, made))
+
+
+def made_of_copy(path: Path, address: Address, name: str) -> bool:
+    assert address.artifacts is not None
+    if not blank.is_kept():
+        return False
+    try:
+        make_database(path, partial(blank.fill, experiment=name, artifacts=address.artifacts.as_uri()))
+    except sqlite3.IntegrityError:
+        pass  # an experiment that MLflow makes itself
+    except sqlite3.Error:
+        blank.forget()
+    return path.exists()
 
 
 def copy(made: Path, path: Path) -> None:
@@ -142,7 +158,9 @@ def ready(address: Address, name: str, create: bool) -> Iterator[None]:
 def start_database(draft: Path, address: Address, name: str) -> None:
     """Makes MLflow's tables and the experiment in a new file."""
     with environment_variables(NO_POOL):
-        experiment_of(client_of(f"{SQLITE}{draft}"), address, name, create=True)
+        client = client_of(f"{SQLITE}{draft}")
+        blank.keep(draft)
+        experiment_of(client, address, name, create=True)
 
 
 @contextmanager

@@ -60,13 +60,18 @@ def insert(db: sqlite3.Connection, table: str, rows: Iterable[tuple[Any, ...]], 
 REPLACE = "on conflict do update set value = excluded.value"
 
 
+def has_known_tables(db: sqlite3.Connection) -> bool:
+    """Whether the tables are as known here."""
+    names = {table: {row[1] for row in db.execute(f"pragma table_info({table})")} for table in COLUMNS}
+    return all(names[table] == set(columns.split()) for table, columns in COLUMNS.items())
+
+
 def find(path: Path, experiment: str) -> SqliteBackend | None:
     """None where MLflow itself has to look: no such experiment, artifacts elsewhere, or tables not as known here."""
     try:
         with opened(path) as db:
-            for table, columns in COLUMNS.items():
-                if {row[1] for row in db.execute(f"pragma table_info({table})")} != set(columns.split()):
-                    return None
+            if not has_known_tables(db):
+                return None
             query = "select experiment_id, artifact_location from experiments where name = ? and workspace = 'default'"
             found = db.execute(f"{query} and lifecycle_stage = 'active'", [experiment]).fetchone()
     except sqlite3.Error:
