@@ -1,10 +1,10 @@
-"""What a long sweep is going to need, begun while its jobs are composed and this process imports torch. It saves time
-and nothing else: what cannot be begun so is done later, and says then why it cannot be."""
+"""What a long sweep is going to need, begun in other processes before it is needed. It saves time and nothing else:
+what cannot be begun so is done later, and says then why it cannot be."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from bnsweep.cli.report_ahead import ReportAhead
 from bnsweep.cli.terminal import prints_itself
 from bnsweep.config.checks import ConfigError
+from bnsweep.config.run import RunConfig
 from bnsweep.config.tree import from_composed
-from bnsweep.store.environment import cores
 
 if TYPE_CHECKING:
     from bnsweep.store.connect import Draft
@@ -23,32 +23,28 @@ MANY = 100
 """Runs whose training takes longer than a process takes to start."""
 
 
-class Ahead:
-    """What was begun."""
-
-    draft: Draft | None = None
-    """Of a database."""
-    report: ReportAhead | None = None
-
-
 @contextmanager
-def begun_ahead(configs: Jobs, one_batch: bool) -> Iterator[Ahead]:
-    """The draft is there within; the process of the report until it is closed. `one_batch`: whether the sweep has no
-    other jobs, so that they have one report."""
+def begun_ahead(configs: Jobs) -> Iterator[Draft | None]:
+    """While jobs are composed and this process imports torch: a database, which is there within, and what workers are
+    forked from."""
     from bnsweep.runs.new_database import database_ahead
 
-    ahead = Ahead()
     try:
         first = from_composed(configs[0])
     except ConfigError:  # which will be said
-        yield ahead
+        yield None
         return
-    with database_ahead(first.tracking, first.sweep.dry_run) as ahead.draft:
-        if len(configs) >= MANY and not first.sweep.dry_run and cores() > 1:
+    with database_ahead(first.tracking, first.sweep.dry_run) as draft:
+        if pays(first, len(configs)):
             begin_workers(first.train.device)
-            if one_batch and first.sweep.report is not None and prints_itself():
-                ahead.report = ReportAhead()
-        yield ahead
+        yield draft
+
+
+def pays(first: RunConfig, runs: int) -> bool:
+    """Whether there is a core for another process, and time for it."""
+    from bnsweep.store.environment import cores
+
+    return runs >= MANY and not first.sweep.dry_run and cores() > 1
 
 
 def begin_workers(device: str) -> None:
@@ -60,3 +56,8 @@ def begin_workers(device: str) -> None:
     if not on_gpu and os.environ.get("OMP_NUM_THREADS") != "1":
         with suppress(ConfigError, OSError):
             prepare()
+
+
+def report_ahead(runs: Sequence[RunConfig]) -> ReportAhead | None:
+    """A process for the report, where it prints where this one does."""
+    return ReportAhead() if pays(runs[0], len(runs)) and prints_itself() else None

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnsweep.catalogue.tasks import Task
-from bnsweep.cli.ahead import MANY, begun_ahead
+from bnsweep.cli.ahead import MANY, begun_ahead, report_ahead
 from bnsweep.cli.arguments import check_arguments
 from bnsweep.cli.entry import run_command
 from bnsweep.cli.jobs import compose, wanted
@@ -74,9 +74,8 @@ class SweepBatches:
             rule = "left out: all runs are checked before any is trained (sweep.max_stack bounds how many train as one)"
             raise ConfigError(f"hydra.sweeper.max_batch_size={configs[0].hydra.sweeper.max_batch_size}: must be {rule}")
         check_sweeper(configs[0])
-        with begun_ahead(configs, one_batch=own_sweeper(configs[0])) as ahead:
-            self.report = ahead.report
-            values = self._train(configs, ahead.draft)
+        with begun_ahead(configs) as draft:
+            values = self._train(configs, draft)
         return [values.get(job, LEFT_OUT) for job in range(len(configs))]
 
     def _train(self, configs: Jobs, draft: Draft | None) -> dict[int, float | RunFailed]:
@@ -89,6 +88,8 @@ class SweepBatches:
         if len(runs) >= MANY:
             print(f"planning {len(runs):,} runs", flush=True)
         looking, planning = (None, None) if self.runs else before_training(runs, configs.auto)
+        if planning is not None and own_sweeper(configs[0]):
+            planning = partial(self._last_said, planning)
         how: dict[str, Any] = {"datasets": datasets, "looking": looking, "planning": planning, "draft": draft}
         result = run_sweep(runs, command(), earlier=self.runs, **how)
         self.runs += runs
@@ -101,6 +102,12 @@ class SweepBatches:
         print(f"writing {len(result.runs)} job directories", flush=True)
         reached = len(result.runs)  # fewer where claims were decided before the most seeds were over
         return dict(zip(list(cells)[:reached], map(value_of, result.runs), strict=True))
+
+    def _last_said(self, planning: Planning, runs: Sequence[RunConfig]) -> Sequence[str]:
+        """What is said before training. Nothing here waits for the report's process, so it starts after that."""
+        lines = planning(runs)
+        self.report = report_ahead(runs)
+        return lines
 
     def close(self) -> None:
         if self.report is not None:

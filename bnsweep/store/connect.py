@@ -105,8 +105,8 @@ def made_of_copy(path: Path, address: Address, name: str) -> bool:
         return False
     try:
         make_database(path, partial(blank.fill, experiment=name, artifacts=address.artifacts.as_uri()))
-    except sqlite3.IntegrityError:
-        pass  # an experiment that MLflow makes itself
+    except (sqlite3.IntegrityError, OSError):
+        pass  # an experiment that MLflow makes itself, or a full disk, which MLflow says
     except sqlite3.Error:
         blank.forget()
     return path.exists()

@@ -292,7 +292,7 @@ def test_a_long_sweep_begins_what_it_will_need(
 ) -> None:
     """Nothing is trained here: the store has a file in its way."""
     began: list[str] = []
-    monkeypatch.setattr("bnsweep.cli.ahead.cores", lambda: 2)
+    monkeypatch.setattr("bnsweep.store.environment.cores", lambda: 2)
     monkeypatch.setattr("bnsweep.cli.ahead.begin_workers", began.append)
     (elsewhere / "mlflow.db").write_text("no database")
     for seeds in (99, 100):
