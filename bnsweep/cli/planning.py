@@ -31,11 +31,8 @@ EXAMPLE = "bn=none,before, say"
 
 def looking_for(most: int) -> Looking:
     """The looks of a sweep of at most so many seeds. Raises ConfigError where they are too few to decide anything."""
-    from bnsweep.report.frame.libraries import load_libraries
-    from bnsweep.runs.seed_batches import Looking
-
-    load_libraries()
     from bnsweep.report.claims.looks import Looks
+    from bnsweep.runs.seed_batches import Looking
 
     looks = looks_until(most)
     return Looking(looks, Looks(looks).is_over)
@@ -51,9 +48,6 @@ def planning(configs: Sequence[RunConfig], tracking: TrackingConfig | None, auto
     """Which claims the grid asks, and what these seeds can decide of them. `tracking`: where an earlier sweep may tell
     how much seeds differ. Raises ConfigError where seeds are to be added until claims are decided (`auto`), and the
     grid asks none."""
-    from bnsweep.report.frame.libraries import load_libraries
-
-    load_libraries()
     from bnsweep.report.claims.asked import asked
     from bnsweep.report.claims.claims import CLAIMS
     from bnsweep.report.frame.grid import read_grid

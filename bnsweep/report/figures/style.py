@@ -48,6 +48,7 @@ RC: dict[str, Any] = {
     "axes.axisbelow": True,
     "grid.color": FAINT,
     "grid.linewidth": 0.6,
+    **{f"{axis}tick.{kind}.size": 0 for axis in "xy" for kind in ("major", "minor")},
     "axes.spines.top": False,
     "axes.spines.right": False,
     "legend.frameon": False,
@@ -251,7 +252,6 @@ def panels(rows: int, columns: int, sheet: Sheet) -> tuple[Figure, list[list[Axe
     figure.subplots_adjust(**edges, wspace=across / wide, hspace=down / high)
     for ax in grid.flat:
         ax.patch.set_alpha(0)
-        ax.tick_params(which="both", length=0)
     for ax, title in zip(grid.flat, titles, strict=False):
         ax.set_title(title, loc="left")
     if sheet.legend:

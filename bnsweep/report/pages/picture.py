@@ -141,7 +141,6 @@ def draw_arms(sheet: Sheet, scene: Scene, down: float, right: float) -> None:
     bottom = sheet.high - down - 0.3 - high
     place = (left / WIDE, bottom / sheet.high, (WIDE - 0.5 - left) / WIDE, high / sheet.high)
     ax = sheet.figure.add_axes(place)
-    ax.tick_params(which="both", length=0)
     forest.draw(ax, scene, ranked)
     key: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1, 1), "borderaxespad": 0.2, "ncols": 6}
     ax.legend(handles=forest.key(scene), handlelength=1.6, columnspacing=1.2, **key)
