@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, islice
 
 import torch
 
@@ -234,13 +234,15 @@ def pack(jobs: Sequence[int], configs: Sequence[RunConfig], limit: int, workers:
 
 
 def joined(pieces: Sequence[list[int]], n: int) -> list[list[int]]:
-    """Neighbouring pieces joined to at most n lists of about equal length."""
-    stacks: list[list[int]] = [[] for _ in range(n)]
+    """Neighbouring pieces joined to at most n lists of about equal length, those of most pieces first: workers that
+    take one after the other then end at about the same time."""
     total, before = sum(map(len, pieces)), 0
+    counts = Counter[int]()
     for piece in pieces:
-        stacks[int((before + len(piece) / 2) * n / total)] += piece
+        counts[int((before + len(piece) / 2) * n / total)] += 1
         before += len(piece)
-    return [stack for stack in stacks if stack]
+    rest = iter(pieces)
+    return [[job for piece in islice(rest, count) for job in piece] for _, count in counts.most_common()]
 
 
 def predicted_seconds(plan: Plan, datasets: Mapping[DataKey, Dataset]) -> float:

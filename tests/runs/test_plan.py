@@ -27,9 +27,9 @@ def sizes(stacks: list[list[int]]) -> list[int]:
 
 def test_data_seeds_stay_whole_where_they_fit() -> None:
     configs = grid(seeds=5)
-    assert sizes(pack(range(20), configs, 9)) == [8, 4, 8]
-    assert sizes(pack(range(20), configs, 9, workers=2)) == [4, 4, 8, 4]
-    assert sizes(pack(range(20), configs, 20, workers=2)) == [8, 12], "both workers have something to do"
+    assert sizes(pack(range(20), configs, 9)) == [8, 8, 4]
+    assert sizes(pack(range(20), configs, 9, workers=2)) == [8, 4, 4, 4]
+    assert sizes(pack(range(20), configs, 20, workers=2)) == [12, 8], "both workers have something to do"
     assert sizes(pack(range(20), configs, 20, workers=8)) == [4] * 5, "no seed is split for it"
     assert sizes(pack(range(20), configs, 3)) == [2] * 10
 
