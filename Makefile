@@ -51,7 +51,7 @@ campaign: $(READY) ## kills, full disks, servers that fail, bad inputs, by seed 
 simulations: $(READY) ## how often the report is right about sweeps whose truth is known (hours); ARGS= adds options
 	@$(ONE_THREAD) $(RUN) -m tests.simulations $(ARGS)
 
-bench: $(READY) ## time bnsweep against other ways to train the same runs (about 15 minutes); ARGS= adds options
+bench: $(READY) ## time bnsweep against other ways to train the same runs (about 5 minutes); ARGS= adds options
 	@$(RUN) .lock/install.py bench
 	@$(RUN) -m tests.benchmarks $(ARGS)
 

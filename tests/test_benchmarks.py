@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -16,17 +17,20 @@ from bnsweep.config.groups import PROBES, LrConfig
 from bnsweep.config.network import ModelConfig
 from bnsweep.runs.plan import step_flops
 from tests.benchmarks import probes, roofline
+from tests.benchmarks.__main__ import arguments
 from tests.benchmarks.arm import Arm
 from tests.benchmarks.arm_single import Single, Tuning
 from tests.benchmarks.arms import ARMS, make
-from tests.benchmarks.bench import measure
-from tests.benchmarks.gate import NUDGE, NUDGES, check, reference
+from tests.benchmarks.bench import Budget, measure
+from tests.benchmarks.gate import NUDGE, NUDGES, check, judge_passes, losses, reference
 from tests.benchmarks.report import Table, document
+from tests.benchmarks.session import CutOff, Failed, ProcessSession, Session
 from tests.benchmarks.work import Spec, Work, adversarial_member, lecture_member, make_config
 from tests.plain_loop import nudge
 
 ROOT = Path(__file__).parents[1]
 SPEC = Spec(members=6, steps=4, root="nowhere")
+ONCE = Budget(repeats=1, seconds=0.0)
 SETTINGS = {"c": {"tuning": Tuning()}, "d": {"tuning": Tuning()}, "e": {"threads": 1}}
 
 
@@ -65,7 +69,7 @@ def test_arms_pass_the_gate_with_convolutions(key: str) -> None:
 
 
 def test_an_arm_says_which_members_it_does_not_train() -> None:
-    refused = measure(SPEC, ["h"], repeats=1, seconds=0.0)[0].refused
+    refused = measure(SPEC, ["h"], ONCE, where=Session)[0].refused
     assert refused == "not run: its network is convolutional; arm g has HFTA's own operators for the MLP"
 
 
@@ -101,11 +105,11 @@ class NoRunningStatistics(Single):
 @pytest.mark.parametrize("wrong", [WrongRate, NoRunningStatistics])
 def test_the_gate_refuses_a_wrong_arm(wrong: type[Arm], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ARMS, "wrong", wrong)
-    result = measure(SPEC, ["wrong"], repeats=1, seconds=0.0)[0]
+    result = measure(SPEC, ["wrong"], ONCE, where=Session)[0]
     assert result.refused.startswith("refused: loss of member 0 is ")
     assert result.seconds == []
     table = Table([result], roofline.Peaks(1e9, "", 1e9, 1e9, 1e-6))
-    assert "| refused: loss of member 0" in document({"wrong": table}, {})
+    assert "- (c) best single-run loop. K = 6: refused: loss of member 0" in document({"wrong": table}, {})
     assert table.numbers(result)["ms_per_model_epoch"] is None
 
 
@@ -120,8 +124,8 @@ def test_the_gate_compares_diverging_members_by_status() -> None:
     assert "member 0 diverged, in the plain loop it finished" in check(trained(right), passes=2).reason
 
 
-def one_member(hidden: list[int], lr: float) -> Work:
-    work = Work(replace(SPEC, members=1))
+def one_member(hidden: list[int], lr: float, steps: int = SPEC.steps) -> Work:
+    work = Work(replace(SPEC, members=1, steps=steps))
     work.configs = [make_config(work.spec, ("relu", "he", lr, "after"), ModelConfig(hidden), seed=0, data_seed=0)]
     return work
 
@@ -147,6 +151,76 @@ def test_a_sensitive_member_is_compared_with_nudged_loops() -> None:
 def test_a_member_that_nudges_move_without_bound_is_not_compared() -> None:
     verdict = check(trained(NudgedMost(one_member([50, 30, 50, 30, 50, 30, 50, 30], lr=1.0))), passes=2)
     assert verdict.reason == "only 0 of 1 members can be compared by their loss"
+
+
+def test_members_that_are_chaotic_in_the_end_are_compared_before() -> None:
+    arm, found = NudgedMost(one_member([50, 30, 50, 30, 50, 30, 50, 30], lr=3.0, steps=1)), []
+    for number in range(2):
+        arm.epoch(number)
+        found.append(losses(arm))
+    verdict = judge_passes(arm.work, 1, found)
+    assert (verdict.after, verdict.reason) == (1, "")
+    assert judge_passes(arm.work, 1, [[found[0][0] + 1], found[1]]).reason.startswith("loss of member 0 is ")
+
+
+class Broken(Single):
+    """Fails after its warm-up."""
+
+    def __init__(self, work: Work) -> None:
+        super().__init__(work, Tuning())
+
+    def epoch(self, number: int) -> None:
+        assert number < 2, "too late"
+        super().epoch(number)
+
+
+def test_an_arm_that_fails_is_a_line_and_costs_no_other_its_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ARMS, "broken", Broken)
+    broken, b = measure(SPEC, ["broken", "b"], ONCE, where=Session)
+    assert broken.refused.startswith("failed: AssertionError: too late") and len(b.seconds) == 1
+    text = document({"one": Table([broken, b], roofline.Peaks(1e9, "", 1e9, 1e9, 1e-6))}, {})
+    assert "K = 6: failed: AssertionError: too late" in text
+
+
+def test_an_arm_whose_time_is_up_keeps_the_repeats_that_it_has() -> None:
+    (result,) = measure(SPEC, ["c"], Budget(repeats=3, seconds=0.0, limit=0.0), dict(SETTINGS), where=Session)
+    assert (result.refused, len(result.seconds)) == ("", 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("--members 0", "stack sizes must be >= 1"),
+        ("--arms x", "'x' is no arm (choices: a, b, "),
+        ("--repeats 0", "'0' must be an integer >= 1"),
+        ("--limit no", "invalid float value: 'no'"),
+        ("--adversarial --model conv", "--adversarial is of --model mlp"),
+    ],
+)
+def test_options_that_mean_nothing_are_refused(words: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        arguments(words.split())
+    assert says in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_processes_of_arms_that_die_hang_or_raise() -> None:
+    spec = replace(SPEC, members=2)
+    killed, stopped, wrong = (ProcessSession("c", spec, s) for s in (SETTINGS["c"], SETTINGS["c"], {"tuning": "?"}))
+    assert killed.begin(60).trained == stopped.begin(60).trained == 2
+    assert killed.train([1], 60) > 0 and len(killed.losses(60)) == 2
+    os.kill(killed.process.pid, signal.SIGKILL)
+    with pytest.raises(Failed, match=r"^its process ended \(SIGKILL\), as it does for want of memory$"):
+        killed.train([2], 60)
+    os.kill(stopped.process.pid, signal.SIGSTOP)
+    with pytest.raises(CutOff, match=r"^not over within 0.2 s of its limit \(--limit\)$"):
+        stopped.train([1], 0.2)
+    assert stopped.process.exitcode == -signal.SIGKILL
+    with pytest.raises(Failed, match="AttributeError: 'str' object has no attribute") as error:
+        wrong.begin(60)
+    assert "arm_single.py" in error.value.__notes__[0]
+    wrong.close()
+    assert wrong.process.exitcode == 0
 
 
 def test_the_adversarial_members_are_what_they_say() -> None:
@@ -182,18 +256,19 @@ def test_the_roofline_counts_the_seed_network() -> None:
 
 @pytest.mark.slow
 def test_a_smoke_run_writes_table_and_numbers(tmp_path: Path) -> None:
-    words = f"--quick --members 1,4 --arms c,g,ours --steps 4 --data nowhere --out {tmp_path}"
+    words = f"--quick --members 1,4 --arms b,c,g,ours --steps 4 --data nowhere --out {tmp_path}"
     command = [sys.executable, "-m", "tests.benchmarks", *words.split()]
     environ = {name: value for name, value in os.environ.items() if name != "HFTA_PATH"}
     run = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     text = (tmp_path / "bench.md").read_text(encoding="utf-8")
     assert text in run.stdout
-    assert "synthetic rows" in text and "Where stacking loses" in text
+    assert "synthetic rows" in text and "as the best single loop (c)" in text
     content = json.loads((tmp_path / "bench.json").read_text(encoding="utf-8"))
     lecture, adversarial = content["tables"].values()
     rows = {(row["spec"]["members"], row["key"]): row for row in lecture}
-    assert rows.keys() == {(k, key) for k in (1, 4) for key in ("c", "g", "ours")}
+    assert rows.keys() == {(4, "b"), *((k, key) for k in (1, 4) for key in ("c", "g", "ours"))}
+    assert "| any | (b) " in text
     assert rows[4, "g"]["refused"].startswith("not run: no HFTA given")
     for row in (rows[4, "c"], rows[4, "ours"], *adversarial):
         assert len(row["seconds"]) == 2 and row["ms_per_model_epoch"] > 0 and row["verdict"]["reason"] == ""

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from bnsweep.store.environment import cores
+from bnsweep.runs.machine import cores
 from tests.benchmarks.work import Work
 
 
@@ -25,6 +25,10 @@ class Arm:
     optimizer = "sgd"
     most: int | None = None
     """Members it trains at most; costs of more are extrapolated from these. None: all of them."""
+    once = False
+    """A member costs the same however many there are: timed for one K, the largest."""
+    tuned_as = ""
+    """The arm that has tried out for it how to run; empty: none has."""
     note = ""
     """What it chose for itself, in words."""
 
@@ -46,6 +50,11 @@ class Arm:
     def pids(self) -> list[int]:
         """Processes of its own."""
         return []
+
+    @property
+    def device_bytes(self) -> int:
+        """Most that it has had on a GPU so far."""
+        return int(torch.cuda.max_memory_allocated())
 
     def close(self) -> None:
         """Gives back what must not outlive the arm."""

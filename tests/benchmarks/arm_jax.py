@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -74,6 +75,7 @@ class Jax(Arm):
 
     def __init__(self, work: Work) -> None:
         super().__init__(work)
+        os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # else it takes three quarters of a GPU's memory
         try:
             import jax
         except ImportError as error:
@@ -134,6 +136,10 @@ class Jax(Arm):
         orders = torch.stack([self.work.order(one_of[seed], number) for seed in self.seeds])
         rows_SGB = orders.view(len(self.seeds), -1, BATCH).transpose(0, 1).int().numpy()
         self.states = self.jax.block_until_ready(self.run(self.states, self.x, self.y, rows_SGB))
+
+    @property
+    def device_bytes(self) -> int:
+        return int(self.jax.devices()[0].memory_stats()["peak_bytes_in_use"])
 
     def models(self, members: Sequence[int]) -> list[nn.Sequential | None]:
         return [self.export(i) for i in members]

@@ -56,6 +56,8 @@ class Digits(Dataset[tuple[Tensor, int]]):
 class LoaderLoop(Arm):
     """One network after the other; the loader gives the rows in the common order."""
 
+    once = True
+
     def __init__(self, work: Work) -> None:
         super().__init__(work)
         self.samples = self.make_dataset()

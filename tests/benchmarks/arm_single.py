@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from bnsweep.config.run import RunConfig
 from bnsweep.nets.plain import build
-from bnsweep.store.environment import cores
-from tests.benchmarks.arm import Arm
+from bnsweep.runs.machine import cores
+from tests.benchmarks.arm import Arm, NotRun
 from tests.benchmarks.arm_loaders import make_optimizer, plain
 from tests.benchmarks.work import BATCH, Spec, Work
 
@@ -158,6 +158,7 @@ def has_compiler() -> bool:
 class Single(Arm):
     label = "(c) best single-run loop"
     most = 12
+    tuned_as = "c"
 
     def __init__(self, work: Work, tuning: Tuning | None = None, members: Sequence[int] | None = None) -> None:
         super().__init__(work)
@@ -183,6 +184,7 @@ class Single(Arm):
 class SingleAdam(Single):
     label = "(c) best single-run loop, Adam"
     optimizer = "adam"
+    tuned_as = "c-adam"
 
 
 _here: list[Single] = []
@@ -217,9 +219,15 @@ def one_process() -> Executor:
 class PerCore(Arm):
     label = "(d) one process a core of (c)"
     most = 12
+    once = True
+    tuned_as = "c"
 
     def __init__(self, work: Work, tuning: Tuning | None = None) -> None:
         super().__init__(work)
+        if work.device.type == "cuda":
+            raise NotRun("processes take turns on one GPU, which is (c)")
+        if len(self.configs) < 2 or cores() < 2:
+            raise NotRun("one process alone, which is (c)")
         n = min(cores(), len(self.configs))
         tuning = replace(tuning or tuned(replace(work.spec, members=1)), threads=1)
         self.settings = {"tuning": tuning}

@@ -5,22 +5,22 @@ from __future__ import annotations
 import math
 import statistics
 import time
-import traceback
-import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
-import torch
-
-from tests.benchmarks.arm import Arm, NotRun
-from tests.benchmarks.arms import ARMS, make
-from tests.benchmarks.gate import Verdict, check
-from tests.benchmarks.memory import growth
+from tests.benchmarks.arm import NotRun
+from tests.benchmarks.arms import ARMS
+from tests.benchmarks.gate import Verdict, judge_passes
+from tests.benchmarks.session import CutOff, Failed, ProcessSession, Session
 from tests.benchmarks.work import EPOCH_STEPS, Spec, Work
 
 WARM_UP = 2
 """Passes before anything is timed; the gate judges them."""
+
+LIMIT = 90.0
+"""Seconds that an arm may take for one K, all together."""
 
 
 @dataclass
@@ -33,6 +33,8 @@ class Result:
     note: str = ""
     refused: str = ""
     """Why there is no speed."""
+    traceback: str = ""
+    """Of an arm that failed."""
     trained: int = 0
     """Members that the arm trained; the costs of all are extrapolated from them."""
     passes: int = 1
@@ -63,73 +65,104 @@ class Result:
         return 0 < self.trained < self.spec.members
 
 
-def seconds_of(arm: Arm, numbers: Sequence[int]) -> float:
-    started = time.perf_counter()
-    for number in numbers:
-        arm.epoch(number)
-    return time.perf_counter() - started
+@dataclass
+class Budget:
+    """Of an arm: how many repeats of how many seconds, and all its seconds for one K."""
+
+    repeats: int = 5
+    seconds: float = 0.5
+    limit: float = LIMIT
 
 
-def warm_up(key: str, spec: Spec, **settings: Any) -> tuple[Result, Arm | None]:
-    """Make an arm, train its warm-up and let the gate judge it; no arm when it has no speed to show."""
-    kind = ARMS[key]
-    spec = replace(spec, optimizer=kind.optimizer)
-    result, work, arm = Result(spec, key, kind.label), Work(spec), None
-    try:
-        before = torch.cuda.memory_allocated() if spec.device == "cuda" else 0
+Where = Callable[[str, Spec, dict[str, Any]], Session | ProcessSession]
+"""Makes the session that an arm lives in."""
+
+
+class Turn:
+    """One arm on its way through warm-up, gate and repeats. What goes wrong in it is the note of its row."""
+
+    def __init__(self, key: str, spec: Spec, budget: Budget, settings: dict[str, Any], where: Where) -> None:
+        kind = ARMS[key]
+        self.result = Result(replace(spec, optimizer=kind.optimizer), key, kind.label)
+        self.budget, self.left = budget, budget.limit
+        self.session = where(key, self.result.spec, settings)
+
+    def attempt(self, part: Callable[[], None]) -> None:
+        """A part of its way, unless an earlier one has failed."""
+        if self.result.refused:
+            return
+        try:
+            part()
+        except NotRun as reason:
+            self.result.refused = f"not run: {reason}"
+        except CutOff as reason:
+            self.result.refused = f"cut off: {reason}"
+        except Exception as error:  # one arm that breaks must not cost the others' figures
+            says = str(error) if isinstance(error, Failed) else f"{type(error).__name__}: {error}"
+            self.result.refused = f"failed: {says}"
+            self.result.traceback = "".join(getattr(error, "__notes__", []))
+        if self.result.refused:
+            self.session.close()
+
+    def ask(self, method: str, *arguments: Any) -> Any:
+        """Of the session, within what is left of the arm's time."""
         started = time.perf_counter()
-        arm = make(key, work, **settings)
-        arm.epoch(0)
-        first = time.perf_counter() - started
-        result.warm = seconds_of(arm, range(1, WARM_UP)) / (WARM_UP - 1)
-        result.trained, result.note, result.cold = len(arm.configs), arm.note, max(0.0, first - result.warm)
-        result.settings = arm.settings
-        if spec.device == "cuda":
-            result.memory = float(torch.cuda.max_memory_allocated() - before)
-        result.verdict = check(arm, WARM_UP)
+        answer = getattr(self.session, method)(*arguments, self.left)
+        self.left -= time.perf_counter() - started
+        return answer
+
+    def warm_up(self) -> None:
+        """The plain loop's losses, which the gate wants, are for all arms and cost this one nothing."""
+        result, made = self.result, self.ask("begin")
+        result.trained, result.note, result.settings = made.trained, made.note, made.settings
+        losses = [self.ask("losses")]
+        for number in range(1, WARM_UP):
+            result.warm = self.ask("train", [number])
+            losses.append(self.ask("losses"))
+        result.cold, result.memory = max(0.0, made.cold - result.warm), self.ask("memory")
+        result.verdict = judge_passes(Work(result.spec), result.trained, losses)
         result.refused = f"refused: {result.verdict.reason}" if result.verdict.reason else ""
-    except NotRun as reason:
-        result.refused = f"not run: {reason}"
-    except Exception as error:  # one arm that breaks must not cost the others' figures
-        traceback.print_exc()
-        result.refused = f"failed: {type(error).__name__}: {' '.join(str(error).split())[:160]}"
-    if result.refused:
-        if arm is not None:
-            arm.close()
-        return result, None
-    return result, arm
+        fits = (result.spec.passes - WARM_UP) // self.budget.repeats
+        result.passes = max(1, min(fits, round(self.budget.seconds / result.warm)))
+
+    def repeat(self, number: int) -> None:
+        """Skipped where the arm's time is up, which leaves it the repeats before."""
+        seconds, passes = self.result.seconds, self.result.passes
+        if not seconds or self.left > 1.5 * max(seconds):
+            first = WARM_UP + number * passes
+            seconds.append(self.ask("train", range(first, first + passes)))
 
 
 def measure(
-    spec: Spec, keys: Sequence[str], repeats: int, seconds: float, settings: dict[str, dict[str, Any]] | None = None
+    spec: Spec,
+    keys: Sequence[str],
+    budget: Budget,
+    settings: dict[str, dict[str, Any]] | None = None,
+    where: Where = ProcessSession,
 ) -> list[Result]:
-    """All arms on the members of a Spec; a repeat of an arm takes about `seconds`, and one pass at least, all of
+    """All arms on the members of a Spec; a repeat of an arm takes about `budget.seconds`, and one pass at least, all of
     them together no more steps than a run has.
 
-    `settings` are further arguments of an arm, by its key: what it would choose by trial otherwise.
+    `settings` are further arguments of an arm, by its key: what it would choose by trial otherwise. What one has chosen
+    for others too is added to them.
     """
-    results: dict[str, Result] = {}
-    arms: dict[str, Arm] = {}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    settings = {} if settings is None else settings
+    turns: list[Turn] = []
+    try:
         for key in keys:
-            if spec.device == "cuda":
-                torch.cuda.reset_peak_memory_stats()
-            results[key], arm = warm_up(key, spec, **(settings or {}).get(key, {}))
-            if arm is not None:
-                arms[key] = arm
-                results[key].passes = max(
-                    1, min((spec.passes - WARM_UP) // repeats, round(seconds / results[key].warm))
-                )
-        for repeat in range(repeats):
-            order = [*arms][repeat % max(1, len(arms)) :] + [*arms][: repeat % max(1, len(arms))]
-            for key in order:
-                passes = results[key].passes
-                numbers = range(WARM_UP + repeat * passes, WARM_UP + (repeat + 1) * passes)
-                results[key].seconds.append(seconds_of(arms[key], numbers))
-        for arm in arms.values():
-            arm.close()
-    if spec.device == "cpu":
-        for key in arms:
-            results[key].memory = growth(key, results[key].spec, **results[key].settings)
-    return list(results.values())
+            tuned_as = ARMS[key].tuned_as
+            turn = Turn(key, spec, budget, settings.get(tuned_as or key, {}), where)
+            turns.append(turn)
+            turn.attempt(turn.warm_up)
+            if tuned_as and turn.result.settings:
+                settings.setdefault(tuned_as, turn.result.settings)
+        going = [turn for turn in turns if not turn.result.refused]
+        for number in range(budget.repeats):
+            at = number % max(1, len(going))
+            for turn in going[at:] + going[:at]:
+                turn.attempt(partial(turn.repeat, number))
+    finally:
+        for turn in turns:
+            if not turn.result.refused:
+                turn.session.close()
+    return [turn.result for turn in turns]

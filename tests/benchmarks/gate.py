@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -35,6 +36,8 @@ COARSEST = 1e-2
 @dataclass(frozen=True)
 class Verdict:
     members: int
+    after: int
+    """Passes, after which they are compared."""
     by_status: int
     """Diverged in the plain loop: the arm must say so too."""
     sensitive: int
@@ -43,6 +46,8 @@ class Verdict:
     """Largest relative difference of the others."""
     reason: str = ""
     """Why the arm is refused; empty when it is not."""
+    told: bool = True
+    """Whether enough members can be compared to tell a right arm from a wrong one."""
 
 
 _references: dict[tuple[str, int, int, str], float] = {}
@@ -95,17 +100,28 @@ def allowed(work: Work, config: RunConfig, passes: int) -> float:
     return max(3 * own, TOLERANCE)
 
 
+def losses(arm: Arm) -> list[float]:
+    """Of the members that are compared; NaN for one that diverged."""
+    members = spread(len(arm.configs), MEMBERS)
+    return [final_loss(arm.work, arm.configs[i], m) for i, m in zip(members, arm.models(members), strict=True)]
+
+
 def check(arm: Arm, passes: int) -> Verdict:
     """Compare an arm that was trained `passes` passes, epochs 0 to passes - 1, with the plain loop."""
-    work, diverged, sensitive, coarse, worst, reason = arm.work, 0, 0, 0, 0.0, ""
-    members = spread(len(arm.configs), MEMBERS)
-    for i, model in zip(members, arm.models(members), strict=True):
+    return judge(arm.work, len(arm.configs), losses(arm), passes)
+
+
+def judge(work: Work, trained: int, found: Sequence[float], passes: int) -> Verdict:
+    """Compare the losses that an arm of so many members gave after so many passes with the plain loop's."""
+    diverged, sensitive, coarse, worst, reason = 0, 0, 0, 0.0, ""
+    members = spread(trained, MEMBERS)
+    for i, loss in zip(members, found, strict=True):
         config = work.configs[i]
-        wanted, found = reference(work, config, passes), final_loss(work, config, model)
-        off = difference(found, wanted)
-        if math.isnan(wanted) != math.isnan(found):
+        wanted = reference(work, config, passes)
+        off = difference(loss, wanted)
+        if math.isnan(wanted) != math.isnan(loss):
             says = ["finished", "diverged"]
-            reason = f"member {i} {says[math.isnan(found)]}, in the plain loop it {says[math.isnan(wanted)]}"
+            reason = f"member {i} {says[math.isnan(loss)]}, in the plain loop it {says[math.isnan(wanted)]}"
         elif math.isnan(wanted):
             diverged += 1
         elif off <= TOLERANCE:
@@ -114,8 +130,17 @@ def check(arm: Arm, passes: int) -> Verdict:
             sensitive += 1
             coarse += bound > COARSEST
         else:
-            reason = f"loss of member {i} is {found:.6g}, {wanted:.6g} in the plain loop"
+            reason = f"loss of member {i} is {loss:.6g}, {wanted:.6g} in the plain loop"
     compared = len(members) - diverged - coarse
-    if not reason and 2 * compared < len(members):
+    told = bool(reason) or 2 * compared >= len(members)
+    if not told:
         reason = f"only {compared} of {len(members)} members can be compared by their loss"
-    return Verdict(len(members), diverged, sensitive, worst, reason)
+    return Verdict(len(members), passes, diverged, sensitive, worst, reason, told)
+
+
+def judge_passes(work: Work, trained: int, found: Sequence[Sequence[float]]) -> Verdict:
+    """By the losses after each pass, the last ones where they tell: where too many members have become chaotic by then,
+    those before."""
+    verdicts = (judge(work, trained, found[passes - 1], passes) for passes in range(len(found), 0, -1))
+    first = next(verdicts)
+    return first if first.told else next((v for v in verdicts if v.told), first)

@@ -20,7 +20,7 @@ RUNS = 11
 
 
 def seconds_a_run() -> float | None:
-    """Seconds of each further run of a sweep; None where Hydra is not installed."""
+    """Seconds of each further run of a sweep; None where Hydra is not installed or does not start."""
     if find_spec("hydra") is None:
         return None
     with tempfile.TemporaryDirectory() as folder:
@@ -33,4 +33,7 @@ def seconds_a_run() -> float | None:
             subprocess.run([sys.executable, str(script), "-m", *overrides], cwd=folder, check=True, capture_output=True)
             return time.perf_counter() - started
 
-        return (sweep(RUNS) - sweep(1)) / (RUNS - 1)
+        try:
+            return (sweep(RUNS) - sweep(1)) / (RUNS - 1)
+        except subprocess.CalledProcessError:
+            return None

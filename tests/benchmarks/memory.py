@@ -1,18 +1,12 @@
-"""How much memory an arm takes: the growth of a process of its own (CPU), or of the device's allocator (CUDA)."""
+"""How much memory an arm takes: the growth of its processes (CPU), or of the device's allocator (CUDA)."""
 
 from __future__ import annotations
 
-import multiprocessing
-import warnings
-from dataclasses import replace
-from functools import cache
-from multiprocessing.context import ForkServerContext
 from pathlib import Path
-from typing import Any
 
-from tests.benchmarks.work import BLANK, Spec
-
-STEPS = 2
+from tests.benchmarks.arm import Arm
+from tests.benchmarks.arm_single import Single, Tuning
+from tests.benchmarks.work import Work
 
 
 def status(field: str, pid: int | str = "self") -> int:
@@ -21,46 +15,35 @@ def status(field: str, pid: int | str = "self") -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
 
 
-@cache
-def server() -> ForkServerContext:
-    """A process that has imported torch once and forks the others."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.benchmarks.arms"])
-    return context
+def mapped(file: str, pid: int | str = "self") -> int:
+    """Bytes of a mapped file that are in a process's memory: pages that all processes share."""
+    found, inside = 0, False
+    for line in Path(f"/proc/{pid}/smaps").read_text(encoding="utf-8", errors="replace").splitlines():
+        name, _, rest = line.partition(":")
+        if " " in name:  # the first line of a mapping ends with its file
+            inside = bool(file) and line.endswith(file)
+        elif inside and name == "Rss":
+            found += int(rest.split()[0]) * 1024
+    return found
 
 
-def growth(key: str, spec: Spec, **settings: Any) -> float | None:
-    """Bytes by which training this arm's members makes a fresh process grow at most, data apart, libraries that the
-    arm loads included; None where that cannot be read."""
+def begin(work: Work) -> int | None:
+    """Bytes that this process has before an arm is made, data apart; None where growth cannot be read."""
+    if work.device.type == "cuda":
+        return 0
     if not Path("/proc/self/clear_refs").exists():
         return None
-    receiver, sender = server().Pipe(duplex=False)
-    child = server().Process(target=measure, args=(sender, key, replace(spec, steps=STEPS, root=BLANK), settings))
-    child.start()
-    sender.close()
-    try:
-        return float(receiver.recv())
-    except EOFError:
-        return None
-    finally:
-        child.join()
-
-
-def measure(sender: Any, key: str, spec: Spec, settings: dict[str, Any]) -> None:
-    from tests.benchmarks.arm_single import Single, Tuning
-    from tests.benchmarks.arms import make
-    from tests.benchmarks.work import Work
-
-    warnings.simplefilter("ignore")
-    work = Work(spec)
     Single(work, Tuning(), [0]).epoch(0)  # torch's own first use
     Path("/proc/self/clear_refs").write_text("5")  # starts VmHWM anew
-    before = status("VmRSS")
-    arm = make(key, work, **settings)
-    arm.epoch(0)
-    arm.epoch(1)
-    grown = status("VmHWM") - before
-    for pid in arm.pids:
-        grown += status("VmHWM", pid)
-    sender.send(grown)
-    arm.close()
+    return status("VmRSS") - mapped(work.spec.file)
+
+
+def growth(arm: Arm, before: int | None) -> float | None:
+    """Bytes by which an arm has made its process grow at most, libraries that it loads included and data apart; all
+    that its further processes have."""
+    if arm.work.device.type == "cuda":
+        return float(arm.device_bytes)
+    if before is None:
+        return None
+    own = status("VmHWM") - mapped(arm.work.spec.file) - before
+    return float(own + sum(status("VmHWM", pid) - mapped(arm.work.spec.file, pid) for pid in arm.pids))

@@ -12,14 +12,16 @@ from typing import Any
 from bnsweep.config.run import RunConfig
 from bnsweep.runs.plan import step_flops
 from tests.benchmarks import gate
+from tests.benchmarks.arms import ARMS
 from tests.benchmarks.bench import Result
 from tests.benchmarks.roofline import Floor, Peaks, floor
 from tests.benchmarks.work import BATCH, EPOCH_STEPS, RUN_EPOCHS, SAMPLES, Work
 
 HEADER = (
-    *("K", "arm", "ms per model-epoch (min-max)", "runs/s", "member-steps/s", "% GEMM", "% layer 1", "% floor, binds"),
-    *("MiB", "cold s", "× (a)", "× (c)", "× (d)", "run and extrapolated"),
+    *("K", "arm", "ms per model-epoch (min-max)", "runs/s", "% GEMM", "% floor, binds", "MiB", "cold s"),
+    *("× (a)", "× (c)", "× (d)", "× (f)"),
 )
+AGAINST = "acdf"
 
 
 class Table:
@@ -35,7 +37,14 @@ class Table:
 
     def against(self, result: Result, key: str) -> float:
         """How many times faster than an arm on the same members with the same optimizer; NaN where there is none."""
-        twins = [r for r in self.results if r.key.partition("-")[0] == key and r.spec == result.spec and r.seconds]
+        twins = [
+            r
+            for r in self.results
+            if r.key.partition("-")[0] == key
+            and r.seconds
+            and r.spec.optimizer == result.spec.optimizer
+            and (ARMS[r.key].once or r.spec.members == result.spec.members)
+        ]
         return twins[0].median / result.median if twins and result.seconds else math.nan
 
     def numbers(self, result: Result) -> dict[str, Any]:
@@ -53,7 +62,7 @@ class Table:
             "share_of_layer1_gemm": math.nan if result.spec.convolutional else rate / self.peaks.layer1,
             "share_of_floor": floor_.seconds / (result.median * result.spec.members),
             "floor_ms_per_model_epoch": 1e3 * floor_.seconds / result.spec.members,
-            **{f"times_{key}": self.against(result, key) for key in "acd"},
+            **{f"times_{key}": self.against(result, key) for key in AGAINST},
         }
         return {
             **{name: value if math.isfinite(value) else None for name, value in values.items()},
@@ -63,27 +72,20 @@ class Table:
         }
 
     def row(self, result: Result) -> list[str]:
-        head = [str(result.spec.members), result.label]
+        head = ["any" if ARMS[result.key].once else str(result.spec.members), result.label]
         if result.refused:
-            return [*head, *["—"] * (len(HEADER) - 3), result.refused]
+            return [*head, result.refused.partition(":")[0], *["—"] * (len(HEADER) - 3)]
         n = self.numbers(result)
         return [
             *head,
             f"{short(n['ms_per_model_epoch'])} ({short(n['ms_min'])}-{short(n['ms_max'])})",
-            *(short(n[name]) for name in ("runs_per_s", "member_steps_per_s")),
-            *(percent(n[name]) for name in ("share_of_gemm_peak", "share_of_layer1_gemm")),
+            short(n["runs_per_s"]),
+            percent(n["share_of_gemm_peak"]),
             f"{percent(n['share_of_floor'])} {n['binds']}",
             "—" if result.memory is None else f"{result.memory / 2**20:.0f}",
             f"{result.cold:.1f}",
-            *(short(n[f"times_{key}"]) for key in "acd"),
-            self.ran(result),
+            *(short(n[f"times_{key}"]) for key in AGAINST),
         ]
-
-    def ran(self, result: Result) -> str:
-        steps = f"{result.passes * result.spec.steps} steps"
-        if not result.extrapolated:
-            return steps
-        return f"{steps} of {result.trained} members, extrapolated"
 
     def rows(self) -> list[list[str]]:
         return [list(HEADER), *(self.row(result) for result in self.results)]
@@ -101,33 +103,43 @@ def percent(share: float | None) -> str:
 
 
 def markdown(rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table whose columns line up in a terminal too."""
+    """A Markdown table whose columns line up in a terminal too, without those in which nothing stands."""
+    used = [i for i in range(len(rows[0])) if any(row[i] != "—" for row in rows[1:])]
+    rows = [[row[i] for i in used] for row in rows]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ["| " + " | ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) + " |" for row in rows]
     return "\n".join([lines[0], "|" + "|".join("-" * (w + 2) for w in widths) + "|", *lines[1:]])
 
 
-def losses(table: Table) -> str:
-    """Where stacking loses, in words."""
-    says = []
+PEERS = {
+    "a": "the usual loop (a)",
+    "c": "the best single loop (c)",
+    "d": "one process a core of it (d)",
+    "ec": "compiled torch.func (ec)",
+    "f": "JAX (f)",
+}
+
+
+def sentences(table: Table) -> str:
+    """What (ours) says against its peers, a line for each K."""
+    lines = []
     for result in table.results:
-        if result.key.startswith("ours") and result.seconds:
-            slower = [f"({key}) by {1 / ratio:.2f}×" for key in "cd" if (ratio := table.against(result, key)) < 1]
-            if slower:
-                says.append(f"K = {result.spec.members}: {result.label} is slower than {' and '.join(slower)}")
-    return "; ".join(says) or "nowhere among these"
-
-
-def curve(table: Table) -> str:
-    ours = [r for r in table.results if r.key == "ours" and r.seconds]
-    return ", ".join(f"{r.spec.members}: {short(1e3 * r.median)} ms" for r in ours) or "not measured"
+        if not result.key.startswith("ours") or not result.seconds:
+            continue
+        n, name = table.numbers(result), f"- K = {result.spec.members}: {result.label}"
+        took = f"{short(n['ms_per_model_epoch'])} ms a model-epoch, {percent(n['share_of_gemm_peak'])} of the GEMM peak"
+        against = [(says, ratio) for key, says in PEERS.items() if math.isfinite(ratio := table.against(result, key))]
+        wins = [f"{short(ratio)} times as fast as {says}" for says, ratio in against if ratio >= 1]
+        loses = [f"{short(1 / ratio)} times as long as {says}" for says, ratio in against if ratio < 1]
+        lines.append(f"{name} takes {', '.join([took, *wins])}{'; but ' if loses else ''}{' and '.join(loses)}.")
+    return "\n".join(lines)
 
 
 def document(tables: dict[str, Table], facts: dict[str, Any]) -> str:
-    """The whole report as Markdown."""
+    """What a section of RESULTS.md holds."""
     peaks: Peaks = next(iter(tables.values())).peaks
     parts = [
-        "# bnsweep benchmark",
+        f"## {facts.get('hardware', 'bnsweep benchmark')}",
         "\n".join(f"- {name}: {value}" for name, value in facts.items()),
         "Measured peaks: "
         + ", ".join(
@@ -140,30 +152,44 @@ def document(tables: dict[str, Table], facts: dict[str, Any]) -> str:
         ),
     ]
     for title, table in tables.items():
-        parts += [f"## {title}", markdown(table.rows()), notes(table)]
-        if any(r.key == "ours" for r in table.results):
-            parts += [f"Where stacking loses: {losses(table)}.", f"Cost of (ours) against K: {curve(table)}."]
-    return "\n\n".join(parts) + "\n\n" + LEGEND
+        parts += [f"### {title}", sentences(table), markdown(table.rows()), notes(table)]
+    return "\n\n".join(part for part in parts if part) + "\n\n" + LEGEND
 
 
 def notes(table: Table) -> str:
-    """What each arm chose for itself and how close its losses are, once where all K agree."""
+    """What each arm chose for itself and how close its losses are, or why it has no figures: a line for each."""
     lines: dict[str, list[str]] = {}
     for r in table.results:
+        says = r.refused
         if r.verdict is not None and not r.refused:
-            gate_ = f"{r.verdict.members} members compared, {r.verdict.by_status} diverged, "
-            gate_ += f"{r.verdict.sensitive} sensitive, largest difference of the others {r.verdict.worst:.1e}"
-            lines.setdefault(r.label, []).append(f"K = {r.spec.members}: {r.note}; {gate_}")
+            v, steps = r.verdict, r.verdict.after * r.spec.steps
+            gate_ = f"{v.members} compared after {steps} steps, {v.by_status} diverged, {v.sensitive} sensitive"
+            gate_ += f", largest difference of the others {v.worst:.1e}"
+            says = "; ".join(filter(None, (r.note, ran(r), gate_)))
+        lines.setdefault(r.label, []).append(f"K = {r.spec.members}: {says}")
     return "\n".join(f"- {label}. {'. '.join(texts)}." for label, texts in lines.items())
+
+
+def ran(result: Result) -> str:
+    """What was timed."""
+    says = f"{len(result.seconds)} x {result.passes * result.spec.steps} steps"
+    return says + (f" of {result.trained} members, extrapolated" if result.extrapolated else "")
+
+
+def line(result: Result) -> str:
+    """For who waits."""
+    took = f"{short(1e3 * result.median)} ms per model-epoch"
+    return f"K = {result.spec.members} {result.label}: {result.refused or took}"
 
 
 LEGEND = f"""\
 A model-epoch is one member over {SAMPLES:,} samples (B = {BATCH}); runs/s counts runs of {RUN_EPOCHS} epochs.
 Training only: no arm evaluates. Medians of interleaved repeats. "% GEMM": arithmetic of the network over the measured
-peak; "% floor": least time by the roofline over the measured time, and the term that binds. MiB: growth of a process
-of its own, data apart. Cold: import, compile and capture before the first warm pass. "× (c)": times as fast as that
-arm. Every arm shown reached the losses of the plain loop within {gate.TOLERANCE:g}, relative to max(1, loss), on up
-to {gate.MEMBERS} members. Members that diverge must do so in both. A sensitive one may be off by three times the
+peak; "% floor": least time by the roofline over the measured time, and the term that binds. MiB: growth of the arm's
+processes (on a GPU: what it takes there), data apart. Cold: import, compile and capture before the first warm pass.
+"× (c)": times as fast as that arm. Members of an arm at "any" K cost the same at each: it is timed at the largest.
+Every arm shown reached the losses of the plain loop within {gate.TOLERANCE:g}, relative to max(1, loss), on up to
+{gate.MEMBERS} members. Members that diverge must do so in both. A sensitive one may be off by three times the
 largest difference of {gate.NUDGES} trainings of the plain loop whose first weights differ by {gate.NUDGE:g}.
 """
 

@@ -29,9 +29,9 @@ import torch
 
 from bnsweep.config.run import RunConfig
 from bnsweep.nets.families import layers_of
+from bnsweep.runs.machine import cores
 from bnsweep.runs.memory import parameters
 from bnsweep.runs.plan import step_flops
-from bnsweep.store.environment import cores
 from tests.benchmarks.work import BATCH, EPOCH_STEPS, SAMPLES
 
 LAUNCHES = 25

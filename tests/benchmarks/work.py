@@ -32,6 +32,7 @@ from bnsweep.config.run import RunConfig
 from bnsweep.data import dataset as data
 from bnsweep.data import idx, splits
 from bnsweep.records import DatasetInfo
+from bnsweep.runs.executors.local import read_dataset
 
 BATCH = 128
 SAMPLES = 60_000
@@ -55,9 +56,6 @@ CHANNELS = (16, 32, 32)
 IMAGES = DatasetFacts(60_000, 10_000, 196, shape=(14, 14))
 """Of the convolutional members' data."""
 
-BLANK = "-"
-"""Instead of a folder: data that takes no memory."""
-
 
 @dataclass(frozen=True)
 class Spec:
@@ -72,6 +70,8 @@ class Spec:
     device: str = "cpu"
     root: str = "data"
     """Folder that holds MNIST/raw and FashionMNIST/raw."""
+    file: str = ""
+    """Of these data in one piece, which all processes map into memory."""
 
     @property
     def convolutional(self) -> bool:
@@ -148,7 +148,7 @@ class Work:
         self.spec, self.device = spec, torch.device(spec.device)
         member = {"lecture": lecture_member, "adversarial": adversarial_member, "conv": conv_member}[spec.kind]
         self.configs = [member(i, spec) for i in range(spec.members)]
-        self.dataset = images(spec.root) if spec.convolutional else load(spec.root)
+        self.dataset = load(spec)
         self._rows: dict[int, Tensor] = {}
 
     def train_rows(self, config: RunConfig) -> Tensor:
@@ -171,11 +171,15 @@ class Work:
         return list(found.values())
 
 
+def load(spec: Spec) -> data.Dataset:
+    if spec.file:
+        return read_dataset(Path(spec.file))
+    return images(spec.root) if spec.convolutional else digits(spec.root)
+
+
 @cache
-def load(root: str) -> data.Dataset:
+def digits(root: str) -> data.Dataset:
     """MNIST where its files are, synthetic rows of the same shape where they are not: a benchmark downloads nothing."""
-    if root == BLANK:
-        return data.Dataset(DatasetInfo("mnist", "blank", "zeros", 70_000, 784, 10), *blank(784))
     folder = Path(root).expanduser() / idx.FOLDERS["mnist"]
     return data.load(DataConfig("mnist", root=root)) if folder.is_dir() else synthetic()
 
@@ -184,20 +188,12 @@ def load(root: str) -> data.Dataset:
 def images(root: str) -> data.Dataset:
     """Fashion-MNIST where its files are, synthetic rows where they are not, the mean of every two by two pixels
     as a byte again."""
-    if root == BLANK:
-        x_ND, y_N = blank(IMAGES.features)
-        return data.Dataset(DatasetInfo("images", "blank", "zeros", len(y_N), IMAGES.features, 10), x_ND, y_N)
     folder = Path(root).expanduser() / idx.FOLDERS["fashion_mnist"]
     full = data.load(DataConfig("fashion_mnist", root=root)) if folder.is_dir() else synthetic()
     pieces = [F.avg_pool2d(x.view(-1, 1, 28, 28) * 255, 2).flatten(1) for x in full.x_ND.split(1000)]
     x_ND = torch.cat(pieces).round_().div_(255)
     info = replace(full.info, source=f"{full.info.source}, pooled to 14 x 14", features=IMAGES.features)
     return data.Dataset(info, x_ND, full.y_N)
-
-
-def blank(features: int) -> tuple[Tensor, Tensor]:
-    """One row seen 70,000 times: no memory, so that a memory measurement sees the arm alone."""
-    return torch.zeros(1, features).expand(70_000, features), torch.arange(70_000) % 10
 
 
 def synthetic() -> data.Dataset:
