@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -13,35 +13,46 @@ BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
 """Adam's constants (Kingma & Ba 2015, algorithm 1), torch's defaults."""
 
 
-def momentum(g: Tensor, state: Sequence[Tensor], t: Tensor, momentum: Tensor) -> Tensor:
+def momentum(torch: Any, g: Tensor, state: Sequence[Tensor], correction: Sequence[Tensor], momentum: Tensor) -> Tensor:
     return state[0].mul_(momentum).add_(g)
 
 
-def adam(g: Tensor, state: Sequence[Tensor], t: Tensor, momentum: Tensor) -> Tensor:
-    steps, (first, second) = t.double(), state
+def adam(torch: Any, g: Tensor, state: Sequence[Tensor], correction: Sequence[Tensor], momentum: Tensor) -> Tensor:
+    first, second = state
+    epsilon, factor = correction
     first.lerp_(g, 1 - BETA1)
     second.mul_(BETA2).addcmul_(g, g, value=1 - BETA2)
-    denominator = second.sqrt().div_((1 - BETA2**steps).sqrt()).add_(EPS)
-    return first.div(denominator).div_(1 - BETA1**steps)
+    torch.sqrt(second, out=g).add_(epsilon)
+    direction: Tensor = torch.div(first, g, out=g).mul_(factor)
+    return direction
+
+
+def adam_correction(t: Tensor) -> Sequence[Tensor]:
+    """What makes up for moments that start at 0, as in the form at the end of section 2 there: with
+    r = sqrt(1 - BETA2^t) the direction is r / (1 - BETA1^t) * first / (sqrt(second) + r EPS)."""
+    steps = t.double()
+    root = (1 - BETA2**steps).sqrt()
+    return EPS * root, root / (1 - BETA1**steps)
 
 
 @dataclass(frozen=True)
 class OptimizerKind:
     name: str
-    direction: Callable[[Tensor, Sequence[Tensor], Tensor, Tensor], Tensor] | None = None
-    """(gradient, state, steps taken, momentum): what a parameter moves against; None: the gradient itself. States are
-    updated in place, and are linear in the gradient where `accumulates`."""
+    direction: Callable[[Any, Tensor, Sequence[Tensor], Sequence[Tensor], Tensor], Tensor] | None = None
+    """(torch, gradient, state, correction, momentum): what a parameter moves against; None: the gradient itself. torch
+    is given so that a row can be read without it. The gradient may be overwritten. States are updated in place, and are
+    linear in the gradient where `accumulates`."""
+    correction: Callable[[Tensor], Sequence[Tensor]] = lambda t: ()
+    """(steps taken): single numbers, which a direction depends on."""
     states: int = 0
     """Tensors as large as the parameters that are kept between steps."""
     accumulates: bool = False
     """Whether the gradient may be added straight into state 0 once that was multiplied by the momentum."""
-    temporaries: int = 0
-    """Tensors as large as the parameters that a step holds besides, the gradient among them."""
 
 
 ROWS = (
     OptimizerKind("sgd"),
     OptimizerKind("momentum", momentum, states=1, accumulates=True),
-    OptimizerKind("adam", adam, states=2, temporaries=2),
+    OptimizerKind("adam", adam, adam_correction, states=2),
 )
 OPTIMIZERS = {row.name: row for row in ROWS}

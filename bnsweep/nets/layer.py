@@ -128,6 +128,22 @@ class Product:
             g, samples, inputs = x.shape
             target[members].view(g, -1, inputs).baddbmm_(self.d[members].view(g, -1, samples), x)
 
+    def parts(self, most: int) -> list[tuple[slice, Product]]:
+        """Members, at most so many, and the product of these alone."""
+        if len(self.d) <= most:
+            return [(slice(0, len(self.d)), self)]
+        found = []
+        for members, x in self.x:
+            of_seed = (members.stop - members.start) // len(x)
+            seeds = max(1, most // of_seed)
+            for i in range(0, len(x), seeds):
+                start, some = members.start + i * of_seed, x[i : i + seeds]
+                stop, step = start + len(some) * of_seed, most if of_seed > most else seeds * of_seed
+                for s in (slice(k, min(k + step, stop)) for k in range(start, stop, step)):
+                    d = self.d[s]
+                    found.append((s, Product(self.name, d, [(slice(0, len(d)), some)])))
+        return found
+
 
 class OverAll(ABC):
     """A layer that runs over all members of a stack in one call."""

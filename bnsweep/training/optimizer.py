@@ -15,6 +15,9 @@ from bnsweep.nets.layer import Product
 from bnsweep.nets.stack import Stack
 from bnsweep.training.clip import Clip
 
+PIECE = 2**19
+"""Elements of a gradient that a CPU holds at once."""
+
 Schedule = tuple[str, float, tuple[float, ...], float]
 
 
@@ -50,6 +53,12 @@ class Optimizer:
         states = range(self.kind.states)
         self._state_of = {name: [torch.zeros_like(p) for _ in states] for name, p in stack.products.items()}
         self._rest_state = [torch.zeros_like(stack.rest.flat) for _ in states]
+        self._gradient_of: dict[str, Tensor] = {}
+        self._members_of = {name: most_members(p) for name, p in stack.products.items()}
+        """Of which the gradient is held at once."""
+        if self.kind.direction is not None and not self.kind.accumulates:
+            self._gradient_of = {n: torch.empty_like(p[: self._members_of[n]]) for n, p in stack.products.items()}
+        self._correction: list[Tensor] = []
         self._zero = torch.zeros((), device=stack.device, dtype=stack.dtype)
         self._clip = Clip(stack, self._of_rest) if any(c.optimizer.clip is not None for c in stack.configs) else None
 
@@ -86,6 +95,7 @@ class Optimizer:
         if not self._constant:
             self._set_rates()
         self.stack.t += 1
+        self._correction = [number.to(self.stack.dtype) for number in self.kind.correction(self.stack.t)]
         if self._clip is not None:
             self._clip(products, rest)
         for product in products:
@@ -100,29 +110,39 @@ class Optimizer:
             torch.where(alive_K.view(-1, 1, 1), product.d, self._zero, out=product.d)
             rate_K = torch.where(alive_K, rate_K, self._zero)
         rate, decay = rate_K.view(-1, 1, 1), self._decay_K11
-        p, state = self.stack.parameters[product.name], self._state_of[product.name]
         if self.kind.direction is None:
+            p = self.stack.parameters[product.name]
             if decay is not None:
                 p.addcmul_(p, decay * rate)
             product.d.mul_(rate)
             product.add_to(p)
-        elif self.kind.accumulates:
-            state[0].mul_(self._momentum_K11)
+            return
+        for members, part in product.parts(self._members_of[product.name]):
+            self._move(part, members, rate[members], None if decay is None else decay[members])
+
+    def _move(self, product: Product, members: slice, rate: Tensor, decay: Tensor | None) -> None:
+        """Some members' weights, against a direction that is kept or computed."""
+        p = self.stack.parameters[product.name][members]
+        state = [tensor[members] for tensor in self._state_of[product.name]]
+        momentum = self._momentum_K11[members]
+        if self.kind.accumulates:
+            direction = state[0].mul_(momentum)
             if decay is not None:
-                state[0].addcmul_(p, decay)
-            product.add_to(state[0])
-            p.addcmul_(state[0], rate)
+                direction.addcmul_(p, decay)
+            product.add_to(direction)
         else:
-            g = torch.zeros_like(p) if decay is None else p * decay
-            product.add_to(g)
-            p.addcmul_(self.kind.direction(g, state, self.stack.t, self._momentum_K11), rate)
+            assert self.kind.direction is not None
+            g = self._gradient_of[product.name][: len(p)]
+            product.add_to(g.zero_() if decay is None else torch.mul(p, decay, out=g))
+            direction = self.kind.direction(torch, g, state, self._correction, momentum)
+        p.addcmul_(direction, rate)
 
     def _update_rest(self, g: Tensor, alive_K: Tensor | None) -> None:
         p, state = self.stack.rest.flat, self._rest_state
         if self._decay_K11 is not None:
             g = g.addcmul_(p, self._decay_rest)
         if self.kind.direction is not None:
-            g = self.kind.direction(g, state, self.stack.t, self._momentum_rest)
+            g = self.kind.direction(torch, g, state, self._correction, self._momentum_rest)
         if alive_K is not None:
             g = torch.where(alive_K.index_select(0, self._of_rest), g, self._zero)
         p.addcmul_(g, self._rate_rest)
@@ -139,8 +159,14 @@ def repeated(of_name: Mapping[str, Tensor], stack: Stack) -> Tensor:
     return torch.cat([of_name[name].repeat_interleave(p[0].numel()) for name, p in stack.rest.items()])
 
 
+def most_members(p: Tensor) -> int:
+    """Members of p [K, ...] whose gradient is computed and used before the next ones', on a CPU: what stays in its
+    caches need not be fetched again. A GPU takes all at once."""
+    return max(1, PIECE // p[0].numel()) if p.device.type == "cpu" else len(p)
+
+
 def tensors_held(name: str, as_product: bool) -> int:
-    """Tensors as large as a parameter that are held at once: itself, state, gradient, temporaries; and, where its
-    gradient is no product, the rates and members of its elements."""
+    """Tensors as large as a parameter that are held at once: itself, state, gradient; and, where its gradient is no
+    product, the rates and members of its elements."""
     kind = OPTIMIZERS[name]
-    return (2 if as_product else 9 + kind.accumulates) + kind.states + kind.temporaries
+    return (2 if as_product else 9 + kind.accumulates) + kind.states

@@ -14,7 +14,8 @@ from bnsweep.config.groups import OptimizerConfig
 from bnsweep.config.run import RunConfig
 from bnsweep.nets.linear import Product
 from bnsweep.nets.stack import Stack
-from bnsweep.training.optimizer import Optimizer
+from bnsweep.training import optimizer
+from bnsweep.training.optimizer import PIECE, Optimizer
 
 BATCH = 5
 OPTIMIZERS = pytest.mark.parametrize("name", ["sgd", "momentum", "adam"])
@@ -68,7 +69,7 @@ class Alone:
 
 def run(stack: Stack, steps: int, alive: list[bool] | None = None, batch: int = BATCH) -> list[Alone]:
     """The same random gradients for the stack and for each member alone."""
-    optimizer, alone = Optimizer(stack), [Alone(stack, k) for k in range(len(stack))]
+    ours, alone = Optimizer(stack), [Alone(stack, k) for k in range(len(stack))]
     generator, members = torch.Generator().manual_seed(0), len(stack)
 
     def draw(*shape: int) -> Tensor:
@@ -84,7 +85,7 @@ def run(stack: Stack, steps: int, alive: list[bool] | None = None, batch: int = 
         for k, member in enumerate(alone):
             member.step({name: d[k] @ x[0] for name, (d, x) in products.items()} | {n: v[k] for n, v in rest.items()})
         given = [Product(name, d, [(slice(0, members), x)]) for name, (d, x) in products.items()]
-        optimizer.update(given, rest.flat, None if alive is None else torch.tensor(alive))
+        ours.update(given, rest.flat, None if alive is None else torch.tensor(alive))
     return alone
 
 
@@ -101,6 +102,41 @@ def test_every_member_moves_as_torchs_optimizer_moves_it(name: str, decays: tupl
     alone = run(stack, stack.configs[0].total_steps)
     for k, member in enumerate(alone):
         assert_equal(stack, k, member)
+
+
+@DECAYS
+@OPTIMIZERS
+def test_gradients_may_be_held_for_one_member_at_a_time(
+    name: str, decays: tuple[float, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends = []
+    for piece in (PIECE, 1):
+        monkeypatch.setattr(optimizer, "PIECE", piece)
+        stack = Stack(members(name, decays, ("constant", "cosine", "warmup")), CPU)
+        for k, member in enumerate(run(stack, 20)):
+            assert_equal(stack, k, member)
+        ends.append(stack.parameters)
+    together, one_by_one = ends
+    assert all(torch.allclose(together[name], p, rtol=1e-12, atol=1e-15) for name, p in one_by_one.items())
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 4, 6, 7, 15])
+def test_the_parts_of_a_product_add_what_the_whole_adds(most: int) -> None:
+    """Two data seeds of three members, one of five, three of one, one of one."""
+    sizes = [(2, 3), (1, 5), (3, 1), (1, 1)]
+    blocks, start = [], 0
+    for seeds, n in sizes:
+        blocks.append((slice(start, start + seeds * n), torch.randn(seeds, 4, 6, dtype=torch.float64)))
+        start += seeds * n
+    product = Product("w", torch.randn(start, 2, 4, dtype=torch.float64), blocks)
+    expected, found = (torch.zeros(start, 2, 6, dtype=torch.float64) for _ in "ef")
+    product.add_to(expected)
+    parts = product.parts(most)
+    for members, part in parts:
+        assert members.stop - members.start <= most
+        part.add_to(found[members])
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-14)
+    assert [k for members, _ in parts for k in range(members.start, members.stop)] == list(range(start))
 
 
 @DECAYS
@@ -180,7 +216,7 @@ def test_a_hidden_rate_scales_the_steps_of_hidden_weights_alone(name: str) -> No
 
 def test_learning_rates_follow_each_members_schedule_and_stay_at_the_last() -> None:
     stack = Stack(members("sgd", (0.0,) * 3, ("constant", "cosine", "warmup")), CPU)
-    optimizer, total = Optimizer(stack), stack.configs[0].total_steps
+    ours, total = Optimizer(stack), stack.configs[0].total_steps
     for step in (0, 1, total // 2, total - 1, total + 5):
         expected = [c.rate * c.lr.scale(min(step, total - 1), total) for c in stack.configs]
-        assert optimizer.lr_K(torch.tensor(step)).tolist() == pytest.approx(expected, rel=1e-12)
+        assert ours.lr_K(torch.tensor(step)).tolist() == pytest.approx(expected, rel=1e-12)
