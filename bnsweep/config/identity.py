@@ -162,21 +162,22 @@ def layers_in(text: str) -> int:
     return 0 if text == "none" else sum(int(part.partition("x")[2] or 1) for part in text.split("-"))
 
 
-def identity(config: RunConfig) -> str:
-    """16 hex digits: runs of equal identity must give the same numbers on the same machine."""
+def identity(config: RunConfig, flat: Mapping[str, Any] | None = None) -> str:
+    """16 hex digits: runs of equal identity must give the same numbers on the same machine. `flat`: its `numbers`,
+    where they are known."""
     sources = {factor.key for factor in roles_of(config)[1]}
-    own = {key: value for key, value in numbers(config).items() if key not in sources}
+    own = {key: value for key, value in (flat or numbers(config)).items() if key not in sources}
     own["data.validation"] = config.data.validation_size
     text = json.dumps({"numerics": NUMERICS, **own}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def stack_key(config: RunConfig) -> tuple[Any, ...]:
+def stack_key(config: RunConfig, flat: Mapping[str, Any] | None = None) -> tuple[Any, ...]:
     """Runs of equal key can be trained as one stack. What makes another run makes another stack, unless it is marked as
-    FREE."""
+    FREE. `flat`: as of `identity`."""
     known = factors_of(config)
     free = {f.key for f in known if f.role is Role.FREE}
     if config.model.is_own:  # members of a stack are one function of their parameters
         free = {key for key in free if PARTS.get(key.partition(".")[0]) not in ("activation", "norm")}
-    shared = {key: value for key, value in numbers(config).items() if key not in free}
+    shared = {key: value for key, value in (flat or numbers(config)).items() if key not in free}
     return (*shared.items(), *(f.of(config) for f in known if f.role is Role.PLACE))

@@ -194,14 +194,15 @@ def make_plan(
     free = free_bytes(device) if free is None else free
     if device.type == "cpu":
         workers = max(1, min(workers, int(MEMORY_SHARE * free // WORKER_BYTES)))
-    identities = [identity(c) for c in configs]
+    identities: list[str] = []
     first: dict[str, int] = {}
-    for job, name in enumerate(identities):
-        if name not in done:
-            first.setdefault(name, job)
     by_shape: dict[tuple[object, ...], list[int]] = {}
-    for job in first.values():
-        by_shape.setdefault(stack_key(configs[job]), []).append(job)
+    for job, config in enumerate(configs):
+        flat = numbers(config)
+        name = identity(config, flat)
+        identities.append(name)
+        if name not in done and first.setdefault(name, job) == job:
+            by_shape.setdefault(stack_key(config, flat), []).append(job)
     work = {key: len(jobs) * flops_of(configs[jobs[0]]) for key, jobs in by_shape.items()}
     stacks: list[list[int]] = []
     for key, jobs in by_shape.items():

@@ -8,15 +8,16 @@ import shutil
 import tempfile
 import time
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from bnsweep.catalogue.norms import as_typed
 from bnsweep.catalogue.own import is_own, title_of
+from bnsweep.config.fields import Checked
 from bnsweep.config.identity import factor_types, identity, numbers
-from bnsweep.config.run import RunConfig
+from bnsweep.config.run import RunConfig, TrackingConfig
 from bnsweep.config.secrets import without_secrets
 from bnsweep.records import DIVERGED, FAILED, FINISHED, DatasetInfo, RunRecord
 from bnsweep.store.backend import KeptRun, NewRun
@@ -29,9 +30,9 @@ TRAINING = ("mlflow.data.context", "training")
 """The tag with which MLflow says what a dataset was used for."""
 
 
-def run_name(config: RunConfig) -> str:
-    """What MLflow's pages call a run: its arm, learning rate and seed."""
-    return f"{arm_name(numbers(config))} seed={config.seed}"
+def run_name(row: Mapping[str, Any]) -> str:
+    """What MLflow's pages call a run, of its settings: its arm, learning rate and seed."""
+    return f"{arm_name(row)} seed={row['seed']}"
 
 
 def arm_name(row: Mapping[str, Any]) -> str:
@@ -51,13 +52,13 @@ def source_tags() -> dict[str, str]:
     return tags | {f"bnsweep.version.{name}": text for name, text in here.versions.items()}
 
 
-def run_tags(config: RunConfig, record: RunRecord, sweep_id: str) -> dict[str, str]:
-    """Every run has all of these, whatever became of it."""
+def run_tags(name: str, record: RunRecord, sweep_id: str) -> dict[str, str]:
+    """Every run has all of these, whatever became of it. `name`: its identity."""
     return {
         "bnsweep.kind": "run",
         "bnsweep.sweep_id": sweep_id,
         "bnsweep.view": sweep_id,
-        "bnsweep.identity": identity(config),
+        "bnsweep.identity": name,
         "bnsweep.status": record.status,
         "bnsweep.reason": record.reason,
         "bnsweep.device": record.device,
@@ -73,19 +74,20 @@ def new_run(
     lie."""
     end = milliseconds() if ended is None else ended
     networks = [model, *(path for path in [model.parent / MODEL] if path.is_dir())] if model else []
-    tags = run_tags(config, record, sweep_id) | ({"bnsweep.model": model.name} if model else {})
+    flat = numbers(config)
+    tags = run_tags(identity(config, flat), record, sweep_id) | ({"bnsweep.model": model.name} if model else {})
     if networks[1:]:
         tags["mlflow.log-model.history"] = json.dumps([log_model_entry(end)])
     return NewRun(
-        run_name(config),
+        run_name(flat),
         "FAILED" if record.status == FAILED else "FINISHED",
         end - round(1000 * record.seconds) if math.isfinite(record.seconds) else end,
         end,
         tags,
-        {key: str(typed(key, value)) for key, value in numbers(config).items()},
+        {key: str(typed(key, value)) for key, value in flat.items()},
         list(metrics_of(record)),
         record.dataset,
-        {"config.yaml": yaml_text(config_tree(config)), "record.json": record_text(record)},
+        {"config.yaml": GROUP_TEXTS.of(config), "record.json": record_text(record)},
         networks,
     )
 
@@ -95,14 +97,6 @@ def log_model_entry(end: int) -> dict[str, Any]:
     when it was made, in milliseconds."""
     made = datetime.fromtimestamp(end / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
     return {"artifact_path": MODEL, "utc_time_created": made, "flavors": {"pytorch": {}, "python_function": {}}}
-
-
-def config_tree(config: RunConfig) -> dict[str, Any]:
-    """A run's settings as they are kept; a password that the store's URI got from the environment is not."""
-    tree = asdict(config)
-    if config.tracking.uri is not None:
-        tree["tracking"]["uri"] = without_secrets(config.tracking.uri)
-    return tree
 
 
 def milliseconds() -> int:
@@ -141,7 +135,7 @@ def dataset_of(name: str, digest: str, source: str, profile: str | None) -> dict
 def record_text(record: RunRecord) -> str:
     """JSON without NaN or Infinity, which other readers of JSON refuse."""
     plain = vars(record) | {
-        "history": {name: [finite(v) for v in values] for name, values in record.history.items()},
+        "history": {name: finite_or_none(values) for name, values in record.history.items()},
         "summary": {name: finite(v) for name, v in record.summary.items()},
         "seconds": finite(record.seconds),
         "dataset": asdict(record.dataset) if record.dataset else None,
@@ -149,9 +143,48 @@ def record_text(record: RunRecord) -> str:
     return json.dumps(plain, allow_nan=False)
 
 
+def finite_or_none(values: list[float]) -> list[float] | list[float | None]:
+    return values if all(map(math.isfinite, values)) else [finite(value) for value in values]
+
+
 def finite(value: float) -> float | None:
     """The value, or None, which JSON writes as null."""
     return value if math.isfinite(value) else None
+
+
+class GroupTexts:
+    """A run's settings as YAML, group by group: runs of a sweep share most groups, and each is written once."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, int], tuple[object, str]] = {}
+        """Its name and id -> the group, kept so that no other gets this id, and its text."""
+
+    def of(self, config: RunConfig) -> str:
+        """A password that the store's URI got from the environment is not among them."""
+        return "".join([self._text(f.name, getattr(config, f.name)) for f in fields(config)])
+
+    def _text(self, name: str, group: object) -> str:
+        if not isinstance(group, Checked):
+            return yaml_text({name: group})
+        place = (name, id(group))
+        if place not in self._known:
+            if len(self._known) >= MOST_GROUPS:
+                self._known.clear()
+            self._known[place] = group, yaml_text({name: tree_of(group)})
+        return self._known[place][1]
+
+
+MOST_GROUPS = 1000
+"""Whose texts are kept at a time."""
+GROUP_TEXTS = GroupTexts()
+
+
+def tree_of(group: Checked) -> dict[str, Any]:
+    """A group of settings as it is kept."""
+    tree = asdict(group)
+    if isinstance(group, TrackingConfig) and group.uri is not None:
+        tree["uri"] = without_secrets(group.uri)
+    return tree
 
 
 def yaml_text(tree: dict[str, Any]) -> str:

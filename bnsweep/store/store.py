@@ -60,9 +60,9 @@ class Manifest:
     @classmethod
     def of(cls, configs: Sequence[RunConfig], sweep_id: str, command: str, looks: Sequence[Look] = ()) -> Manifest:
         """Of a sweep that starts now; configs that mean the same run are one."""
-        planned = {identity(config): config for config in configs}
-        rows = [{"identity": name, **numbers(config)} for name, config in planned.items()]
-        return cls(sweep_id, without_secrets(command), datetime.now(UTC).isoformat(timespec="seconds"), rows, looks)
+        rows = {identity(config, flat): flat for config in configs for flat in [numbers(config)]}
+        planned = [{"identity": name, **flat} for name, flat in rows.items()]
+        return cls(sweep_id, without_secrets(command), datetime.now(UTC).isoformat(timespec="seconds"), planned, looks)
 
 
 @dataclass(frozen=True)

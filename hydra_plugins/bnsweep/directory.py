@@ -3,6 +3,7 @@
 # No `from __future__ import annotations`: Hydra's scanner executes modules before they are in sys.modules, where
 # dataclasses look text annotations up.
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -15,7 +16,7 @@ from hydra import version
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobRuntime, JobStatus
 from hydra.types import HydraContext
-from omegaconf import Container, DictConfig, Node, OmegaConf, open_dict, read_write
+from omegaconf import Container, DictConfig, Node, OmegaConf, ValueNode, open_dict, read_write
 from omegaconf._utils import get_omega_conf_dumper
 
 
@@ -119,8 +120,23 @@ class Yaml:
     def _entry(self, key: str, node: Node, depth: int) -> str:
         if is_block(node):
             return self._lines(key, {"x": 0}, depth, 1) + self.dump(cast(DictConfig, node), depth + 1)
-        value = OmegaConf.to_container(node, enum_to_str=True) if isinstance(node, Container) else node._value()
-        return self._lines(key, value.name if isinstance(value, Enum) else value, depth, None)
+        content = node.__dict__.get("_content")
+        if isinstance(content, list) and content and all(isinstance(item, ValueNode) for item in content):
+            return self._lines(key, ["x"], depth, 1) + "".join([self._item(value_of(item), depth) for item in content])
+        value = OmegaConf.to_container(node, enum_to_str=True) if isinstance(node, Container) else value_of(node)
+        return self._like(key, value, depth)
+
+    def _item(self, value: Any, depth: int) -> str:
+        """One of a list."""
+        return self._lines("x", [value], depth, None).partition("\n")[2]
+
+    def _like(self, key: str, value: Any, depth: int) -> str:
+        """An entry, of a value that stands in YAML as another one does with that one in its place."""
+        model = model_of(value)
+        if model is None:
+            return self._lines(key, value, depth, None)
+        before, _, after = self._lines(key, model, depth, None).rpartition(str(model))
+        return f"{before}{value}{after}"
 
     def _lines(self, key: str, value: Any, depth: int, count: int | None) -> str:
         """The first `count` lines of an entry; all of them if None."""
@@ -140,6 +156,25 @@ def dump(tree: object) -> str:
     dumper = get_omega_conf_dumper()
     text: str = yaml.dump(tree, default_flow_style=False, allow_unicode=True, sort_keys=False, Dumper=dumper)
     return text
+
+
+def value_of(node: Node) -> Any:
+    """Of one that has no others in it."""
+    value = node._value()
+    return value.name if isinstance(value, Enum) else value
+
+
+AS_IT_IS = re.compile(r"(?=.*[=/])[A-Za-z/][\w./,=+-]*", re.ASCII)
+"""Texts that YAML never quotes nor folds: they are no number, flag, null or date, and have no space."""
+
+
+def model_of(value: Any) -> int | str | None:
+    """A value that YAML writes as it writes this one; None where only writing it tells."""
+    if type(value) is int and value >= 0:
+        return 7
+    if type(value) is str and AS_IT_IS.fullmatch(value):
+        return "a=b"
+    return "7" if type(value) is str and value.isdecimal() and value.isascii() else None
 
 
 def is_block(node: Node) -> bool:

@@ -17,6 +17,7 @@ from hydra.core.utils import JobReturn, JobRuntime
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
+from hydra_plugins.bnsweep import directory
 from hydra_plugins.bnsweep import launcher as module
 from hydra_plugins.bnsweep.launcher import StackedLauncher
 
@@ -138,6 +139,18 @@ def test_the_files_of_jobs_whose_parts_are_apart_are_put_together(
     assert configs == wanted and ours == hydras and sum(name.endswith("hydra.yaml") for name in ours) == len(jobs)
     for one, other in zip(quick, plain, strict=True):
         assert one.overrides == other.overrides and one.return_value == other.return_value
+
+
+TEXTS = ["a=b", "/tmp/x", "x=" * 90, "a=", "=", "=a", "<<", "~", "/", "7", "0123", "1e5", "1/2", "true", "null", "No"]
+TEXTS += ["y", "a= b", "a=é", "a=#", "a:=b", "_/", "0x1", "1_0", "[a=b]", "a={b}", "a=b,c=d", "a='b'", "", "2020-01-01"]
+
+
+@pytest.mark.parametrize("key", ["key", "7", "a=b", "no", "two words"])
+def test_values_that_are_put_in_one_anothers_places_are_written_as_omegaconf_does(key: str) -> None:
+    yaml = directory.Yaml()
+    for value in (*TEXTS, 0, 7, -7, 10**12, True, 7.0, None):
+        config = OmegaConf.create({"x": {key: value}, key: [*TEXTS, value], "y": [[value], {key: value}]})
+        assert yaml.dump(config) == OmegaConf.to_yaml(config), value
 
 
 def test_an_outcome_that_is_an_exception_is_raised_when_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
