@@ -22,7 +22,7 @@ $(error $(filter-out PYTHON VENV GRID ARGS PORT,$(GIVEN)): overrides go into ARG
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help sweep report experiments ui test test-slow campaign simulations bench lint format types browser lock clean
+.PHONY: help sweep report experiments ui test test-slow kernels campaign simulations bench lint format types browser lock clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -44,6 +44,10 @@ test: lint types ## lint, types and tests
 
 test-slow: $(READY) ## the tests marked slow
 	$(ONE_THREAD) $(RUN) -m pytest -m slow $(ARGS)
+
+kernels: $(READY) ## hold a GPU's kernels to torch: on the GPU, or without one in Triton's interpreter; ARGS= adds options
+	@$(RUN) .lock/install.py triton
+	$(ONE_THREAD) $(RUN) -m pytest -m '' tests/kernels tests/nets/test_batch_norm.py tests/training/test_gpu.py $(ARGS)
 
 campaign: $(READY) ## kills, full disks, servers that fail, bad inputs, by seed (about an hour); ARGS= adds options
 	@$(RUN) -m tests.campaign $(ARGS)

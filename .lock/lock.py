@@ -1,8 +1,8 @@
 """Write the lock: `make lock`.
 
-Four files of names, versions and hashes, each installed with `--require-hashes --no-deps`: build.txt (what builds
-packages that ship as source), main.txt (all else), cuda.txt (several GB that only a CUDA build of torch wants) and
-bench.txt (what only `make bench` wants).
+Five files of names, versions and hashes, each installed with `--require-hashes --no-deps`: build.txt (what builds
+packages that ship as source), main.txt (all else), cuda.txt (several GB that only a CUDA build of torch wants),
+triton.txt (which such a build wants, and `make kernels`) and bench.txt (what only `make bench` wants).
 uv comes from the registry into a folder that is gone afterwards.
 """
 
@@ -18,7 +18,8 @@ from pathlib import Path
 HERE = Path(__file__).parent
 PROJECT = HERE.parent
 OLDEST_PYTHON = "3.11"
-CUDA = ("cuda-", "nvidia-", "triton==")
+CUDA = ("cuda-", "nvidia-")
+TRITON = ("triton==",)
 BENCH = ("jax==", "jaxlib==", "ml-dtypes==", "opt-einsum==")
 
 
@@ -41,9 +42,10 @@ def main() -> None:
         resolved.write_text("\n".join(whole), encoding="utf-8")
         first = compiled(tools / "uv", build, "--constraint", str(resolved))
     cuda = [block for block in whole if block.startswith(CUDA)]
+    triton = [block for block in whole if block.startswith(TRITON)]
     bench = [block for block in whole if block.startswith(BENCH)]
-    rest = [block for block in whole if block not in (*cuda, *bench, *first)]
-    for name, blocks in {"build": first, "main": rest, "cuda": cuda, "bench": bench}.items():
+    rest = [block for block in whole if block not in (*cuda, *triton, *bench, *first)]
+    for name, blocks in {"build": first, "main": rest, "cuda": cuda, "triton": triton, "bench": bench}.items():
         (HERE / f"{name}.txt").write_text("\n".join(blocks) + "\n", encoding="utf-8")
         print(f".lock/{name}.txt: {len(blocks)} packages")
 

@@ -36,6 +36,7 @@ FLOORS: list[dict[str, Room]] = [
     {"records": room("torch numpy mlflow hydra", only=set()), "inference": room("torch numpy", only=set())},
     {"own": room("mlflow hydra omegaconf", only=NUMERIC)},
     {"data": room("mlflow hydra omegaconf", only=NUMERIC)},
+    {"kernels": room("data mlflow hydra omegaconf", only={"torch", "triton"})},
     {"nets": room("data mlflow hydra omegaconf", only=NUMERIC)},
     {"probes": room("data mlflow hydra omegaconf", only=NUMERIC)},
     {"training": room("mlflow hydra omegaconf", only=NUMERIC)},

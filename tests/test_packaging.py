@@ -21,8 +21,8 @@ def locked(name: str) -> dict[str, str]:
     return {block.partition("==")[0]: block for block in blocks}
 
 
-def test_the_lock_has_its_five_files() -> None:
-    assert LOCKS.keys() == {"bench.txt", "build.txt", "cpu.txt", "cuda.txt", "main.txt"}
+def test_the_lock_has_its_six_files() -> None:
+    assert LOCKS.keys() == {"bench.txt", "build.txt", "cpu.txt", "cuda.txt", "main.txt", "triton.txt"}
 
 
 @pytest.mark.parametrize("name", LOCKS)
@@ -45,6 +45,7 @@ def test_every_dependency_is_locked() -> None:
 def test_what_only_cuda_wants_is_kept_apart() -> None:
     cuda = re.compile(r"(nvidia-|cuda-|triton$)")
     assert all(map(cuda.match, locked("cuda.txt")))
+    assert locked("triton.txt").keys() == {"triton"}
     assert not any(map(cuda.match, locked("main.txt")))
 
 

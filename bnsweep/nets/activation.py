@@ -13,6 +13,7 @@ from torch.overrides import handle_torch_function, has_torch_function_unary
 
 from bnsweep.catalogue.activations import ACTIVATIONS, Functions
 from bnsweep.config.run import RunConfig
+from bnsweep.kernels import codes
 from bnsweep.nets.layer import ByNeighbours, Layer
 from bnsweep.nets.workspace import LayerBuffers, Share
 from bnsweep.own.functions import own_activation
@@ -114,10 +115,14 @@ class StackedActivation(ByNeighbours):
     output_needed = True
 
     def __init__(self, stack: Stack) -> None:
+        self._names = [n.activations for n in stack.neighbours]
         self._kernels = [[kernels(name) for name in n.activations] for n in stack.neighbours]
 
     def acts(self, n: int) -> bool:
         return True
+
+    def fusible(self, n: int) -> bool:
+        return all(name in codes.ACTIVATIONS for name in self._names[n])
 
     def evaluate(self, n: int, buffers: LayerBuffers) -> None:
         for (function, _), a, h in zip(self._kernels[n], buffers.x.leaves, buffers.y.leaves, strict=True):

@@ -22,8 +22,9 @@ from bnsweep.nets.workspace import Buffer, LayerBuffers, Share, Workspace
 class Engine:
     """Passes over a stack. Tensors it returns are valid until its next pass."""
 
-    def __init__(self, stack: Stack, memory: dict[str, Tensor] | None = None) -> None:
-        """`memory` may be shared by engines of which one at a time is in use."""
+    def __init__(self, stack: Stack, memory: dict[str, Tensor] | None = None, kernels: bool = False) -> None:
+        """`memory` may be shared by engines of which one at a time is in use. `kernels`: whether training mode goes by
+        those of Triton, which leave nothing for `watch` and `activated` to see."""
         self.stack = stack
         self.gradients = stack.rest.alike()
         """What `backward` leaves: gradients of all parameters but those that `products` are of."""
@@ -36,11 +37,20 @@ class Engine:
             if isinstance(layer, ByNeighbours):
                 alike.append(layer)
                 continue
-            self._layers += [Between(len(self._layers), alike, stack)] if alike else []
+            self._layers += [self._between(alike, kernels)] if alike else []
             self._layers.append(layer)
             alike = []
         assert not alike, "the last layer gives the logits of all members"
         self._watched = [layer for layer in self._layers if layer.watched]
+
+    def _between(self, layers: Sequence[ByNeighbours], kernels: bool) -> OverAll:
+        number = len(self._layers)
+        if not kernels:
+            return Between(number, layers, self.stack)
+        from bnsweep.nets.fused import FusedBetween
+
+        below = self._layers[-1].bias_gradient if self._layers else None
+        return FusedBetween(number, layers, self.stack, self.gradients, below)
 
     @torch.no_grad()
     def evaluate(self, x_GBD: Tensor) -> Tensor:
@@ -132,7 +142,11 @@ HANDS_ON = HandsOn()
 class Between(OverAll):
     """Layers between two that run over all members: each group of neighbours goes through those that it has."""
 
-    def __init__(self, number: int, layers: Sequence[ByNeighbours], stack: Stack) -> None:
+    def __init__(
+        self, number: int, layers: Sequence[ByNeighbours], stack: Stack, groups: Sequence[int] | None = None
+    ) -> None:
+        """`groups`: places of the neighbours that it runs for; None: all of them."""
+        self._groups = range(len(stack.neighbours)) if groups is None else groups
         self._number, self._layers, self._stack = number, layers, stack
         self._routes: dict[tuple[bool, int], Route] = {}
         """(Training mode, samples) -> what runs."""
@@ -184,7 +198,7 @@ class Between(OverAll):
         """Where each layer reads and writes. In eval mode all of a network's layers share their memory."""
         number = str(self._number) if training else ""
         out, calls = space.like(f"out{number}", x), dict[tuple[int, int], Call]()
-        for n in range(len(self._stack.neighbours)):
+        for n in self._groups:
             acting = [(i, layer) for i, layer in enumerate(self._layers) if layer.acts(n)] or [
                 (len(self._layers), HANDS_ON)
             ]

@@ -152,6 +152,8 @@ class OverAll(ABC):
     """The gradient of its weights from the last way back, where they are kept `as_product`."""
     watched: bool = False
     """Whether there is an activation in it."""
+    bias_gradient: Tensor | None = None
+    """[K, H, 1] where it keeps that of the bias it adds. What runs above may leave it there: see `Buffer.sums`."""
     watch: Callable[[Tensor], None] | None = None
     """Sees the gradients of activation inputs on the way back, where it is `watched`."""
 
@@ -194,6 +196,10 @@ class ByNeighbours(ABC):
     @abstractmethod
     def acts(self, n: int) -> bool:
         """Whether these members have this layer."""
+
+    def fusible(self, n: int) -> bool:
+        """Whether `fused.py` can run it for these members, which have it."""
+        return False
 
     @abstractmethod
     def evaluate(self, n: int, buffers: LayerBuffers) -> None:

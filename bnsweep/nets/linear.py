@@ -94,7 +94,7 @@ class StackedLinear(OverAll):
     def __init__(self, layer: Linear, stack: Stack, gradients: Mapping[str, Tensor]) -> None:
         self.layer, self._z, self._d = layer, f"z{layer.block}", f"d{layer.block % 2}"
         self._weight, self._bias = (stack.parameters[f"{layer.name}.{of}"] for of in ("weight", "bias"))
-        self._d_weight, self._d_bias = (gradients[f"{layer.name}.{of}"] for of in ("weight", "bias"))
+        self._d_weight, self.bias_gradient = (gradients[f"{layer.name}.{of}"] for of in ("weight", "bias"))
         self._normed, self._gradients = stack.normed.get(f"{layer.name}.weight"), gradients
 
     def evaluate(self, x: Buffer, space: Workspace) -> Buffer:
@@ -114,7 +114,8 @@ class StackedLinear(OverAll):
         torch.bmm(d.full, self._x.transpose(1, 2), out=self._d_weight)
         if self._normed is not None:
             self._normed.backward(self._d_weight[self._normed.members], self._gradients)
-        torch.sum(d.full, 2, keepdim=True, out=self._d_bias)
+        if d.sums is not self.bias_gradient:
+            torch.sum(d.full, 2, keepdim=True, out=self.bias_gradient)
         below = space(self._d, self.layer.inputs, d.full.shape[2])
         torch.bmm(self._weight.transpose(1, 2), d.full, out=below.full)
         return below
@@ -126,7 +127,7 @@ class FirstLinear(OverAll):
     def __init__(self, layer: Linear, stack: Stack, gradients: Mapping[str, Tensor]) -> None:
         self.layer, self._z = layer, f"z{layer.block}"
         weight, bias = (stack.parameters[f"{layer.name}.{of}"] for of in ("weight", "bias"))
-        self._d_bias = gradients[f"{layer.name}.bias"]
+        self.bias_gradient = gradients[f"{layer.name}.bias"]
         self._blocks = [
             (members, seeds, weight[members].view(n, -1, layer.inputs), bias[members].view(n, -1, 1))
             for members, seeds in blocks_of([c.data_seed for c in stack.configs], stack.data_seeds)
@@ -155,7 +156,8 @@ class FirstLinear(OverAll):
         return z
 
     def backward(self, d: Buffer, space: Workspace) -> Buffer:
-        torch.sum(d.full, 2, keepdim=True, out=self._d_bias)
+        if d.sums is not self.bias_gradient:
+            torch.sum(d.full, 2, keepdim=True, out=self.bias_gradient)
         batches = [(members, self._x[seeds]) for members, seeds, _, _ in self._blocks]
         self.product = Product(self._name, d.full, batches)
         if self._normed is not None:

@@ -151,6 +151,7 @@ class StackedNorm(ByNeighbours):
     """The kind that each group of neighbours has, and the noise behind BN, where their runs have it at this place."""
 
     def __init__(self, layer: Norm, stack: Stack, gradients: Mapping[str, Tensor]) -> None:
+        self.layer = layer
         self._norms: dict[int, BatchNorm | SampleNorm] = {}
         self._noises: dict[int, Noise] = {}
         self._saved: dict[int, Saved] = {}
@@ -171,6 +172,9 @@ class StackedNorm(ByNeighbours):
 
     def acts(self, n: int) -> bool:
         return n in self._norms
+
+    def fusible(self, n: int) -> bool:
+        return isinstance(self._norms[n], BatchNorm) and n not in self._noises
 
     def evaluate(self, n: int, buffers: LayerBuffers) -> None:
         self._norms[n].evaluate(buffers.x.members, buffers.y.members)
@@ -300,7 +304,9 @@ class RunningStatistics:
     """Blends the last batch's BN statistics into a stack's running ones, each member with its own momentum and
     convention. All layers at once: they lie end to end."""
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: Stack, kernels: bool = False) -> None:
+        """`kernels`: whether Triton's take the place of torch's."""
+        self._kernels = kernels
         self._running, self._batch = stack.running.flat, stack.batch.flat
         self._member = stack.running.members()
         self._momentum = stack.scalars(lambda c: c.bn.momentum)[self._member]
@@ -319,6 +325,12 @@ class RunningStatistics:
     def update(self, samples: int, alive_K: Tensor | None) -> None:
         """After a batch of so many samples. A member that is no longer alive keeps its own; None: all are."""
         batch = self._batch
+        if self._kernels:
+            from bnsweep.kernels.statistics import blend
+
+            assert alive_K is not None
+            blend(self._running, batch, self._member, self._momentum, self._biased, alive_K, samples)
+            return
         if self._biased is not None:
             batch = batch.addcmul(batch, self._biased, value=-1 / samples)
         if alive_K is not None:

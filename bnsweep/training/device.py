@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 
 from bnsweep.config.checks import ConfigError
+from bnsweep.kernels.trial import run_on
 
 
 def resolve_device(name: str) -> torch.device:
@@ -23,6 +24,15 @@ def describe_device(device: torch.device) -> str:
     if device.type == "cuda":
         return f"cuda ({torch.cuda.get_device_name(device)})"
     return "cpu (one thread a stack)"
+
+
+KERNELS = False
+"""Whether steps on a GPU take the kernels of `bnsweep.kernels`. They are held to torch in Triton's interpreter and
+compiled for sm_90, but no GPU has run them yet: `make kernels` does, and once it passes there this becomes True."""
+
+
+def takes_kernels(device: torch.device) -> bool:
+    return KERNELS and device.type == "cuda" and run_on(device)
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from bnsweep.probes.diagnostics import Diagnostics
 from bnsweep.records import HISTOGRAM_EDGES, RunRecord
 from bnsweep.training.batches import place_data
 from bnsweep.training.cuda_graph import Replay
-from bnsweep.training.device import describe_device, ieee_products
+from bnsweep.training.device import describe_device, ieee_products, takes_kernels
 from bnsweep.training.optimizer import Optimizer
 from bnsweep.training.record import Evaluation, record_of
 
@@ -45,10 +45,13 @@ class Trainer:
         dataset: Dataset,
         device: torch.device,
         native_below: int = NATIVE_BELOW,
+        kernels: bool | None = None,
     ) -> None:
+        """`kernels`: whether steps take those of Triton; None: where the device runs them."""
         self.stack = Stack(configs, device, native_below)
         self.loss = self.stack.loss
-        self.engine, self.reader = Engine(self.stack), Engine(self.stack)
+        self.kernels = takes_kernels(device) if kernels is None else kernels
+        self.engine, self.reader = Engine(self.stack, kernels=self.kernels), Engine(self.stack)
         """Of training steps, whose tensors keep their place for a captured step, and of scores and probes."""
         self.optimizer = Optimizer(self.stack)
         self.batches = place_data(self.stack, dataset)
@@ -64,7 +67,7 @@ class Trainer:
         self.survived_K = torch.zeros(k, dtype=torch.long, device=device)
         """Steps whose loss was finite, up to the first that was not."""
         tracked = any(c.batch_norm for c in self.stack.configs) and len(self.stack.running) > 0
-        self.statistics = RunningStatistics(self.stack) if tracked else None
+        self.statistics = RunningStatistics(self.stack, self.kernels) if tracked else None
         # Not given the step to keep: a cycle would hold the memory of every stack until Python looks for cycles.
         captured = device.type == "cuda" and not self.stack.configs[0].model.is_own
         self._replay = Replay() if captured else None
@@ -85,7 +88,7 @@ class Trainer:
         self.survived_K += self.alive_K
         self.engine.backward(self.loss.gradient(kept, y_KB))
         # To ask costs little on a CPU, and a wait on a GPU.
-        everyone = self.alive_K.device.type == "cpu" and bool(self.alive_K.all())
+        everyone = self.alive_K.device.type == "cpu" and not self.kernels and bool(self.alive_K.all())
         alive_K = None if everyone else self.alive_K
         if self.statistics is not None:
             self.statistics.update(rows_GB.shape[1], alive_K)
@@ -177,6 +180,7 @@ def train(
     watch: Callable[[Evaluation], None] = lambda evaluation: None,
     tick: Callable[[], None] = lambda: None,
     native_below: int = NATIVE_BELOW,
+    kernels: bool | None = None,
 ) -> tuple[list[RunRecord], Stack]:
     """Train runs of one `stack_key` together; records come in the order of `configs`.
 
@@ -184,7 +188,7 @@ def train(
     holds the trained networks (`stack.export(k)`, where `stack.positions[k]` is the place in `configs`).
     """
     started = time.perf_counter()
-    trainer, config = Trainer(configs, dataset, device, native_below), configs[0]
+    trainer, config = Trainer(configs, dataset, device, native_below, kernels), configs[0]
     evaluations = [trainer.evaluate(0)]
     watch(evaluations[0])
     due, total = set(config.evaluations), config.total_steps

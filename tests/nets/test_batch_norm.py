@@ -69,6 +69,25 @@ def stacked(problem: Problem, way: str, eps: float = BN_EPS) -> dict[str, Tensor
     return {name: t.reshape(len(problem.x_RB), -1) for name, t in found.items()}
 
 
+def by_kernels(problem: Problem) -> dict[str, Tensor]:
+    """The same of the kernels for a GPU."""
+    from interpreted import DEVICE
+
+    from bnsweep.kernels.codes import ACTIVATIONS, PLACES
+    from bnsweep.kernels.rows import Rows
+
+    x, dx, *vectors = (t[None].to(DEVICE) for t in (problem.x_RB, problem.d_RB, problem.gamma_R1, problem.beta_R1))
+    dx, y = dx.clone(), torch.empty_like(x)
+    d_gamma, d_beta, mean, variance = (torch.empty_like(vectors[0]) for _ in range(4))
+    codes = torch.tensor([ACTIVATIONS.index("identity"), PLACES.index("before")], device=DEVICE, dtype=torch.int32)
+    eps = torch.full_like(vectors[0][0, 0], BN_EPS)
+    rows = Rows(*vectors, d_gamma, d_beta, mean, variance, codes[:1], codes[1:].clone(), eps)
+    rows.forward(x, y)
+    rows.backward(dx, x, None)
+    found = {"y": y, "dx": dx, "d_gamma": d_gamma, "d_beta": d_beta, "mean": mean, "variance": variance}
+    return {name: t[0].cpu() for name, t in found.items()}
+
+
 def exact(problem: Problem) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The same in float64 (Ioffe & Szegedy 2015, section 3), and the unit in which float32 rounds each of them.
 
@@ -114,6 +133,13 @@ def errors(found: dict[str, Tensor], problem: Problem) -> dict[str, float]:
 def test_batch_norm_is_exact_to_rounding(way: str, mean: float, std: float, samples: int) -> None:
     problem = Problem.draw(mean, std, samples)
     for name, error in errors(stacked(problem, way), problem).items():
+        assert error < BOUND, name
+
+
+@INPUTS
+def test_batch_norm_by_kernels_is_exact_to_rounding(mean: float, std: float, samples: int) -> None:
+    problem = Problem.draw(mean, std, min(samples, 2000))  # a row of theirs is no longer
+    for name, error in errors(by_kernels(problem), problem).items():
         assert error < BOUND, name
 
 

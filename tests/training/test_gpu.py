@@ -12,6 +12,7 @@ from regressions import regressions, smooth_numbers
 
 from bnsweep.config.groups import DataConfig, ProbesConfig
 from bnsweep.data import dataset as data
+from bnsweep.kernels.trial import run_on
 from bnsweep.training import cuda_graph as graph
 from bnsweep.training.device import ieee_products, resolve_device
 from bnsweep.training.trainer import Trainer, train
@@ -54,6 +55,29 @@ def test_a_captured_step_gives_the_numbers_of_the_ordinary_one(optimizer: str, m
         assert a.histograms == b.histograms
         for name, values in b.history.items():
             assert a.history[name] == pytest.approx(values, rel=1e-10, abs=1e-14, nan_ok=True), name
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-8), ("float32", 1e-3)])
+def test_kernels_give_the_numbers_of_torchs_operators_and_of_a_cpu(
+    optimizer: str, dtype: str, tolerance: float
+) -> None:
+    """Dropout, schedules, several data seeds, a diverging member, a smaller last batch; in captured steps."""
+    digits, cuda = data.load(DataConfig()), resolve_device("cuda")
+    assert run_on(cuda), "Triton's kernels run here"
+    configs = mix(optimizer, dtype, subset=310)
+    if dtype == "float32":
+        configs = [c for c in configs if nudged_distance(c, digits) < 1e-5]
+    lost = changed(configs[3], {"lr.value": 1e30})
+    by_kernels, stack = train([*configs, lost], digits, cuda, kernels=True)
+    by_torch, _ = train([*configs, lost], digits, cuda, kernels=False)
+    on_cpu, _ = train([*configs, lost], digits, torch.device("cpu"))
+    for a, b, c in zip(on_cpu, by_torch, by_kernels, strict=True):
+        assert (a.status, a.diverged_step) == (c.status, c.diverged_step)
+        for name in ("train/loss", "val/loss", "test/loss", "layer/1/grad_activation", "layer/2/std"):
+            assert_same_numbers(c.history[name], a.history[name], tolerance, name)
+            assert_same_numbers(c.history[name], b.history[name], tolerance, name)
+    assert int(stack.t) == configs[0].total_steps
 
 
 @pytest.mark.parametrize("probes", ["light", "full"])

@@ -1,0 +1,103 @@
+"""Normalisation and activation of a stack's members by the kernels of `bnsweep.kernels`: one call forward, one back.
+
+Nothing is left of what an activation saw and gave, so that probes take an engine without. Members that have something
+which the kernels do not know (another normalisation, noise, a function of the user's) go the way of `Between`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from bnsweep.kernels.codes import ACTIVATIONS, PLACES
+from bnsweep.nets.activation import StackedActivation
+from bnsweep.nets.engine import Between
+from bnsweep.nets.layer import ByNeighbours, OverAll
+from bnsweep.nets.norm import StackedNorm, epsilon
+from bnsweep.nets.workspace import Buffer, Workspace
+
+if TYPE_CHECKING:
+    from bnsweep.kernels.rows import Rows
+    from bnsweep.nets.stack import Stack
+
+
+class FusedBetween(OverAll):
+    """A `Between` whose members are mostly run by kernels; all of them go its own way at evaluation and where a batch
+    is too long."""
+
+    def __init__(
+        self,
+        number: int,
+        layers: Sequence[ByNeighbours],
+        stack: Stack,
+        gradients: Mapping[str, Tensor],
+        bias_gradient: Tensor | None,
+    ) -> None:
+        """`bias_gradient` [K, H, 1]: that of the linear map right below, if there is one."""
+        from bnsweep.kernels.rows import LONGEST
+
+        others = [n for n in range(len(stack.neighbours)) if not all(is_known(layer, n) for layer in layers)]
+        self._all, self._others = Between(number, layers, stack), Between(number, layers, stack, others)
+        self._rows, self._longest = rows_of(layers, others, stack, gradients), LONGEST
+        self._bias_gradient = None if others else bias_gradient
+
+    def evaluate(self, x: Buffer, space: Workspace) -> Buffer:
+        return self._all.evaluate(x, space)
+
+    def forward(self, x: Buffer, space: Workspace, step: Tensor | None) -> Buffer:
+        self._x, self._fits = x.full, x.full.shape[2] <= self._longest
+        if not self._fits:
+            return self._all.forward(x, space, step)
+        y = self._others.forward(x, space, step)
+        self._rows.forward(x.full, y.full)
+        return y
+
+    def backward(self, d: Buffer, space: Workspace) -> Buffer:
+        if not self._fits:
+            return self._all.backward(d, space)
+        d = self._others.backward(d, space)
+        self._rows.backward(d.full, self._x, self._bias_gradient)
+        return replace(d, sums=self._bias_gradient)
+
+
+def is_known(layer: ByNeighbours, n: int) -> bool:
+    """Whether kernels have this layer for these neighbours, or these pass it over."""
+    return not layer.acts(n) or layer.fusible(n)
+
+
+def rows_of(
+    layers: Sequence[ByNeighbours], others: Sequence[int], stack: Stack, gradients: Mapping[str, Tensor]
+) -> Rows:
+    """What the kernels take for all members but those of the groups `others`."""
+    from bnsweep.kernels.rows import Rows
+
+    norms = {layer.layer.place: layer.layer for layer in layers if isinstance(layer, StackedNorm)}
+    activated = any(isinstance(layer, StackedActivation) for layer in layers)
+    names = [c.activation.name if activated and c.activation.name in ACTIVATIONS else "identity" for c in stack.configs]
+    places = [c.placement if c.placement in norms else "none" for c in stack.configs]
+    for n in others:
+        members = stack.neighbours[n].members
+        places[members] = ["elsewhere"] * (members.stop - members.start)
+
+    def codes(words: Sequence[str], table: Sequence[str]) -> Tensor:
+        return torch.tensor([table.index(word) for word in words], device=stack.device, dtype=torch.int32)
+
+    def of_norm(tensors: Mapping[str, Tensor], name: str) -> Tensor:
+        norm = next(iter(norms.values()), None)
+        return stack.rest.flat[:0] if norm is None else tensors[f"{norm.name}.{name}"]
+
+    return Rows(
+        gamma=of_norm(stack.parameters, "weight"),
+        beta=of_norm(stack.parameters, "bias"),
+        d_gamma=of_norm(gradients, "weight"),
+        d_beta=of_norm(gradients, "bias"),
+        mean=of_norm(stack.batch, "running_mean"),
+        variance=of_norm(stack.batch, "running_var"),
+        kind=codes(names, ACTIVATIONS),
+        place=codes(places, PLACES),
+        eps=stack.scalars(epsilon),
+    )

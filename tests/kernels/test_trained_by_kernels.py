@@ -1,0 +1,64 @@
+"""A stack that trains by kernels is the stack that trains by torch's operators."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from interpreted import DEVICE, quiet  # noqa: F401
+from members import changed, mix, relative
+
+from bnsweep.config.groups import DataConfig
+from bnsweep.config.run import RunConfig
+from bnsweep.data import dataset as data
+from bnsweep.training.trainer import Trainer
+
+pytestmark = pytest.mark.usefixtures("quiet")
+
+
+def trained(configs: list[RunConfig], kernels: bool) -> Trainer:
+    trainer = Trainer(configs, data.load(DataConfig()), DEVICE, kernels=kernels)
+    trainer.epoch(0)
+    return trainer
+
+
+def assert_same(configs: list[RunConfig], bound: float) -> None:
+    plain, fused = (trained(configs, kernels) for kernels in (False, True))
+    assert torch.equal(plain.alive_K, fused.alive_K)
+    assert torch.equal(plain.survived_K, fused.survived_K)
+    alive = plain.alive_K
+    for name, wanted in {**plain.stack.parameters, **plain.stack.running}.items():
+        found = {**fused.stack.parameters, **fused.stack.running}[name]
+        assert relative(found[alive], wanted[alive]) < bound, name
+        # Of what has diverged the numbers grew from rounding: it has stopped at the same step.
+        assert torch.equal(found[~alive].isfinite(), wanted[~alive].isfinite()), name
+
+
+def small(values: dict[str, Any], optimizer: str = "sgd", dtype: str = "float64") -> list[RunConfig]:
+    """Twelve members, of whom one diverges, six steps, of which the last has fewer samples."""
+    configs = mix(optimizer, dtype, hidden=(6, 5), subset=150)
+    configs[3] = changed(configs[3], {"lr.value": 1e30})
+    return [changed(config, values) for config in configs]
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [("float64", 1e-10), ("float32", 1e-3)])
+def test_all_activations_placements_and_kinds_of_statistics(dtype: str, bound: float) -> None:
+    configs = small({"bn.unbiased": True}, dtype=dtype)
+    assert_same([changed(c, {"bn.unbiased": i % 3 > 0}) for i, c in enumerate(configs)], bound)
+
+
+def test_members_that_kernels_do_not_know_stand_beside_others() -> None:
+    """Another normalisation, noise behind BN, a function of the user's, skips."""
+    options: list[dict[str, Any]] = [{"norm.name": "layer"}, {"bn.noise": 0.5}, {"skip.name": "on"}, {}]
+    members = enumerate(small({"model.hidden": (6, 6, 6)}))
+    configs = [changed(c, {} if c.placement == "none" else options[i % 4]) for i, c in members]
+    configs[0] = changed(configs[0], {"activation.name": "torch:cos"})
+    assert_same(configs, 1e-10)
+
+
+def test_batches_that_are_too_long_for_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    from bnsweep.kernels import rows
+
+    monkeypatch.setattr(rows, "LONGEST", 19)
+    assert_same(small({}), 1e-10)
