@@ -1,6 +1,18 @@
-"""Numbers by which kernels know what a member has. Readable without Triton."""
+"""What kernels take, and the numbers by which they know what a member has. Readable without Triton."""
 
 from __future__ import annotations
+
+LONGEST_ROW = 2048
+"""Samples of a batch up to which a program's registers hold the numbers of a unit."""
+
+MOST_OUTPUTS = 16_384
+"""Outputs of a batch up to which they hold those of a member."""
+
+
+def fits(outputs: int, samples: int) -> bool:
+    """Whether the loss's kernel takes so many outputs of so many samples: its blocks are powers of two."""
+    return 1 << (outputs - 1).bit_length() + (samples - 1).bit_length() <= MOST_OUTPUTS
+
 
 ACTIVATIONS = ("identity", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "selu", "gelu", "silu")
 """Rows of the catalogue that kernels have, each known by its place here."""

@@ -18,9 +18,6 @@ from torch import Tensor
 from bnsweep.kernels.activations import activate, passed_back
 from bnsweep.kernels.codes import PLACES
 
-LONGEST = 2048
-"""Samples of a batch up to which a program's rows fit into its registers."""
-
 BEFORE = tl.constexpr(PLACES.index("before"))
 AFTER = tl.constexpr(PLACES.index("after"))
 ELSEWHERE = tl.constexpr(PLACES.index("elsewhere"))

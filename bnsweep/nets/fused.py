@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from bnsweep.kernels import codes
 from bnsweep.kernels.codes import ACTIVATIONS, PLACES
 from bnsweep.nets.activation import StackedActivation
 from bnsweep.nets.engine import Between
@@ -38,18 +39,16 @@ class FusedBetween(OverAll):
         bias_gradient: Tensor | None,
     ) -> None:
         """`bias_gradient` [K, H, 1]: that of the linear map right below, if there is one."""
-        from bnsweep.kernels.rows import LONGEST
-
         others = [n for n in range(len(stack.neighbours)) if not all(is_known(layer, n) for layer in layers)]
         self._all, self._others = Between(number, layers, stack), Between(number, layers, stack, others)
-        self._rows, self._longest = rows_of(layers, others, stack, gradients), LONGEST
+        self._rows = rows_of(layers, others, stack, gradients)
         self._bias_gradient = None if others else bias_gradient
 
     def evaluate(self, x: Buffer, space: Workspace) -> Buffer:
         return self._all.evaluate(x, space)
 
     def forward(self, x: Buffer, space: Workspace, step: Tensor | None) -> Buffer:
-        self._x, self._fits = x.full, x.full.shape[2] <= self._longest
+        self._x, self._fits = x.full, x.full.shape[2] <= codes.LONGEST_ROW
         if not self._fits:
             return self._all.forward(x, space, step)
         y = self._others.forward(x, space, step)
@@ -83,7 +82,7 @@ def rows_of(
         members = stack.neighbours[n].members
         places[members] = ["elsewhere"] * (members.stop - members.start)
 
-    def codes(words: Sequence[str], table: Sequence[str]) -> Tensor:
+    def known_by(words: Sequence[str], table: Sequence[str]) -> Tensor:
         return torch.tensor([table.index(word) for word in words], device=stack.device, dtype=torch.int32)
 
     def of_norm(tensors: Mapping[str, Tensor], name: str) -> Tensor:
@@ -97,7 +96,7 @@ def rows_of(
         d_beta=of_norm(gradients, "bias"),
         mean=of_norm(stack.batch, "running_mean"),
         variance=of_norm(stack.batch, "running_var"),
-        kind=codes(names, ACTIVATIONS),
-        place=codes(places, PLACES),
+        kind=known_by(names, ACTIVATIONS),
+        place=known_by(places, PLACES),
         eps=stack.scalars(epsilon),
     )

@@ -28,6 +28,11 @@ class Loss(ABC):
         """d mean loss / d outputs [K, C, B]; may overwrite what `of_samples` kept."""
 
     @abstractmethod
+    def by_kernel(self, outputs_KCB: Tensor, y_KB: Tensor, alive_K: Tensor, survived_K: Tensor) -> Tensor:
+        """`gradient` in one kernel, which counts the step of the members whose loss is finite; others are alive no
+        longer."""
+
+    @abstractmethod
     def counts(self, outputs_KCB: Tensor, y_KB: Tensor) -> Tensor:
         """[K] sum over samples of what the score is counted from."""
 
@@ -39,12 +44,19 @@ class Loss(ABC):
 class CrossEntropy(Loss):
     """Of classes, whose score is accuracy."""
 
+    smoothing_K: Tensor | None = None
+
     def of_samples(self, outputs_KCB: Tensor, y_KB: Tensor) -> tuple[Tensor, Tensor]:
         log_p, right_KB = log_probabilities(outputs_KCB, y_KB)
         return right_KB.neg_(), log_p
 
     def gradient(self, kept: Tensor, y_KB: Tensor) -> Tensor:
         return logit_gradients(kept, y_KB)
+
+    def by_kernel(self, outputs_KCB: Tensor, y_KB: Tensor, alive_K: Tensor, survived_K: Tensor) -> Tensor:
+        from bnsweep.kernels.loss import cross_entropy
+
+        return cross_entropy(outputs_KCB, y_KB, self.smoothing_K, alive_K, survived_K)
 
     def counts(self, outputs_KCB: Tensor, y_KB: Tensor) -> Tensor:
         return is_right(outputs_KCB, y_KB).sum(1)
@@ -59,7 +71,7 @@ class SmoothedCrossEntropy(CrossEntropy):
     are told as those of other runs are."""
 
     def __init__(self, smoothing_K: Tensor) -> None:
-        self._smoothing_K11 = smoothing_K.view(-1, 1, 1)
+        self.smoothing_K, self._smoothing_K11 = smoothing_K, smoothing_K.view(-1, 1, 1)
 
     def gradient(self, kept: Tensor, y_KB: Tensor) -> Tensor:
         return smoothed_gradients(kept, y_KB, self._smoothing_K11)
@@ -74,6 +86,11 @@ class SquaredError(Loss):
 
     def gradient(self, kept: Tensor, y_KB: Tensor) -> Tensor:
         return kept.mul_(2 / y_KB.shape[1])[:, None]
+
+    def by_kernel(self, outputs_KCB: Tensor, y_KB: Tensor, alive_K: Tensor, survived_K: Tensor) -> Tensor:
+        from bnsweep.kernels.loss import squared_error
+
+        return squared_error(outputs_KCB, y_KB, alive_K, survived_K)
 
     def counts(self, outputs_KCB: Tensor, y_KB: Tensor) -> Tensor:
         return (outputs_KCB[:, 0].double() - y_KB).square().sum(1)

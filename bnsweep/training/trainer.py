@@ -17,6 +17,7 @@ from bnsweep.catalogue.inits import INITS
 from bnsweep.config.run import RunConfig
 from bnsweep.data import splits
 from bnsweep.data.dataset import Dataset
+from bnsweep.kernels.codes import fits
 from bnsweep.nets.engine import Engine
 from bnsweep.nets.lsuv import scale_members
 from bnsweep.nets.norm import NATIVE_BELOW, RunningStatistics
@@ -83,10 +84,7 @@ class Trainer:
     @torch.no_grad()
     def _take_step(self, rows_GB: Tensor) -> None:
         x_GBD, y_KB = self.batches.take(rows_GB, self.stack.t)
-        loss_KB, kept = self.loss.of_samples(self.engine.forward(x_GBD, self.stack.t), y_KB)
-        self.keep_finite(loss_KB.sum(1))
-        self.survived_K += self.alive_K
-        self.engine.backward(self.loss.gradient(kept, y_KB))
+        self.engine.backward(self._judged(self.engine.forward(x_GBD, self.stack.t), y_KB))
         # To ask costs little on a CPU, and a wait on a GPU.
         everyone = self.alive_K.device.type == "cpu" and not self.kernels and bool(self.alive_K.all())
         alive_K = None if everyone else self.alive_K
@@ -95,6 +93,15 @@ class Trainer:
         if self.stack.buffers:
             self.engine.keep_buffers(alive_K)
         self.optimizer.update(self.engine.products, self.engine.gradients.flat, alive_K)
+
+    def _judged(self, outputs_KCB: Tensor, y_KB: Tensor) -> Tensor:
+        """The outputs' gradients; members whose loss is not finite are alive no longer."""
+        if self.kernels and fits(*outputs_KCB.shape[1:]):
+            return self.loss.by_kernel(outputs_KCB, y_KB, self.alive_K, self.survived_K)
+        loss_KB, kept = self.loss.of_samples(outputs_KCB, y_KB)
+        self.keep_finite(loss_KB.sum(1))
+        self.survived_K += self.alive_K
+        return self.loss.gradient(kept, y_KB)
 
     def keep_finite(self, loss_K: Tensor) -> None:
         """Members whose loss is not finite are alive no longer; in place, as a captured step needs it."""

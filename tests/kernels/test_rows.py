@@ -14,8 +14,8 @@ from interpreted import DEVICE, quiet  # noqa: F401
 from torch import Tensor
 
 from bnsweep.catalogue.activations import ROWS as CATALOGUE
-from bnsweep.kernels.codes import ACTIVATIONS, PLACES
-from bnsweep.kernels.rows import LONGEST, Rows
+from bnsweep.kernels.codes import ACTIVATIONS, LONGEST_ROW, PLACES
+from bnsweep.kernels.rows import Rows
 from bnsweep.nets.activation import activate
 
 EPS = 1e-5
@@ -91,7 +91,7 @@ def test_rows_are_what_torch_gives(units: int, samples: int, dtype: torch.dtype,
     assert Case.draw(MEMBERS, units, samples, dtype).worst() < bound
 
 
-@pytest.mark.parametrize("samples", [2, 1023, LONGEST])
+@pytest.mark.parametrize("samples", [2, 1023, LONGEST_ROW])
 def test_one_member_of_one_unit_with_rows_of_any_length(samples: int) -> None:
     assert Case.draw([("gelu", "after")], 1, samples, torch.float64).worst() < 1e-12
 
