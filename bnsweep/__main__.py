@@ -5,13 +5,15 @@ def main() -> None:
     """Console entry."""
     try:
         from bnsweep.runs.interrupt import end_when_interrupted
+        from bnsweep.runs.quick_end import quick_end
 
         end_when_interrupted("interrupted; the same command goes on from here")
     except KeyboardInterrupt:  # in the milliseconds before it is heard
         raise SystemExit(130) from None
-    from bnsweep.cli.sweep import main  # takes a second: whoever stops the command meanwhile is heard
+    with quick_end():
+        from bnsweep.cli.sweep import main  # takes a second: whoever stops the command meanwhile is heard
 
-    main()
+        main()
 
 
 if __name__ == "__main__":
