@@ -253,7 +253,7 @@ class BatchNorm:
         samples, d_gamma, d_beta = d.shape[2], self.d_gamma[members], self.d_beta[members]
         torch.sum(d, 2, keepdim=True, out=d_beta)
         torch.sum(torch.mul(d, x_hat, out=spare), 2, keepdim=True, out=d_gamma)
-        d.addcmul_(x_hat, d_gamma, value=-1 / samples).sub_(d_beta / samples)
+        d.sub_(torch.mul(x_hat, d_gamma / samples, out=spare)).sub_(d_beta / samples)
         d.mul_(self.gamma[members] * inverse_std)
 
     def _native_backward(self, d: Tensor, x: Tensor, mean: Tensor, inverse_std: Tensor) -> None:

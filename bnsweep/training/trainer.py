@@ -29,6 +29,7 @@ from bnsweep.training.cuda_graph import Replay
 from bnsweep.training.device import describe_device, ieee_products, takes_kernels
 from bnsweep.training.optimizer import Optimizer
 from bnsweep.training.record import Evaluation, record_of
+from bnsweep.training.trace import Retake
 
 EVALUATION_ELEMENTS = {"cpu": 250_000, "cuda": 16_000_000}
 """Largest activation tensor of an evaluation by device: whole splits pass in pieces, which fit a CPU's cache."""
@@ -70,38 +71,60 @@ class Trainer:
         tracked = any(c.batch_norm for c in self.stack.configs) and len(self.stack.running) > 0
         self.statistics = RunningStatistics(self.stack, self.kernels) if tracked else None
         # Not given the step to keep: a cycle would hold the memory of every stack until Python looks for cycles.
-        captured = device.type == "cuda" and not self.stack.configs[0].model.is_own
-        self._replay = Replay() if captured else None
+        own = self.stack.configs[0].model.is_own
+        self._replay = Replay() if device.type == "cuda" and not own else None
+        self._retake = Retake() if device.type == "cpu" and not (own or self.kernels) else None
 
     def step(self, rows_GB: Tensor) -> None:
         """One update, on these rows, of every member that is alive; a member whose loss is not finite stops here for
         good."""
-        if self._replay is None:
-            self._take_step(rows_GB)
-        else:
+        if self._replay is not None:
             self._replay(self._take_step, rows_GB)
+        elif self._retake is not None:
+            self._retake(self, rows_GB)
+        else:
+            self._take_step(rows_GB)
 
     @torch.no_grad()
     def _take_step(self, rows_GB: Tensor) -> None:
-        x_GBD, y_KB = self.batches.take(rows_GB, self.stack.t)
-        self.engine.backward(self._judged(self.engine.forward(x_GBD, self.stack.t), y_KB))
+        outputs_KCB = self._forward(rows_GB)
+        if self.kernels and fits(*outputs_KCB.shape[1:]):
+            d_KCB = self.loss.by_kernel(outputs_KCB, self._y_KB, self.alive_K, self.survived_K)
+            self._back(d_KCB, everyone=False)
+            return
+        self._compare(outputs_KCB)
+        self.judge()
         # To ask costs little on a CPU, and a wait on a GPU.
-        everyone = self.alive_K.device.type == "cpu" and not self.kernels and bool(self.alive_K.all())
+        self.move(everyone=self.alive_K.device.type == "cpu" and not self.kernels and bool(self.alive_K.all()))
+
+    def _forward(self, rows_GB: Tensor) -> Tensor:
+        x_GBD, self._y_KB = self.batches.take(rows_GB, self.stack.t)
+        return self.engine.forward(x_GBD, self.stack.t)
+
+    def _compare(self, outputs_KCB: Tensor) -> None:
+        self._loss_KB, self._kept = self.loss.of_samples(outputs_KCB, self._y_KB)
+
+    def look(self, rows_GB: Tensor) -> None:
+        """The way forward, up to the losses of these samples."""
+        self._compare(self._forward(rows_GB))
+
+    def judge(self) -> None:
+        """Counts the step for the members whose loss in it is finite; the others are alive no longer."""
+        self.keep_finite(self._loss_KB.sum(1))
+        self.survived_K += self.alive_K
+
+    def move(self, everyone: bool) -> None:
+        """The way back and the update, of all members or of those that are alive."""
+        self._back(self.loss.gradient(self._kept, self._y_KB), everyone)
+
+    def _back(self, d_KCB: Tensor, everyone: bool) -> None:
         alive_K = None if everyone else self.alive_K
+        self.engine.backward(d_KCB)
         if self.statistics is not None:
-            self.statistics.update(rows_GB.shape[1], alive_K)
+            self.statistics.update(self._y_KB.shape[1], alive_K)
         if self.stack.buffers:
             self.engine.keep_buffers(alive_K)
         self.optimizer.update(self.engine.products, self.engine.gradients.flat, alive_K)
-
-    def _judged(self, outputs_KCB: Tensor, y_KB: Tensor) -> Tensor:
-        """The outputs' gradients; members whose loss is not finite are alive no longer."""
-        if self.kernels and fits(*outputs_KCB.shape[1:]):
-            return self.loss.by_kernel(outputs_KCB, y_KB, self.alive_K, self.survived_K)
-        loss_KB, kept = self.loss.of_samples(outputs_KCB, y_KB)
-        self.keep_finite(loss_KB.sum(1))
-        self.survived_K += self.alive_K
-        return self.loss.gradient(kept, y_KB)
 
     def keep_finite(self, loss_K: Tensor) -> None:
         """Members whose loss is not finite are alive no longer; in place, as a captured step needs it."""
