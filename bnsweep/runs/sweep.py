@@ -179,7 +179,7 @@ def predict(
 ) -> None:
     """Print the plan, and then how long it may take: trials of many shapes of deep networks are long themselves."""
     sweep = configs[0].sweep
-    done = {} if sweep.rerun or store is None else reusable(store.done(), sweep)
+    done = {} if sweep.rerun or store is None else reusable(store.done({*map(identity, configs)}), sweep)
     plan = make_plan(configs, done, device, workers)
     print(describe(plan), flush=True)
     seconds = predicted_seconds(plan, datasets)
@@ -337,7 +337,7 @@ def done_at_turn(store: Store, claim: Claim, sweep: SweepConfig, whole: bool) ->
 
     def left() -> set[str]:
         nonlocal done
-        done = reusable(store.done(), sweep)
+        done = reusable(store.done(claim.wanted), sweep)
         return claim.wanted if sweep.rerun else claim.wanted - done.keys()
 
     wait_for_turn(claim, left)

@@ -69,6 +69,11 @@ class Backend(Protocol):
     def batch(self) -> int:
         """How many runs to `create` at once: those that an error or an interrupt can leave unwritten."""
 
+    @property
+    def most_asked(self) -> int | None:
+        """How many `identities` to ask for at once: what takes a second or less. None where all at once take no longer
+        than a few."""
+
     def create(self, runs: Sequence[NewRun]) -> list[str]:
         """Writes runs with everything that belongs to them; returns their ids. An error or interrupt leaves no run
         RUNNING, and none FINISHED that lacks a part."""
@@ -92,14 +97,19 @@ class Backend(Protocol):
         tag: tuple[str, str, str] | None = None,
         limit: int | None = None,
         params: bool = False,
+        identities: Collection[str] | None = None,
     ) -> list[KeptRun]:
-        """Runs of that `bnsweep.kind`, newest first; `tag` is a key, `=` or `!=`, and a value."""
+        """Runs of that `bnsweep.kind`, newest first; `tag` is a key, `=` or `!=`, and a value. `identities`: those of
+        the runs that are asked for, where it is not all."""
 
     def metric_names(self, run_ids: Sequence[str]) -> set[str]:
         """Of all metrics that any of these runs has."""
 
     def artifact(self, run: KeptRun, name: str) -> Path:
         """A local file; it may be missing."""
+
+    def files_of(self, runs: Sequence[KeptRun], name: str) -> list[Path]:
+        """The `artifact` of each of `batch` runs at most."""
 
     def attach(self, run: KeptRun, name: str, files: Sequence[Path]) -> None:
         """Puts copies of `files` into the run's artifact folder `name`. On a disk of this machine they replace all that

@@ -6,7 +6,7 @@ import math
 import shutil
 import tempfile
 import weakref
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +29,7 @@ class ClientBackend:
     """Runs of one experiment, one at a time."""
 
     batch = 1
+    most_asked = None
 
     def __init__(self, client: MlflowClient, experiment_id: str, beside: Path | None = None):
         """`beside`: where artifacts lie that were moved together with a database file."""
@@ -108,6 +109,7 @@ class ClientBackend:
         tag: tuple[str, str, str] | None = None,
         limit: int | None = None,
         params: bool = False,
+        identities: Collection[str] | None = None,
     ) -> list[KeptRun]:
         conditions = [f"tags.`bnsweep.kind` = '{kind}'"]
         conditions += [f"attributes.status = '{status}'"] if status else []
@@ -126,7 +128,9 @@ class ClientBackend:
             token = page.token
             if not token:
                 break
-        return [kept_run(run, params) for run in runs]
+        wanted = None if identities is None else {*identities}
+        found = (run for run in runs if wanted is None or run.data.tags.get("bnsweep.identity") in wanted)
+        return [kept_run(run, params) for run in found]
 
     def metric_names(self, run_ids: Sequence[str]) -> set[str]:
         return {name for run_id in run_ids for name in self.client.get_run(run_id).data.metrics}
@@ -140,6 +144,9 @@ class ClientBackend:
         # In a notebook this may be long after the store was opened.
         with environment_variables(QUIET | REQUESTS):
             return Path(self.client.download_artifacts(run.run_id, name, str(target)))
+
+    def files_of(self, runs: Sequence[KeptRun], name: str) -> list[Path]:
+        return [self.artifact(run, name) for run in runs]
 
     @cached_property
     def downloads(self) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -21,9 +21,9 @@ class FrameInMemory(SweepFrame):
 
     records: dict[str, RunRecord]
 
-    def record(self, run_id: str) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(record_text(self.records[run_id]))
-        return found
+    def read(self, run_ids: Sequence[str]) -> Iterator[dict[str, Any]]:
+        for run_id in run_ids:
+            yield json.loads(record_text(self.records[run_id]))
 
 
 def frame_of(

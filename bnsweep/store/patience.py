@@ -7,8 +7,9 @@ import socket
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future
+from functools import partial
 from itertools import chain, repeat
 from pathlib import Path
 from typing import TypeVar
@@ -183,6 +184,10 @@ class PatientBackend:
     def batch(self) -> int:
         return self.backend.batch
 
+    @property
+    def most_asked(self) -> int | None:
+        return self.backend.most_asked
+
     def create(self, runs: Sequence[NewRun]) -> list[str]:
         tries = 0
 
@@ -226,14 +231,27 @@ class PatientBackend:
         tag: tuple[str, str, str] | None = None,
         limit: int | None = None,
         params: bool = False,
+        identities: Collection[str] | None = None,
     ) -> list[KeptRun]:
-        return self.patience.call(lambda: self.backend.runs(kind, status, tag, limit, params))
+        """Where they are asked for by their identities, those of each are newest first."""
+        most = self.backend.most_asked
+        if identities is None or most is None:
+            return self.patience.call(lambda: self.backend.runs(kind, status, tag, limit, params, identities))
+        assert limit is None, "the newest of some runs, not of each part of them"
+        names, found = list(identities), list[KeptRun]()
+        for first in range(0, len(names), most):
+            some = names[first : first + most]
+            found += self.patience.call(partial(self.backend.runs, kind, status, tag, None, params, some))
+        return found
 
     def metric_names(self, run_ids: Sequence[str]) -> set[str]:
         return self.patience.call(lambda: self.backend.metric_names(run_ids))
 
     def artifact(self, run: KeptRun, name: str) -> Path:
         return self.patience.call(lambda: self.backend.artifact(run, name))
+
+    def files_of(self, runs: Sequence[KeptRun], name: str) -> list[Path]:
+        return self.patience.call(lambda: self.backend.files_of(runs, name))
 
     def attach(self, run: KeptRun, name: str, files: Sequence[Path]) -> None:
         self.patience.call(lambda: self.backend.attach(run, name, files))

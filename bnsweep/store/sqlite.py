@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,6 +95,7 @@ class SqliteBackend:
 
     batch: ClassVar[int] = 100
     """A transaction of less than a second: interrupts and other processes wait for it."""
+    most_asked: ClassVar[int] = 5000
 
     path: Path
     experiment_id: str
@@ -200,6 +201,7 @@ class SqliteBackend:
         tag: tuple[str, str, str] | None = None,
         limit: int | None = None,
         params: bool = False,
+        identities: Collection[str] | None = None,
     ) -> list[KeptRun]:
         chosen = "select r.run_uuid, r.status, r.start_time, r.artifact_uri from runs r"
         chosen += " join tags k on k.run_uuid = r.run_uuid and k.key = 'bnsweep.kind' and k.value = ?"
@@ -208,11 +210,17 @@ class SqliteBackend:
             key, comparison, value = tag
             chosen += f" join tags t on t.run_uuid = r.run_uuid and t.key = ? and t.value {comparison} ?"
             values += [key, value]
+        if identities is not None:
+            chosen += " join tags i on i.run_uuid = r.run_uuid and i.key = 'bnsweep.identity'"
+            chosen += " and i.value in (select identity from wanted)"
         chosen += " where r.experiment_id = ? and r.lifecycle_stage = 'active'"
         chosen += " and r.status = ?" if status else ""
         chosen += " order by r.start_time desc, r.run_uuid limit ?"
         values += [self.experiment_id, *([status] if status else []), -1 if limit is None else limit]
         with opened(self.path) as db:
+            db.execute("pragma temp_store = memory")
+            db.execute("create temp table wanted (identity text primary key) without rowid")
+            db.executemany("insert into wanted values (?)", ((name,) for name in {*(identities or ())}))
             db.execute("begin")  # one state of the database, whoever writes meanwhile
             kept = {
                 run_id: KeptRun(run_id, ended, start, uri, {}, {}, {}, [])
@@ -222,12 +230,13 @@ class SqliteBackend:
         return list(kept.values())
 
     def _read_values(self, db: sqlite3.Connection, kept: dict[str, KeptRun], params: bool) -> None:
-        db.execute("pragma temp_store = memory")
         db.execute("create temp table chosen (run_uuid text primary key) without rowid")
         db.executemany("insert into chosen values (?)", ((run_id,) for run_id in kept))
         read = "select run_uuid, key, value from chosen cross join {} using (run_uuid)"
+        texts: dict[str, str] = {}
+        """Those that runs have in common, once."""
         for run_id, key, value in db.execute(read.format("tags")):
-            kept[run_id].tags[intern(key)] = value
+            kept[run_id].tags[intern(key)] = texts.setdefault(value, value)
         for run_id, key, value in db.execute(read.format("params")) if params else ():
             kept[run_id].params[intern(key)] = value
         single = f" where instr(key, '/') = 0 and key not in {SERIES} and not is_nan"
@@ -236,8 +245,12 @@ class SqliteBackend:
         used = "select run_uuid, name, digest, dataset_source, dataset_profile from chosen cross join inputs"
         # The plus keeps sqlite from the index on source_type, which would be one pass over all inputs for every run.
         used += " on destination_type = 'RUN' and destination_id = run_uuid and +source_type = 'DATASET'"
-        for run_id, *dataset in db.execute(used + " join datasets on dataset_uuid = source_id"):
-            kept[run_id].datasets.append(dataset_of(*dataset))
+        datasets: dict[tuple[str, ...], dict[str, Any]] = {}
+        for run_id, *row in db.execute(used + " join datasets on dataset_uuid = source_id"):
+            key = tuple(row)
+            if key not in datasets:
+                datasets[key] = dataset_of(*key)
+            kept[run_id].datasets.append(datasets[key])
 
     def metric_names(self, run_ids: Sequence[str]) -> set[str]:
         query = "select key from latest_metrics where run_uuid = ?"
@@ -246,6 +259,9 @@ class SqliteBackend:
 
     def artifact(self, run: KeptRun, name: str) -> Path:
         return (artifact_folder(run, self.path.parent / ARTIFACTS) or Path()) / name
+
+    def files_of(self, runs: Sequence[KeptRun], name: str) -> list[Path]:
+        return [self.artifact(run, name) for run in runs]
 
     def attach(self, run: KeptRun, name: str, files: Sequence[Path]) -> None:
         replace_folder(self.artifact(run, name), files)

@@ -154,9 +154,10 @@ class Store:
         says = f"new: {self.experiment} has a sweep of this id with other runs"
         check(same, "sweep.id", sweep_id, says)
 
-    def done(self) -> dict[str, Done]:
-        """Identity -> the newest run that finished or diverged, whatever sweep trained it."""
-        newest_last = reversed(self.patient.runs("run", "FINISHED"))
+    def done(self, identities: Collection[str] | None = None) -> dict[str, Done]:
+        """Identity -> the newest run that finished or diverged, whatever sweep trained it; of these identities, or of
+        all."""
+        newest_last = reversed(self.patient.runs("run", "FINISHED", identities=identities))
         return {
             run.tags["bnsweep.identity"]: Done(run.run_id, status_of(run), run.summary, "bnsweep.model" in run.tags)
             for run in newest_last

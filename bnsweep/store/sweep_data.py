@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from pathlib import Path
@@ -61,6 +61,20 @@ class SweepInfo:
     """Address of MLflow's pages."""
 
 
+@dataclass(frozen=True, slots=True)
+class Course:
+    """What was measured along a run's training."""
+
+    rows: dict[str, int]
+    """Metric -> its row of the values; one for all runs that have the same metrics."""
+    values: NDArray[np.float64]
+    """[metrics, evaluations]."""
+
+    def of(self, metric: str) -> NDArray[np.float64]:
+        found: NDArray[np.float64] = self.values[self.rows[metric]]
+        return found
+
+
 @dataclass
 class SweepFrame:
     """A sweep as data."""
@@ -73,8 +87,8 @@ class SweepFrame:
     backend: Backend = field(repr=False)
     kept: dict[str, KeptRun] = field(repr=False)
     """run_id -> what MLflow holds of it."""
-    histories: dict[str, dict[str, NDArray[np.float64]]] = field(default_factory=dict, repr=False)
-    """run_id -> metric -> values, of the runs read so far."""
+    courses: dict[str, Course] = field(default_factory=dict, repr=False)
+    """By run_id, of the runs read so far."""
 
     def history(self, metrics: Sequence[str], run_ids: Sequence[str] | None = None) -> pd.DataFrame:
         """Long: run_id, step, epoch, metric, value; NaN where there was no number. A metric that a run lacks (a layer
@@ -82,12 +96,14 @@ class SweepFrame:
         import numpy as np
         import pandas as pd
 
+        wanted = list(self.kept) if run_ids is None else run_ids
+        self._read_courses(wanted)
         pieces = [
-            (run_id, metric, history["step"], history["epoch"], history[metric])
-            for run_id in (self.kept if run_ids is None else run_ids)
-            for history in [self._history(run_id)]
+            (run_id, metric, course.of("step"), course.of("epoch"), course.of(metric))
+            for run_id in wanted
+            for course in [self.courses[run_id]]
             for metric in metrics
-            if metric in history
+            if metric in course.rows
         ]
         ids, names, steps, epochs, values = zip(*pieces, strict=True) if pieces else [()] * 5
         lengths = [len(piece) for piece in values]
@@ -100,17 +116,20 @@ class SweepFrame:
         }
         return pd.DataFrame(columns)
 
-    def _history(self, run_id: str) -> dict[str, NDArray[np.float64]]:
+    def _read_courses(self, run_ids: Iterable[str]) -> None:
         import numpy as np
 
-        if run_id not in self.histories:
-            history = self.record(run_id)["history"]
-            self.histories[run_id] = {name: np.array(values, dtype=float) for name, values in history.items()}
-        return self.histories[run_id]
+        rows: dict[tuple[str, ...], dict[str, int]] = {}
+        missing = [run_id for run_id in dict.fromkeys(run_ids) if run_id not in self.courses]
+        for run_id, record in zip(missing, self.read(missing), strict=True):
+            history = record["history"]
+            names = rows.setdefault(tuple(history), {name: row for row, name in enumerate(history)})
+            self.courses[run_id] = Course(names, np.array([*history.values()], dtype=float))
 
     def histograms(self, run_ids: Iterable[str]) -> dict[str, dict[str, list[list[int]]]]:
         """run_id -> start and end -> hidden layer -> counts; see records.HISTOGRAM_EDGES."""
-        return {run_id: self.record(run_id)["histograms"] for run_id in run_ids}
+        names = list(run_ids)
+        return {run_id: record["histograms"] for run_id, record in zip(names, self.read(names), strict=True)}
 
     def model_folder(self, run_id: str) -> Path | None:
         """Where the run's config.yaml and model.safetensors lie; None where its network was not kept."""
@@ -121,18 +140,25 @@ class SweepFrame:
         path = self.backend.artifact(run, "model.safetensors")
         return path.parent if path.is_file() else None
 
-    def record(self, run_id: str) -> dict[str, Any]:
-        """The run's record.json."""
-        return read_json(self.backend, self.kept[run_id], "record.json")
+    def read(self, run_ids: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """Each run's record.json."""
+        for first in range(0, len(run_ids), self.backend.batch):
+            runs = [self.kept[run_id] for run_id in run_ids[first : first + self.backend.batch]]
+            paths = self.backend.files_of(runs, "record.json")
+            yield from (read_file(path, run) for path, run in zip(paths, runs, strict=True))
 
 
 def read_json(backend: Backend, run: KeptRun, name: str) -> dict[str, Any]:
     """A run's artifact of that name; raises ConfigError where it is gone."""
-    path = backend.artifact(run, name)
+    return read_file(backend.artifact(run, name), run)
+
+
+def read_file(path: Path, run: KeptRun) -> dict[str, Any]:
+    """An artifact of a run; raises ConfigError where it is gone."""
     try:
         tree: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise ConfigError(f"run {run.run_id}: its {name} is gone; it must lie at {path}") from error
+        raise ConfigError(f"run {run.run_id}: its {path.name} is gone; it must lie at {path}") from error
     return tree
 
 
@@ -184,7 +210,8 @@ def read_sweep(backend: Backend, experiment: str, sweep: str, run_id: str = "") 
 
 def frame_of_plan(backend: Backend, experiment: str, plan: KeptSweep) -> SweepFrame:
     """Raises ConfigError for a sweep of which no run has ended."""
-    chosen = best_runs(backend.runs("run"), {row["identity"] for row in plan.rows})
+    identities = {row["identity"] for row in plan.rows}
+    chosen = best_runs(backend.runs("run", identities=identities), identities)
     check(len(chosen) > 0, "sweep", plan.manifest["id"], "one with at least one run that ended; this one has none yet")
     info = describe(plan.manifest, plan.own, list(chosen.values()))
     info = replace(info, experiment=experiment, experiment_id=backend.experiment_id)
