@@ -84,8 +84,8 @@ def write_or_compare() -> None:
     if "," in request.sweep:
         print(compare_sweeps(tracking, request.sweep, Path(request.out), request.metric))
     else:
-        out, figures = Path(request.out), request.figure_files
-        report_sweep(tracking, request.sweep, out, request.metric, figures=figures, links=SWITCH[request.links]).show()
+        out, figures, links = Path(request.out), request.figure_files, SWITCH[request.links]
+        report_sweep(tracking, request.sweep, out, request.metric, figures=figures, links=links, beside=True).show()
     if output_lost():
         raise SystemExit(1)
 

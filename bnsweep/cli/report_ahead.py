@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import os
 import queue
-import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -61,8 +60,11 @@ def serve() -> None:
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
 
     def listen() -> None:
-        for line in sys.stdin:
-            lines.put(line)
+        with open(
+            0, "rb", buffering=0, closefd=False
+        ) as raw:  # a copy of this process could not close sys.stdin in use
+            for line in raw:
+                lines.put(line.decode())
         os._exit(1)
 
     threading.Thread(target=listen, daemon=True).start()
@@ -71,6 +73,6 @@ def serve() -> None:
     import bnsweep.report.pages.write  # noqa: F401  # which takes as long as anything else that a report does
 
     uri, experiment, sweep, out, own_run = json.loads(lines.get())
-    report = report_sweep(TrackingConfig(uri, experiment), sweep, Path(out), own_run=own_run)
+    report = report_sweep(TrackingConfig(uri, experiment), sweep, Path(out), own_run=own_run, beside=True)
     lines.get()
     report.show()

@@ -24,11 +24,17 @@ __all__ = ["compare_sweeps", "report_sweep", "write_report"]
 
 
 def write_report(
-    frame: Source, out: Path, metric: str | None = None, figures: FigureFiles = NO_FIGURES, links: bool = True
+    frame: Source,
+    out: Path,
+    metric: str | None = None,
+    figures: FigureFiles = NO_FIGURES,
+    links: bool = True,
+    beside: bool = False,
 ) -> Report:
     """Write report.html, report.md, report.png, summary.json, the tables as CSV and for a paper, and the wanted figures
     into `out`; each file appears whole or not at all. The default metric is the final validation score of the sweep's
-    task. `links`: whether the page leads to the runs in MLflow.
+    task. `links`: whether the page leads to the runs in MLflow. `beside`: whether copies of this process may draw
+    meanwhile, which is for one that does nothing else.
 
     Raises ConfigError for a metric that cannot rank, a figure that there is not, a frame without runs, or a folder that
     cannot be written.
@@ -36,7 +42,7 @@ def write_report(
     load_libraries()
     from bnsweep.report.pages.write import write
 
-    return write(frame, out, metric, figures, links)
+    return write(frame, out, metric, figures, links, beside)
 
 
 def report_sweep(
@@ -47,9 +53,10 @@ def report_sweep(
     own_run: str = "",
     figures: FigureFiles = NO_FIGURES,
     links: bool = True,
+    beside: bool = False,
 ) -> Report:
     """Write the report of a tracked sweep into `out`. `own_run`: id of its own run in MLflow; by default the newest.
-    `links`: as of `write_report`.
+    `links` and `beside`: as of `write_report`.
 
     Raises ConfigError, having written nothing, for what `write_report` and `Store.load` refuse.
     """
@@ -60,7 +67,7 @@ def report_sweep(
     with collector_at_rest():
         store = Store.open(tracking, create=False)
         frame = store.load(sweep, own_run)
-        written = write_report(frame, out, metric, figures, links)
+        written = write_report(frame, out, metric, figures, links, beside)
     note = attach(store, frame.info, written) if written.by_default else ""
     return replace(written, note=note)
 

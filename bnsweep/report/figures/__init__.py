@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bnsweep.report.figures.draw import drawings, named, pictures, scene_of
+from bnsweep.report.figures.draw import drawn, named, pictures, scene_of
 from bnsweep.report.figures.files import FOLDER, figure_files, outdated
-from bnsweep.report.figures.types import Drawing, Scene
+from bnsweep.report.figures.types import Drawing, Drawn, Scene
 
-__all__ = ["FOLDER", "Drawing", "Scene", "drawings", "figure_files", "named", "outdated", "pictures", "scene_of"]
+__all__ = ["FOLDER", "Drawing", "Drawn", "Scene", "drawn", "figure_files", "named", "outdated", "pictures", "scene_of"]

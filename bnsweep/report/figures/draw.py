@@ -13,7 +13,7 @@ from bnsweep.report.figures import curves, factors, forest, heat, histograms, in
 from bnsweep.report.figures.claims import claim_figures, figure_name
 from bnsweep.report.figures.facets import facets
 from bnsweep.report.figures.style import ON_PAGE, PAPER, Picture, Size, styled
-from bnsweep.report.figures.types import Drawing, Scene
+from bnsweep.report.figures.types import Drawing, Drawn, Scene
 from bnsweep.report.frame.design import Design
 from bnsweep.report.frame.grid import Grid
 from bnsweep.report.frame.source import Source
@@ -43,10 +43,10 @@ def scene_of(
     return Scene(frame, grid, view, table, metric, facets(grid, view, best_first), design, analysis)
 
 
-def drawings(scene: Scene | None, verdicts: Sequence[Verdict]) -> list[Drawing]:
+def drawn(scene: Scene | None, verdicts: Sequence[Verdict] = ()) -> list[Drawn]:
     """For a page, which gives them its colours. A figure whose data were not recorded is left out."""
     with styled():
-        return every(scene, verdicts)
+        return [drawing.drawn for drawing in every(scene, verdicts)]
 
 
 def pictures(

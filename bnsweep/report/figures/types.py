@@ -20,6 +20,17 @@ from bnsweep.report.stats.ranking import View
 
 
 @dataclass(frozen=True)
+class Drawn:
+    """A drawing as a page has it."""
+
+    name: str
+    title: str
+    caption: str
+    alt: str
+    svg: str
+
+
+@dataclass(frozen=True)
 class Drawing:
     name: str
     title: str
@@ -34,6 +45,10 @@ class Drawing:
         """For a page, which gives it its colours."""
         with styled():
             return to_svg(self.figure, self.name)
+
+    @property
+    def drawn(self) -> Drawn:
+        return Drawn(self.name, self.title, self.caption, self.alt, self.svg)
 
 
 @dataclass(frozen=True)

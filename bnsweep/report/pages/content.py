@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import pandas as pd
@@ -10,7 +11,7 @@ import pandas as pd
 from bnsweep.catalogue.metrics import Metric
 from bnsweep.config.checks import printable
 from bnsweep.report.claims.verdicts import UNASKED, Verdict
-from bnsweep.report.figures import Drawing
+from bnsweep.report.figures import Drawn
 from bnsweep.report.frame.grid import Grid
 from bnsweep.report.frame.metrics import chance
 from bnsweep.report.pages import sentences
@@ -32,7 +33,7 @@ class ReportContent:
     effects: pd.DataFrame
     notices: list[Notice]
     ledger: dict[str, int]
-    drawings: list[Drawing]
+    draw: Callable[[], list[Drawn]] = field(repr=False)
     verdicts: list[Verdict]
     analysis: Analysis
     sensitivity: pd.DataFrame
@@ -40,6 +41,10 @@ class ReportContent:
     stability: Stability
     links: bool = True
     """Whether the page leads to the runs in MLflow."""
+
+    @cached_property
+    def drawings(self) -> list[Drawn]:
+        return self.draw()
 
     @property
     def best(self) -> pd.DataFrame:
@@ -77,7 +82,7 @@ class ReportContent:
         return [v for v in self.verdicts if v.verdict == UNASKED]
 
     @cached_property
-    def glance(self) -> Drawing | None:
+    def glance(self) -> Drawn | None:
         """The picture of the first screen: the one that shows all claims that are asked, such as the gradients of a
         sweep on vanishing; where no picture does, the ranking. Where no arm learned anything a ranking shows nothing,
         and it is that of the first claim that has one."""
@@ -94,5 +99,5 @@ class ReportContent:
         guess = float(chance(self.grid.runs, self.metric).mean())
         return not float(self.best["score"].max()) > guess + LITTLE * (1 - guess)
 
-    def drawing(self, name: str) -> Drawing | None:
+    def drawing(self, name: str) -> Drawn | None:
         return next((d for d in self.drawings if d.name == name), None)

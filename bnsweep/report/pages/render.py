@@ -13,7 +13,7 @@ from markupsafe import Markup
 from bnsweep.config.checks import printable
 from bnsweep.inference import ENOUGH
 from bnsweep.report.claims import verdicts
-from bnsweep.report.figures import Drawing
+from bnsweep.report.figures import Drawn
 from bnsweep.report.figures.claims import figure_name
 from bnsweep.report.frame.formats import GROUPS, capital, few, p_text, tau_value, together
 from bnsweep.report.frame.grid import evenly_spaced
@@ -226,5 +226,5 @@ def figures(content: ReportContent) -> dict[str, Any]:
     return {"glance": inline(first) if first else None, "drawings": [inline(d) for d in rest]}
 
 
-def inline(drawing: Drawing) -> tuple[Drawing, Markup]:
+def inline(drawing: Drawn) -> tuple[Drawn, Markup]:
     return drawing, Markup(drawing.svg)  # noqa: S704 - matplotlib escapes texts in its SVG

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from bnsweep.catalogue.metrics import Metric
 from bnsweep.config.checks import ConfigError, check_folder, printable
 from bnsweep.report.claims.looks import answer_at_looks, looks_notice
-from bnsweep.report.figures import FOLDER, Scene, drawings, figure_files, outdated, scene_of
+from bnsweep.report.figures import FOLDER, Scene, drawn, figure_files, outdated, scene_of
+from bnsweep.report.frame.aside import aside
 from bnsweep.report.frame.design import read_design
 from bnsweep.report.frame.figure_files import FigureFiles
 from bnsweep.report.frame.grid import read_grid
@@ -74,13 +76,13 @@ class Report:
         print(f"{self.note}\n" * bool(self.note), end="", flush=True)
 
 
-def write(frame: Source, out: Path, metric: str | None, figures: FigureFiles, links: bool) -> Report:
+def write(frame: Source, out: Path, metric: str | None, figures: FigureFiles, links: bool, beside: bool) -> Report:
     """Raises ConfigError; see `write_report`."""
     for folder in (out, out / FOLDER) if figures.formats else (out,):
         check_folder("out", folder)
-    content, scene = build(frame, metric_named(metric, task_of(frame.runs)))
+    content, scene = build(frame, metric_named(metric, task_of(frame.runs)), beside)
     content = replace(content, links=links)
-    texts = files(content, scene)
+    texts = files(content, scene, beside)
     digest = hashlib.sha256(texts["ranking.csv"] + texts["runs.csv"]).hexdigest()[:16]
     drawn = figure_files(scene, content.verdicts, figures, digest)
     paths = write_all(out, texts | drawn)
@@ -89,8 +91,10 @@ def write(frame: Source, out: Path, metric: str | None, figures: FigureFiles, li
     return Report(content, paths[: len(texts)], paths[len(texts) :])
 
 
-def files(content: ReportContent, scene: Scene | None) -> dict[str, bytes]:
+def files(content: ReportContent, scene: Scene | None, beside: bool) -> dict[str, bytes]:
     """Everything a report consists of, by file name."""
+    content.drawings  # noqa: B018  # a copy of this process would wait for them in vain
+    screen = aside(partial(picture.first_screen, content, scene), beside)
     tables = machine.csv_files(content) | {
         "table.tex": paper_table.latex(content),
         "table.md": paper_table.markdown(content),
@@ -100,10 +104,10 @@ def files(content: ReportContent, scene: Scene | None) -> dict[str, bytes]:
         "summary.json": machine.summary_json(content),
         "report.html": machine.shown(render.page(content, "report.html.j2", tables)),
     }
-    return {"report.png": picture.first_screen(content, scene)} | {k: v.encode() for k, v in texts.items()}
+    return {"report.png": screen()} | {k: v.encode() for k, v in texts.items()}
 
 
-def build(frame: Source, metric: Metric) -> tuple[ReportContent, Scene | None]:
+def build(frame: Source, metric: Metric, beside: bool = False) -> tuple[ReportContent, Scene | None]:
     """All numbers and pictures of a report; reads the frame, writes nothing."""
     if len(frame.runs) == 0:
         raise ConfigError(f"sweep={frame.info.sweep}: must hold at least one run to report on")
@@ -117,6 +121,7 @@ def build(frame: Source, metric: Metric) -> tuple[ReportContent, Scene | None]:
     design = read_design(grid, metric)
     analysis = analyse(design)
     scene = scene_of(frame, grid, view, table[table["view"] == BEST], metric, design, analysis)
+    of_sweep = aside(partial(drawn, scene), beside)
     verdicts = answer_at_looks(frame, grid, metric)
     content = ReportContent(
         info=frame.info,
@@ -126,7 +131,7 @@ def build(frame: Source, metric: Metric) -> tuple[ReportContent, Scene | None]:
         effects=main_effects(grid, view, metric),
         notices=[*notices(grid, view, metric), *looks_notice(grid, frame.info.looks)],
         ledger=ledger(grid),
-        drawings=drawings(scene, verdicts),
+        draw=lambda: [*of_sweep(), *drawn(None, verdicts)],
         verdicts=verdicts,
         analysis=analysis,
         sensitivity=sensitivity(design),
