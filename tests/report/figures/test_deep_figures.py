@@ -10,8 +10,9 @@ import pytest
 
 from bnsweep.catalogue.tasks import CLASSIFICATION
 from bnsweep.records import HISTOGRAM_EDGES
+from bnsweep.report.figures.draw import FIGURES
 from bnsweep.report.figures.histograms import BRIGHTEST, MOST_LAYERS
-from bnsweep.report.figures.style import error_ticks
+from bnsweep.report.figures.style import error_ticks, styled
 from bnsweep.report.frame.metrics import default_metric
 from bnsweep.report.pages.basics import basics
 from bnsweep.report.pages.write import build
@@ -26,11 +27,13 @@ def deep(simulate, factors, layers):
     frame.runs = frame.runs.drop(columns="model.hidden") if "model.family" in factors else frame.runs
     sizes = {"model.channels": "16-32-64", "model.blocks": (layers - 1) // 6} if "model.family" in factors else {}
     frame.runs = frame.runs.assign(**(sizes or {"model.hidden": f"32x{layers}"}))
-    return build(frame, default_metric(CLASSIFICATION))[0]
+    return build(frame, default_metric(CLASSIFICATION))
 
 
-def drawn(content, name):
-    return next(d for d in content.drawings if d.name == name)
+def drawn(built, name):
+    _, scene = built
+    with styled():
+        return FIGURES[name](scene)
 
 
 def texts(drawing):
@@ -73,7 +76,7 @@ def test_of_many_normalisations_bn_and_none_stay_in_the_picture(simulate):
     kinds = ["none", "before", "layer before", "group before", "instance before", "rms before"]
     truth = {kind: 0.5 + 0.05 * rank for rank, kind in enumerate(kinds)}
     frame = simulate(lambda run: truth[run["bn"]], {"bn": kinds, "skip": ["off", "on"]}, seeds=2)
-    drawing = drawn(build(frame, default_metric(CLASSIFICATION))[0], "gradients")
+    drawing = drawn(build(frame, default_metric(CLASSIFICATION)), "gradients")
     titles = {"no BN", "BN before", "InstanceNorm before", "RMSNorm before"}
     assert titles <= set(texts(drawing)) and "GroupNorm before" not in texts(drawing)
     assert drawing.caption.endswith("Only the best-ranked levels are drawn beside those of BN.")
@@ -86,7 +89,7 @@ def test_low_accuracies_have_ticks_of_their_own():
 
 
 def test_of_convolutional_networks_channels_are_told_of_and_not_units(resnet, simulate):
-    told = " ".join(text for _, text in basics(resnet.grid))
+    told = " ".join(text for _, text in basics(resnet[0].grid))
     assert "a channel's values" in told and "unit" not in told and "way around the block" in told
     mlp = deep(simulate, {"bn": ["none", "before"]}, 2)
-    assert "a unit's values" in " ".join(text for _, text in basics(mlp.grid))
+    assert "a unit's values" in " ".join(text for _, text in basics(mlp[0].grid))
