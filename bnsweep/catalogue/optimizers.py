@@ -13,23 +13,22 @@ BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
 """Adam's constants (Kingma & Ba 2015, algorithm 1), torch's defaults."""
 
 
-def momentum(torch: Any, g: Tensor, state: Sequence[Tensor], correction: Sequence[Tensor], momentum: Tensor) -> Tensor:
+def momentum(torch: Any, g: Tensor, state: Sequence[Tensor], momentum: Tensor, epsilon: Tensor) -> Tensor:
     return state[0].mul_(momentum).add_(g)
 
 
-def adam(torch: Any, g: Tensor, state: Sequence[Tensor], correction: Sequence[Tensor], momentum: Tensor) -> Tensor:
+def adam(torch: Any, g: Tensor, state: Sequence[Tensor], momentum: Tensor, epsilon: Tensor) -> Tensor:
     first, second = state
-    epsilon, factor = correction
     first.lerp_(g, 1 - BETA1)
     second.mul_(BETA2).addcmul_(g, g, value=1 - BETA2)
     torch.sqrt(second, out=g).add_(epsilon)
-    direction: Tensor = torch.div(first, g, out=g).mul_(factor)
+    direction: Tensor = torch.div(first, g, out=g)
     return direction
 
 
-def adam_correction(t: Tensor) -> Sequence[Tensor]:
-    """What makes up for moments that start at 0, as in the form at the end of section 2 there: with
-    r = sqrt(1 - BETA2^t) the direction is r / (1 - BETA1^t) * first / (sqrt(second) + r EPS)."""
+def adam_correction(t: Tensor) -> tuple[Tensor, Tensor]:
+    """What makes up for moments that start at 0, in the form at the end of section 2 there: epsilon and a factor on the
+    learning rate."""
     steps = t.double()
     root = (1 - BETA2**steps).sqrt()
     return EPS * root, root / (1 - BETA1**steps)
@@ -38,12 +37,12 @@ def adam_correction(t: Tensor) -> Sequence[Tensor]:
 @dataclass(frozen=True)
 class OptimizerKind:
     name: str
-    direction: Callable[[Any, Tensor, Sequence[Tensor], Sequence[Tensor], Tensor], Tensor] | None = None
-    """(torch, gradient, state, correction, momentum): what a parameter moves against; None: the gradient itself. torch
-    is given so that a row can be read without it. The gradient may be overwritten. States are updated in place, and are
+    direction: Callable[[Any, Tensor, Sequence[Tensor], Tensor, Tensor], Tensor] | None = None
+    """(torch, gradient, state, momentum, epsilon): what a parameter moves against; None: the gradient itself. torch is
+    given so that a row can be read without it. The gradient may be overwritten. States are updated in place, and are
     linear in the gradient where `accumulates`."""
-    correction: Callable[[Tensor], Sequence[Tensor]] = lambda t: ()
-    """(steps taken): single numbers, which a direction depends on."""
+    correction: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None
+    """(steps taken): epsilon, and a factor on the learning rate; None where there is neither."""
     states: int = 0
     """Tensors as large as the parameters that are kept between steps."""
     accumulates: bool = False

@@ -15,7 +15,7 @@ from bnsweep.nets.layer import Product
 from bnsweep.nets.stack import Stack
 from bnsweep.training.clip import Clip
 
-PIECE = 2**19
+PIECE = 2**18
 """Elements of a gradient that a CPU holds at once."""
 
 Schedule = tuple[str, float, tuple[float, ...], float]
@@ -58,8 +58,8 @@ class Optimizer:
         """Of which the gradient is held at once."""
         if self.kind.direction is not None and not self.kind.accumulates:
             self._gradient_of = {n: torch.empty_like(p[: self._members_of[n]]) for n, p in stack.products.items()}
-        self._correction: list[Tensor] = []
         self._zero = torch.zeros((), device=stack.device, dtype=stack.dtype)
+        self._epsilon, self._factor = self._zero, self._zero
         self._clip = Clip(stack, self._of_rest) if any(c.optimizer.clip is not None for c in stack.configs) else None
 
     @property
@@ -95,7 +95,8 @@ class Optimizer:
         if not self._constant:
             self._set_rates()
         self.stack.t += 1
-        self._correction = [number.to(self.stack.dtype) for number in self.kind.correction(self.stack.t)]
+        if self.kind.correction is not None:
+            self._epsilon, self._factor = (n.to(self.stack.dtype) for n in self.kind.correction(self.stack.t))
         if self._clip is not None:
             self._clip(products, rest)
         for product in products:
@@ -109,6 +110,8 @@ class Optimizer:
         if alive_K is not None:
             torch.where(alive_K.view(-1, 1, 1), product.d, self._zero, out=product.d)
             rate_K = torch.where(alive_K, rate_K, self._zero)
+        if self.kind.correction is not None:
+            rate_K = rate_K * self._factor
         rate, decay = rate_K.view(-1, 1, 1), self._decay_K11
         if self.kind.direction is None:
             p = self.stack.parameters[product.name]
@@ -134,7 +137,7 @@ class Optimizer:
             assert self.kind.direction is not None
             g = self._gradient_of[product.name][: len(p)]
             product.add_to(g.zero_() if decay is None else torch.mul(p, decay, out=g))
-            direction = self.kind.direction(torch, g, state, self._correction, momentum)
+            direction = self.kind.direction(torch, g, state, momentum, self._epsilon)
         p.addcmul_(direction, rate)
 
     def _update_rest(self, g: Tensor, alive_K: Tensor | None) -> None:
@@ -142,7 +145,9 @@ class Optimizer:
         if self._decay_K11 is not None:
             g = g.addcmul_(p, self._decay_rest)
         if self.kind.direction is not None:
-            g = self.kind.direction(torch, g, state, self._correction, self._momentum_rest)
+            g = self.kind.direction(torch, g, state, self._momentum_rest, self._epsilon)
+        if self.kind.correction is not None:
+            g.mul_(self._factor)
         if alive_K is not None:
             g = torch.where(alive_K.index_select(0, self._of_rest), g, self._zero)
         p.addcmul_(g, self._rate_rest)
