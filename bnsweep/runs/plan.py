@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 import time
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby, islice
+from itertools import groupby, islice, pairwise
 
 import torch
 
@@ -47,8 +48,11 @@ SMALL_STEP = 20e6
 """Floating-point operations of a step that keep one core busy about as long as its operators take to be called: runs
 that come to less together are not split among cores."""
 
-WHOLE = 0.6
-"""Of a worker's share of all the work, what runs of one shape come to at most that are not split among workers."""
+ROUNDS = 4
+"""Stacks that each worker trains one after the other, at most, where shapes are shared out among workers."""
+
+SPLIT_SEED_COST = 1.1
+"""What stacks may take, as a share, that split the runs of one data seed: each more seed in a stack costs 1 to 2 %."""
 
 MEMORY_SHARE = 0.5
 """Share of the free memory that a stack may plan to use."""
@@ -203,29 +207,71 @@ def make_plan(
         identities.append(name)
         if name not in done and first.setdefault(name, job) == job:
             by_shape.setdefault(stack_key(config, flat), []).append(job)
-    work = {key: len(jobs) * flops_of(configs[jobs[0]]) for key, jobs in by_shape.items()}
-    stacks: list[list[int]] = []
-    for key, jobs in by_shape.items():
-        parts = workers if workers * work[key] > WHOLE * sum(work.values()) else 1
-        limit = stack_limit(configs[jobs[0]], len(jobs), device, workers, free, parts)
-        stacks += pack(jobs, configs, limit, parts)
-    stacks.sort(key=min)
+    stacks = fastest([*by_shape.values()], configs, device, workers, free)
     largest = max((stack_bytes([configs[job] for job in stack]) for stack in stacks), default=0)
     side_by_side = int(free // (largest + WORKER_BYTES))
     workers = max(1, min(workers, len(stacks), side_by_side))
+    # Several workers are through together if what takes longest comes first.
+    stacks.sort(key=lambda stack: (-cost(stack, configs) if workers > 1 else 0, min(stack)))
     return Plan(list(configs), identities, set(done) & set(identities), stacks, largest, device, workers)
+
+
+def fastest(
+    shapes: Sequence[Sequence[int]], configs: Sequence[RunConfig], device: torch.device, workers: int, free: int
+) -> list[list[int]]:
+    """Stacks of the jobs of each shape. Shapes are split among workers, each by its share of all the work, so that a
+    worker has one stack, or more where all are through earlier by it."""
+    work = [len(jobs) * flops_of(configs[jobs[0]]) for jobs in shapes]
+    ways: list[list[list[int]]] = []
+    for rounds in range(1, (ROUNDS if workers > 1 and len(shapes) > 1 else 1) + 1):
+        stacks: list[list[int]] = []
+        for jobs, its in zip(shapes, work, strict=True):
+            parts = max(1, min(workers, round(rounds * workers * its / sum(work))))
+            limit = stack_limit(configs[jobs[0]], len(jobs), device, workers, free, parts)
+            stacks += pack(jobs, configs, limit, parts)
+        ways.append(stacks)
+    return min(ways, key=lambda stacks: makespan([cost(stack, configs) for stack in stacks], workers))
+
+
+def cost(stack: Sequence[int], configs: Sequence[RunConfig]) -> float:
+    """Of its training, in floating-point operations: those of its steps, and what could be done while operators are
+    called."""
+    config = configs[stack[0]]
+    return len(stack) * flops_of(config) + SMALL_STEP * config.total_steps
+
+
+def makespan(costs: Sequence[float], workers: int) -> float:
+    """When all are through, if each worker takes the largest that is left as soon as it can."""
+    ends = [0.0] * workers
+    for each in sorted(costs, reverse=True):
+        heapq.heapreplace(ends, ends[0] + each)
+    return max(ends)
 
 
 def pack(jobs: Sequence[int], configs: Sequence[RunConfig], limit: int, workers: int = 1) -> list[list[int]]:
     """Stacks of at most `limit` jobs, about equal, where possible as many as keep all workers busy to the end. The jobs
-    of one data seed share their batches, hence one wide product in layer 1: only a seed that is too large is split."""
+    of one data seed share their batches, hence one wide product in layer 1: a seed is split where it is too large, or
+    where workers would stand idle otherwise."""
     by_seed = sorted(jobs, key=lambda job: configs[job].data_seed)
+    seeds = with_whole_seeds(by_seed, configs, limit, workers)
+    n = math.ceil(len(jobs) / limit)
+    even = slices(by_seed, math.ceil(n / workers) * workers if n > workers else n)
+    seeds_end, even_end = (makespan([*map(len, stacks)], workers) for stacks in (seeds, even))
+    return even if SPLIT_SEED_COST * even_end < seeds_end else seeds
+
+
+def slices(jobs: Sequence[int], n: int) -> list[list[int]]:
+    """About equal ones, in order."""
+    ends = [len(jobs) * i // n for i in range(n + 1)]
+    return [list(jobs[start:end]) for start, end in pairwise(ends)]
+
+
+def with_whole_seeds(by_seed: Sequence[int], configs: Sequence[RunConfig], limit: int, workers: int) -> list[list[int]]:
     pieces: list[list[int]] = []
     for _, group in groupby(by_seed, key=lambda job: configs[job].data_seed):
         same = list(group)
-        even = math.ceil(len(same) / math.ceil(len(same) / limit))
-        pieces += [same[i : i + even] for i in range(0, len(same), even)]
-    rounds = math.ceil(len(jobs) / (limit * workers))
+        pieces += slices(same, math.ceil(len(same) / limit))
+    rounds = math.ceil(len(by_seed) / (limit * workers))
     while workers * rounds < len(pieces):
         stacks = joined(pieces, workers * rounds)
         if max(map(len, stacks)) <= limit:
@@ -250,15 +296,15 @@ def predicted_seconds(plan: Plan, datasets: Mapping[DataKey, Dataset]) -> float:
     """Training time by a trial: a few steps and an evaluation of one stack of each shape, scaled up. Logging runs
     beside the training and can make it longer."""
     per_run: dict[tuple[object, ...], float] = {}
-    total = 0.0
+    seconds: list[float] = []
     for stack in sorted(plan.stacks, key=len, reverse=True):
         config = plan.configs[stack[0]]
         key = stack_key(config)
         if key not in per_run:
             dataset = datasets[config.data.key]
             per_run[key] = trial([plan.configs[job] for job in stack], dataset, plan.device) / len(stack)
-        total += per_run[key] * len(stack)
-    return total / plan.workers
+        seconds.append(per_run[key] * len(stack))
+    return makespan(seconds, plan.workers)
 
 
 TRIAL_STEPS = 5

@@ -10,13 +10,23 @@ from quick_runs import CPU, enormous, grid
 
 from bnsweep.catalogue.activations import ACTIVATIONS, ActivationKind, Functions
 from bnsweep.config.checks import ConfigError
-from bnsweep.config.groups import ActivationConfig, DataConfig, TrainConfig
+from bnsweep.config.groups import ActivationConfig, DataConfig, LrConfig, TrainConfig
 from bnsweep.config.identity import identity
 from bnsweep.config.network import ModelConfig
 from bnsweep.config.run import RunConfig
 from bnsweep.data import dataset as data
 from bnsweep.runs.memory import member_bytes
-from bnsweep.runs.plan import check_memory, describe, make_plan, pack, predicted_seconds, stack_limit, step_flops
+from bnsweep.runs.plan import (
+    check_memory,
+    cost,
+    describe,
+    make_plan,
+    makespan,
+    pack,
+    predicted_seconds,
+    stack_limit,
+    step_flops,
+)
 
 FREE = 16 * 2**30
 
@@ -28,7 +38,7 @@ def sizes(stacks: list[list[int]]) -> list[int]:
 def test_data_seeds_stay_whole_where_they_fit() -> None:
     configs = grid(seeds=5)
     assert sizes(pack(range(20), configs, 9)) == [8, 8, 4]
-    assert sizes(pack(range(20), configs, 9, workers=2)) == [8, 4, 4, 4]
+    assert sizes(pack(range(20), configs, 9, workers=2)) == [5, 5, 5, 5], "whole seeds would leave one of them idle"
     assert sizes(pack(range(20), configs, 20, workers=2)) == [12, 8], "both workers have something to do"
     assert sizes(pack(range(20), configs, 20, workers=8)) == [4] * 5, "no seed is split for it"
     assert sizes(pack(range(20), configs, 3)) == [2] * 10
@@ -47,6 +57,42 @@ def test_shapes_stay_apart_and_every_run_is_in_one_stack() -> None:
 def test_a_shape_is_split_where_workers_would_have_nothing_to_do(shapes: int, stacks: int) -> None:
     configs = [replace(config, model=ModelConfig([1000 + i])) for i in range(shapes) for config in grid(seeds=2)]
     assert len(make_plan(configs, (), CPU, workers=2, free=FREE).stacks) == stacks
+
+
+def many(seeds: int = 10, rates: int = 13) -> list[RunConfig]:
+    """So many data seeds of 52 runs on MNIST."""
+    mnist, train = DataConfig("mnist"), TrainConfig(batch_size=128)
+    configs = [replace(c, data=mnist, train=train) for c in grid(seeds=seeds)]
+    return [replace(c, lr=LrConfig(0.01 * (i + 1))) for c in configs for i in range(rates)]
+
+
+@pytest.mark.parametrize("workers", [2, 4, 8, 16, 32])
+def test_all_workers_are_through_at_about_the_same_time(workers: int) -> None:
+    """Ten data seeds on eight workers: with whole ones eight would train one seed, and two of them one more."""
+    plan = make_plan(many(), (), CPU, workers, 64 * FREE)
+    costs = [cost(stack, plan.configs) for stack in plan.stacks]
+    assert makespan(costs, workers) < 1.1 * sum(costs) / workers
+
+
+def test_several_shapes_on_many_cores_are_shared_out_and_not_each_split_among_all() -> None:
+    configs = [replace(c, model=ModelConfig([32 + i])) for c in many(seeds=2) for i in range(6)]
+    plan = make_plan(configs, (), CPU, 16, 64 * FREE)
+    assert len(plan.stacks) <= 36 and min(sizes(plan.stacks)) >= 17, "twice a worker's share, not 96 stacks of 6 or 7"
+
+
+def test_the_longest_stacks_come_first_where_several_train_at_a_time() -> None:
+    configs = [replace(c, train=TrainConfig(epochs=1 + i)) for i in range(3) for c in grid(seeds=2)]
+    first = [
+        [plan.configs[stack[0]].train.epochs for stack in plan.stacks]
+        for plan in (make_plan(configs, (), CPU, workers, FREE) for workers in (1, 2))
+    ]
+    assert first == [[1, 2, 3], [3, 2, 1]]
+
+
+def test_the_last_of_several_workers_says_when_all_are_through() -> None:
+    assert makespan([1, 1, 1, 3], 2) == 3
+    assert makespan([2, 2, 2], 2) == 4
+    assert makespan([5], 4) == 5
 
 
 def test_what_is_done_and_what_is_asked_for_twice_is_not_trained() -> None:
