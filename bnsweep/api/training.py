@@ -40,7 +40,7 @@ class InMemory:
 
     def train(self, datasets: Mapping[DataKey, Dataset], workers: int | None, keep_models: bool) -> None:
         """Raises KeyboardInterrupt between two stacks; what is over by then is kept."""
-        from bnsweep.runs.machine import worker_count
+        from bnsweep.runs.machine import limits, worker_count
         from bnsweep.runs.plan import make_plan
         from bnsweep.runs.sweep import make_room
         from bnsweep.training.device import resolve_device
@@ -48,8 +48,8 @@ class InMemory:
         device = resolve_device(self.configs[0].train.device)
         workers = worker_count(device) if workers is None else workers
         make_room(self.configs, device, workers)
-        if self.looking is not None:
-            print(self.looking.text(self.configs), flush=True)
+        for line in [*limits(), *([self.looking.text(self.configs)] if self.looking else [])]:
+            print(line, flush=True)
         for batch in self.looking.batches(self.configs) if self.looking else [self.configs]:
             self.planned = batch
             self._train(make_plan(batch, self.records, device, workers), datasets, keep_models)

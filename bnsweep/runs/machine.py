@@ -9,7 +9,7 @@ import torch
 
 from bnsweep.config.checks import check
 from bnsweep.data import cgroup
-from bnsweep.data.host import free_host_bytes, limit_of
+from bnsweep.data.host import available, free_host_bytes, limit_of
 
 LEAST = 200 * 2**20
 """Bytes that data, store and report take beside torch."""
@@ -27,14 +27,29 @@ def worker_count(device: torch.device) -> int:
     return min(cores(), int(bound)) if bound.isdigit() and int(bound) > 0 else cores()
 
 
-def cores() -> int:
+def cores(root: Path = cgroup.ROOT) -> int:
     """Cores that this process may use, and its container the time of. The two threads of one core, which share its
-    arithmetic, count once."""
-    if hasattr(os, "sched_getaffinity"):
-        found = len({siblings(cpu) for cpu in os.sched_getaffinity(0)})
-    else:
-        found = os.cpu_count() or 1
-    return max(1, int(min(found, cgroup.cpus())))
+    arithmetic, count once. `root`: where the container's limits are read."""
+    return max(1, int(min(bound(), cgroup.cpus(root))))
+
+
+def bound() -> int:
+    """Cores that this process is bound to, by taskset, Slurm or a container's set of processors; else all."""
+    every = range(os.cpu_count() or 1)
+    return len({siblings(cpu) for cpu in (os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else every)})
+
+
+def limits(root: Path = cgroup.ROOT) -> list[str]:
+    """A line that says what keeps this process from cores or memory of its machine, where something does."""
+    found = []
+    have = len({siblings(cpu) for cpu in range(os.cpu_count() or 1)})
+    if (may := cores(root)) < have:
+        by = "the CPU quota of its container" if may < bound() else "the processors that it is bound to"
+        found.append(f"{may} of {have} cores, by {by}")
+    if (left := cgroup.memory_left(root)) < (free := available()):
+        gib = 2**30
+        found.append(f"{left / gib:.1f} of {free / gib:.1f} GiB of free memory, by the limit of its container")
+    return [f"this process has {' and '.join(found)}"] if found else []
 
 
 def siblings(cpu: int) -> str:

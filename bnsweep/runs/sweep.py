@@ -29,7 +29,7 @@ from bnsweep.runs.executors.local import check_disk, local_executor
 from bnsweep.runs.executors.processes import prepare
 from bnsweep.runs.interrupt import Interrupts
 from bnsweep.runs.ledger import RunResult, SweepResult, count_statuses, describe_ledger, together
-from bnsweep.runs.machine import check_host, free_bytes, worker_count
+from bnsweep.runs.machine import check_host, free_bytes, limits, worker_count
 from bnsweep.runs.outbox import Outbox
 from bnsweep.runs.plan import Plan, check_memory, describe, make_plan, predicted_seconds, stack_limit
 from bnsweep.runs.scratch import scratch
@@ -244,7 +244,7 @@ def run_sweep(
     datasets |= load_datasets([config for config in configs if config.data.key not in datasets])
     print("".join(f"data: {note}\n" for dataset in datasets.values() for note in dataset.notes), end="", flush=True)
     batches = Batches(configs, earlier, command if keep_plan else None, looking)
-    for line in [*(planning(configs) if planning else ()), *batches.notes]:
+    for line in [*(planning(configs) if planning else ()), *batches.notes, *limits()]:
         print(line, flush=True)
     store = store_so_far(tracking) if sweep.dry_run else Store.open(tracking, draft=draft)
     if sweep.dry_run or store is None:

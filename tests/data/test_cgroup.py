@@ -91,26 +91,44 @@ def test_without_limits_or_groups_there_are_none(groups: str, mounts: str, tmp_p
     assert cgroup.memory_left(tmp_path / "no such system") == math.inf
 
 
-@pytest.fixture
-def small_group() -> Iterator[Path]:
-    """A real group below this process's own, of 700 MiB."""
-    own = next(iter(cgroup.groups("memory", cgroup.ROOT)), None)
+def group_below(controller: str, limits: dict[str, int]) -> Iterator[Path]:
+    """A real group below this process's own."""
+    own = next(iter(cgroup.groups(controller, cgroup.ROOT)), None)
     if own is None:
         pytest.skip("no control groups of version 1 here")
     group = own / f"bnsweep-test-{os.getpid()}"
     try:
         group.mkdir()
-        (group / "memory.limit_in_bytes").write_text(str(700 * MIB))
+        for name, limit in limits.items():
+            (group / name).write_text(str(limit))
     except OSError as error:
         pytest.skip(f"no control group can be made here: {error}")
     yield group
     group.rmdir()
 
 
+@pytest.fixture
+def small_group() -> Iterator[Path]:
+    yield from group_below("memory", {"memory.limit_in_bytes": 700 * MIB})
+
+
+@pytest.fixture
+def slow_group() -> Iterator[Path]:
+    yield from group_below("cpu", {"cpu.cfs_period_us": 100_000, "cpu.cfs_quota_us": 50_000})
+
+
+def within(group: Path, code: str) -> str:
+    """What a process in that group prints."""
+    enter = f"import os; open('{group}/cgroup.procs', 'w').write(str(os.getpid()))\n"
+    return subprocess.run(
+        [sys.executable, "-c", enter + code], cwd=REPO, capture_output=True, text=True, check=True
+    ).stdout
+
+
 def test_a_process_in_a_real_group_sees_its_limit(small_group: Path) -> None:
-    code = (
-        f"import os; open('{small_group}/cgroup.procs', 'w').write(str(os.getpid()))\n"
-        "from bnsweep.data.host import free_host_bytes; print(free_host_bytes())"
-    )
-    run = subprocess.run([sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True, check=True)
-    assert 600 * MIB < int(run.stdout) <= 700 * MIB
+    found = within(small_group, "from bnsweep.data.host import free_host_bytes; print(free_host_bytes())")
+    assert 600 * MIB < int(found) <= 700 * MIB
+
+
+def test_a_process_in_a_real_group_sees_its_share_of_a_core(slow_group: Path) -> None:
+    assert within(slow_group, "from bnsweep.data import cgroup; print(cgroup.cpus())") == "0.5\n"

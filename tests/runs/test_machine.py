@@ -12,15 +12,16 @@ import pytest
 import torch
 from quick_runs import CPU
 
-from bnsweep.runs.machine import cores, free_bytes, worker_count
+from bnsweep.runs.machine import bound, cores, free_bytes, limits, siblings, worker_count
 
 REPO = Path(__file__).parents[2]
 ONE_CORE = """
 import os
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 import torch
-from bnsweep.runs.machine import worker_count
-print(worker_count(torch.device("cpu")))
+from pathlib import Path
+from bnsweep.runs.machine import limits, worker_count
+print(worker_count(torch.device("cpu")), *limits(Path("no container")))
 """
 
 
@@ -28,7 +29,9 @@ print(worker_count(torch.device("cpu")))
 def test_a_process_bound_to_one_core_trains_one_stack_at_a_time() -> None:
     environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
     run = subprocess.run([sys.executable, "-c", ONE_CORE], env=environment, capture_output=True, text=True, check=True)
-    assert run.stdout == "1\n"
+    have = len({siblings(cpu) for cpu in range(os.cpu_count() or 1)})
+    says = f" this process has 1 of {have} cores, by the processors that it is bound to"
+    assert run.stdout == f"1{says if have > 1 else ''}\n"
 
 
 @pytest.mark.parametrize("given", ["", "0", "2,1", "many", "1000"])
@@ -54,6 +57,31 @@ def test_what_torch_was_told_changes_nothing(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_gpu_trains_one_stack_after_the_other() -> None:
     assert worker_count(torch.device("cuda")) == 1
+
+
+def container(root: Path, quota: str, limit: str) -> Path:
+    files = {
+        "proc/self/cgroup": "0::/\n",
+        "proc/self/mountinfo": "30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n",
+        "sys/fs/cgroup/cpu.max": quota,
+        "sys/fs/cgroup/memory.max": limit,
+        "sys/fs/cgroup/memory.current": "0",
+    }
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    return root
+
+
+def test_a_container_s_limits_are_a_line_where_they_bind(tmp_path: Path) -> None:
+    own = limits(tmp_path)  # no container, yet this process may be bound to some processors
+    assert limits(container(tmp_path, "max 100000", "max")) == own
+    assert limits(container(tmp_path, "9900000 100000", str(2**50))) == own
+    (line,) = limits(container(tmp_path, "99000 100000", str(2**20 * 256)))
+    assert line.startswith("this process has ") and line.endswith(" GiB of free memory, by the limit of its container")
+    assert "0.2 of " in line and cores(tmp_path) == 1
+    if bound() > 1:
+        assert line.startswith("this process has 1 of ") and " cores, by the CPU quota of its container and " in line
 
 
 def test_some_memory_is_free() -> None:
