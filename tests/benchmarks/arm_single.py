@@ -7,6 +7,7 @@ import os
 import shutil
 import statistics
 import time
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
@@ -24,6 +25,8 @@ from bnsweep.runs.machine import cores
 from tests.benchmarks.arm import Arm, NotRun
 from tests.benchmarks.arm_loaders import make_optimizer, plain
 from tests.benchmarks.work import BATCH, Spec, Work
+
+UPDATES = "fused", "foreach", "single"
 
 
 @dataclass(frozen=True)
@@ -126,15 +129,20 @@ class Loop:
 @cache
 def tuned(spec: Spec) -> Tuning:
     """The fastest way to train the first member of a Spec, by trial: every eager way, then the best one compiled."""
-    work = Work(replace(spec, members=1, steps=15))
+    work = one_member(spec)
     if work.device.type == "cuda":
         return Tuning(update="fused", slices=False)
-    ways = itertools.product(sorted({1, cores()}), ("fused", "foreach", "single"), (False, True))
+    ways = itertools.product(sorted({1, cores()}), UPDATES, (False, True))
     tunings = [Tuning(*way) for way in ways]
     orders = (False, True) if spec.convolutional else (False,)
     best = fastest(work, [replace(t, channels_last=last) for t in tunings for last in orders])
     compiled = [replace(best, compiled=True, channels_last=last) for last in orders]
     return fastest(work, [best, *compiled]) if has_compiler() else best
+
+
+def one_member(spec: Spec) -> Work:
+    """What ways to train are tried on."""
+    return Work(replace(spec, members=1, steps=15))
 
 
 def fastest(work: Work, tunings: Sequence[Tuning]) -> Tuning:
@@ -184,7 +192,13 @@ class Single(Arm):
 class SingleAdam(Single):
     label = "(c) best single-run loop, Adam"
     optimizer = "adam"
-    tuned_as = "c-adam"
+    tuned_as = "c"
+
+    def __init__(self, work: Work, tuning: Tuning | None = None) -> None:
+        """`tuning`: of the loop with SGD, whose forward and backward pass it shares; only the update is tried anew."""
+        if tuning is not None and work.device.type == "cpu":
+            tuning = fastest(one_member(work.spec), [replace(tuning, update=update) for update in UPDATES])
+        super().__init__(work, tuning)
 
 
 _here: list[Single] = []
@@ -193,6 +207,7 @@ _here: list[Single] = []
 
 def start(spec: Spec, tuning: Tuning, members: Sequence[int]) -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
+    warnings.simplefilter("ignore")
     _here[:] = [Single(Work(spec), tuning, members)]
 
 

@@ -70,7 +70,7 @@ class Budget:
     """Of an arm: how many repeats of how many seconds, and all its seconds for one K."""
 
     repeats: int = 5
-    seconds: float = 0.5
+    seconds: float = 0.4
     limit: float = LIMIT
 
 
@@ -95,8 +95,8 @@ class Turn:
             part()
         except NotRun as reason:
             self.result.refused = f"not run: {reason}"
-        except CutOff as reason:
-            self.result.refused = f"cut off: {reason}"
+        except CutOff:
+            self.result.refused = f"cut off: not over within {self.budget.limit:g} s (--limit)"
         except Exception as error:  # one arm that breaks must not cost the others' figures
             says = str(error) if isinstance(error, Failed) else f"{type(error).__name__}: {error}"
             self.result.refused = f"failed: {says}"
@@ -144,7 +144,7 @@ def measure(
     them together no more steps than a run has.
 
     `settings` are further arguments of an arm, by its key: what it would choose by trial otherwise. What one has chosen
-    for others too is added to them.
+    for others too is put there.
     """
     settings = {} if settings is None else settings
     turns: list[Turn] = []
@@ -154,8 +154,8 @@ def measure(
             turn = Turn(key, spec, budget, settings.get(tuned_as or key, {}), where)
             turns.append(turn)
             turn.attempt(turn.warm_up)
-            if tuned_as and turn.result.settings:
-                settings.setdefault(tuned_as, turn.result.settings)
+            if tuned_as == key and turn.result.settings:
+                settings[key] = turn.result.settings
         going = [turn for turn in turns if not turn.result.refused]
         for number in range(budget.repeats):
             at = number % max(1, len(going))

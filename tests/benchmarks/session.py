@@ -103,7 +103,7 @@ class ProcessSession:
             self.pipe.send((name, arguments, limit))
             if not self.pipe.poll(limit):
                 self.kill()
-                raise CutOff(f"not over within {limit:.3g} s of its limit (--limit)")
+                raise CutOff
             answer = self.pipe.recv()
         except (EOFError, OSError):
             self.process.join()
