@@ -186,7 +186,7 @@ LEGEND = f"""\
 A model-epoch is one member over {SAMPLES:,} samples (B = {BATCH}); runs/s counts runs of {RUN_EPOCHS} epochs.
 Training only: no arm evaluates. Medians of interleaved repeats. "% GEMM": arithmetic of the network over the measured
 peak; "% floor": least time by the roofline over the measured time, and the term that binds. MiB: growth of the arm's
-processes (on a GPU: what it takes there), data apart. Cold: import, compile and capture before the first warm pass.
+processes, data apart; on a GPU all that it holds there. Cold: import, compile and capture before the first warm pass.
 "× (c)": times as fast as that arm. Members of an arm at "any" K cost the same at each: it is timed at the largest.
 Every arm shown reached the losses of the plain loop within {gate.TOLERANCE:g}, relative to max(1, loss), on up to
 {gate.MEMBERS} members. Members that diverge must do so in both. A sensitive one may be off by three times the
