@@ -19,6 +19,9 @@ from tests.benchmarks.work import EPOCH_STEPS, Spec, Work
 WARM_UP = 2
 """Passes before anything is timed; the gate judges them."""
 
+LEEWAY = 1.5
+"""Times as long as expected a repeat may take that is begun."""
+
 LIMIT = 90.0
 """Seconds that an arm may take for one K, all together."""
 
@@ -124,11 +127,13 @@ class Turn:
         result.refused = f"refused: {result.verdict.reason}" if result.verdict.reason else ""
         fits = (result.spec.passes - WARM_UP) // self.budget.repeats
         result.passes = max(1, min(fits, round(self.budget.seconds / result.warm)))
+        if self.left < LEEWAY * result.passes * result.warm:
+            result.passes, result.seconds = 1, [result.warm]
 
     def repeat(self, number: int) -> None:
-        """Skipped where the arm's time is up, which leaves it the repeats before."""
+        """Skipped where the arm's time is up, which leaves it the repeats before, or its warm pass."""
         seconds, passes = self.result.seconds, self.result.passes
-        if not seconds or self.left > 1.5 * max(seconds):
+        if self.left > LEEWAY * max([passes * self.result.warm, *seconds]):
             first = WARM_UP + number * passes
             seconds.append(self.ask("train", range(first, first + passes)))
 
