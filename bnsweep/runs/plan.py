@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby, islice, pairwise
+from itertools import groupby, pairwise
 
 import torch
 
@@ -281,15 +281,13 @@ def with_whole_seeds(by_seed: Sequence[int], configs: Sequence[RunConfig], limit
 
 
 def joined(pieces: Sequence[list[int]], n: int) -> list[list[int]]:
-    """Neighbouring pieces joined to at most n lists of about equal length, those of most pieces first: workers that
-    take one after the other then end at about the same time."""
+    """Neighbouring pieces joined to at most n lists of about equal length."""
+    stacks: list[list[int]] = [[] for _ in range(n)]
     total, before = sum(map(len, pieces)), 0
-    counts = Counter[int]()
     for piece in pieces:
-        counts[int((before + len(piece) / 2) * n / total)] += 1
+        stacks[int((before + len(piece) / 2) * n / total)] += piece
         before += len(piece)
-    rest = iter(pieces)
-    return [[job for piece in islice(rest, count) for job in piece] for _, count in counts.most_common()]
+    return [stack for stack in stacks if stack]
 
 
 def predicted_seconds(plan: Plan, datasets: Mapping[DataKey, Dataset]) -> float:

@@ -37,9 +37,9 @@ def sizes(stacks: list[list[int]]) -> list[int]:
 
 def test_data_seeds_stay_whole_where_they_fit() -> None:
     configs = grid(seeds=5)
-    assert sizes(pack(range(20), configs, 9)) == [8, 8, 4]
+    assert sizes(pack(range(20), configs, 9)) == [8, 4, 8]
     assert sizes(pack(range(20), configs, 9, workers=2)) == [5, 5, 5, 5], "whole seeds would leave one of them idle"
-    assert sizes(pack(range(20), configs, 20, workers=2)) == [12, 8], "both workers have something to do"
+    assert sizes(pack(range(20), configs, 20, workers=2)) == [8, 12], "both workers have something to do"
     assert sizes(pack(range(20), configs, 20, workers=8)) == [4] * 5, "no seed is split for it"
     assert sizes(pack(range(20), configs, 3)) == [2] * 10
 
