@@ -12,6 +12,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
 
 from bnsweep.config.run import RunConfig
@@ -143,6 +144,12 @@ class Product:
                     d = self.d[s]
                     found.append((s, Product(self.name, d, [(slice(0, len(d)), some)])))
         return found
+
+    def put_into(self, target: Tensor) -> None:
+        """target [K, H, D] = d x."""
+        for members, x in self.x:
+            g, samples, inputs = x.shape
+            torch.bmm(self.d[members].view(g, -1, samples), x, out=target[members].view(g, -1, inputs))
 
 
 class OverAll(ABC):

@@ -55,7 +55,7 @@ class Trainer:
         self.kernels = takes_kernels(device) if kernels is None else kernels
         self.engine, self.reader = Engine(self.stack, kernels=self.kernels), Engine(self.stack)
         """Of training steps, whose tensors keep their place for a captured step, and of scores and probes."""
-        self.optimizer = Optimizer(self.stack)
+        self.optimizer = Optimizer(self.stack, self.kernels)
         self.batches = place_data(self.stack, dataset)
         self.diagnostics = Diagnostics(self.stack, self.reader, self.batches, self.optimizer)
         self.settings = self.stack.configs[0].train

@@ -43,9 +43,12 @@ def small(values: dict[str, Any], optimizer: str = "sgd", dtype: str = "float64"
     return [changed(config, values) for config in configs]
 
 
-@pytest.mark.parametrize(("dtype", "bound"), [("float64", 1e-10), ("float32", 1e-3)])
-def test_all_activations_placements_and_kinds_of_statistics(dtype: str, bound: float) -> None:
-    configs = enumerate(small({}, dtype=dtype))
+@pytest.mark.parametrize(
+    ("optimizer", "dtype", "bound"),
+    [("sgd", "float64", 1e-10), ("adam", "float64", 1e-8), ("momentum", "float32", 1e-3)],
+)
+def test_all_activations_placements_and_kinds_of_statistics(optimizer: str, dtype: str, bound: float) -> None:
+    configs = enumerate(small({}, optimizer, dtype))
     free = [changed(c, {"bn.unbiased": i % 3 > 0, "train.label_smoothing": 0.1 * (i % 2)}) for i, c in configs]
     assert_same(free, bound)
 
