@@ -59,10 +59,11 @@ def cross_entropy(
     """d mean loss / d outputs; `alive_K` and `survived_K` are brought up to date. Rows of `y_KB` may be one row."""
     k, classes, samples = outputs_KCB.shape
     block, rows = triton.next_power_of_2(samples), triton.next_power_of_2(classes)
+    warps = 4 if block * rows <= 4096 else 8
     d, smoothing = torch.empty_like(outputs_KCB), alive_K if smoothing_K is None else smoothing_K
     cross_entropy_kernel[(k,)](
         outputs_KCB, y_KB, y_KB.stride(0), d, smoothing, alive_K, survived_K, classes, samples,
-        SMOOTHED=smoothing_K is not None, CLASSES=rows, BLOCK=block, num_warps=4 if block * rows <= 4096 else 8,
+        SMOOTHED=smoothing_K is not None, CLASSES=rows, BLOCK=block, num_warps=warps,
     )  # fmt: skip
     return d
 
