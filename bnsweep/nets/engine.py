@@ -49,8 +49,7 @@ class Engine:
             return Between(number, layers, self.stack)
         from bnsweep.nets.fused import FusedBetween
 
-        below = self._layers[-1].bias_gradient if self._layers else None
-        return FusedBetween(number, layers, self.stack, self.gradients, below)
+        return FusedBetween(number, layers, self.stack, self.gradients, self._layers[-1] if self._layers else None)
 
     @torch.no_grad()
     def evaluate(self, x_GBD: Tensor) -> Tensor:

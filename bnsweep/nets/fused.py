@@ -7,7 +7,6 @@ which the kernels do not know (another normalisation, noise, a function of the u
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -36,13 +35,15 @@ class FusedBetween(OverAll):
         layers: Sequence[ByNeighbours],
         stack: Stack,
         gradients: Mapping[str, Tensor],
-        bias_gradient: Tensor | None,
+        below: OverAll | None,
     ) -> None:
-        """`bias_gradient` [K, H, 1]: that of the linear map right below, if there is one."""
+        """What runs right `below`: kernels add its bias, where they serve all members."""
         others = [n for n in range(len(stack.neighbours)) if not all(is_known(layer, n) for layer in layers)]
         self._all, self._others = Between(number, layers, stack), Between(number, layers, stack, others)
-        self._rows = rows_of(layers, others, stack, gradients)
-        self._bias_gradient = None if others else bias_gradient
+        self._bias = None if others or below is None else below.bias
+        if below is not None:
+            below.bias_above = self._bias is not None
+        self._rows = rows_of(layers, others, stack, gradients, self._bias)
 
     def evaluate(self, x: Buffer, space: Workspace) -> Buffer:
         return self._all.evaluate(x, space)
@@ -50,6 +51,8 @@ class FusedBetween(OverAll):
     def forward(self, x: Buffer, space: Workspace, step: Tensor | None) -> Buffer:
         self._x, self._fits = x.full, x.full.shape[2] <= codes.LONGEST_ROW
         if not self._fits:
+            if self._bias is not None:
+                x.full.add_(self._bias[0])
             return self._all.forward(x, space, step)
         y = self._others.forward(x, space, step)
         self._rows.forward(x.full, y.full)
@@ -57,10 +60,13 @@ class FusedBetween(OverAll):
 
     def backward(self, d: Buffer, space: Workspace) -> Buffer:
         if not self._fits:
-            return self._all.backward(d, space)
+            d = self._all.backward(d, space)
+            if self._bias is not None:
+                torch.sum(d.full, 2, keepdim=True, out=self._bias[1])
+            return d
         d = self._others.backward(d, space)
-        self._rows.backward(d.full, self._x, self._bias_gradient)
-        return replace(d, sums=self._bias_gradient)
+        self._rows.backward(d.full, self._x)
+        return d
 
 
 def is_known(layer: ByNeighbours, n: int) -> bool:
@@ -69,7 +75,11 @@ def is_known(layer: ByNeighbours, n: int) -> bool:
 
 
 def rows_of(
-    layers: Sequence[ByNeighbours], others: Sequence[int], stack: Stack, gradients: Mapping[str, Tensor]
+    layers: Sequence[ByNeighbours],
+    others: Sequence[int],
+    stack: Stack,
+    gradients: Mapping[str, Tensor],
+    bias: tuple[Tensor, Tensor] | None,
 ) -> Rows:
     """What the kernels take for all members but those of the groups `others`."""
     from bnsweep.kernels.rows import Rows
@@ -90,6 +100,8 @@ def rows_of(
         return stack.rest.flat[:0] if norm is None else tensors[f"{norm.name}.{name}"]
 
     return Rows(
+        bias=None if bias is None else bias[0],
+        d_bias=None if bias is None else bias[1],
         gamma=of_norm(stack.parameters, "weight"),
         beta=of_norm(stack.parameters, "bias"),
         d_gamma=of_norm(gradients, "weight"),

@@ -159,8 +159,10 @@ class OverAll(ABC):
     """The gradient of its weights from the last way back, where they are kept `as_product`."""
     watched: bool = False
     """Whether there is an activation in it."""
-    bias_gradient: Tensor | None = None
-    """[K, H, 1] where it keeps that of the bias it adds. What runs above may leave it there: see `Buffer.sums`."""
+    bias: tuple[Tensor, Tensor] | None = None
+    """[K, H, 1] what it adds to its output last, and where the gradient of that is left; None: no such thing."""
+    bias_above = False
+    """Whether in training mode the layer above does both."""
     watch: Callable[[Tensor], None] | None = None
     """Sees the gradients of activation inputs on the way back, where it is `watched`."""
 

@@ -31,6 +31,7 @@ class Case:
     gamma: Tensor
     beta: Tensor
     members: list[tuple[str, str]]
+    bias: Tensor | None = None
 
     @classmethod
     def draw(cls, members: list[tuple[str, str]], units: int, samples: int, dtype: torch.dtype) -> Case:
@@ -42,8 +43,10 @@ class Case:
         return cls(2 * normals(samples), normals(samples), normals().abs() + 0.5, normals(), members)
 
     def by_kernels(self) -> dict[str, Tensor]:
-        nothing, bias = torch.zeros_like(self.gamma), torch.zeros_like(self.gamma)
+        nothing = torch.zeros_like(self.gamma)
         rows = Rows(
+            self.bias,
+            None if self.bias is None else nothing.clone(),
             self.gamma,
             self.beta,
             *(nothing.clone() for _ in range(4)),
@@ -53,10 +56,11 @@ class Case:
         )
         y, dx, before = torch.full_like(self.x, 7), self.d.clone(), self.x.clone()
         rows.forward(self.x, y)
-        rows.backward(dx, self.x, bias)
+        rows.backward(dx, self.x)
         assert torch.equal(self.x.nan_to_num(), before.nan_to_num()), "the way back reads what the way forward read"
-        found = {"y": y, "dx": dx, "bias": bias, "d_gamma": rows.d_gamma, "d_beta": rows.d_beta}
-        return found | {"mean": rows.mean, "variance": rows.variance}
+        found = {"y": y, "dx": dx, "d_gamma": rows.d_gamma, "d_beta": rows.d_beta}
+        found |= {"mean": rows.mean, "variance": rows.variance}
+        return found if rows.d_bias is None else found | {"d_bias": rows.d_bias}
 
     def by_torch(self, k: int) -> dict[str, Tensor]:
         """One member in float64, by torch's own functions and autograd."""
@@ -67,12 +71,14 @@ class Case:
         def normed(v: Tensor) -> Tensor:
             return F.batch_norm(v.T, mean, variance, gamma, beta, True, 1.0, EPS).T
 
-        a = normed(x) if place == "before" else x
+        z = x if self.bias is None else x + self.bias[k].double().cpu()[:, None]
+        a = normed(z) if place == "before" else z
         h = activate(a, name)
         y = normed(h) if place == "after" else h
         asked = (x, gamma, beta)[: 1 if place == "none" else 3]
         dx, *others = torch.autograd.grad(y, asked, self.d[k].double().cpu())
-        found = {"y": y.detach(), "dx": dx, "bias": dx.sum(1)} | dict(zip(("d_gamma", "d_beta"), others, strict=False))
+        found = {"y": y.detach(), "dx": dx} | dict(zip(("d_gamma", "d_beta"), others, strict=False))
+        found |= {} if self.bias is None else {"d_bias": dx.sum(1)}
         return found | ({} if place == "none" else {"mean": mean, "variance": variance})
 
     def worst(self) -> float:
@@ -88,7 +94,10 @@ class Case:
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
 @pytest.mark.parametrize(("units", "samples"), [(1, 128), (3, 20), (9, 33)])
 def test_rows_are_what_torch_gives(units: int, samples: int, dtype: torch.dtype, bound: float) -> None:
-    assert Case.draw(MEMBERS, units, samples, dtype).worst() < bound
+    case = Case.draw(MEMBERS, units, samples, dtype)
+    assert case.worst() < bound
+    case.bias = case.beta - 0.5
+    assert case.worst() < bound
 
 
 @pytest.mark.parametrize("samples", [2, 1023, LONGEST_ROW])
