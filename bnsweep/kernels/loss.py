@@ -10,6 +10,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from bnsweep.kernels.codes import TOTALS_BLOCK
+
 
 @triton.jit
 def judge(loss, k, alive_ptr, survived_ptr):
@@ -45,6 +47,29 @@ def cross_entropy_kernel(
 
 
 @triton.jit
+def totals_kernel(
+    z_ptr, y_ptr, y_stride, loss_ptr, right_ptr, classes, samples, CLASSES: tl.constexpr, BLOCK: tl.constexpr
+):
+    """Logarithms and sums are in float64: of a sample that is classed with confidence the loss is next to nothing."""
+    k, c = tl.program_id(0), tl.arange(0, CLASSES)[:, None]
+    loss, right, start = tl.zeros((BLOCK,), tl.float64), tl.zeros((BLOCK,), tl.float64), 0
+    while start < samples:
+        b = start + tl.arange(0, BLOCK)
+        here = b < samples
+        at = (k * classes + c).to(tl.int64) * samples + b[None, :]
+        z = tl.where(c < classes, tl.load(z_ptr + at, (c < classes) & here[None, :], 0.0), -float("inf"))
+        y = tl.load(y_ptr + k * y_stride + b, here, 0)
+        largest = tl.argmax(tl.where(z != z, float("inf"), z), 0)
+        z -= tl.max(z, 0)[None, :]
+        total, of_right = tl.sum(tl.exp(z).to(tl.float64), 0), tl.sum(tl.where(c == y[None, :], z, 0.0), 0)
+        loss += tl.where(here, tl.log(total) - of_right, 0.0)
+        right += tl.where(here & (largest == y), 1.0, 0.0)
+        start += BLOCK
+    tl.store(loss_ptr + k, tl.load(loss_ptr + k) + tl.sum(loss, 0))
+    tl.store(right_ptr + k, tl.load(right_ptr + k) + tl.sum(right, 0))
+
+
+@triton.jit
 def squared_error_kernel(z_ptr, y_ptr, y_stride, d_ptr, alive_ptr, survived_ptr, samples, BLOCK: tl.constexpr):
     k, b = tl.program_id(0), tl.arange(0, BLOCK)
     here = b < samples
@@ -66,6 +91,15 @@ def cross_entropy(
         SMOOTHED=smoothing_K is not None, CLASSES=rows, BLOCK=block, num_warps=warps,
     )  # fmt: skip
     return d
+
+
+def add_totals(outputs_KCB: Tensor, y_KB: Tensor, loss_K: Tensor, right_K: Tensor) -> None:
+    """Adds each member's cross-entropies and the number of samples whose class has its largest output: float64."""
+    k, classes, samples = outputs_KCB.shape
+    totals_kernel[(k,)](
+        outputs_KCB, y_KB, y_KB.stride(0), loss_K, right_K, classes, samples,
+        CLASSES=triton.next_power_of_2(classes), BLOCK=TOTALS_BLOCK,
+    )  # fmt: skip
 
 
 def squared_error(outputs_K1B: Tensor, y_KB: Tensor, alive_K: Tensor, survived_K: Tensor) -> Tensor:

@@ -109,6 +109,33 @@ def rows_backward(
             tl.store(d_bias_ptr + row, tl.sum(tl.where(inside, d, 0.0), 1), here)
 
 
+@triton.jit
+def rows_evaluate(
+    x_ptr, bias_ptr, y_ptr, gamma_ptr, beta_ptr, mean_ptr, variance_ptr, kind_ptr, place_ptr, eps_ptr, units, samples,
+    BIAS: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """As `rows_forward` with given means and variances; rows may be of any length, and y may be x."""
+    k, columns = tl.program_id(0), tl.program_id(2) * BLOCK + tl.arange(0, BLOCK)
+    unit = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
+    here, row = unit < units, k * units + unit
+    inside = here[:, None] & (columns < samples)[None, :]
+    place, kind, eps = tl.load(place_ptr + k), tl.load(kind_ptr + k), tl.load(eps_ptr + k)
+    at = row.to(tl.int64)[:, None] * samples + columns[None, :]
+    if place != ELSEWHERE:
+        y = tl.load(x_ptr + at, inside, 0.0)
+        if BIAS:
+            y += tl.load(bias_ptr + row, here, 0.0)[:, None]
+        if place != BEFORE:
+            y = activate(y, kind)
+        if (place == BEFORE) | (place == AFTER):
+            scale = tl.load(gamma_ptr + row, here, 0.0) * tl.rsqrt(tl.load(variance_ptr + row, here, 1.0) + eps)
+            shift = tl.load(beta_ptr + row, here, 0.0) - tl.load(mean_ptr + row, here, 0.0) * scale
+            y = y * scale[:, None] + shift[:, None]
+        if place == BEFORE:
+            y = activate(y, kind)
+        tl.store(y_ptr + at, y, inside)
+
+
 @dataclass
 class Rows:
     """What the kernels of one place read and write, besides the numbers that pass through. All vectors are [K, H]."""
@@ -124,6 +151,8 @@ class Rows:
     """Of the last batch."""
     variance: Tensor
     """Of the last batch, unbiased."""
+    running_mean: Tensor
+    running_variance: Tensor
     kind: Tensor
     """[K] places in `codes.ACTIVATIONS`."""
     place: Tensor
@@ -138,6 +167,16 @@ class Rows:
         rows_forward[k, triton.cdiv(units, rows)](
             x, self.gamma if self.bias is None else self.bias, y, self.gamma, self.beta, self.mean, self.variance,
             self.kind, self.place, self.eps, units, samples,
+            BIAS=self.bias is not None, ROWS=rows, BLOCK=block, num_warps=warps,
+        )  # fmt: skip
+
+    def evaluate(self, x: Tensor, y: Tensor) -> None:
+        """y from x [K, H, B] with the running statistics; y may be x."""
+        k, units, samples = x.shape
+        rows, block, warps = tile(min(samples, 128))
+        rows_evaluate[k, triton.cdiv(units, rows), triton.cdiv(samples, block)](
+            x, self.gamma if self.bias is None else self.bias, y, self.gamma, self.beta, self.running_mean,
+            self.running_variance, self.kind, self.place, self.eps, units, samples,
             BIAS=self.bias is not None, ROWS=rows, BLOCK=block, num_warps=warps,
         )  # fmt: skip
 

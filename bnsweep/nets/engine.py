@@ -23,8 +23,8 @@ class Engine:
     """Passes over a stack. Tensors it returns are valid until its next pass."""
 
     def __init__(self, stack: Stack, memory: dict[str, Tensor] | None = None, kernels: bool = False) -> None:
-        """`memory` may be shared by engines of which one at a time is in use. `kernels`: whether training mode goes by
-        those of Triton, which leave nothing for `watch` and `activated` to see."""
+        """`memory` may be shared by engines of which one at a time is in use. `kernels`: whether those of
+        Triton are taken, which leave nothing for `watch` and `activated` to see."""
         self.stack = stack
         self.gradients = stack.rest.alike()
         """What `backward` leaves: gradients of all parameters but those that `products` are of."""

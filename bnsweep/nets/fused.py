@@ -1,7 +1,7 @@
 """Normalisation and activation of a stack's members by the kernels of `bnsweep.kernels`: one call forward, one back.
 
-Nothing is left of what an activation saw and gave, so that probes take an engine without. Members that have something
-which the kernels do not know (another normalisation, noise, a function of the user's) go the way of `Between`.
+Nothing is left of what an activation saw and gave, so that probes take an engine without kernels. Members that have
+something which kernels do not know (another normalisation, noise, a function of the user's) go the way of `Between`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class FusedBetween(OverAll):
-    """A `Between` whose members are mostly run by kernels; all of them go its own way at evaluation and where a batch
+    """A `Between` whose members are mostly run by kernels; all of them go its own way where a batch that is trained on
     is too long."""
 
     def __init__(
@@ -46,7 +46,9 @@ class FusedBetween(OverAll):
         self._rows = rows_of(layers, others, stack, gradients, self._bias)
 
     def evaluate(self, x: Buffer, space: Workspace) -> Buffer:
-        return self._all.evaluate(x, space)
+        y = self._others.evaluate(x, space)
+        self._rows.evaluate(x.full, y.full)
+        return y
 
     def forward(self, x: Buffer, space: Workspace, step: Tensor | None) -> Buffer:
         self._x, self._fits = x.full, x.full.shape[2] <= codes.LONGEST_ROW
@@ -108,6 +110,8 @@ def rows_of(
         d_beta=of_norm(gradients, "bias"),
         mean=of_norm(stack.batch, "running_mean"),
         variance=of_norm(stack.batch, "running_var"),
+        running_mean=of_norm(stack.running, "running_mean"),
+        running_variance=of_norm(stack.running, "running_var"),
         kind=known_by(names, ACTIVATIONS),
         place=known_by(places, PLACES),
         eps=stack.scalars(epsilon),

@@ -162,7 +162,7 @@ class OverAll(ABC):
     bias: tuple[Tensor, Tensor] | None = None
     """[K, H, 1] what it adds to its output last, and where the gradient of that is left; None: no such thing."""
     bias_above = False
-    """Whether in training mode the layer above does both."""
+    """Whether the layer above does both."""
     watch: Callable[[Tensor], None] | None = None
     """Sees the gradients of activation inputs on the way back, where it is `watched`."""
 

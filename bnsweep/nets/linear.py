@@ -99,16 +99,16 @@ class StackedLinear(OverAll):
         self._normed, self._gradients = stack.normed.get(f"{layer.name}.weight"), gradients
 
     def evaluate(self, x: Buffer, space: Workspace) -> Buffer:
-        return self._map(x.full, space("z", self.layer.outputs, x.full.shape[2]), True)
+        return self._map(x.full, space("z", self.layer.outputs, x.full.shape[2]))
 
     def forward(self, x: Buffer, space: Workspace, step: Tensor | None) -> Buffer:
         self._x = x.full
-        return self._map(x.full, space(self._z, self.layer.outputs, x.full.shape[2]), not self.bias_above)
+        return self._map(x.full, space(self._z, self.layer.outputs, x.full.shape[2]))
 
-    def _map(self, x: Tensor, z: Buffer, biased: bool) -> Buffer:
+    def _map(self, x: Tensor, z: Buffer) -> Buffer:
         if self._normed is not None:
             self._normed.refresh()
-        product(self._bias if biased else None, self._weight, x, z.full)
+        product(None if self.bias_above else self._bias, self._weight, x, z.full)
         return z
 
     def backward(self, d: Buffer, space: Workspace) -> Buffer:
@@ -143,18 +143,18 @@ class FirstLinear(OverAll):
         """Members counted among those that normalise their weights, and their data seeds."""
 
     def evaluate(self, x: Buffer, space: Workspace) -> Buffer:
-        return self._map(x.full, space("z", self.layer.outputs, x.full.shape[1]), True)
+        return self._map(x.full, space("z", self.layer.outputs, x.full.shape[1]))
 
     def forward(self, x: Buffer, space: Workspace, step: Tensor | None) -> Buffer:
         self._x = x.full
-        return self._map(x.full, space(self._z, self.layer.outputs, x.full.shape[1]), not self.bias_above)
+        return self._map(x.full, space(self._z, self.layer.outputs, x.full.shape[1]))
 
-    def _map(self, x: Tensor, z: Buffer, biased: bool) -> Buffer:
+    def _map(self, x: Tensor, z: Buffer) -> Buffer:
         if self._normed is not None:
             self._normed.refresh()
         for members, seeds, w, b in self._blocks:
             out = z.full[members].view(len(w), -1, z.full.shape[2])
-            product(b if biased else None, w, x[seeds].transpose(1, 2), out)
+            product(None if self.bias_above else b, w, x[seeds].transpose(1, 2), out)
         return z
 
     def backward(self, d: Buffer, space: Workspace) -> Buffer:

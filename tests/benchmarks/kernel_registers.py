@@ -97,7 +97,7 @@ def members(optimizer: str, dtype: str, samples: int) -> list[RunConfig]:
 def of_steps(
     dtypes: tuple[str, ...] = ("float32", "float64"), batches: tuple[int, ...] = (128, 1000)
 ) -> list[Compiled]:
-    """Of a step of the lecture's networks by each optimizer."""
+    """Of a step of the lecture's networks by each optimizer, and of an evaluation."""
     digits, kernels = data.load(DataConfig()), dict[tuple[str, str], tuple[str, Any, str]]()
     for dtype in ("float32", "float64"):
         for optimizer, samples in ("sgd", 128), ("sgd", 1000), ("momentum", 128), ("adam", 128):
@@ -105,6 +105,7 @@ def of_steps(
             with compiling(found):
                 trainer = Trainer(members(optimizer, dtype, samples), digits, torch.device("cpu"), kernels=True)
                 trainer.step(next(trainer.batches_of(0)))
+                trainer.score("test")
             for name, kernel in found:
                 kernels[name, kernel.hash] = name, kernel, f"{dtype}, batch {samples}, {optimizer}"
     return [compiled(*kernel) for kernel in kernels.values()]

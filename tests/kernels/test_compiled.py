@@ -23,7 +23,9 @@ def test_the_kernels_of_a_step_fit_into_a_gpus_registers(tmp_path: Path) -> None
         "rows_forward",
         "rows_backward",
         "blend_kernel",
+        "rows_evaluate",
         "cross_entropy_kernel",
+        "totals_kernel",
         "descent_kernel",
         "update_kernel",
     }

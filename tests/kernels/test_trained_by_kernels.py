@@ -29,6 +29,8 @@ def assert_same(configs: list[RunConfig], bound: float) -> None:
     assert torch.equal(plain.alive_K, fused.alive_K)
     assert torch.equal(plain.survived_K, fused.survived_K)
     alive = plain.alive_K
+    for found, wanted in zip(fused.score("validation"), plain.score("validation"), strict=True):
+        torch.testing.assert_close(found[alive], wanted[alive], rtol=100 * bound, atol=100 * bound)
     for name, wanted in {**plain.stack.parameters, **plain.stack.running}.items():
         found = {**fused.stack.parameters, **fused.stack.running}[name]
         assert relative(found[alive], wanted[alive]) < bound, name
