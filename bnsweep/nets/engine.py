@@ -40,6 +40,8 @@ class Engine:
             self._layers += [self._between(alike, kernels)] if alike else []
             self._layers.append(layer)
             alike = []
+        for layer in self._layers:
+            layer.kernels = kernels
         assert not alike, "the last layer gives the logits of all members"
         self._watched = [layer for layer in self._layers if layer.watched]
 

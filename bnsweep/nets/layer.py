@@ -159,6 +159,8 @@ class OverAll(ABC):
     """The gradient of its weights from the last way back, where they are kept `as_product`."""
     watched: bool = False
     """Whether there is an activation in it."""
+    kernels = False
+    """Whether Triton's may take the place of torch's operators."""
     bias: tuple[Tensor, Tensor] | None = None
     """[K, H, 1] what it adds to its output last, and where the gradient of that is left; None: no such thing."""
     bias_above = False

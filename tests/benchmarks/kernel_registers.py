@@ -86,7 +86,7 @@ def members(optimizer: str, dtype: str, samples: int) -> list[RunConfig]:
             ActivationConfig("relu"),
             bn=BnConfig(place),
             data=DataConfig(),
-            model=ModelConfig((32, 32)),
+            model=ModelConfig((32, 32), dropout=0.2),
             optimizer=OptimizerConfig(optimizer),
             train=TrainConfig(epochs=1, batch_size=samples, dtype=dtype),
         )

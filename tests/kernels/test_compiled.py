@@ -24,6 +24,7 @@ def test_the_kernels_of_a_step_fit_into_a_gpus_registers(tmp_path: Path) -> None
         "rows_backward",
         "blend_kernel",
         "rows_evaluate",
+        "dropout_kernel",
         "cross_entropy_kernel",
         "totals_kernel",
         "descent_kernel",
