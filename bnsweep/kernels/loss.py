@@ -59,7 +59,8 @@ def totals_kernel(
         at = (k * classes + c).to(tl.int64) * samples + b[None, :]
         z = tl.where(c < classes, tl.load(z_ptr + at, (c < classes) & here[None, :], 0.0), -float("inf"))
         y = tl.load(y_ptr + k * y_stride + b, here, 0)
-        largest = tl.argmax(tl.where(z != z, float("inf"), z), 0)
+        missing = (z != z).to(tl.int32)  # which is the largest to torch
+        largest = tl.where(tl.max(missing, 0) > 0, tl.argmax(missing, 0), tl.argmax(z, 0))
         z -= tl.max(z, 0)[None, :]
         total, of_right = tl.sum(tl.exp(z).to(tl.float64), 0), tl.sum(tl.where(c == y[None, :], z, 0.0), 0)
         loss += tl.where(here, tl.log(total) - of_right, 0.0)

@@ -57,6 +57,16 @@ def test_totals_are_added_up(classes: int, samples: int, dtype: torch.dtype, bou
     assert right_K.tolist() == (5 + is_right(z_KCB, y_KB).sum(1)).tolist()
 
 
+def test_scores_of_what_is_not_finite_are_those_of_torch() -> None:
+    z_KCB = drawn(2, 10, 40).round()
+    z_KCB[0, 3, ::2], z_KCB[0, 5, ::3], z_KCB[0, 7, ::5] = torch.inf, torch.nan, -torch.inf
+    y_KB = (torch.arange(80, device=DEVICE).view(2, -1) // 2) % 10
+    loss_K, right_K = (torch.zeros(2, device=DEVICE, dtype=torch.float64) for _ in range(2))
+    add_totals(z_KCB, y_KB, loss_K, right_K)
+    assert right_K.tolist() == is_right(z_KCB, y_KB).sum(1).tolist()
+    assert loss_K.isfinite().tolist() == [False, True]
+
+
 def test_the_loss_of_a_sample_that_is_classed_with_confidence_keeps_its_digits() -> None:
     z_KCB = torch.zeros(1, 10, 128, device=DEVICE)
     z_KCB[:, 0] = 16

@@ -30,7 +30,7 @@ def assert_same(configs: list[RunConfig], bound: float) -> None:
     assert torch.equal(plain.survived_K, fused.survived_K)
     alive = plain.alive_K
     for found, wanted in zip(fused.score("validation"), plain.score("validation"), strict=True):
-        torch.testing.assert_close(found[alive], wanted[alive], rtol=100 * bound, atol=100 * bound)
+        torch.testing.assert_close(found[alive], wanted[alive], rtol=100 * bound, atol=100 * bound, equal_nan=True)
     for name, wanted in {**plain.stack.parameters, **plain.stack.running}.items():
         found = {**fused.stack.parameters, **fused.stack.running}[name]
         assert relative(found[alive], wanted[alive]) < bound, name
@@ -62,6 +62,13 @@ def test_members_that_kernels_do_not_know_stand_beside_others() -> None:
     configs = [changed(c, {} if c.placement == "none" else options[i % 4]) for i, c in members]
     configs[0] = changed(configs[0], {"activation.name": "torch:cos"})
     assert_same(configs, 1e-10)
+
+
+@pytest.mark.parametrize("family", ["conv", "resnet"])
+def test_images_are_rows_of_channels(family: str) -> None:
+    values = {"model.family": family, "model.channels": (2, 3), "model.dropout": 0.0, "model.head": "flat"}
+    skip = "on" if family == "resnet" else "off"
+    assert_same([changed(c, {**values, "skip.name": skip, "data.subset": 60}) for c in small({})[3:6]], 1e-10)
 
 
 def test_batches_that_are_too_long_for_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
