@@ -56,11 +56,12 @@ class Trainer:
         self.engine, memory = Engine(self.stack, kernels=self.kernels), dict[str, Tensor]()
         """Of training steps, whose tensors keep their place for a captured step."""
         self.reader = Engine(self.stack, memory)
-        """Of probes, and of scores where there are no kernels."""
+        """Of probes, which look into it."""
         self.scorer = Engine(self.stack, memory, kernels=True) if self.kernels else self.reader
+        """Of scores, and of steps that probes take on trial."""
         self.optimizer = Optimizer(self.stack, self.kernels)
         self.batches = place_data(self.stack, dataset)
-        self.diagnostics = Diagnostics(self.stack, self.reader, self.batches, self.optimizer)
+        self.diagnostics = Diagnostics(self.stack, self.reader, self.batches, self.optimizer, self.scorer)
         self.settings = self.stack.configs[0].train
         if any(INITS[c.init.name].by_batch for c in self.stack.configs):
             scale_members(self.stack, self.batches.take(next(self.batches_of(0)), self.stack.t)[0])

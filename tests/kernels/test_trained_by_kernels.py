@@ -64,6 +64,15 @@ def test_members_that_kernels_do_not_know_stand_beside_others() -> None:
     assert_same(configs, 1e-10)
 
 
+def test_full_probes_read_the_same() -> None:
+    probes = {"probes.name": "full", "probes.samples": 30, "model.dropout": 0.0}
+    configs = [changed(c, probes) for c in small({}) if c.lr.value < 1][::4]
+    plain, fused = (trained(configs, kernels).diagnostics.full(histograms=False)[0] for kernels in (False, True))
+    assert plain.keys() == fused.keys()
+    for name, wanted in plain.items():
+        torch.testing.assert_close(fused[name], wanted, rtol=1e-7, atol=1e-10, equal_nan=True, msg=name)
+
+
 @pytest.mark.parametrize("family", ["conv", "resnet"])
 def test_images_are_rows_of_channels(family: str) -> None:
     values = {"model.family": family, "model.channels": (2, 3), "model.dropout": 0.0, "model.head": "flat"}
