@@ -35,8 +35,9 @@ def microseconds(work: Work, steps: int, turns: int) -> Times:
                 trainer.step(rows_GB)
             torch.cuda.synchronize()
             found[way] += [1e6 * (time.perf_counter() - started) / len(rows)] if turn else []
-    alive, kept = (trainer.alive_K.tolist() for trainer in trainers.values())
-    print(f"K = {len(alive)}: {alive.count(False)} and {kept.count(False)} members stopped", flush=True)
+    alive, also = (trainer.alive_K for trainer in trainers.values())
+    if not torch.equal(alive, also):
+        print(f"of {len(alive)} members {int(alive.sum())} and {int(also.sum())} are alive after {turns + 1} turns")
     return found
 
 
@@ -84,12 +85,6 @@ def main(words: list[str] | None = None) -> None:
     options = p.parse_args(words)
     torch.set_float32_matmul_precision("highest")
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}; medians (smallest-largest), n = {options.turns}")
-    rows = []
-    for optimizer in ("sgd", "adam"):
-        for k in options.members:
-            work = Work(Spec(k, options.steps, optimizer=optimizer, device="cuda", root=options.data))
-            rows.append(f"| {optimizer} | {k} | {told(microseconds(work, options.steps, options.turns), 0)} |")
-    print("\nmicroseconds of a step\n| | K | operators | kernels |\n|---|---|---|---|", *rows, sep="\n", flush=True)
     for optimizer in ("sgd", "adam"):
         work = Work(Spec(360, 100, optimizer=optimizer, device="cuda", root=options.data))
         print(f"\n{optimizer}, K = 360\n{largest(work, False)}\n{largest(work, True)}", flush=True)
@@ -99,6 +94,12 @@ def main(words: list[str] | None = None) -> None:
     for probes in ("off", "light"):
         configs = [replace(c, probes=ProbesConfig(probes)) for c in work.configs]
         print(f"| {probes} | {told(whole(configs, work, 3), 2)} |", flush=True)
+    print("\nmicroseconds of a step\n\n| | K | operators | kernels |\n|---|---|---|---|", flush=True)
+    for k in options.members:
+        for optimizer in ("sgd", "adam"):
+            work = Work(Spec(k, options.steps, optimizer=optimizer, device="cuda", root=options.data))
+            times = told(microseconds(work, options.steps, options.turns), 0)
+            print(f"| {optimizer} | {k} | {times} |", flush=True)
 
 
 if __name__ == "__main__":
