@@ -59,7 +59,7 @@ class Optimizer:
         self._gradient_of: dict[str, Tensor] = {}
         self._members_of = {name: most_members(p) for name, p in stack.products.items()}
         """Of which the gradient is held at once."""
-        if self.kind.direction is not None and not self.kind.accumulates:
+        if self.kind.direction is not None and not (self.kind.accumulates or kernels):
             self._gradient_of = {n: torch.empty_like(p[: self._members_of[n]]) for n, p in stack.products.items()}
         self._correction: list[Tensor] = []
         self._zero = torch.zeros((), device=stack.device, dtype=stack.dtype)
@@ -100,12 +100,12 @@ class Optimizer:
         if not self._constant and self._kernels is None:
             self._set_rates()
         self.stack.t += 1
-        self._correction = [number.to(self.stack.dtype) for number in self.kind.correction(self.stack.t)]
         if self._clip is not None:
             self._clip(products, rest)
         if self._kernels is not None:
             self._kernels(products, self._state_of, rest, self._rest_state, alive_K)
             return
+        self._correction = [number.to(self.stack.dtype) for number in self.kind.correction(self.stack.t)]
         for product in products:
             self._update_by(product, alive_K)
         self._update_rest(rest, alive_K)
