@@ -8,9 +8,12 @@ LONGEST_ROW = 2048
 MOST_OUTPUTS = 16_384
 """Outputs of a batch up to which they hold those of a member."""
 
+TOTALS_BLOCK = 128
+"""Samples that a program totals at a time."""
+
 
 def fits(outputs: int, samples: int) -> bool:
-    """Whether the loss's kernel takes so many outputs of so many samples: its blocks are powers of two."""
+    """Whether a kernel of the loss takes so many outputs of so many samples: its blocks are powers of two."""
     return 1 << (outputs - 1).bit_length() + (samples - 1).bit_length() <= MOST_OUTPUTS
 
 

@@ -48,10 +48,11 @@ def bn_back(d, x_hat, inside, samples, scale, d_gamma_ptr, d_beta_ptr, here):
 
 @triton.jit
 def rows_forward(
-    x_ptr, y_ptr, gamma_ptr, beta_ptr, mean_ptr, variance_ptr, kind_ptr, place_ptr, eps_ptr, units, samples,
-    ROWS: tl.constexpr, BLOCK: tl.constexpr,
+    x_ptr, bias_ptr, y_ptr, gamma_ptr, beta_ptr, mean_ptr, variance_ptr, kind_ptr, place_ptr, eps_ptr, units, samples,
+    BIAS: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """y from x [K, H, B]; the batch's mean and unbiased variance [K, H] of members that have a BN."""
+    """y from x [K, H, B], with BIAS from x + bias; the batch's mean and unbiased variance [K, H] of members that have a
+    BN."""
     k, columns = tl.program_id(0), tl.arange(0, BLOCK)
     unit = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
     here, row = unit < units, k * units + unit
@@ -60,6 +61,8 @@ def rows_forward(
     at = row.to(tl.int64)[:, None] * samples + columns[None, :]
     if place != ELSEWHERE:
         y = tl.load(x_ptr + at, inside, 0.0)
+        if BIAS:
+            y += tl.load(bias_ptr + row, here, 0.0)[:, None]
         if place != BEFORE:
             y = activate(y, kind)
         if (place == BEFORE) | (place == AFTER):
@@ -75,11 +78,11 @@ def rows_forward(
 
 @triton.jit
 def rows_backward(
-    d_ptr, x_ptr, gamma_ptr, beta_ptr, d_gamma_ptr, d_beta_ptr, d_bias_ptr, kind_ptr, place_ptr, eps_ptr, units,
-    samples, BIAS: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
+    d_ptr, x_ptr, bias_ptr, gamma_ptr, beta_ptr, d_bias_ptr, d_gamma_ptr, d_beta_ptr, kind_ptr, place_ptr, eps_ptr,
+    units, samples, BIAS: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """d = dL/dy [K, H, B] becomes dL/dx, in place; dL/dgamma and dL/dbeta [K, H] where there is a BN; with BIAS the sum
-    of dL/dx over the samples, which is the gradient of the bias below."""
+    """d = dL/dy [K, H, B] becomes dL/dx, in place; dL/dgamma and dL/dbeta [K, H] where there is a BN; with BIAS
+    dL/dbias, its sum over the samples."""
     k, columns = tl.program_id(0), tl.arange(0, BLOCK)
     unit = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
     here, row = unit < units, k * units + unit
@@ -88,6 +91,8 @@ def rows_backward(
     at = row.to(tl.int64)[:, None] * samples + columns[None, :]
     if place != ELSEWHERE:
         x, d = tl.load(x_ptr + at, inside, 0.0), tl.load(d_ptr + at, inside, 0.0)
+        if BIAS:
+            x += tl.load(bias_ptr + row, here, 0.0)[:, None]
         if place == BEFORE:
             gamma, beta = tl.load(gamma_ptr + row, here, 0.0), tl.load(beta_ptr + row, here, 0.0)
             x_hat, _, _, inverse = standardised(x, inside, samples, eps)
@@ -104,10 +109,40 @@ def rows_backward(
             tl.store(d_bias_ptr + row, tl.sum(tl.where(inside, d, 0.0), 1), here)
 
 
+@triton.jit
+def rows_evaluate(
+    x_ptr, bias_ptr, y_ptr, gamma_ptr, beta_ptr, mean_ptr, variance_ptr, kind_ptr, place_ptr, eps_ptr, units, samples,
+    BIAS: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """As `rows_forward` with given means and variances; rows may be of any length, and y may be x."""
+    k, columns = tl.program_id(0), tl.program_id(2) * BLOCK + tl.arange(0, BLOCK)
+    unit = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
+    here, row = unit < units, k * units + unit
+    inside = here[:, None] & (columns < samples)[None, :]
+    place, kind, eps = tl.load(place_ptr + k), tl.load(kind_ptr + k), tl.load(eps_ptr + k)
+    at = row.to(tl.int64)[:, None] * samples + columns[None, :]
+    if place != ELSEWHERE:
+        y = tl.load(x_ptr + at, inside, 0.0)
+        if BIAS:
+            y += tl.load(bias_ptr + row, here, 0.0)[:, None]
+        if place != BEFORE:
+            y = activate(y, kind)
+        if (place == BEFORE) | (place == AFTER):
+            scale = tl.load(gamma_ptr + row, here, 0.0) * tl.rsqrt(tl.load(variance_ptr + row, here, 1.0) + eps)
+            shift = tl.load(beta_ptr + row, here, 0.0) - tl.load(mean_ptr + row, here, 0.0) * scale
+            y = y * scale[:, None] + shift[:, None]
+        if place == BEFORE:
+            y = activate(y, kind)
+        tl.store(y_ptr + at, y, inside)
+
+
 @dataclass
 class Rows:
     """What the kernels of one place read and write, besides the numbers that pass through. All vectors are [K, H]."""
 
+    bias: Tensor | None
+    """Added to what comes from below; None: that has it already."""
+    d_bias: Tensor | None
     gamma: Tensor
     beta: Tensor
     d_gamma: Tensor
@@ -116,6 +151,8 @@ class Rows:
     """Of the last batch."""
     variance: Tensor
     """Of the last batch, unbiased."""
+    running_mean: Tensor
+    running_variance: Tensor
     kind: Tensor
     """[K] places in `codes.ACTIVATIONS`."""
     place: Tensor
@@ -128,18 +165,29 @@ class Rows:
         k, units, samples = x.shape
         rows, block, warps = tile(samples)
         rows_forward[k, triton.cdiv(units, rows)](
-            x, y, self.gamma, self.beta, self.mean, self.variance, self.kind, self.place, self.eps, units, samples,
-            ROWS=rows, BLOCK=block, num_warps=warps,
+            x, self.gamma if self.bias is None else self.bias, y, self.gamma, self.beta, self.mean, self.variance,
+            self.kind, self.place, self.eps, units, samples,
+            BIAS=self.bias is not None, ROWS=rows, BLOCK=block, num_warps=warps,
         )  # fmt: skip
 
-    def backward(self, d: Tensor, x: Tensor, d_bias: Tensor | None) -> None:
-        """d = dL/dy becomes dL/dx, in place; its sums over the samples go into `d_bias`, where it is given."""
+    def evaluate(self, x: Tensor, y: Tensor) -> None:
+        """y from x [K, H, B] with the running statistics; y may be x."""
+        k, units, samples = x.shape
+        rows, block, warps = tile(min(samples, 128))
+        rows_evaluate[k, triton.cdiv(units, rows), triton.cdiv(samples, block)](
+            x, self.gamma if self.bias is None else self.bias, y, self.gamma, self.beta, self.running_mean,
+            self.running_variance, self.kind, self.place, self.eps, units, samples,
+            BIAS=self.bias is not None, ROWS=rows, BLOCK=block, num_warps=warps,
+        )  # fmt: skip
+
+    def backward(self, d: Tensor, x: Tensor) -> None:
+        """d = dL/dy becomes dL/dx, in place."""
         k, units, samples = x.shape
         rows, block, warps = tile(samples)
-        bias = self.d_gamma if d_bias is None else d_bias
+        bias, d_bias = (self.d_gamma if t is None else t for t in (self.bias, self.d_bias))
         rows_backward[k, triton.cdiv(units, rows)](
-            d, x, self.gamma, self.beta, self.d_gamma, self.d_beta, bias, self.kind, self.place, self.eps, units,
-            samples, BIAS=d_bias is not None, ROWS=rows, BLOCK=block, num_warps=warps,
+            d, x, bias, self.gamma, self.beta, d_bias, self.d_gamma, self.d_beta, self.kind, self.place, self.eps,
+            units, samples, BIAS=self.bias is not None, ROWS=rows, BLOCK=block, num_warps=warps,
         )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,6 +19,7 @@ from bnsweep.nets.layer import Layer, OverAll
 from bnsweep.nets.workspace import Buffer, Workspace
 
 if TYPE_CHECKING:
+    from bnsweep.kernels.dropout import Drops
     from bnsweep.nets.stack import Stack
 
 
@@ -96,7 +98,9 @@ class StackedDropout(OverAll):
         self._dropped_K11 = alpha_K11 if bool(alpha_K11.any()) else None
         """What is added in training where a unit is dropped; less the mean of that everywhere."""
         self._factor: Tensor | None = None
-        """Of the last forward pass."""
+        """Of the last forward pass, where no kernel took it."""
+        self._step: Tensor | None = None
+        """Of the last forward pass, where a kernel took it."""
 
     def evaluate(self, x: Buffer, space: Workspace) -> Buffer:
         if self._at_test_K11 is not None:
@@ -105,6 +109,11 @@ class StackedDropout(OverAll):
 
     def forward(self, x: Buffer, space: Workspace, step: Tensor | None) -> Buffer:
         """Without a `step` nothing is dropped, and outputs are scaled as at test."""
+        self._step = step if self.kernels else None
+        if self._step is not None:
+            y = space.like(f"dropped{self._layer.block}", x)
+            self._drops.forward(x.full, y.full, self._step)
+            return y
         self._factor = self._at_test_K11 if step is None else self._draw(x.full, step)
         if self._factor is None:
             return x
@@ -119,7 +128,23 @@ class StackedDropout(OverAll):
         uniform_SHB = dropout_uniforms(self._seeds_S, step, self._layer.block - 1, x.shape[1], x.shape[2])
         return (uniform_SHB[self._seed_of_K] >= self._rate_K11) / self._multiple_K11
 
+    @cached_property
+    def _drops(self) -> Drops:
+        from bnsweep.kernels.dropout import Drops
+
+        rate_K = self._rate_K11.flatten()
+        return Drops(
+            seed=self._seeds_S[self._seed_of_K],
+            threshold=(rate_K.double() * 2**32).ceil().long(),
+            factor=1 / self._multiple_K11.flatten(),
+            share=rate_K,
+            added=None if self._dropped_K11 is None else self._dropped_K11.flatten(),
+            layer=self._layer.block,
+        )
+
     def backward(self, d: Buffer, space: Workspace) -> Buffer:
-        if self._factor is not None:
+        if self._step is not None:
+            self._drops.backward(d.full, self._step)
+        elif self._factor is not None:
             d.full.mul_(self._factor)
         return d

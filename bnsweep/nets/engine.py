@@ -23,8 +23,8 @@ class Engine:
     """Passes over a stack. Tensors it returns are valid until its next pass."""
 
     def __init__(self, stack: Stack, memory: dict[str, Tensor] | None = None, kernels: bool = False) -> None:
-        """`memory` may be shared by engines of which one at a time is in use. `kernels`: whether training mode goes by
-        those of Triton, which leave nothing for `watch` and `activated` to see."""
+        """`memory` may be shared by engines of which one at a time is in use. `kernels`: whether those of
+        Triton are taken, which leave nothing for `watch` and `activated` to see."""
         self.stack = stack
         self.gradients = stack.rest.alike()
         """What `backward` leaves: gradients of all parameters but those that `products` are of."""
@@ -40,17 +40,18 @@ class Engine:
             self._layers += [self._between(alike, kernels)] if alike else []
             self._layers.append(layer)
             alike = []
+        for layer in self._layers:
+            layer.kernels = kernels
         assert not alike, "the last layer gives the logits of all members"
         self._watched = [layer for layer in self._layers if layer.watched]
 
     def _between(self, layers: Sequence[ByNeighbours], kernels: bool) -> OverAll:
         number = len(self._layers)
-        if not kernels:
+        if not kernels or self.stack.channels_inside:
             return Between(number, layers, self.stack)
         from bnsweep.nets.fused import FusedBetween
 
-        below = self._layers[-1].bias_gradient if self._layers else None
-        return FusedBetween(number, layers, self.stack, self.gradients, below)
+        return FusedBetween(number, layers, self.stack, self.gradients, self._layers[-1] if self._layers else None)
 
     @torch.no_grad()
     def evaluate(self, x_GBD: Tensor) -> Tensor:

@@ -1,13 +1,12 @@
 """Normalisation and activation of a stack's members by the kernels of `bnsweep.kernels`: one call forward, one back.
 
-Nothing is left of what an activation saw and gave, so that probes take an engine without. Members that have something
-which the kernels do not know (another normalisation, noise, a function of the user's) go the way of `Between`.
+Nothing is left of what an activation saw and gave, so that probes take an engine without kernels. Members that have
+something which kernels do not know (another normalisation, noise, a function of the user's) go the way of `Between`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class FusedBetween(OverAll):
-    """A `Between` whose members are mostly run by kernels; all of them go its own way at evaluation and where a batch
+    """A `Between` whose members are mostly run by kernels; all of them go its own way where a batch that is trained on
     is too long."""
 
     def __init__(
@@ -36,20 +35,26 @@ class FusedBetween(OverAll):
         layers: Sequence[ByNeighbours],
         stack: Stack,
         gradients: Mapping[str, Tensor],
-        bias_gradient: Tensor | None,
+        below: OverAll | None,
     ) -> None:
-        """`bias_gradient` [K, H, 1]: that of the linear map right below, if there is one."""
+        """What runs right `below`: kernels add its bias, where they serve all members."""
         others = [n for n in range(len(stack.neighbours)) if not all(is_known(layer, n) for layer in layers)]
         self._all, self._others = Between(number, layers, stack), Between(number, layers, stack, others)
-        self._rows = rows_of(layers, others, stack, gradients)
-        self._bias_gradient = None if others else bias_gradient
+        self._bias = None if others or below is None else below.bias
+        if below is not None:
+            below.bias_above = self._bias is not None
+        self._rows = rows_of(layers, others, stack, gradients, self._bias)
 
     def evaluate(self, x: Buffer, space: Workspace) -> Buffer:
-        return self._all.evaluate(x, space)
+        y = self._others.evaluate(x, space)
+        self._rows.evaluate(x.full, y.full)
+        return y
 
     def forward(self, x: Buffer, space: Workspace, step: Tensor | None) -> Buffer:
         self._x, self._fits = x.full, x.full.shape[2] <= codes.LONGEST_ROW
         if not self._fits:
+            if self._bias is not None:
+                x.full.add_(self._bias[0])
             return self._all.forward(x, space, step)
         y = self._others.forward(x, space, step)
         self._rows.forward(x.full, y.full)
@@ -57,10 +62,13 @@ class FusedBetween(OverAll):
 
     def backward(self, d: Buffer, space: Workspace) -> Buffer:
         if not self._fits:
-            return self._all.backward(d, space)
+            d = self._all.backward(d, space)
+            if self._bias is not None:
+                torch.sum(d.full, 2, keepdim=True, out=self._bias[1])
+            return d
         d = self._others.backward(d, space)
-        self._rows.backward(d.full, self._x, self._bias_gradient)
-        return replace(d, sums=self._bias_gradient)
+        self._rows.backward(d.full, self._x)
+        return d
 
 
 def is_known(layer: ByNeighbours, n: int) -> bool:
@@ -69,7 +77,11 @@ def is_known(layer: ByNeighbours, n: int) -> bool:
 
 
 def rows_of(
-    layers: Sequence[ByNeighbours], others: Sequence[int], stack: Stack, gradients: Mapping[str, Tensor]
+    layers: Sequence[ByNeighbours],
+    others: Sequence[int],
+    stack: Stack,
+    gradients: Mapping[str, Tensor],
+    bias: tuple[Tensor, Tensor] | None,
 ) -> Rows:
     """What the kernels take for all members but those of the groups `others`."""
     from bnsweep.kernels.rows import Rows
@@ -90,12 +102,16 @@ def rows_of(
         return stack.rest.flat[:0] if norm is None else tensors[f"{norm.name}.{name}"]
 
     return Rows(
+        bias=None if bias is None else bias[0],
+        d_bias=None if bias is None else bias[1],
         gamma=of_norm(stack.parameters, "weight"),
         beta=of_norm(stack.parameters, "bias"),
         d_gamma=of_norm(gradients, "weight"),
         d_beta=of_norm(gradients, "bias"),
         mean=of_norm(stack.batch, "running_mean"),
         variance=of_norm(stack.batch, "running_var"),
+        running_mean=of_norm(stack.running, "running_mean"),
+        running_variance=of_norm(stack.running, "running_var"),
         kind=known_by(names, ACTIVATIONS),
         place=known_by(places, PLACES),
         eps=stack.scalars(epsilon),

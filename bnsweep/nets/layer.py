@@ -12,6 +12,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
 
 from bnsweep.config.run import RunConfig
@@ -144,6 +145,12 @@ class Product:
                     found.append((s, Product(self.name, d, [(slice(0, len(d)), some)])))
         return found
 
+    def put_into(self, target: Tensor) -> None:
+        """target [K, H, D] = d x."""
+        for members, x in self.x:
+            g, samples, inputs = x.shape
+            torch.bmm(self.d[members].view(g, -1, samples), x, out=target[members].view(g, -1, inputs))
+
 
 class OverAll(ABC):
     """A layer that runs over all members of a stack in one call."""
@@ -152,8 +159,12 @@ class OverAll(ABC):
     """The gradient of its weights from the last way back, where they are kept `as_product`."""
     watched: bool = False
     """Whether there is an activation in it."""
-    bias_gradient: Tensor | None = None
-    """[K, H, 1] where it keeps that of the bias it adds. What runs above may leave it there: see `Buffer.sums`."""
+    kernels = False
+    """Whether Triton's may take the place of torch's operators."""
+    bias: tuple[Tensor, Tensor] | None = None
+    """[K, H, 1] what it adds to its output last, and where the gradient of that is left; None: no such thing."""
+    bias_above = False
+    """Whether the layer above does both."""
     watch: Callable[[Tensor], None] | None = None
     """Sees the gradients of activation inputs on the way back, where it is `watched`."""
 

@@ -94,7 +94,8 @@ class StackedLinear(OverAll):
     def __init__(self, layer: Linear, stack: Stack, gradients: Mapping[str, Tensor]) -> None:
         self.layer, self._z, self._d = layer, f"z{layer.block}", f"d{layer.block % 2}"
         self._weight, self._bias = (stack.parameters[f"{layer.name}.{of}"] for of in ("weight", "bias"))
-        self._d_weight, self.bias_gradient = (gradients[f"{layer.name}.{of}"] for of in ("weight", "bias"))
+        self._d_weight, self._d_bias = (gradients[f"{layer.name}.{of}"] for of in ("weight", "bias"))
+        self.bias = self._bias, self._d_bias
         self._normed, self._gradients = stack.normed.get(f"{layer.name}.weight"), gradients
 
     def evaluate(self, x: Buffer, space: Workspace) -> Buffer:
@@ -107,15 +108,15 @@ class StackedLinear(OverAll):
     def _map(self, x: Tensor, z: Buffer) -> Buffer:
         if self._normed is not None:
             self._normed.refresh()
-        torch.baddbmm(self._bias, self._weight, x, out=z.full)
+        product(None if self.bias_above else self._bias, self._weight, x, z.full)
         return z
 
     def backward(self, d: Buffer, space: Workspace) -> Buffer:
         torch.bmm(d.full, self._x.transpose(1, 2), out=self._d_weight)
         if self._normed is not None:
             self._normed.backward(self._d_weight[self._normed.members], self._gradients)
-        if d.sums is not self.bias_gradient:
-            torch.sum(d.full, 2, keepdim=True, out=self.bias_gradient)
+        if not self.bias_above:
+            torch.sum(d.full, 2, keepdim=True, out=self._d_bias)
         below = space(self._d, self.layer.inputs, d.full.shape[2])
         torch.bmm(self._weight.transpose(1, 2), d.full, out=below.full)
         return below
@@ -127,7 +128,8 @@ class FirstLinear(OverAll):
     def __init__(self, layer: Linear, stack: Stack, gradients: Mapping[str, Tensor]) -> None:
         self.layer, self._z = layer, f"z{layer.block}"
         weight, bias = (stack.parameters[f"{layer.name}.{of}"] for of in ("weight", "bias"))
-        self.bias_gradient = gradients[f"{layer.name}.bias"]
+        self._d_bias = gradients[f"{layer.name}.bias"]
+        self.bias = bias, self._d_bias
         self._blocks = [
             (members, seeds, weight[members].view(n, -1, layer.inputs), bias[members].view(n, -1, 1))
             for members, seeds in blocks_of([c.data_seed for c in stack.configs], stack.data_seeds)
@@ -152,12 +154,12 @@ class FirstLinear(OverAll):
             self._normed.refresh()
         for members, seeds, w, b in self._blocks:
             out = z.full[members].view(len(w), -1, z.full.shape[2])
-            torch.baddbmm(b, w, x[seeds].transpose(1, 2), out=out)
+            product(None if self.bias_above else b, w, x[seeds].transpose(1, 2), out)
         return z
 
     def backward(self, d: Buffer, space: Workspace) -> Buffer:
-        if d.sums is not self.bias_gradient:
-            torch.sum(d.full, 2, keepdim=True, out=self.bias_gradient)
+        if not self.bias_above:
+            torch.sum(d.full, 2, keepdim=True, out=self._d_bias)
         batches = [(members, self._x[seeds]) for members, seeds, _, _ in self._blocks]
         self.product = Product(self._name, d.full, batches)
         if self._normed is not None:
@@ -166,6 +168,14 @@ class FirstLinear(OverAll):
             Product(self._name, own, batches).add_to(d_weight)
             self._normed.backward(d_weight, self._gradients)
         return d
+
+
+def product(bias: Tensor | None, w: Tensor, x: Tensor, out: Tensor) -> None:
+    """out = w x + bias."""
+    if bias is None:
+        torch.bmm(w, x, out=out)
+    else:
+        torch.baddbmm(bias, w, x, out=out)
 
 
 def blocks_of(data_seeds: Sequence[int], groups: Sequence[int]) -> list[tuple[slice, slice]]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from bnsweep.catalogue.tasks import CLASSIFICATION, REGRESSION, Task
+from bnsweep.kernels import codes
 
 PLACE_BELOW = 20_000
 """Logits from which a CPU tells three times as fast whether one is the largest as which one is."""
@@ -36,6 +37,13 @@ class Loss(ABC):
     def counts(self, outputs_KCB: Tensor, y_KB: Tensor) -> Tensor:
         """[K] sum over samples of what the score is counted from."""
 
+    def add_totals(
+        self, outputs_KCB: Tensor, y_KB: Tensor, loss_K: Tensor, count_K: Tensor, kernels: bool = False
+    ) -> None:
+        """Adds the sums over samples of losses and `counts`, float64; by `kernels` of Triton where there is one."""
+        loss_K += self.of_samples(outputs_KCB, y_KB)[0].sum(1)
+        count_K += self.counts(outputs_KCB, y_KB)
+
     @abstractmethod
     def score(self, mean_K: Tensor, y_GB: Tensor, group_of_K: Tensor) -> Tensor:
         """[K] score of a split: of the mean of its `counts`, and of all of its targets by data seed."""
@@ -57,6 +65,16 @@ class CrossEntropy(Loss):
         from bnsweep.kernels.loss import cross_entropy
 
         return cross_entropy(outputs_KCB, y_KB, self.smoothing_K, alive_K, survived_K)
+
+    def add_totals(
+        self, outputs_KCB: Tensor, y_KB: Tensor, loss_K: Tensor, count_K: Tensor, kernels: bool = False
+    ) -> None:
+        if not kernels or not codes.fits(outputs_KCB.shape[1], codes.TOTALS_BLOCK):
+            super().add_totals(outputs_KCB, y_KB, loss_K, count_K)
+            return
+        from bnsweep.kernels.loss import add_totals
+
+        add_totals(outputs_KCB, y_KB, loss_K, count_K)
 
     def counts(self, outputs_KCB: Tensor, y_KB: Tensor) -> Tensor:
         return is_right(outputs_KCB, y_KB).sum(1)

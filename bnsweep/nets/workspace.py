@@ -33,8 +33,6 @@ class Buffer:
     """Of each group of neighbours."""
     images: bool = False
     """Whether its B are the positions of images."""
-    sums: Tensor | None = None
-    """[K, H, 1] its sums over the samples, where whoever wrote it has left them."""
 
 
 @dataclass

@@ -33,8 +33,12 @@ class Diagnostics:
     """Reads a stack by an engine that training does not use. The probe batch passes with batch statistics, as in
     training, but without dropout and noise, whose draws would be noise between readings; losses are means over it."""
 
-    def __init__(self, stack: Stack, engine: Engine, batches: Batches, optimizer: Optimizer) -> None:
+    def __init__(
+        self, stack: Stack, engine: Engine, batches: Batches, optimizer: Optimizer, trials: Engine | None = None
+    ) -> None:
+        """`trials`: an engine for passes of which only losses and gradients are looked at; None: the same."""
         self.stack, self.engine, self.batches, self.optimizer = stack, engine, batches, optimizer
+        self._trials = engine if trials is None else trials
         self._task = stack.configs[0].task
         self._all = OnePass(stack, engine)
         self._parts: list[tuple[slice, OnePass]] = []
@@ -77,7 +81,7 @@ class Diagnostics:
         values |= self._of_units(here.activated) | self._of_weights(here)
         p_KCB = here.logits.softmax(1)
         values |= self._dropout_ratios(here, x_GBD)
-        trial = TrialSteps(self.stack, self.optimizer, self.engine, x_GBD, y_KB)
+        trial = TrialSteps(self.stack, self.optimizer, self._trials, x_GBD, y_KB)
         values |= trial.covariate_shift() | trial.landscape(self._lr_K())
         running_KB, _ = self.stack.loss.of_samples(self.engine.evaluate(x_GBD), y_KB)
         gap_K = values["batch/loss"] - running_KB.mean(1, dtype=torch.float64)

@@ -14,6 +14,7 @@ from bnsweep.config.run import RunConfig
 from bnsweep.nets.layer import Product
 from bnsweep.nets.stack import Stack
 from bnsweep.training.clip import Clip
+from bnsweep.training.kernel_updates import KernelUpdates
 
 PIECE = 2**18
 """Elements of a gradient that a CPU holds at once."""
@@ -27,7 +28,8 @@ class Optimizer:
     The parameters of a member that is no longer alive stay as they are, as far as they are finite.
     """
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: Stack, kernels: bool = False) -> None:
+        """`kernels`: whether Triton's take the place of torch's operators."""
         self.stack = stack
         self.kind = OPTIMIZERS[stack.configs[0].optimizer.name]
         self._lr_K = stack.scalars(lambda c: c.rate)
@@ -44,11 +46,12 @@ class Optimizer:
         self._decay_K11 = decay_K.view(-1, 1, 1) if decay_K.any() else None
         momentum_K = stack.scalars(lambda c: c.optimizer.momentum)
         self._momentum_K11 = momentum_K.view(-1, 1, 1)
+        decays = None
         if self._decay_K11 is not None:
             only_K = stack.index(lambda c: int(c.optimizer.decayed == "weights")) > 0
             weights = set(stack.all_weight_names)
-            of_name = {name: decay_K if name in weights else decay_K.where(~only_K, 0) for name in stack.rest}
-            self._decay_rest = repeated(of_name, stack)
+            decays = {n: decay_K if n in weights else decay_K.where(~only_K, 0) for n in stack.parameters}
+            self._decay_rest = repeated(decays, stack)
         self._momentum_rest = momentum_K[self._of_rest] if self.kind.accumulates else momentum_K
         states = range(self.kind.states)
         self._state_of = {name: [torch.zeros_like(p) for _ in states] for name, p in stack.products.items()}
@@ -56,10 +59,12 @@ class Optimizer:
         self._gradient_of: dict[str, Tensor] = {}
         self._members_of = {name: most_members(p) for name, p in stack.products.items()}
         """Of which the gradient is held at once."""
-        if self.kind.direction is not None and not self.kind.accumulates:
+        if self.kind.direction is not None and not (self.kind.accumulates or kernels):
             self._gradient_of = {n: torch.empty_like(p[: self._members_of[n]]) for n, p in stack.products.items()}
         self._zero = torch.zeros((), device=stack.device, dtype=stack.dtype)
         self._epsilon, self._factor = self._zero, self._zero
+        schedule = self._lr_K, self._scale_TU, self._schedule_of_K
+        self._kernels = KernelUpdates(stack, self.kind.name, *schedule, decays) if kernels else None
         self._clip = Clip(stack, self._of_rest) if any(c.optimizer.clip is not None for c in stack.configs) else None
 
     @property
@@ -92,13 +97,16 @@ class Optimizer:
     def update(self, products: Sequence[Product], rest: Tensor, alive_K: Tensor | None) -> None:
         """One step, with the gradients that `Engine.backward` leaves: those that are two factors, and all others end to
         end. Both are overwritten. `alive_K` None: all are."""
-        if not self._constant:
+        if not self._constant and self._kernels is None:
             self._set_rates()
         self.stack.t += 1
-        if self.kind.correction is not None:
-            self._epsilon, self._factor = (n.to(self.stack.dtype) for n in self.kind.correction(self.stack.t))
         if self._clip is not None:
             self._clip(products, rest)
+        if self._kernels is not None:
+            self._kernels(products, self._state_of, rest, self._rest_state, alive_K)
+            return
+        if self.kind.correction is not None:
+            self._epsilon, self._factor = (n.to(self.stack.dtype) for n in self.kind.correction(self.stack.t))
         for product in products:
             self._update_by(product, alive_K)
         self._update_rest(rest, alive_K)

@@ -53,11 +53,15 @@ class Trainer:
         self.stack = Stack(configs, device, native_below)
         self.loss = self.stack.loss
         self.kernels = takes_kernels(device) if kernels is None else kernels
-        self.engine, self.reader = Engine(self.stack, kernels=self.kernels), Engine(self.stack)
-        """Of training steps, whose tensors keep their place for a captured step, and of scores and probes."""
-        self.optimizer = Optimizer(self.stack)
+        self.engine, memory = Engine(self.stack, kernels=self.kernels), dict[str, Tensor]()
+        """Of training steps, whose tensors keep their place for a captured step."""
+        self.reader = Engine(self.stack, memory)
+        """Of probes, which look into it."""
+        self.scorer = Engine(self.stack, memory, kernels=True) if self.kernels else self.reader
+        """Of scores, and of steps that probes take on trial."""
+        self.optimizer = Optimizer(self.stack, self.kernels)
         self.batches = place_data(self.stack, dataset)
-        self.diagnostics = Diagnostics(self.stack, self.reader, self.batches, self.optimizer)
+        self.diagnostics = Diagnostics(self.stack, self.reader, self.batches, self.optimizer, self.scorer)
         self.settings = self.stack.configs[0].train
         if any(INITS[c.init.name].by_batch for c in self.stack.configs):
             scale_members(self.stack, self.batches.take(next(self.batches_of(0)), self.stack.t)[0])
@@ -161,9 +165,7 @@ class Trainer:
         samples = max(fewest, EVALUATION_ELEMENTS[rows.device.type] // widest)
         for rows_GB in rows.split(samples, dim=1):
             x_GBD, y_KB = self.batches.take(rows_GB)
-            outputs = self.reader.evaluate(x_GBD)
-            loss_K += self.loss.of_samples(outputs, y_KB)[0].sum(1)
-            count_K += self.loss.counts(outputs, y_KB)
+            self.loss.add_totals(self.scorer.evaluate(x_GBD), y_KB, loss_K, count_K, self.kernels)
         n, y_GN = rows.shape[1], self.batches.targets(rows)
         return loss_K / n, self.loss.score(count_K / n, y_GN, self.stack.group_of_K)
 

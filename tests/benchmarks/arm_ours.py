@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from bnsweep.config.run import RunConfig
+from bnsweep.kernels.trial import run_on
 from bnsweep.nets.plain import build
 from bnsweep.runs.executors.processes import process_context
 from bnsweep.runs.plan import make_plan
 from bnsweep.training.trainer import Trainer
-from tests.benchmarks.arm import Arm
+from tests.benchmarks.arm import Arm, NotRun
 from tests.benchmarks.work import Spec, Work
 
 
@@ -27,7 +28,9 @@ class Stacks:
         if work.device.type == "cpu":
             torch.set_num_threads(1)
         self.stacks, runs = stacks, arm.runs(work)
-        self.trainers = [Trainer([runs[i] for i in jobs], work.dataset, work.device) for jobs in stacks]
+        self.trainers = [
+            Trainer([runs[i] for i in jobs], work.dataset, work.device, kernels=arm.kernels) for jobs in stacks
+        ]
         for jobs, trainer in zip(stacks, self.trainers, strict=True):
             arm.begin(trainer, [work.configs[i] for i in jobs])
 
@@ -72,6 +75,8 @@ def pid_here(_: None) -> int:
 
 class Ours(Arm):
     label = "(ours) bnsweep"
+    kernels: bool | None = None
+    """Whether steps take Triton's; None: as a sweep does."""
 
     def __init__(self, work: Work) -> None:
         super().__init__(work)
@@ -131,4 +136,19 @@ class Ours(Arm):
 
 class OursAdam(Ours):
     label = "(ours) bnsweep, Adam"
+    optimizer = "adam"
+
+
+class OursKernels(Ours):
+    label = "(ours) bnsweep, kernels"
+    kernels = True
+
+    def __init__(self, work: Work) -> None:
+        if work.device.type == "cpu" or not run_on(work.device):
+            raise NotRun("kernels are for a GPU on which Triton runs")
+        super().__init__(work)
+
+
+class OursKernelsAdam(OursKernels):
+    label = "(ours) bnsweep, kernels, Adam"
     optimizer = "adam"

@@ -10,7 +10,7 @@ from tests.benchmarks.arm_grouped import Grouped
 from tests.benchmarks.arm_hfta import Hfta
 from tests.benchmarks.arm_jax import Jax
 from tests.benchmarks.arm_loaders import TensorLoop, UsualLoop
-from tests.benchmarks.arm_ours import Ours, OursAdam
+from tests.benchmarks.arm_ours import Ours, OursAdam, OursKernels, OursKernelsAdam
 from tests.benchmarks.arm_own import Own
 from tests.benchmarks.arm_single import PerCore, Single, SingleAdam
 from tests.benchmarks.work import Work
@@ -29,10 +29,12 @@ ARMS: dict[str, type[Arm]] = {
     "c-adam": SingleAdam,
     "g": Hfta,
     "ours-adam": OursAdam,
+    "kernels": OursKernels,
+    "kernels-adam": OursKernelsAdam,
 }
 
 OF_MODEL = {
-    "mlp": [key for key in ARMS if key not in ("e", "h")],
+    "mlp": [key for key in ARMS if key not in ("e", "h", "kernels", "kernels-adam")],
     "conv": ["a", "b", "c", "d", "e", "f", "h", "ours", "own"],
 }
 """Arms that are timed where none are named, by what they train. Of torch.func the faster way: compiled for the MLP; the

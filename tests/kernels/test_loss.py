@@ -9,10 +9,11 @@ from interpreted import DEVICE, quiet  # noqa: F401
 from torch import Tensor
 
 from bnsweep.kernels.codes import MOST_OUTPUTS, fits
-from bnsweep.kernels.loss import cross_entropy, squared_error
+from bnsweep.kernels.loss import add_totals, cross_entropy, squared_error
+from bnsweep.nets.loss import is_right
 
 pytestmark = pytest.mark.usefixtures("quiet")
-TYPES = pytest.mark.parametrize(("dtype", "bound"), [(torch.float64, 1e-14), (torch.float32, 1e-7)])
+TYPES = pytest.mark.parametrize(("dtype", "bound"), [(torch.float64, 1e-14), (torch.float32, 3e-7)])
 
 
 def drawn(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -39,6 +40,41 @@ def test_gradients_are_those_of_torchs_cross_entropy(
         (wanted,) = torch.autograd.grad(loss, z)
         torch.testing.assert_close(found[k].double().cpu(), wanted, rtol=0, atol=bound)
     assert alive_K.tolist() == [True] * 3 and survived_K.tolist() == [6] * 3
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float64, 1e-12), (torch.float32, 3e-6)])
+@pytest.mark.parametrize(("classes", "samples"), [(10, 300), (2, 1), (128, 129)])
+def test_totals_are_added_up(classes: int, samples: int, dtype: torch.dtype, bound: float) -> None:
+    z_KCB, y_KB = (
+        drawn(3, classes, samples, dtype=dtype),
+        torch.arange(3 * samples, device=DEVICE).view(3, -1) % classes,
+    )
+    z_KCB[1] = z_KCB[1].round()  # so that some are equal
+    loss_K, right_K = (torch.full((3,), start, device=DEVICE, dtype=torch.float64) for start in (2.0, 5.0))
+    add_totals(z_KCB, y_KB, loss_K, right_K)
+    losses = F.cross_entropy(z_KCB.double(), y_KB, reduction="none").sum(1)
+    torch.testing.assert_close(loss_K - 2, losses, rtol=bound, atol=bound)
+    assert right_K.tolist() == (5 + is_right(z_KCB, y_KB).sum(1)).tolist()
+
+
+def test_scores_of_what_is_not_finite_are_those_of_torch() -> None:
+    z_KCB = drawn(2, 10, 40).round()
+    z_KCB[0, 3, ::2], z_KCB[0, 5, ::3], z_KCB[0, 7, ::5] = torch.inf, torch.nan, -torch.inf
+    y_KB = (torch.arange(80, device=DEVICE).view(2, -1) // 2) % 10
+    loss_K, right_K = (torch.zeros(2, device=DEVICE, dtype=torch.float64) for _ in range(2))
+    add_totals(z_KCB, y_KB, loss_K, right_K)
+    assert right_K.tolist() == is_right(z_KCB, y_KB).sum(1).tolist()
+    assert loss_K.isfinite().tolist() == [False, True]
+
+
+def test_the_loss_of_a_sample_that_is_classed_with_confidence_keeps_its_digits() -> None:
+    z_KCB = torch.zeros(1, 10, 128, device=DEVICE)
+    z_KCB[:, 0] = 16
+    loss_K, right_K = (torch.zeros(1, device=DEVICE, dtype=torch.float64) for _ in range(2))
+    add_totals(z_KCB, torch.zeros(1, 128, device=DEVICE, dtype=torch.long), loss_K, right_K)
+    exact = F.cross_entropy(z_KCB.double(), torch.zeros(1, 128, device=DEVICE, dtype=torch.long)).item()
+    assert loss_K.item() / 128 == pytest.approx(exact, rel=1e-5), "a sum in float32 is 6e-8 off"
+    assert right_K.item() == 128
 
 
 @TYPES

@@ -29,6 +29,8 @@ def assert_same(configs: list[RunConfig], bound: float) -> None:
     assert torch.equal(plain.alive_K, fused.alive_K)
     assert torch.equal(plain.survived_K, fused.survived_K)
     alive = plain.alive_K
+    for found, wanted in zip(fused.score("validation"), plain.score("validation"), strict=True):
+        torch.testing.assert_close(found[alive], wanted[alive], rtol=100 * bound, atol=100 * bound, equal_nan=True)
     for name, wanted in {**plain.stack.parameters, **plain.stack.running}.items():
         found = {**fused.stack.parameters, **fused.stack.running}[name]
         assert relative(found[alive], wanted[alive]) < bound, name
@@ -43,9 +45,12 @@ def small(values: dict[str, Any], optimizer: str = "sgd", dtype: str = "float64"
     return [changed(config, values) for config in configs]
 
 
-@pytest.mark.parametrize(("dtype", "bound"), [("float64", 1e-10), ("float32", 1e-3)])
-def test_all_activations_placements_and_kinds_of_statistics(dtype: str, bound: float) -> None:
-    configs = enumerate(small({}, dtype=dtype))
+@pytest.mark.parametrize(
+    ("optimizer", "dtype", "bound"),
+    [("sgd", "float64", 1e-10), ("adam", "float64", 1e-8), ("momentum", "float32", 1e-3)],
+)
+def test_all_activations_placements_and_kinds_of_statistics(optimizer: str, dtype: str, bound: float) -> None:
+    configs = enumerate(small({}, optimizer, dtype))
     free = [changed(c, {"bn.unbiased": i % 3 > 0, "train.label_smoothing": 0.1 * (i % 2)}) for i, c in configs]
     assert_same(free, bound)
 
@@ -57,6 +62,22 @@ def test_members_that_kernels_do_not_know_stand_beside_others() -> None:
     configs = [changed(c, {} if c.placement == "none" else options[i % 4]) for i, c in members]
     configs[0] = changed(configs[0], {"activation.name": "torch:cos"})
     assert_same(configs, 1e-10)
+
+
+def test_full_probes_read_the_same() -> None:
+    probes = {"probes.name": "full", "probes.samples": 30, "model.dropout": 0.0}
+    configs = [changed(c, probes) for c in small({}) if c.lr.value < 1][::4]
+    plain, fused = (trained(configs, kernels).diagnostics.full(histograms=False)[0] for kernels in (False, True))
+    assert plain.keys() == fused.keys()
+    for name, wanted in plain.items():
+        torch.testing.assert_close(fused[name], wanted, rtol=1e-7, atol=1e-10, equal_nan=True, msg=name)
+
+
+@pytest.mark.parametrize("family", ["conv", "resnet"])
+def test_images_are_rows_of_channels(family: str) -> None:
+    values = {"model.family": family, "model.channels": (2, 3), "model.dropout": 0.0, "model.head": "flat"}
+    skip = "on" if family == "resnet" else "off"
+    assert_same([changed(c, {**values, "skip.name": skip, "data.subset": 60}) for c in small({})[3:6]], 1e-10)
 
 
 def test_batches_that_are_too_long_for_a_row(monkeypatch: pytest.MonkeyPatch) -> None:

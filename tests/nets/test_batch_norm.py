@@ -81,9 +81,11 @@ def by_kernels(problem: Problem) -> dict[str, Tensor]:
     d_gamma, d_beta, mean, variance = (torch.empty_like(vectors[0]) for _ in range(4))
     codes = torch.tensor([ACTIVATIONS.index("identity"), PLACES.index("before")], device=DEVICE, dtype=torch.int32)
     eps = torch.full_like(vectors[0][0, 0], BN_EPS)
-    rows = Rows(*vectors, d_gamma, d_beta, mean, variance, codes[:1], codes[1:].clone(), eps)
+    rows = Rows(
+        None, None, *vectors, d_gamma, d_beta, mean, variance, mean, variance, codes[:1], codes[1:].clone(), eps
+    )
     rows.forward(x, y)
-    rows.backward(dx, x, None)
+    rows.backward(dx, x)
     found = {"y": y, "dx": dx, "d_gamma": d_gamma, "d_beta": d_beta, "mean": mean, "variance": variance}
     return {name: t[0].cpu() for name, t in found.items()}
 
