@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -27,11 +28,12 @@ def adam(torch: Any, g: Tensor, state: Sequence[Tensor], momentum: Tensor, epsil
 
 
 def adam_correction(t: Tensor) -> tuple[Tensor, Tensor]:
-    """What makes up for moments that start at 0, in the form at the end of section 2 there: epsilon and a factor on the
-    learning rate."""
-    steps = t.double()
-    root = (1 - BETA2**steps).sqrt()
-    return EPS * root, root / (1 - BETA1**steps)
+    """What makes up for moments that start at 0 after t steps, in the form at the end of section 2 there: epsilon and a
+    factor on the learning rate."""
+    # 1 - BETA^t without the loss of digits that float32 would have at small t.
+    below1, below2 = ((t * math.log(beta)).expm1().neg_() for beta in (BETA1, BETA2))
+    root = below2.sqrt()
+    return root * EPS, root / below1
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class OptimizerKind:
     given so that a row can be read without it. The gradient may be overwritten. States are updated in place, and are
     linear in the gradient where `accumulates`."""
     correction: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None
-    """(steps taken): epsilon, and a factor on the learning rate; None where there is neither."""
+    """(steps taken, as a floating-point number): epsilon, and a factor on the rate; None where there is neither."""
     states: int = 0
     """Tensors as large as the parameters that are kept between steps."""
     accumulates: bool = False

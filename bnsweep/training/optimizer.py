@@ -106,7 +106,7 @@ class Optimizer:
             self._kernels(products, self._state_of, rest, self._rest_state, alive_K)
             return
         if self.kind.correction is not None:
-            self._epsilon, self._factor = (n.to(self.stack.dtype) for n in self.kind.correction(self.stack.t))
+            self._epsilon, self._factor = self.kind.correction(self.stack.t.to(self.stack.dtype))
         for product in products:
             self._update_by(product, alive_K)
         self._update_rest(rest, alive_K)
