@@ -258,12 +258,10 @@ class BatchNorm:
 
     def _native_backward(self, d: Tensor, x: Tensor, mean: Tensor, inverse_std: Tensor) -> None:
         gamma, wanted = self.gamma.view(-1), [True, True, True]
-        dx, d_gamma, d_beta = aten.native_batch_norm_backward(
-            rows(d), rows(x), gamma, None, None, mean, inverse_std, True, self.eps, wanted
+        into = {"out0": rows(d), "out1": self.d_gamma.view(-1), "out2": self.d_beta.view(-1)}
+        aten.native_batch_norm_backward.out(
+            rows(d), rows(x), gamma, None, None, mean, inverse_std, True, self.eps, wanted, **into
         )
-        d.copy_(dx.view_as(d))
-        self.d_gamma.copy_(d_gamma.view_as(self.d_gamma))
-        self.d_beta.copy_(d_beta.view_as(self.d_beta))
 
 
 def together(x: Tensor) -> list[slice]:

@@ -153,10 +153,11 @@ class Recorder(TorchFunctionMode):
         name, given = getattr(call.func, "__name__", ""), list(tensors([*call.args, *call.keywords.values()]))
         if torch.is_grad_enabled():
             return False  # autograd's own calls are not seen
-        if name == "__setitem__" or "out" in call.keywords or any(result is tensor for tensor in given):
-            self.calls.append(call)  # it writes into what it is given
-            return True
         found = list(tensors(result))
+        writes = name == "__setitem__" or "out" in call.keywords
+        if writes or any(tensor is one for tensor in found for one in given):
+            self.calls.append(call)  # into what it was given
+            return True
         if not found:
             return name in SAME
         memory = {place(tensor) for tensor in given}
