@@ -48,7 +48,7 @@ OPERATORS = {
 }
 """Functions that do the same and can write into memory that they are given."""
 
-MOST_COPIED, MOST_KEPT = 2**20, 2**25
+MOST_COPIED, MOST_KEPT = 2**20, 2**23
 """Bytes that a step makes anew, of those that are copied to where they were before, and of all: each is kept."""
 
 
