@@ -193,7 +193,8 @@ def test_an_arm_whose_time_is_up_keeps_the_repeats_that_it_has() -> None:
         ("--members 0", "stack sizes must be >= 1"),
         ("--arms x", "'x' is no arm (choices: a, b, "),
         ("--repeats 0", "'0' must be an integer >= 1"),
-        ("--limit no", "invalid float value: 'no'"),
+        ("--limit 0.5", "'0.5' must be an integer >= 1"),
+        ("--seconds no", "invalid float value: 'no'"),
         ("--adversarial --model conv", "--adversarial is of --model mlp"),
     ],
 )

@@ -54,9 +54,11 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     p.add_argument("--members", type=numbers, metavar="K,K", help=f"default: {told}")
     p.add_argument("--arms", type=names, metavar="A,B", help=f"of {','.join(ARMS)}; default: those of the model")
     p.add_argument("--repeats", type=positive, default=5, help="timed repeats after the warm-up (default: %(default)s)")
-    p.add_argument("--steps", type=positive, help="steps of a pass (default: 60 on cpu, fewer at large K; 100 on cuda)")
+    p.add_argument(
+        "--steps", type=positive, help="steps of a pass (default: 60 on cpu, fewer at large K; 100 on cuda; conv: 6)"
+    )
     p.add_argument("--seconds", type=float, help=f"what a repeat of an arm takes (default: {told_of(SECONDS)})")
-    p.add_argument("--limit", type=float, help=f"seconds an arm may take at one K (default: {told_of(LIMIT)})")
+    p.add_argument("--limit", type=positive, help=f"seconds an arm may take at one K (default: {told_of(LIMIT)})")
     p.add_argument("--data", default="data", help="folder of MNIST/raw; synthetic rows without one")
     p.add_argument("--hfta", metavar="PATH", help="checkout of HFTA for arm g (default: $HFTA_PATH)")
     p.add_argument("--adversarial", action="store_true", help="the adversarial sweep alone")
@@ -109,10 +111,9 @@ def names(text: str) -> list[str]:
 def steps_of(options: argparse.Namespace, members: int) -> int:
     if options.steps:
         return int(options.steps)
-    if options.device == "cuda":
-        return 100
-    # Convolutions are chaotic: after thirty steps nothing can be compared any more.
-    return max(15, min(60, 4000 // members)) if options.model == "mlp" else 6
+    if options.model == "conv":
+        return 6  # convolutions are chaotic: after thirty steps nothing can be compared any more
+    return 100 if options.device == "cuda" else max(15, min(60, 4000 // members))
 
 
 def facts(options: argparse.Namespace) -> dict[str, Any]:
