@@ -21,9 +21,9 @@ from tests.benchmarks.__main__ import arguments
 from tests.benchmarks.arm import Arm
 from tests.benchmarks.arm_single import Single, Tuning
 from tests.benchmarks.arms import ARMS, make
-from tests.benchmarks.bench import Budget, measure
+from tests.benchmarks.bench import Budget, Result, measure
 from tests.benchmarks.gate import NUDGE, NUDGES, check, judge_passes, losses, reference
-from tests.benchmarks.report import Table, document
+from tests.benchmarks.report import Table, document, sentences
 from tests.benchmarks.session import CutOff, Failed, ProcessSession, Session
 from tests.benchmarks.work import Spec, Work, adversarial_member, lecture_member, make_config
 from tests.plain_loop import nudge
@@ -185,6 +185,16 @@ def test_an_arm_that_fails_is_a_line_and_costs_no_other_its_figures(monkeypatch:
 def test_an_arm_whose_time_is_up_keeps_the_repeats_that_it_has() -> None:
     (result,) = measure(SPEC, ["c"], Budget(repeats=3, seconds=0.0, limit=0.0), dict(SETTINGS), where=Session)
     assert (result.refused, len(result.seconds)) == ("", 1)
+
+
+def test_sentences_say_how_many_times_as_fast_as_each_peer() -> None:
+    def result(key: str, members: int, seconds: float) -> Result:
+        return Result(Spec(members), key, ARMS[key].label, trained=members, seconds=[seconds])
+
+    found = [result("d", 8, 4.0), result("ours", 1, 1.0), result("ours", 8, 2.0), result("f", 8, 1.0)]
+    one, eight = sentences(Table(found, roofline.Peaks(1e12, "", 1e12, 1e12, 1e-6))).splitlines()
+    assert one == "- K = 1: (ours) bnsweep takes 7,812 ms a model-epoch, 0.083 % of the GEMM peak."
+    assert eight.endswith("peak, 2 times as fast as one process a core of it (d); but 2 times as long as JAX (f).")
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,8 @@ class Arm:
     optimizer = "sgd"
     most: int | None = None
     """Members it trains at most; costs of more are extrapolated from these. None: all of them."""
+    fewest = 1
+    """Members with which it is something else than another arm."""
     once = False
     """A member costs the same however many there are: timed for one K, the largest."""
     tuned_as = ""

@@ -234,6 +234,7 @@ def one_process() -> Executor:
 class PerCore(Arm):
     label = "(d) one process a core of (c)"
     most = 12
+    fewest = 2
     once = True
     tuned_as = "c"
 
@@ -241,7 +242,7 @@ class PerCore(Arm):
         super().__init__(work)
         if work.device.type == "cuda":
             raise NotRun("processes take turns on one GPU, which is (c)")
-        if len(self.configs) < 2 or cores() < 2:
+        if len(self.configs) < self.fewest or cores() < 2:
             raise NotRun("one process alone, which is (c)")
         n = min(cores(), len(self.configs))
         tuning = replace(tuning or tuned(replace(work.spec, members=1)), threads=1)

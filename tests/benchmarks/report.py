@@ -44,6 +44,7 @@ class Table:
             and r.seconds
             and r.spec.optimizer == result.spec.optimizer
             and (ARMS[r.key].once or r.spec.members == result.spec.members)
+            and ARMS[r.key].fewest <= result.spec.members
         ]
         return twins[0].median / result.median if twins and result.seconds else math.nan
 
