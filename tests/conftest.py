@@ -21,6 +21,9 @@ from bnsweep.store.store import Store
 for variable in [name for name in os.environ if name.startswith("MLFLOW_")]:
     del os.environ[variable]  # a developer's own store is no part of any test
 
+if not Path("/dev/nvidiactl").exists():
+    os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is first imported, by torch.compile for one
+
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:

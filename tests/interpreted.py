@@ -13,7 +13,7 @@ import torch
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 if DEVICE.type == "cpu":
-    os.environ["TRITON_INTERPRET"] = "1"  # read when a kernel is defined
+    os.environ["TRITON_INTERPRET"] = "1"  # as in conftest.py, which a GPU machine may run without
 
 pytest.importorskip("triton", reason="Triton is not installed: `make kernels` brings it and runs these tests")
 

@@ -47,7 +47,7 @@ class Engine:
 
     def _between(self, layers: Sequence[ByNeighbours], kernels: bool) -> OverAll:
         number = len(self._layers)
-        if not kernels or self.stack.channels_inside:
+        if not kernels:
             return Between(number, layers, self.stack)
         from bnsweep.nets.fused import FusedBetween
 

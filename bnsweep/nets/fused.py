@@ -18,7 +18,7 @@ from bnsweep.nets.activation import StackedActivation
 from bnsweep.nets.engine import Between
 from bnsweep.nets.layer import ByNeighbours, OverAll
 from bnsweep.nets.norm import StackedNorm, epsilon
-from bnsweep.nets.workspace import Buffer, Workspace
+from bnsweep.nets.workspace import Buffer, Workspace, channels_inside
 
 if TYPE_CHECKING:
     from bnsweep.kernels.rows import Rows
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 class FusedBetween(OverAll):
     """A `Between` whose members are mostly run by kernels; all of them go its own way where a batch that is trained on
-    is too long."""
+    is too long, or where images lie with their channels side by side."""
 
     def __init__(
         self,
@@ -46,19 +46,24 @@ class FusedBetween(OverAll):
         self._rows = rows_of(layers, others, stack, gradients, self._bias)
 
     def evaluate(self, x: Buffer, space: Workspace) -> Buffer:
+        if channels_inside(x.full):
+            return self._all.evaluate(self._biased(x), space)
         y = self._others.evaluate(x, space)
         self._rows.evaluate(x.full, y.full)
         return y
 
     def forward(self, x: Buffer, space: Workspace, step: Tensor | None) -> Buffer:
-        self._x, self._fits = x.full, x.full.shape[2] <= codes.LONGEST_ROW
+        self._x, self._fits = x.full, x.full.shape[2] <= codes.LONGEST_ROW and not channels_inside(x.full)
         if not self._fits:
-            if self._bias is not None:
-                x.full.add_(self._bias[0])
-            return self._all.forward(x, space, step)
+            return self._all.forward(self._biased(x), space, step)
         y = self._others.forward(x, space, step)
         self._rows.forward(x.full, y.full)
         return y
+
+    def _biased(self, x: Buffer) -> Buffer:
+        if self._bias is not None:
+            x.full.add_(self._bias[0])
+        return x
 
     def backward(self, d: Buffer, space: Workspace) -> Buffer:
         if not self._fits:

@@ -26,6 +26,7 @@ def trained(configs: list[RunConfig], kernels: bool) -> Trainer:
 
 def assert_same(configs: list[RunConfig], bound: float) -> None:
     plain, fused = (trained(configs, kernels) for kernels in (False, True))
+    assert plain.engine.activated and not fused.engine.activated, "kernels leave nothing to look at"
     assert torch.equal(plain.alive_K, fused.alive_K)
     assert torch.equal(plain.survived_K, fused.survived_K)
     alive = plain.alive_K
@@ -73,9 +74,10 @@ def test_full_probes_read_the_same() -> None:
         torch.testing.assert_close(fused[name], wanted, rtol=1e-7, atol=1e-10, equal_nan=True, msg=name)
 
 
-@pytest.mark.parametrize("family", ["conv", "resnet"])
-def test_images_are_rows_of_channels(family: str) -> None:
-    values = {"model.family": family, "model.channels": (2, 3), "model.dropout": 0.0, "model.head": "flat"}
+@pytest.mark.parametrize(("family", "channels"), [("conv", (2, 3)), ("resnet", (2, 3)), ("conv", (16, 16))])
+def test_images_are_rows_of_channels(family: str, channels: tuple[int, int]) -> None:
+    """Of more channels a CPU has them side by side, and goes without kernels."""
+    values = {"model.family": family, "model.channels": channels, "model.dropout": 0.0, "model.head": "flat"}
     skip = "on" if family == "resnet" else "off"
     assert_same([changed(c, {**values, "skip.name": skip, "data.subset": 60}) for c in small({})[3:6]], 1e-10)
 
