@@ -40,13 +40,13 @@ class InMemory:
 
     def train(self, datasets: Mapping[DataKey, Dataset], workers: int | None, keep_models: bool) -> None:
         """Raises KeyboardInterrupt between two stacks; what is over by then is kept."""
-        from bnsweep.runs.machine import limits, worker_count
-        from bnsweep.runs.plan import make_plan
+        from bnsweep.runs.machine import limits
+        from bnsweep.runs.plan import make_plan, workers_for
         from bnsweep.runs.sweep import make_room
         from bnsweep.training.device import resolve_device
 
         device = resolve_device(self.configs[0].train.device)
-        workers = worker_count(device) if workers is None else workers
+        workers = workers_for(self.configs, device) if workers is None else workers
         make_room(self.configs, device, workers)
         for line in [*limits(), *([self.looking.text(self.configs)] if self.looking else [])]:
             print(line, flush=True)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import heapq
 import math
+import os
 import time
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby, pairwise
+from itertools import accumulate, groupby, pairwise
 
 import torch
 
@@ -47,6 +48,9 @@ FEWEST_IMAGES = 4
 SMALL_STEP = 20e6
 """Floating-point operations of a step that keep one core busy about as long as its operators take to be called: runs
 that come to less together are not split among cores."""
+
+SMALL_SWEEP = 3e10
+"""Floating-point operations of runs that are over about as soon in this process as others could be started for them."""
 
 ROUNDS = 4
 """Stacks that each worker trains one after the other, at most, where shapes are shared out among workers."""
@@ -172,6 +176,13 @@ def stack_limit(
         pays = FEWEST_IMAGES if config.model.is_convolutional else 1
         limits += [max(pays, CACHE_BYTES // each), max(few, math.ceil(runs / (parts or workers)))]
     return min(limits)
+
+
+def workers_for(configs: Sequence[RunConfig], device: torch.device) -> int:
+    """Stacks to train at a time where nobody has said: one where these runs are a small sweep. OMP_NUM_THREADS says."""
+    work = accumulate(map(flops_of, configs))
+    is_small = "OMP_NUM_THREADS" not in os.environ and not any(done > SMALL_SWEEP for done in work)
+    return 1 if is_small else worker_count(device)
 
 
 def check_memory(configs: Sequence[RunConfig], device: torch.device, free: int | None = None) -> None:

@@ -29,9 +29,9 @@ from bnsweep.runs.executors.local import check_disk, local_executor
 from bnsweep.runs.executors.processes import prepare
 from bnsweep.runs.interrupt import Interrupts
 from bnsweep.runs.ledger import RunResult, SweepResult, count_statuses, describe_ledger, together
-from bnsweep.runs.machine import check_host, free_bytes, limits, worker_count
+from bnsweep.runs.machine import check_host, free_bytes, limits
 from bnsweep.runs.outbox import Outbox
-from bnsweep.runs.plan import Plan, check_memory, describe, make_plan, predicted_seconds, stack_limit
+from bnsweep.runs.plan import Plan, check_memory, describe, make_plan, predicted_seconds, stack_limit, workers_for
 from bnsweep.runs.scratch import scratch
 from bnsweep.runs.seed_batches import Looking
 from bnsweep.store.address import origin
@@ -236,10 +236,10 @@ def run_sweep(
     hide_secrets_in_logs()
     print("".join(f"{line}\n" for line in origin(tracking)), end="", flush=True)
     device = resolve_device(configs[0].train.device)
-    workers = worker_count(device) if workers is None else workers
     check_wishes(sweep, keep_plan)
     datasets = dict(datasets or {})
     configs, earlier = with_facts(configs, datasets), with_facts(earlier, datasets)
+    workers = workers_for(configs, device) if workers is None else workers
     make_room(configs, device, workers)
     datasets |= load_datasets([config for config in configs if config.data.key not in datasets])
     print("".join(f"data: {note}\n" for dataset in datasets.values() for note in dataset.notes), end="", flush=True)

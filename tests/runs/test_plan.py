@@ -15,6 +15,7 @@ from bnsweep.config.identity import identity
 from bnsweep.config.network import ModelConfig
 from bnsweep.config.run import RunConfig
 from bnsweep.data import dataset as data
+from bnsweep.runs.machine import worker_count
 from bnsweep.runs.memory import member_bytes
 from bnsweep.runs.plan import (
     check_memory,
@@ -26,6 +27,7 @@ from bnsweep.runs.plan import (
     predicted_seconds,
     stack_limit,
     step_flops,
+    workers_for,
 )
 
 FREE = 16 * 2**30
@@ -154,6 +156,16 @@ def test_in_a_small_container_stacks_train_one_at_a_time_and_not_run_by_run() ->
 def test_there_are_never_more_workers_than_stacks() -> None:
     assert make_plan(grid(max_stack=4), (), CPU, workers=8, free=FREE).workers == 2
     assert make_plan(grid(), [identity(config) for config in grid()], CPU, workers=8, free=FREE).workers == 1
+
+
+def test_a_small_sweep_starts_no_processes_unless_it_is_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six runs of twenty epochs of digits are over in a quarter of a second; to start processes takes two."""
+    small, large = grid(seeds=2, epochs=1), many(seeds=1)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert workers_for(small, CPU) == 1
+    assert workers_for(large, CPU) == workers_for([*small, *large], CPU) == worker_count(CPU)
+    monkeypatch.setenv("OMP_NUM_THREADS", "64")
+    assert workers_for(small, CPU) == worker_count(CPU)
 
 
 def test_a_run_too_large_for_the_memory_is_refused() -> None:
