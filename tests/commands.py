@@ -15,10 +15,14 @@ ROOT = Path(__file__).parents[1]
 
 
 def start(
-    folder: Path, *arguments: str, code: str = "", environment: dict[str, str] | None = None
+    folder: Path,
+    *arguments: str,
+    code: str = "",
+    environment: dict[str, str] | None = None,
+    module: str = "bnsweep",
 ) -> subprocess.Popen[str]:
     """`python -m bnsweep` in that folder, one stack at a time; `code` runs before it in its process."""
-    command = ["-m", "bnsweep", *arguments]
+    command = ["-m", module, *arguments]
     if code:
         run = f"{code}\nimport runpy, sys; sys.argv[0] = 'bnsweep'; runpy.run_module('bnsweep', run_name='__main__')"
         command = ["-c", run, *arguments]

@@ -15,8 +15,10 @@ import torch
 
 from bnsweep.config.groups import PROBES, LrConfig
 from bnsweep.config.network import ModelConfig
+from bnsweep.config.run import TrackingConfig
 from bnsweep.runs.plan import step_flops
-from tests.benchmarks import probes, roofline
+from bnsweep.store.store import Store
+from tests.benchmarks import probes, roofline, scale
 from tests.benchmarks.__main__ import arguments
 from tests.benchmarks.arm import Arm
 from tests.benchmarks.arm_single import Single, Tuning
@@ -296,3 +298,14 @@ def test_the_cost_of_probes_is_a_share_of_the_same_training_without_them() -> No
         case.seconds[name] += [case.run(name, torch.device("cpu"), dataset), (2.0, 1.0 + PROBES.index(name))]
     assert case.cost("off", 1) == [0, 0] and case.cost("full", 1)[1] == 2
     assert [row.split("|")[2:4] for row in case.rows(1)] == [[" off ", " 0 "], [" light ", " 2 "], [" full ", " 2 "]]
+
+
+@pytest.mark.slow
+def test_what_many_runs_cost_is_measured_of_simulated_sweeps_in_a_real_store(tmp_path: Path) -> None:
+    size = scale.measure_size(60, tmp_path, trained=False)
+    assert "108 planned, 108 finished" in size.sweep.said and "(108 trained now)" in size.sweep.said
+    assert "108 already done, 0 left" in size.again.said
+    runs = Store.open(TrackingConfig(uri=f"sqlite:///{tmp_path / 'mlflow.db'}"), create=False).load().runs
+    assert runs["final_val_accuracy"].nunique() > 54 and runs["final_val_accuracy"].between(0, 1).all()
+    assert size.sweep.peak > 100 * 2**20 and size.sweep.cpu > 1 and all(size.disk.values()) and size.page > 10_000
+    assert scale.markdown([size]).count("|") == 45
