@@ -132,6 +132,9 @@ QUERIES: list[dict[str, Any]] = [
     {"kind": "run", "limit": 0},
     {"kind": "sweep", "tag": ("bnsweep.sweep_id", "=", "s"), "limit": 1},
     {"kind": "sweep", "tag": ("bnsweep.sweep_id", "=", "none"), "limit": 1},
+    {"kind": "run", "identities": ["plain", "failed", "deleted", "none's"]},
+    {"kind": "run", "status": "FINISHED", "identities": {"plain", "failed"}, "params": True},
+    {"kind": "run", "identities": []},
 ]
 
 
@@ -146,11 +149,24 @@ def test_both_ways_of_reading_give_the_same_runs(twins: tuple[Store, Store]) -> 
     public: Backend = ClientBackend(client, store.experiment_id)
     found = [store.backend.runs(**query) for query in QUERIES]
     assert found == [public.runs(**query) for query in QUERIES]
-    assert [len(runs) for runs in found] == [9, 9, 6, 1, 1, 3, 0, 1, 0]
+    assert [len(runs) for runs in found] == [9, 9, 6, 1, 1, 3, 0, 1, 0, 2, 1, 0]
     assert found[1][-1].params == {"seed": "1"}
     assert store.backend.metric_names(ids[:4]) == public.metric_names(ids[:4]) == {"val/loss", "auc", "lr"}
     run = found[0][-1]
     assert store.backend.artifact(run, "record.json").read_text() == public.artifact(run, "record.json").read_text()
+
+
+def test_runs_that_are_asked_for_part_by_part_are_those_of_one_question(
+    twins: tuple[Store, Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, _ = twins
+    store.backend.create([*RUNS, replace(new_run("plain"), start=5_000)])
+    names = {run.name for run in RUNS}
+    once = {run.run_id: run for run in store.patient.runs("run", identities=names)}
+    monkeypatch.setattr(SqliteBackend, "most_asked", 2)
+    parts = store.patient.runs("run", identities=names)
+    assert {run.run_id: run for run in parts} == once and len(parts) == len(once) == 8
+    assert [run.start for run in parts if run.tags["bnsweep.identity"] == "plain"] == [5_000, 1_000], "newest first"
 
 
 def test_tables_that_are_not_as_known_are_left_to_mlflow(twins: tuple[Store, Store]) -> None:

@@ -198,6 +198,7 @@ def test_divergence_is_a_result_and_failure_is_not(store: Store) -> None:
         identity(diverged): "diverged",
     }
     assert done[identity(finished)].summary["final_val_accuracy"] == 0.9
+    assert store.done([identity(finished), identity(failed)]) == {identity(finished): done[identity(finished)]}
     assert mlflow_status(store, broken) == "FAILED"
     runs = store.load("s").runs.set_index("identity")
     assert runs.loc[identity(failed), "reason"] == "RuntimeError: out of memory"
