@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -226,7 +226,7 @@ class Store:
         That run reads KILLED until `close_sweep`: true of a sweep that never gets there, and never RUNNING.
         """
         tags = {"bnsweep.kind": "sweep", "bnsweep.sweep_id": manifest.id, **source_tags()}
-        now, texts = milliseconds(), {"sweep.json": json.dumps(asdict(manifest))}
+        now, texts = milliseconds(), {"sweep.json": json.dumps(vars(manifest))}
         (run_id,) = self.patient.create([NewRun(f"sweep {manifest.id}", "KILLED", now, now, tags, texts=texts)])
         return run_id
 
