@@ -89,16 +89,13 @@ def mean_numbers(members: pd.DataFrame, task: Task) -> pd.DataFrame:
 
 def mean_curves(frame: SweepFrame, members: pd.DataFrame, task: Task) -> dict[int, list[tuple[str, float, int]]]:
     """Combination -> name, mean and step of what was evaluated along the training."""
-    rows = {metric.name: metrics(task)[metric.name] for metric in curves(task)}
-    long = frame.history(list(rows), list(members["run_id"]))
-    long = long.merge(members[["run_id", "combination", "status", "classes"]], on="run_id")
-    for name, metric in rows.items():
-        of = long["metric"] == name
-        long.loc[of, "value"] = counted(metric, long.loc[of, "value"], long[of])
-    means = long.groupby(["combination", "metric", "step"])["value"].mean().dropna()
-    found: dict[int, list[tuple[str, float, int]]] = {}
-    for combination, name, step, value in means.reset_index().itertuples(index=False, name=None):
-        found.setdefault(combination, []).append((name, float(value), int(step)))
+    facts, found = members[["run_id", "combination", "status", "classes"]], dict[int, list[tuple[str, float, int]]]()
+    for name in (metric.name for metric in curves(task)):  # one at a time: of very many runs it is a gigabyte together
+        long = frame.history([name], list(members["run_id"])).merge(facts, on="run_id")
+        long["value"] = counted(metrics(task)[name], long["value"], long)
+        means = long.groupby(["combination", "step"])["value"].mean().dropna()
+        for combination, step, value in means.reset_index().itertuples(index=False, name=None):
+            found.setdefault(combination, []).append((name, float(value), int(step)))
     return found
 
 
