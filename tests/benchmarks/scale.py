@@ -28,7 +28,7 @@ GRID = (
 CELLS = 54
 SIMULATED = "from tests.benchmarks import simulated; simulated.install()"
 TICKS = os.sysconf("SC_CLK_TCK")
-EVERY = 0.2
+EVERY = 0.5
 """Seconds between two looks at a command's processes."""
 
 
