@@ -9,7 +9,7 @@ import pandas as pd
 
 from bnsweep.report.frame.grid import Grid
 from bnsweep.store.sweep_data import SweepInfo
-from bnsweep.store.view import LOCAL, compare_url, run_url
+from bnsweep.store.view import LOADED, LOCAL, compare_url, run_url
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MOST_RUNS = 1000
@@ -38,9 +38,15 @@ class Links:
         """Whether the addresses answer only on the machine that serves MLflow's pages."""
         return urlsplit(self.base).hostname in LOOPBACK
 
+    @property
+    def most_compared(self) -> int:
+        """Runs of an arm that are compared, where it has more; 0 where it has not. MLflow's pages load no more at once,
+        and an address of thousands is none."""
+        return LOADED if len(self.grid.bundles) > LOADED else 0
+
     def comparison(self, arm: str) -> str:
-        """Address of the comparison of an arm's runs; empty where there is none."""
-        ids = [run_id for run_id, _, _ in self._runs(arm)]
+        """Address of the comparison of an arm's runs, the first LOADED of them; empty where there is none."""
+        ids = [run_id for run_id, _, _ in self._runs(arm)[:LOADED]]
         return compare_url(self.base, self.experiment, ids) if ids else ""
 
     def runs(self, arm: str) -> list[RunLink]:

@@ -170,6 +170,8 @@ def rankings(content: ReportContent) -> dict[str, Any]:
         "steady": sentences.steady(content.stability),
         "runs": listed(links, arms),
         "local": links.local,
+        "arms_linked": any(line.cells["Arm"].link for line in views[0][1]),
+        "most_compared": links.most_compared,
     }
 
 
