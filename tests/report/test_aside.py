@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -56,3 +58,9 @@ def test_a_copy_that_stops_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
         return "here"
 
     assert aside(work, elsewhere=True)() == "here"
+
+
+def test_a_copy_ends_where_nobody_waits_for_it() -> None:
+    """Its result is larger than a pipe holds."""
+    code = "import os; from bnsweep.report.frame.aside import aside; aside(lambda: bytes(2**20), True); os._exit(0)"
+    subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True, timeout=30)

@@ -28,7 +28,7 @@ def aside(work: Callable[[], T], elsewhere: bool) -> Callable[[], T]:
         return cache(work)
     context = multiprocessing.get_context("fork")
     near, far = context.Pipe(duplex=False)
-    process = context.Process(target=send, args=(far, work), daemon=True)
+    process = context.Process(target=send, args=(near, far, work), daemon=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of Python 3.12, that there are threads: those of BLAS
         process.start()
@@ -48,7 +48,8 @@ def aside(work: Callable[[], T], elsewhere: bool) -> Callable[[], T]:
     return result
 
 
-def send(to: Connection, work: Callable[[], T]) -> None:
+def send(near: Connection, to: Connection, work: Callable[[], T]) -> None:
+    near.close()  # else this end would keep the pipe whole where the other process has ended
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)  # it ends by itself, and says nothing
     with suppress(Exception):  # which is met again where the result is asked for
