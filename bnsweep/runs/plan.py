@@ -233,11 +233,12 @@ def fastest(
     """Stacks of the jobs of each shape. Shapes are split among workers, each by its share of all the work, so that a
     worker has one stack, or more where all are through earlier by it."""
     work = [len(jobs) * flops_of(configs[jobs[0]]) for jobs in shapes]
+    total = sum(work) or 1  # runs of no epochs have none
     ways: list[list[list[int]]] = []
     for rounds in range(1, (ROUNDS if workers > 1 and len(shapes) > 1 else 1) + 1):
         stacks: list[list[int]] = []
         for jobs, its in zip(shapes, work, strict=True):
-            parts = max(1, min(workers, round(rounds * workers * its / sum(work))))
+            parts = max(1, min(workers, round(rounds * workers * its / total)))
             limit = stack_limit(configs[jobs[0]], len(jobs), device, workers, free, parts)
             stacks += pack(jobs, configs, limit, parts)
         ways.append(stacks)

@@ -201,3 +201,9 @@ def test_the_plan_says_how_images_lie_in_memory() -> None:
     assert says.format("channels") in describe(make_plan([wide], (), CPU)).splitlines()
     assert says.format("positions or channels") in describe(make_plan([wide, narrow, *grid()], (), CPU)).splitlines()
     assert "convolutions" not in describe(make_plan(grid(), (), CPU))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_runs_that_only_start_are_planned(workers: int) -> None:
+    configs = [replace(config, train=replace(config.train, epochs=0)) for config in grid(seeds=2)]
+    assert make_plan(configs, (), CPU, workers, FREE).left == len(configs)
