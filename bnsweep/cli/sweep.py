@@ -82,11 +82,11 @@ class SweepBatches:
         """Job -> what became of it."""
         datasets: dict[DataKey, Dataset] = {}
         cells = wanted(compose(configs), datasets)
-        from bnsweep.runs.sweep import run_sweep
-
         begun, runs = time.perf_counter(), list(cells.values())
         if len(runs) >= MANY:
             print(f"planning {len(runs):,} runs", flush=True)
+        from bnsweep.runs.sweep import run_sweep
+
         looking, planning = (None, None) if self.runs else before_training(runs, configs.auto)
         if planning is not None and own_sweeper(configs[0]):
             planning = partial(self._last_said, planning)
