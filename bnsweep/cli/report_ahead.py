@@ -60,9 +60,8 @@ def serve() -> None:
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
 
     def listen() -> None:
-        with open(
-            0, "rb", buffering=0, closefd=False
-        ) as raw:  # a copy of this process could not close sys.stdin in use
+        # Not by sys.stdin: a copy of this process could not close it while a thread reads it.
+        with open(0, "rb", buffering=0, closefd=False) as raw:
             for line in raw:
                 lines.put(line.decode())
         os._exit(1)

@@ -47,6 +47,15 @@ def bn_back(d, x_hat, inside, samples, scale, d_gamma_ptr, d_beta_ptr, here):
 
 
 @triton.jit
+def tile_of(k, columns, units, samples, ROWS: tl.constexpr):
+    """A program's rows of member k and which of them there are, its numbers' places and which of those there are."""
+    unit = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
+    here, row = unit < units, k * units + unit
+    inside = here[:, None] & (columns < samples)[None, :]
+    return row, here, row.to(tl.int64)[:, None] * samples + columns[None, :], inside
+
+
+@triton.jit
 def rows_forward(
     x_ptr, bias_ptr, y_ptr, gamma_ptr, beta_ptr, mean_ptr, variance_ptr, kind_ptr, place_ptr, eps_ptr, units, samples,
     BIAS: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
@@ -54,11 +63,8 @@ def rows_forward(
     """y from x [K, H, B], with BIAS from x + bias; the batch's mean and unbiased variance [K, H] of members that have a
     BN."""
     k, columns = tl.program_id(0), tl.arange(0, BLOCK)
-    unit = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
-    here, row = unit < units, k * units + unit
-    inside = here[:, None] & (columns < samples)[None, :]
+    row, here, at, inside = tile_of(k, columns, units, samples, ROWS)
     place, kind, eps = tl.load(place_ptr + k), tl.load(kind_ptr + k), tl.load(eps_ptr + k)
-    at = row.to(tl.int64)[:, None] * samples + columns[None, :]
     if place != ELSEWHERE:
         y = tl.load(x_ptr + at, inside, 0.0)
         if BIAS:
@@ -84,11 +90,8 @@ def rows_backward(
     """d = dL/dy [K, H, B] becomes dL/dx, in place; dL/dgamma and dL/dbeta [K, H] where there is a BN; with BIAS
     dL/dbias, its sum over the samples."""
     k, columns = tl.program_id(0), tl.arange(0, BLOCK)
-    unit = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
-    here, row = unit < units, k * units + unit
-    inside = here[:, None] & (columns < samples)[None, :]
+    row, here, at, inside = tile_of(k, columns, units, samples, ROWS)
     place, kind, eps = tl.load(place_ptr + k), tl.load(kind_ptr + k), tl.load(eps_ptr + k)
-    at = row.to(tl.int64)[:, None] * samples + columns[None, :]
     if place != ELSEWHERE:
         x, d = tl.load(x_ptr + at, inside, 0.0), tl.load(d_ptr + at, inside, 0.0)
         if BIAS:
@@ -116,11 +119,8 @@ def rows_evaluate(
 ):  # fmt: skip
     """As `rows_forward` with given means and variances; rows may be of any length, and y may be x."""
     k, columns = tl.program_id(0), tl.program_id(2) * BLOCK + tl.arange(0, BLOCK)
-    unit = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
-    here, row = unit < units, k * units + unit
-    inside = here[:, None] & (columns < samples)[None, :]
+    row, here, at, inside = tile_of(k, columns, units, samples, ROWS)
     place, kind, eps = tl.load(place_ptr + k), tl.load(kind_ptr + k), tl.load(eps_ptr + k)
-    at = row.to(tl.int64)[:, None] * samples + columns[None, :]
     if place != ELSEWHERE:
         y = tl.load(x_ptr + at, inside, 0.0)
         if BIAS:
