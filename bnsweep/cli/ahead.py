@@ -42,9 +42,10 @@ def begun_ahead(configs: Jobs) -> Iterator[Draft | None]:
 
 def pays(first: RunConfig, runs: int) -> bool:
     """Whether there is a core for another process, and time for it."""
+    from bnsweep.data import cgroup
     from bnsweep.store.environment import cores
 
-    return runs >= MANY and not first.sweep.dry_run and cores() > 1
+    return runs >= MANY and not first.sweep.dry_run and min(cores(), cgroup.cpus()) > 1
 
 
 def begin_workers(device: str) -> None:
