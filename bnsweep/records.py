@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 
 FINISHED, DIVERGED, FAILED = "finished", "diverged", "failed"
+STOPPED = "stopped"
 
 HISTOGRAM_EDGES = [round(-1 + i * 0.05, 2) for i in range(61)]
 """Bin edges for activation outputs; values outside are counted in the first and last bin."""
@@ -31,11 +32,14 @@ class RunRecord:
     """The numbers of one run. A missing number is NaN, never 0."""
 
     status: str
-    """finished, diverged (loss no longer finite) or failed (nothing could be measured)."""
+    """finished, diverged (loss no longer finite), stopped (by a strategy, before its last step) or failed (nothing
+    could be measured)."""
     reason: str = ""
-    """Why it failed; where it diverged."""
+    """Why it failed; where it diverged; where and why it was stopped."""
     diverged_step: int | None = None
     """First step, from 1, whose training loss was not finite."""
+    stopped_step: int | None = None
+    """Steps taken by a run that a strategy stopped: those up to its last evaluation."""
     history: dict[str, list[float]] = field(default_factory=dict)
     """Metric name -> one value an evaluation, as `catalogue.metrics` lists them. NaN where nothing was read; a metric
     that a run never has (saturation of a ReLU) is left out."""

@@ -308,17 +308,3 @@ def test_other_launchers_run_one_process_a_run(launcher: str, swept: tuple[Path,
     frame = Store.open(TrackingConfig(f"sqlite:///{folder / 'mlflow.db'}")).load("one")
     assert sorted(frame.runs["bn"]) == ["after", "none"]
     assert (frame.runs["status"] == "finished").all()
-
-
-@pytest.mark.slow
-def test_optuna_gets_the_objectives(swept: tuple[Path, str], tmp_path: Path) -> None:
-    folder = tmp_path / "copy"
-    shutil.copytree(swept[0], folder)
-    arguments = (
-        "-m hydra/sweeper=optuna hydra.sweeper.n_trials=4 hydra.sweeper.n_jobs=2 hydra.sweeper.direction=maximize"
-    )
-    run(folder, *arguments.split(), "lr.value=interval(0.01,1.0)", "train=smoke")
-    best = next(folder.glob("multirun/*/optimization_results.yaml")).read_text()
-    assert 0.1 < float(best.split("best_value:")[1]) <= 1
-    frame = Store.open(TrackingConfig(f"sqlite:///{folder / 'mlflow.db'}")).load()
-    assert len(frame.runs) == 4, "the sweep came in two batches and is reported as one"

@@ -171,18 +171,6 @@ def test_other_launchers_run_the_same_task_job_by_job(tmp_path: Path, launcher: 
     assert OmegaConf.load(tmp_path / "out" / "3" / ".hydra" / "config.yaml").seed == 1
 
 
-@pytest.mark.slow
-def test_optuna_gets_the_objectives_of_a_batched_task(tmp_path: Path) -> None:
-    sampler = ["hydra.sweeper.n_trials=6", "hydra.sweeper.n_jobs=3", "hydra.sweeper.sampler.seed=1"]
-    run = run_app(tmp_path, "-m", OUT, "hydra/sweeper=optuna", *sampler, "lr.value=interval(0.1,0.9)")
-    assert run.returncode == 0, run.stderr
-    assert [call[:2] for call in calls(tmp_path)] == [["all", "3"]] * 2
-    tried = [OmegaConf.load(path).lr.value for path in (tmp_path / "out").glob("*/.hydra/config.yaml")]
-    best = OmegaConf.load(tmp_path / "out" / "optimization_results.yaml")
-    assert len(tried) == 6
-    assert best.best_value == pytest.approx(min(tried), abs=1e-6)
-
-
 def test_discovery_finds_the_plugins_in_silence_and_imports_nothing_heavy() -> None:
     program = """
 import sys
