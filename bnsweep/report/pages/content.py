@@ -39,6 +39,8 @@ class ReportContent:
     sensitivity: pd.DataFrame
     widths: pd.DataFrame
     stability: Stability
+    stopped: pd.DataFrame
+    """What was stopped early, and is not ranked; see `stopped_table`."""
     links: bool = True
     """Whether the page leads to the runs in MLflow."""
 
@@ -55,7 +57,8 @@ class ReportContent:
         if self.untrained:
             return sentences.UNTRAINED
         all_diverged = 0 < self.ledger["planned"] == self.ledger["diverged"]
-        return sentences.answer(self.best, self.metric, all_diverged)
+        ended = int((self.grid.run_ALN >= 0).any(axis=(1, 2)).sum())
+        return sentences.answer(self.best, self.metric, all_diverged, len(self.grid.arms) - ended)
 
     @cached_property
     def untrained(self) -> bool:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from bnsweep.catalogue.metrics import Metric
 from bnsweep.inference import ENOUGH, least_seeds
+from bnsweep.records import STOPPED
 from bnsweep.report.claims.sentences import side_text
 from bnsweep.report.claims.verdicts import (
     AGAINST,
@@ -51,8 +52,18 @@ def out_of_order(table: pd.DataFrame) -> str:
     )
 
 
-def answer(table: pd.DataFrame, metric: Metric, all_diverged: bool) -> str:
-    """What the best-lr ranking says, in one or two sentences, and no more than its seeds carry."""
+def answer(table: pd.DataFrame, metric: Metric, all_diverged: bool, stopped: int) -> str:
+    """What the best-lr ranking says, in one to three sentences, and no more than its seeds carry. `stopped`: arms that
+    ran to the end at no learning rate."""
+    if stopped and table.empty:
+        return "Nothing is ranked: every arm was stopped early. They are listed by their last scores."
+    text = among_ranked(table, metric, all_diverged)
+    also = f"{stopped} arm{' was' if stopped == 1 else 's were'} stopped early and {'is' if stopped == 1 else 'are'}"
+    return f"{text} {also} not ranked." if stopped else text
+
+
+def among_ranked(table: pd.DataFrame, metric: Metric, all_diverged: bool) -> str:
+    """Of the arms of the table."""
     ranked = table[table["rank"].notna()]
     if ranked.empty:
         return "Nothing can be ranked: no combination has a result at every learning rate in any seed."
@@ -87,6 +98,7 @@ def runs_text(ledger: Mapping[str, int], seeds: int) -> str:
     """How many of the planned runs have a result, over how many seeds."""
     done = ledger["finished"] + ledger["diverged"]
     runs = f"{done:,} runs" if done == ledger["planned"] else f"{done:,} of {ledger['planned']:,} runs"
+    runs += f" ({ledger[STOPPED]:,} stopped early)" if ledger.get(STOPPED) else ""
     return f"{runs}, {seeds} seed{'s' if seeds != 1 else ''}"
 
 
