@@ -47,9 +47,10 @@ class Simulated:
 
     def history(self, metrics: Sequence[str], run_ids: Sequence[str] | None = None) -> pd.DataFrame:
         runs = self.runs if run_ids is None else self.runs[self.runs["run_id"].isin(list(run_ids))]
-        runs = runs[runs["status"].isin(["finished", "diverged"])]
+        runs = runs[runs["status"].isin(["finished", "diverged", "stopped"])]
         epoch = np.arange(EPOCHS + 1)
-        keep_RE = epoch <= np.where(runs["status"] == "diverged", 3, EPOCHS)[:, None]
+        steps = runs["stopped_step"].fillna(BUDGET) if "stopped_step" in runs else BUDGET
+        keep_RE = epoch <= np.where(runs["status"] == "diverged", 3, steps / 18)[:, None]
         score = next(name for name in runs if name in ("final_val_accuracy", "final_val_r2"))
         final = np.nan_to_num(runs[score].to_numpy(float), nan=0.1)
         parts = []

@@ -22,6 +22,7 @@ sides do equally well (sign 0) is then true, and the same is said of sweeps in w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -151,46 +152,46 @@ def decided_together(
 
 
 def compare(of_runs: RunValues, metric: Metric, contrast: Contrast, sign_RN: NDArray[np.float64]) -> Found:
-    grid = of_runs.grid.whole if contrast.at == START else of_runs.grid
+    whole = of_runs.grid.whole
+    grid = whole if contrast.at == START else of_runs.grid  # every run has a start
     if contrast.at != START and grid.untrained:
         return Missing("this sweep lacks training (train.epochs=0)")
     try:
-        found = sides(grid, contrast)
+        planned = sides(whole, contrast)
     except Unasked as lacks:
-        cut = left_to_compare(grid, contrast, None)
-        return Missing(cut, cut=True) if cut else Missing(f"this sweep lacks {lacks}", swept=False)
-    cut = left_to_compare(grid, contrast, found)
+        return Missing(f"this sweep lacks {lacks}", swept=False)
+    try:
+        found = planned if grid is whole else sides(grid, contrast)
+    except Unasked:
+        return Missing(none_left(planned), cut=True)
+    cut = left_of(planned, found)
     try:
         measured = measure(of_runs, metric, contrast, found, sign_RN)
     except Unasked as lacks:
         return Missing(cut or f"this sweep lacks {lacks}", cut=bool(cut))
     except Unmeasured as why:
         return Missing(cut or str(why), asked=True, cut=bool(cut))
-    note = cut or CROSSED * grid.crossed
-    return found, replace(measured, note=note, cut=bool(cut)) if note else measured
+    if cut:
+        return found, replace(measured, note=cut, cut=True, p=math.nan)
+    return found, replace(measured, note=CROSSED) if grid.crossed else measured
 
 
-def left_to_compare(grid: Grid, contrast: Contrast, found: Sides | None) -> str:
-    """How much of a comparison early stopping has left, and that it decides nothing; empty where it has left all.
-    `found`: what is left.
+def none_left(planned: Sides) -> str:
+    pairs = len(planned.more)
+    return f"early stopping has left no pair of both sides, of {pairs} that {'was' if pairs == 1 else 'were'} planned"
 
-    Pairs go by what the comparison is about: where the claimed side is ahead, the other is stopped, and the pairs that
-    stay are those in which it makes no difference.
+
+def left_of(planned: Sides, found: Sides) -> str:
+    """How much early stopping has left of a comparison, and that it decides nothing; empty where it has left all.
+
+    What is left was chosen by what is compared: where one side is far ahead the other is stopped, and the pairs that
+    stay are those in which it makes little difference.
     """
-    if grid.whole is grid:
+    if all((a >= 0).sum() == (b >= 0).sum() for a, b in ((planned.more, found.more), (planned.less, found.less))):
         return ""
-    try:
-        planned = sides(grid.whole, contrast)
-    except Unasked:
-        return ""
-    of = len(planned.more)
-    if found is None:
-        return f"early stopping has left no pair of both sides, of {of} that {'was' if of == 1 else 'were'} planned"
-    if (found.more >= 0).sum() == (planned.more >= 0).sum() and (found.less >= 0).sum() == (planned.less >= 0).sum():
-        return ""
-    if len(found.more) == of:
+    if len(found.more) == len(planned.more):
         return "some of the runs compared were stopped early by their scores, so that the others decide nothing"
-    left = f"{len(found.more)} of {of} pairs ran to the end on both sides"
+    left = f"{len(found.more)} of {len(planned.more)} pairs ran to the end on both sides"
     return f"{left}; the others were stopped early by their scores, so that these decide nothing"
 
 

@@ -13,7 +13,7 @@ from bnsweep.config.identity import NAME_FIELDS, factor_types
 from bnsweep.config.tree import KINDS
 from bnsweep.report.frame.formats import in_channels
 from bnsweep.report.frame.grid import Grid
-from bnsweep.report.stats.stopped import standing_metric
+from bnsweep.report.stats.stopped import standing_metric, standing_title
 
 TEXT, NUMBER, SHARE, COUNT, PLACE, FLAG = "text", "number", "share", "count", "rank", "true or false"
 TABLE = r"^One of [A-Z]+[;.] ?"
@@ -117,7 +117,7 @@ def stopped_entries(by: Metric) -> dict[str, Entry]:
     return {
         "arm": ("the combination of all that was swept but the learning rate", TEXT),
         "lr": ("learning rate", NUMBER),
-        "score": (f"{by.title} when it was stopped, mean over seeds; it ranks nothing", by.unit),
+        "score": (f"{standing_title(by)} when it was stopped, mean over seeds; it ranks nothing", by.unit),
         "first_step": ("step at which the first of its runs was stopped", "steps"),
         "last_step": ("step at which the last of them was stopped", "steps"),
         "runs_stopped": ("runs that were stopped", COUNT),

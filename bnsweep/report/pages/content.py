@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,6 +20,7 @@ from bnsweep.report.stats.completeness import Notice
 from bnsweep.report.stats.factorial import Analysis, strongest
 from bnsweep.report.stats.ranking import BEST
 from bnsweep.report.stats.stability import Stability
+from bnsweep.report.stats.stopped import standing_metric
 from bnsweep.store.sweep_data import SweepInfo
 
 LITTLE = 0.1
@@ -57,8 +59,9 @@ class ReportContent:
         if self.untrained:
             return sentences.UNTRAINED
         all_diverged = 0 < self.ledger["planned"] == self.ledger["diverged"]
-        ended = int((self.grid.run_ALN >= 0).any(axis=(1, 2)).sum())
-        return sentences.answer(self.best, self.metric, all_diverged, len(self.grid.arms) - ended)
+        comparable = standing_metric(self.grid, self.metric) is self.metric
+        stopped = self.stopped if comparable else self.stopped.assign(score=math.nan)
+        return sentences.answer(self.best, self.metric, all_diverged, stopped)
 
     @cached_property
     def untrained(self) -> bool:

@@ -27,6 +27,7 @@ from bnsweep.report.frame.formats import (
 )
 from bnsweep.report.frame.grid import UNNAMED
 from bnsweep.report.stats.factorial import spoken
+from bnsweep.report.stats.stopped import standing_title
 
 TOP, BOTTOM = 80, 20
 """Ranked arms that a page shows of a longer table; ranking.csv has all."""
@@ -179,7 +180,7 @@ def stopped_cells(row: TableRow, by: Metric, lr_swept: bool) -> dict[str, Cell]:
     return {
         "Arm": Cell(str(row["arm"])),
         **({"Learning rate": Cell(str(row["lr"]))} if lr_swept else {}),
-        f"{capital(by.title)} at its stop": Cell(by.text(row["score"]), row["score"]),
+        f"{capital(standing_title(by))} when stopped": Cell(by.text(row["score"]), row["score"]),
         "Step": Cell(integer(row["last_step"]) if row["first_step"] == row["last_step"] else steps, row["last_step"]),
         "Runs stopped": Cell(f"{row['runs_stopped']} of {runs}", row["runs_stopped"] / runs),
         "Why": Cell(str(row["reason"]) or "–"),

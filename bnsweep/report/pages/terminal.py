@@ -13,7 +13,7 @@ from bnsweep.report.frame.formats import capital, together
 from bnsweep.report.pages import sentences, tables
 from bnsweep.report.pages.content import ReportContent
 from bnsweep.report.pages.render import ICONS
-from bnsweep.report.stats.stopped import standing_metric
+from bnsweep.report.stats.stopped import standing_metric, standing_title
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -86,7 +86,7 @@ def stopped_text(content: ReportContent, width: int) -> Iterator[RenderableType]
 
     if len(content.stopped):
         by = standing_metric(content.grid, content.metric)
-        yield Text("\nStopped early, by " + by.title + " when stopped")
+        yield Text(f"\nStopped early, by {standing_title(by)} when stopped")
         for row in tables.row_dicts(content.stopped.head(MOST_STOPPED)):
             at = f" at {row['lr']}" if len(content.grid.lrs) > 1 else ""
             said = f"{row['arm']}{at}: {by.text(row['score'])}, {row['reason']}"

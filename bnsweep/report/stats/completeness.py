@@ -10,7 +10,7 @@ import numpy as np
 from bnsweep.catalogue.metrics import Metric
 from bnsweep.config.checks import printable
 from bnsweep.inference import ENOUGH, seeds_text
-from bnsweep.records import DIVERGED, FAILED, FINISHED, STOPPED
+from bnsweep.records import AT_RUNG, DIVERGED, FAILED, FINISHED, STOPPED
 from bnsweep.report.frame.design import coded
 from bnsweep.report.frame.grid import Grid
 from bnsweep.report.frame.metrics import scored
@@ -70,13 +70,24 @@ def stopped_notice(grid: Grid, view: View) -> list[Notice]:
     planned_AL = (grid.planned_ALN >= 0).any(axis=2)
     ended, planned = int((planned_AL & ~grid.stopped_AL).sum()), int(planned_AL.sum())
     what = "combinations of arm and learning rate" if len(grid.lrs) > 1 else "arms"
-    text = f"Stopped runs are not ranked: {planned - ended} of {planned} {what} were stopped early"
     if not ended:
-        return [Notice("warning", f"{text}, so that nothing is. Their last scores stand under “Stopped early”.")]
-    text += ", by their validation scores along the way, which favours what learns fast. Ranking, effects and claims"
-    text += f" are of the {ended} that ran to the end, which are no random part of the sweep."
+        text = (
+            f"All {planned} {what} were stopped early, and nothing is ranked. “Stopped early” lists their last scores."
+        )
+        return [Notice("warning", text)]
+    text = f"Stopped runs are not ranked: {planned - ended} of {planned} {what} were stopped early."
+    by_rung = grid.runs["reason"][grid.stopped].str.startswith(AT_RUNG)
+    if by_rung.any():
+        text += " They fell behind in validation score at few steps, which favours arms that learn fast."
+    if not by_rung.all():
+        text += " Their validation score did not improve any more, at whatever height it stood."
+    text += (
+        f" Ranking, effects and claims are of the {ended} that ran to the end, which are no random part of the sweep."
+    )
     fewer = int((grid.stopped_AL[view.arms].any(axis=1)).sum())
-    text += f" {fewer} ranked arms had learning rates stopped, none of which was ahead then." if fewer else ""
+    if fewer:
+        arms = f"{fewer} ranked arm{' was' if fewer == 1 else 's were'} stopped at some learning rate"
+        text += f" {arms}, and stood lower there than at the end of another."
     return [Notice("warning", text)]
 
 
@@ -100,7 +111,8 @@ def holes(grid: Grid, view: View) -> list[Notice]:
     if view.dropped:
         names = ", ".join(grid.arms["arm"][a] for a in list(view.dropped)[:5]) + (" …" if len(view.dropped) > 5 else "")
         rest = "the others are ranked" if view.arms else "nothing can be ranked"
-        found.append(Notice("warning", f"{len(view.dropped)} of {len(grid.arms)} arms not ranked: {names}; {rest}."))
+        arms = len(view.dropped) + len(view.arms)
+        found.append(Notice("warning", f"{len(view.dropped)} of {arms} arms not ranked: {names}; {rest}."))
     if short and view.arms:
         text = f"Ranked on the {len(view.bundles)} of {len(grid.bundles)} seeds that all ranked arms have in common."
         found.append(Notice("warning", text))

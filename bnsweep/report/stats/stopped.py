@@ -26,6 +26,11 @@ def standing_metric(grid: Grid, metric: Metric) -> Metric:
     return metric if column(grid.runs, metric.name)[grid.stopped].notna().any() else default_metric(metric.task)
 
 
+def standing_title(by: Metric) -> str:
+    """What is listed: the last score, which is no final one."""
+    return by.title.removeprefix("final ")
+
+
 def standing(grid: Grid, metric: Metric) -> NDArray[np.float64]:
     """Mean last score over the seeds of every arm at every learning rate, [A, L]; NaN where no run has any."""
     last = scored(grid.runs.assign(status=grid.runs["status"].replace(STOPPED, FINISHED)), metric).to_numpy(float)
