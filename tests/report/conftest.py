@@ -123,6 +123,32 @@ def lecture_truth(run: Mapping[str, Any]) -> float:
     return score - 0.03 * abs(math.log10(run["lr.value"]) + 1)
 
 
+FLAT = "stopped at step {step} of 360: no better validation accuracy since step 18"
+BEHIND = "stopped at rung 1 (step {step} of 360): arm 7 of 12 by mean validation accuracy"
+OF_WHOLE_RUNS = ["steps_to_tau", "tau_reached", "auc", "gap_accuracy"]
+
+
+def stop(
+    made: Simulated, chosen: pd.Series[bool], score: float | None = None, step: int = 90, why: str = BEHIND
+) -> Any:
+    """The same sweep, in which a strategy stopped the chosen runs at a step, where they had a score, or the one that
+    they would have ended with."""
+    runs = made.runs.copy()
+    if "stopped_step" not in runs:
+        runs["stopped_step"] = math.nan
+    runs.loc[chosen, ["status", "reason"]] = ["stopped", why.format(step=step)]
+    runs.loc[chosen, "stopped_step"] = float(step)
+    runs.loc[chosen, OF_WHOLE_RUNS] = math.nan
+    if score is not None:
+        runs.loc[chosen, ["final_val_accuracy", "final_test_accuracy"]] = score
+    return Simulated(made.info, runs, made.hidden)
+
+
+@pytest.fixture(name="stop", scope="session")
+def stop_fixture() -> Callable[..., Simulated]:
+    return stop
+
+
 def as_regression(made: Simulated) -> Simulated:
     """The same sweep, whose scores are R²."""
     runs = made.runs.rename(columns=lambda name: name.replace("accuracy", "r2"))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from bnsweep.catalogue.tasks import CLASSIFICATION
+from bnsweep.cli.sweep import describe_run, value_of
+from bnsweep.config.run import TrackingConfig
 from bnsweep.runs.ledger import RunResult, count_statuses, describe_ledger
 
 
@@ -22,4 +25,13 @@ def test_a_sweep_that_stops_nothing_does_not_speak_of_it() -> None:
 
 
 def test_a_sweeper_gets_a_stopped_runs_last_score() -> None:
-    assert RunResult("stopped", {"final_val_accuracy": 0.7}).objective == 0.7
+    assert value_of(RunResult("stopped", {"final_val_accuracy": 0.7})) == 0.7
+
+
+def test_a_single_run_that_was_stopped_says_where_and_what_it_had() -> None:
+    summary = {f"final_{split}_accuracy": 0.5 for split in ("train", "val", "test")}
+    reason = "stopped at step 300 of 2000: no better validation accuracy since step 50"
+    text = describe_run(RunResult("stopped", summary, reason, "r1"), CLASSIFICATION, TrackingConfig())
+    first, second, _ = text.splitlines()
+    assert first == "stopped: at step 300 of 2000: no better validation accuracy since step 50"
+    assert second == "accuracy: train 0.5000, validation 0.5000, test 0.5000"
