@@ -153,10 +153,14 @@ def stopped_runs(scene: Scene) -> dict[int, list[str]]:
 
 
 def with_stopped(scene: Scene, arms: list[int]) -> Scene:
-    """With panels and colours for these arms, too, which come after the ranked ones."""
+    """With panels and colours for these arms, too; colours that other figures give a level stay its own."""
     place = {name: a for a, name in enumerate(scene.grid.arms["arm"])}
     ranked = [place[name] for name in scene.table["arm"][scene.table["rank"].notna()]]
-    return replace(scene, facets=facets(scene.grid, scene.view, [*ranked, *arms]))
+    found, before = facets(scene.grid, scene.view, [*ranked, *arms]), scene.facets
+    if found.colour is not None:
+        had = before.levels_of(found.colour)
+        found.shown[found.colour].sort(key=lambda level: had.index(level) if level in had else len(had))
+    return replace(scene, facets=found)
 
 
 def line_to_the_stop(ax: Axes, curves: pd.DataFrame, k: int) -> None:

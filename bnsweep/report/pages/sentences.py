@@ -164,7 +164,7 @@ def seeds_for(verdict: Verdict) -> str:
         ahead, behind = measured.count(FOR), measured.count(AGAINST)
         return f"{ahead} comparison{'s' * (ahead > 1)} for it, {behind} against"
     if one.cut:
-        return "decides nothing: runs of it were stopped early"
+        return "decides nothing, as runs were stopped"
     seeds = f"{one.ahead} of {one.n} seeds for it" + (f", {one.equal} equal" if one.equal else "")
     if verdict.verdict == TOO_FEW:
         return f"{seeds}; it takes {least_seeds()}"

@@ -72,8 +72,8 @@ def parts(content: ReportContent, columns: int) -> Iterator[RenderableType]:
     for notice in content.notices:
         warns = notice.kind == "warning"
         yield Text(folded(f"{'!' if warns else '·'} {notice.text}", width, "  "), "yellow" if warns else "dim")
-    yield Text()
     if len(content.best):
+        yield Text()
         yield arm_table(content, width)
     if (more := len(content.best) - MOST) > 0:
         yield Text(f"… and {more:,} more in ranking.csv", "dim")

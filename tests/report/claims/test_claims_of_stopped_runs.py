@@ -62,7 +62,7 @@ def test_pairs_that_a_strategy_spared_decide_nothing(made: Sweep) -> None:
     says = "2 of 6 pairs ran to the end on both sides; the others were stopped early by their scores, so that these"
     assert cut.sentence.startswith(f"{says} decide nothing. Final validation accuracy")
     assert all(e.measured and e.cut and np.isnan(e.p) for e in cut.evidence)
-    assert seeds_for(cut) == "decides nothing: runs of it were stopped early"
+    assert seeds_for(cut) == "decides nothing, as runs were stopped"
     assert evidence_line(cut.evidence[0]).cells["Says"].text == f"{says} decide nothing"
     assert not changed_verdict(whole, cut), "one of them has no answer"
 
