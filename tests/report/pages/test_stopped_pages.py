@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from store_runs import log_run
 
+from bnsweep.config.groups import BnConfig
+from bnsweep.config.run import RunConfig, TrackingConfig
+from bnsweep.records import RunRecord
 from bnsweep.report import write_report
 from bnsweep.report.pages.paper_table import paper_table
+from bnsweep.store.store import Store
 
 FLAT = "stopped at step {step} of 360: no better validation accuracy since step 18"
 GRID = {"activation": ["sigmoid", "relu"], "bn": ["none", "before"], "lr.value": [0.1, 1.0]}
@@ -108,6 +115,33 @@ def test_where_everything_was_stopped_it_is_listed_and_nothing_is_ranked(made, s
     html = report.html.read_text(encoding="utf-8")
     assert "No arm is ranked." in html and "Validation accuracy when stopped" in html
     assert "8 more" not in report.first_screen() and "… and 5 more in stopped.csv" in report.first_screen()
+
+
+def test_a_store_gives_all_that_a_report_says_of_stopped_runs(empty_database, tmp_path):
+    shutil.copyfile(empty_database, tmp_path / "mlflow.db")
+    store = Store.open(TrackingConfig(uri=f"sqlite:///{tmp_path / 'mlflow.db'}"))
+    configs = [RunConfig(bn=BnConfig(bn), seed=seed) for seed in range(5) for bn in ("none", "before")]
+    curve = [0.1, 0.5, 0.7, 0.8, 0.9]
+    for config in configs:
+        n, value = (3, 0.7) if config.bn.placement == "none" else (5, 0.9 + 0.001 * config.seed)
+        history = {
+            "step": [90.0 * i for i in range(n)],
+            "epoch": [5.0 * i for i in range(n)],
+            "val/accuracy": curve[:n],
+        }
+        summary = {"final_val_accuracy": value, "final_test_accuracy": value, "final_train_accuracy": value}
+        record = RunRecord("finished", history=history, summary=summary, seconds=0.1, device="cpu")
+        if n == 3:
+            reason = "stopped at rung 1 (step 180 of 360): arm 2 of 2 by mean validation accuracy"
+            record = replace(record, status="stopped", stopped_step=180, reason=reason)
+        log_run(store, config, record, "s")
+    report = write_report(store.load("s"), tmp_path / "report")
+    (row,) = rows_of(report, "stopped.csv")
+    assert (row["arm"], row["first_step"], row["runs_stopped"], float(row["score"])) == ("no BN", "180", "5", 0.7)
+    assert row["reason"] == "stopped at rung 1 (step 180 of 360): arm 2 of 2 by mean validation accuracy"
+    assert [row["arm"] for row in rows_of(report, "ranking.csv")] == ["BN before"]
+    assert "1 of 2 arms were stopped early. They fell behind" in " ".join(n.text for n in report.content.notices)
+    assert "stopped early" in report.content.drawing("curves").svg
 
 
 def test_a_sweep_without_stopped_runs_does_not_speak_of_them(lecture_report):
