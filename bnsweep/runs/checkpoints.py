@@ -105,11 +105,10 @@ class Checkpoints:
         parts = groupby(names, key=lambda name: whole[name])
         return [files[begun.file].of([*map(begun.identities.index, part)]) for begun, part in parts]
 
-    def write(self, state: State, configs: Sequence[RunConfig]) -> None:
-        """Beside the one before, which it then replaces. Raises OSError."""
+    def write(self, state: State, names: Sequence[str]) -> None:
+        """Of the runs of these identities, beside the one before, which it then replaces. Raises OSError."""
         from safetensors import SafetensorError
 
-        names = [identity(config) for config in configs]
         of = fingerprint(self.device)
         name = f"{names[0]}-{digest(' '.join([*names, of]))[:8]}.safetensors"
         tree = {"identities": names, "fingerprint": of, "written": time.time()}
@@ -152,6 +151,7 @@ class Keeper:
     _due: float = field(init=False)
 
     def __post_init__(self) -> None:
+        self._names = [identity(config) for config in self.configs]
         self._due = time.monotonic() + self.checkpoints.seconds
 
     @property
@@ -162,7 +162,7 @@ class Keeper:
         """`take` gives the state. A disk that has no room costs no run."""
         started = time.monotonic()
         try:
-            self.checkpoints.write(take(), self.configs)
+            self.checkpoints.write(take(), self._names)
         except OSError as error:
             self.why = str(error)
         ended = time.monotonic()
