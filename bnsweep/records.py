@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 FINISHED, DIVERGED, FAILED = "finished", "diverged", "failed"
 STOPPED = "stopped"
+AT_RUNG = "stopped at rung "
+"""How the reason of a stopped run begins that fell behind others; any other one stopped by its own curve."""
 
 HISTOGRAM_EDGES = [round(-1 + i * 0.05, 2) for i in range(61)]
 """Bin edges for activation outputs; values outside are counted in the first and last bin."""

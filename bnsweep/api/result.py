@@ -44,11 +44,11 @@ class Result:
 
     @property
     def runs(self) -> pd.DataFrame:
-        """One row a run, in the order planned: run_id, identity, status (finished, diverged, failed, missing), reason;
-        a column for each setting, under the name that a command gives it; classes of the data (0: a regression);
-        seconds of training; single numbers of the run. Accuracies and R² are shares (1 is all), losses are in nats or,
-        in a regression, in variances of the target; steps are training steps. `attrs["titles"]` says what each number
-        is."""
+        """One row a run, in the order planned: run_id, identity, status (finished, diverged, stopped, failed, missing),
+        reason; a column for each setting, under the name that a command gives it; classes of the data (0: a
+        regression); seconds of training; single numbers of the run, which in a stopped one are those of its last
+        evaluation. Accuracies and R² are shares (1 is all), losses are in nats or, in a regression, in variances of the
+        target; steps are training steps. `attrs["titles"]` says what each number is."""
         from bnsweep.catalogue.metrics import metric_of
 
         runs = self.frame.runs.copy()

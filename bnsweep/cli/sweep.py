@@ -271,8 +271,9 @@ def discard(hydra: Any, folder: Path) -> None:
 def describe_run(result: RunResult, task: Task, tracking: TrackingConfig) -> str:
     """What became of a single run, and where it is."""
     s, pages = result.summary, pages_command(tracking)
-    lines = [f"{result.status}{': ' + printable(result.reason) if result.reason else ''}"]
-    if result.status == "finished":
+    why = result.reason.removeprefix(f"{result.status} ")  # a stopped run's begins so
+    lines = [f"{result.status}{': ' + printable(why) if why else ''}"]
+    if result.status in ("finished", "stopped"):
         splits = (("train", "train"), ("validation", "val"), ("test", "test"))
         scores = [f"{name} {s[f'final_{key}_{task.score}']:.4f}" for name, key in splits]
         lines.append(f"{task.title}: {', '.join(scores)}")

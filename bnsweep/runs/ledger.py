@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from bnsweep.catalogue.tasks import TASKS
 from bnsweep.config.run import SweepConfig, TrackingConfig
-from bnsweep.records import DIVERGED, FAILED, FINISHED
+from bnsweep.records import DIVERGED, FAILED, FINISHED, STOPPED
 
 
 @dataclass
@@ -17,16 +17,17 @@ class RunResult:
     """What became of a run."""
 
     status: str
-    """finished, diverged or failed."""
+    """finished, diverged, stopped or failed."""
     summary: dict[str, float]
     reason: str = ""
-    """Why it failed; where it diverged."""
+    """Why it failed; where it diverged; where and why it was stopped."""
     run_id: str = ""
     """MLflow's."""
 
     @property
     def objective(self) -> float:
-        """What a sweeper maximises: the final validation score, 0 for a run that diverged and for what is worse."""
+        """What a sweeper maximises: the final validation score, a stopped run's last one, 0 for a run that diverged and
+        for what is worse."""
         names = [f"final_val_{task.score}" for task in TASKS.values()]
         value = next((self.summary[name] for name in names if name in self.summary), math.nan)
         return 0.0 if math.isnan(value) else max(value, 0.0)
@@ -57,9 +58,10 @@ def together(parts: Sequence[SweepResult]) -> SweepResult:
 
 
 def count_statuses(planned: int, results: Mapping[str, RunResult]) -> dict[str, int]:
-    """The ledger: runs planned, and of those how many finished, diverged and failed."""
+    """The ledger: runs planned, and of those how many finished, diverged, were stopped (where any was) and failed."""
     counts = Counter(result.status for result in results.values())
-    return {"planned": planned, **{status: counts[status] for status in (FINISHED, DIVERGED, FAILED)}}
+    statuses = (FINISHED, DIVERGED, *([STOPPED] if counts[STOPPED] else []), FAILED)
+    return {"planned": planned, **{status: counts[status] for status in statuses}}
 
 
 def describe_ledger(planned: int, results: Mapping[str, RunResult], trained: int, unlogged: int = 0) -> str:

@@ -19,7 +19,7 @@ from bnsweep.config.fields import Checked
 from bnsweep.config.identity import factor_types, identity, numbers
 from bnsweep.config.run import RunConfig, TrackingConfig
 from bnsweep.config.secrets import without_secrets
-from bnsweep.records import DIVERGED, FAILED, FINISHED, DatasetInfo, RunRecord
+from bnsweep.records import DIVERGED, FAILED, FINISHED, STOPPED, DatasetInfo, RunRecord
 from bnsweep.store.backend import KeptRun, NewRun
 from bnsweep.store.environment import environment
 
@@ -114,8 +114,9 @@ def metrics_of(record: RunRecord) -> Iterator[tuple[str, float, int]]:
                 if math.isfinite(value):
                     yield name, float(value), step
     single = {**record.summary, "seconds": record.seconds}
-    if record.diverged_step is not None:
-        single["diverged_step"] = record.diverged_step
+    for name, at in (("diverged_step", record.diverged_step), ("stopped_step", record.stopped_step)):
+        if at is not None:
+            single[name] = at
     for name, value in single.items():
         if math.isfinite(value):
             yield name, float(value), 0
@@ -233,7 +234,7 @@ def replace_folder(target: Path, files: Collection[Path]) -> None:
 def status_of(run: KeptRun) -> str:
     """The record's status where the run was written to its end, else missing."""
     status = run.tags["bnsweep.status"]
-    complete = {"FINISHED": (FINISHED, DIVERGED), "FAILED": (FAILED,)}
+    complete = {"FINISHED": (FINISHED, DIVERGED, STOPPED), "FAILED": (FAILED,)}
     return status if status in complete.get(run.status, ()) else MISSING
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bnsweep.catalogue.metrics import LOSS, SPLITS, Metric, curves, metrics
 from bnsweep.catalogue.tasks import Task
-from bnsweep.records import DIVERGED, FINISHED
+from bnsweep.records import DIVERGED, FINISHED, STOPPED
 from bnsweep.store.backend import NewRun
 from bnsweep.store.encode import arm_name, milliseconds, source_tags, typed
 from bnsweep.store.sweep_data import SweepFrame
@@ -24,10 +24,12 @@ MEAN = "mean"
 
 def mean_runs(frame: SweepFrame, planned: Sequence[dict[str, Any]]) -> list[NewRun]:
     """Those that MLflow's pages load, by mean validation score. `planned`: a row each run of the frame, in its order.
-    Empty where no combination has two runs that gave numbers."""
+    Empty where no combination has two runs that gave numbers. One with a stopped run has no mean, as it has no rank:
+    the others alone would be those that a strategy chose."""
     runs, task = frame.runs, task_of(planned)
     members = runs.assign(combination=combinations(planned))
-    members = members[members["status"].isin([FINISHED, DIVERGED])]
+    stopped = members.loc[members["status"] == STOPPED, "combination"]
+    members = members[members["status"].isin([FINISHED, DIVERGED]) & ~members["combination"].isin(stopped)]
     sizes = members.groupby("combination").size()
     if members.empty or sizes.max() < 2:
         return []

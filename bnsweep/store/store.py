@@ -156,7 +156,7 @@ class Store:
 
     def done(self, identities: Collection[str] | None = None) -> dict[str, Done]:
         """Identity -> the newest run that finished or diverged, whatever sweep trained it; of these identities, or of
-        all."""
+        all. One that a strategy stopped is not done: a sweep without that strategy wants the rest of it."""
         newest_last = reversed(self.patient.runs("run", "FINISHED", identities=identities))
         return {
             run.tags["bnsweep.identity"]: Done(run.run_id, status_of(run), run.summary, "bnsweep.model" in run.tags)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from bnsweep.config.checks import ConfigError, check
 from bnsweep.config.identity import factor_types
 from bnsweep.inference import Look
-from bnsweep.records import DIVERGED, FAILED, FINISHED
+from bnsweep.records import DIVERGED, FAILED, FINISHED, STOPPED
 from bnsweep.store.backend import Backend, KeptRun
 from bnsweep.store.encode import MISSING, status_of, typed
 
@@ -81,9 +81,9 @@ class SweepFrame:
 
     info: SweepInfo
     runs: pd.DataFrame
-    """One row a planned run, in the order planned: run_id, identity, status (finished, diverged, failed, missing),
-    reason, one column a factor, classes (of the run's data), seconds, one float column a summary metric, total_steps
-    always among them. Where the run is missing, run_id is ""; what is not known is NaN."""
+    """One row a planned run, in the order planned: run_id, identity, status (finished, diverged, stopped, failed,
+    missing), reason, one column a factor, classes (of the run's data), seconds, one float column a summary metric,
+    total_steps always among them. Where the run is missing, run_id is ""; what is not known is NaN."""
     backend: Backend = field(repr=False)
     kept: dict[str, KeptRun] = field(repr=False)
     """run_id -> what MLflow holds of it."""
@@ -255,9 +255,10 @@ def iso(milliseconds: int) -> str:
 
 
 def best_runs(runs: list[KeptRun], identities: set[str]) -> dict[str, KeptRun]:
-    """Identity -> its newest run that gave numbers; its newest failed one where none did."""
+    """Identity -> its newest run that got to its end; where none did, its newest stopped one, else its newest failed
+    one."""
     chosen: dict[str, KeptRun] = {}
-    for wanted in ((FINISHED, DIVERGED), (FAILED,)):
+    for wanted in ((FINISHED, DIVERGED), (STOPPED,), (FAILED,)):
         for run in runs:
             key = run.tags["bnsweep.identity"]
             if key in identities and key not in chosen and status_of(run) in wanted:

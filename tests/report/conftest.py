@@ -47,9 +47,10 @@ class Simulated:
 
     def history(self, metrics: Sequence[str], run_ids: Sequence[str] | None = None) -> pd.DataFrame:
         runs = self.runs if run_ids is None else self.runs[self.runs["run_id"].isin(list(run_ids))]
-        runs = runs[runs["status"].isin(["finished", "diverged"])]
+        runs = runs[runs["status"].isin(["finished", "diverged", "stopped"])]
         epoch = np.arange(EPOCHS + 1)
-        keep_RE = epoch <= np.where(runs["status"] == "diverged", 3, EPOCHS)[:, None]
+        steps = runs["stopped_step"].fillna(BUDGET) if "stopped_step" in runs else BUDGET
+        keep_RE = epoch <= np.where(runs["status"] == "diverged", 3, steps / 18)[:, None]
         score = next(name for name in runs if name in ("final_val_accuracy", "final_val_r2"))
         final = np.nan_to_num(runs[score].to_numpy(float), nan=0.1)
         parts = []
@@ -120,6 +121,32 @@ def lecture_truth(run: Mapping[str, Any]) -> float:
     if run["bn"] == "none" and run["activation"] == "sigmoid" and run["lr.value"] < 0.1:
         return 0.3
     return score - 0.03 * abs(math.log10(run["lr.value"]) + 1)
+
+
+FLAT = "stopped at step {step} of 360: no better validation accuracy since step 18"
+BEHIND = "stopped at rung 1 (step {step} of 360): arm 7 of 12 by mean validation accuracy"
+OF_WHOLE_RUNS = ["steps_to_tau", "tau_reached", "auc", "gap_accuracy"]
+
+
+def stop(
+    made: Simulated, chosen: pd.Series[bool], score: float | None = None, step: int = 90, why: str = BEHIND
+) -> Any:
+    """The same sweep, in which a strategy stopped the chosen runs at a step, where they had a score, or the one that
+    they would have ended with."""
+    runs = made.runs.copy()
+    if "stopped_step" not in runs:
+        runs["stopped_step"] = math.nan
+    runs.loc[chosen, ["status", "reason"]] = ["stopped", why.format(step=step)]
+    runs.loc[chosen, "stopped_step"] = float(step)
+    runs.loc[chosen, OF_WHOLE_RUNS] = math.nan
+    if score is not None:
+        runs.loc[chosen, ["final_val_accuracy", "final_test_accuracy"]] = score
+    return Simulated(made.info, runs, made.hidden)
+
+
+@pytest.fixture(name="stop", scope="session")
+def stop_fixture() -> Callable[..., Simulated]:
+    return stop
 
 
 def as_regression(made: Simulated) -> Simulated:

@@ -75,6 +75,13 @@ def test_where_all_runs_diverge_they_guess(store: Store) -> None:
         assert run.summary["final_val_accuracy"] == run.summary["final_test_accuracy"] == pytest.approx(0.1)
 
 
+def test_a_combination_with_a_stopped_run_has_no_mean(store: Store) -> None:
+    stopped = replace(record(0.2), status="stopped", stopped_step=18)
+    records = [record(0.5), record(0.6), stopped, record(0.7), record(0.8), record(0.9)]
+    (before,) = log(store, arms(3), records)
+    assert before.params["bn"] == "before" and before.params["seeds"] == "3"
+
+
 def test_curves_are_means_at_each_step(store: Store) -> None:
     _, none = log(store, arms(2), [record(0.5), diverged(), record(0.7), record(0.9)])
     client = store.client

@@ -206,6 +206,30 @@ def test_divergence_is_a_result_and_failure_is_not(store: Store) -> None:
     assert runs.loc[identity(diverged), "diverged_step"] == 5
 
 
+def test_a_stopped_run_is_kept_with_its_curves_and_is_not_done(store: Store) -> None:
+    config = RunConfig()
+    why = "stopped at step 72 of 200: no better validation accuracy since step 18"
+    run_id = log_run(store, config, record(0.5, "stopped", reason=why, stopped_step=72), "s")
+    assert mlflow_status(store, run_id) == "FINISHED"
+    assert store.client.get_run(run_id).data.tags["bnsweep.status"] == "stopped"
+    frame = store.load("s")
+    (row,) = frame.runs.to_dict("records")
+    assert (row["status"], row["reason"], row["stopped_step"]) == ("stopped", why, 72)
+    assert row["final_val_accuracy"] == 0.5
+    assert list(frame.history(["val/accuracy"])["step"]) == [0, 18, 36, 54, 72]
+    assert store.done() == {}
+
+
+@pytest.mark.parametrize(("first", "second"), [("finished", "stopped"), ("stopped", "diverged"), ("stopped", "failed")])
+def test_a_run_that_got_further_counts_whichever_is_the_newer(store: Store, first: str, second: str) -> None:
+    config, best = RunConfig(), first if second == "failed" else "finished" if first == "finished" else second
+    for status in (first, second, first):
+        log_run(store, config, RunRecord("failed", "disk full") if status == "failed" else record(0.5, status), "s")
+        time.sleep(0.01)
+    store.open_sweep(manifest("all", [config]))
+    assert list(store.load("all").runs["status"]) == [best]
+
+
 def test_the_plan_says_what_is_missing(store: Store) -> None:
     configs = grid()
     store.open_sweep(manifest("s", configs))

@@ -6,7 +6,8 @@ Every comparison has a first side, of which the claim expects more (sign +1) or 
    it where it is the other way round, *open* otherwise.
 2. A claim needs most of its comparisons: k = m // 2 + 1 of m. Its statistic is the k-th largest t that points one way.
    All claims are judged together under joint flips of whole seeds, by the largest statistic among them (`flips`). A
-   comparison that has too few seeds to decide anything counts among the m and says nothing.
+   comparison that has too few seeds to decide anything, or has lost runs to early stopping, counts among the m and says
+   nothing.
 3. A claim with a comparison for it and one against it is mixed.
 4. Else, where that p is at most the level, and so is the own p of k comparisons that point that way, the claim is
    supported, or contradicted when they point the other way. The first keeps sweeps in which nothing matters from
@@ -21,6 +22,7 @@ sides do equally well (sign 0) is then true, and the same is said of sweeps in w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -81,6 +83,8 @@ class Missing:
     """Whether the sweep has both sides, and only their numbers are missing."""
     swept: bool = True
     """Whether the sweep has both sides."""
+    cut: bool = False
+    """Whether early stopping took its runs."""
 
 
 Found = tuple[Sides, Measured] | Missing
@@ -124,14 +128,14 @@ def swept(compared: list[tuple[Contrast, Found]]) -> list[tuple[Contrast, Found]
 
 def deciding(items: Sequence[Evidence]) -> list[Evidence]:
     """The comparisons that their claim consists of."""
-    return [e for e in items if e.measured and not e.note]
+    return [e for e in items if e.cut or (e.measured and not e.note)]
 
 
 def voices(items: Sequence[Evidence], bundles: int, level: float) -> list[NDArray[np.float64]]:
     """t under the flips of those that have seeds enough to decide anything. One that has few of the flipped seeds has
     large t in many flips, and would drown all others."""
     least = max(least_seeds(level), bundles / 2)
-    return [e.t_R for e in deciding(items) if e.t_R is not None and e.n >= least]
+    return [e.t_R for e in deciding(items) if e.t_R is not None and e.n >= least and not e.cut]
 
 
 def decided_together(
@@ -148,20 +152,47 @@ def decided_together(
 
 
 def compare(of_runs: RunValues, metric: Metric, contrast: Contrast, sign_RN: NDArray[np.float64]) -> Found:
-    grid = of_runs.grid
+    whole = of_runs.grid.whole
+    grid = whole if contrast.at == START else of_runs.grid  # every run has a start
     if contrast.at != START and grid.untrained:
         return Missing("this sweep lacks training (train.epochs=0)")
     try:
-        found = sides(grid, contrast)
+        planned = sides(whole, contrast)
     except Unasked as lacks:
         return Missing(f"this sweep lacks {lacks}", swept=False)
     try:
+        found = planned if grid is whole else sides(grid, contrast)
+    except Unasked:
+        return Missing(none_left(planned), cut=True)
+    cut = left_of(planned, found)
+    try:
         measured = measure(of_runs, metric, contrast, found, sign_RN)
     except Unasked as lacks:
-        return Missing(f"this sweep lacks {lacks}")
+        return Missing(cut or f"this sweep lacks {lacks}", cut=bool(cut))
     except Unmeasured as why:
-        return Missing(str(why), asked=True)
+        return Missing(cut or str(why), asked=True, cut=bool(cut))
+    if cut:
+        return found, replace(measured, note=cut, cut=True, p=math.nan)
     return found, replace(measured, note=CROSSED) if grid.crossed else measured
+
+
+def none_left(planned: Sides) -> str:
+    pairs = len(planned.more)
+    return f"early stopping has left no pair of both sides, of {pairs} that {'was' if pairs == 1 else 'were'} planned"
+
+
+def left_of(planned: Sides, found: Sides) -> str:
+    """How much early stopping has left of a comparison, and that it decides nothing; empty where it has left all.
+
+    What is left was chosen by what is compared: where one side is far ahead the other is stopped, and the pairs that
+    stay are those in which it makes little difference.
+    """
+    if all((a >= 0).sum() == (b >= 0).sum() for a, b in ((planned.more, found.more), (planned.less, found.less))):
+        return ""
+    if len(found.more) == len(planned.more):
+        return "some of the runs compared were stopped early by their scores, so that the others decide nothing"
+    left = f"{len(found.more)} of {len(planned.more)} pairs ran to the end on both sides"
+    return f"{left}; the others were stopped early by their scores, so that these decide nothing"
 
 
 def evidence_of_claim(
@@ -205,7 +236,7 @@ def evidence_of(
     unit = replace(quantity.unit, level=None) if apart else quantity.unit
     meaning = in_channels(quantity.meaning.replace("τ", tau_value(grid)), grid)
     if isinstance(item, Missing):
-        return Evidence(name=name, title=title, unit=unit, note=item.note, meaning=meaning)
+        return Evidence(name=name, title=title, unit=unit, note=item.note, cut=item.cut, meaning=meaning)
     found, m = item
     within, way = (0.0 if contrast.sign else contrast.margin), 0.0 if m.t_R is None else m.t_R[0]
     ahead_N = within - np.abs(m.difference_N) if within else m.difference_N
@@ -228,6 +259,7 @@ def evidence_of(
         t_R=m.t_R,
         pairs=m.pairs,
         note=m.note,
+        cut=m.cut,
         aside=aside(contrast, m, grid),
         remark="; ".join(remarks(contrast, m, grid, metric)),
         meaning=meaning,
@@ -269,4 +301,5 @@ def judge(items: Sequence[Evidence], spoken: Sequence[NDArray[np.float64]], p: f
     agree = sum(e.says == (FOR if way > 0 else AGAINST) for e in own)
     if p <= level and agree >= majority(len(own)):
         return SUPPORTED if way > 0 else CONTRADICTED
-    return TOO_FEW if own and len(spoken) < majority(len(own)) else INCONCLUSIVE
+    able = len(spoken) + sum(e.cut for e in own)
+    return TOO_FEW if own and able < majority(len(own)) else INCONCLUSIVE

@@ -126,6 +126,8 @@ class Measured:
     left_out: LeftOut | None = None
     note: str = ""
     """Why the numbers decide nothing."""
+    cut: bool = False
+    """Whether that is because early stopping took runs of it."""
 
 
 class Unmeasured(Exception):
@@ -286,9 +288,9 @@ def rows_of(grid: Grid, pairs: pd.DataFrame, end: str, at: str) -> Rows:
     arms = pairs[f"a{end}"].to_numpy()
     if at == BEST:
         return np.asarray(grid.run_ALN[arms])
-    if at == START:  # any rate will do, of which a run has something to show
+    if at == START:  # any rate will do, of which a run has something to show, and a stopped one has
         run_PLN = grid.run_ALN[arms]
-        known_PLN = (run_PLN >= 0) & (grid.finished | grid.diverged)[run_PLN]
+        known_PLN = (run_PLN >= 0) & (grid.finished | grid.diverged | grid.stopped)[run_PLN]
         return np.take_along_axis(run_PLN, known_PLN.argmax(axis=1)[:, None], axis=1)[:, 0]
     return np.asarray(grid.run_ALN[arms, pairs[f"l{end}"].to_numpy()])
 

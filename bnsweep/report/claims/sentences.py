@@ -91,7 +91,7 @@ def sentence(verdict: str, evidence: Sequence[Evidence], p: float, family: int, 
     shown = capital(finding(speaking[0] if speaking else measured[0]))
     if verdict in (SUPPORTED, CONTRADICTED):
         agree = [e for e in measured if e.says == (FOR if verdict == SUPPORTED else AGAINST)]
-        deciding = sum(not e.note for e in measured)
+        deciding = sum(e.cut or (e.measured and not e.note) for e in evidence)
         count = f"{len(agree)} of {deciding} comparisons say so" if deciding > 1 else "More than the seeds' luck"
         among = f", {family} claims judged together" if family > 1 else ""
         return f"{capital(finding(agree[0]))}. {count} ({p_equals(p)}{among}).{by_side(measured)}"
@@ -101,7 +101,9 @@ def sentence(verdict: str, evidence: Sequence[Evidence], p: float, family: int, 
         return f"{said}{by_side(measured)}"
     if verdict == TOO_FEW:
         return f"{too_few(measured, level)} {shown}."
-    return f"{inconclusive(measured, family)} {shown}.{by_side(measured)}"
+    cut = [e.note for e in evidence if e.cut]
+    why = f"{capital(cut[0])}." if cut else inconclusive(measured, family)
+    return f"{why} {shown}.{by_side(measured)}"
 
 
 def by_side(measured: Sequence[Evidence]) -> str:

@@ -95,6 +95,8 @@ class Evidence:
     """Pairs of arms (or of runs) a seed that the difference averages."""
     note: str = ""
     """Why there is no number, or why the number decides nothing."""
+    cut: bool = False
+    """Whether that is because early stopping took runs of it."""
     aside: str = ""
     """What else was measured on the same runs, in words; it decides nothing."""
     remark: str = ""

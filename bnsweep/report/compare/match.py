@@ -2,7 +2,7 @@
 
 An arm is a combination of the factors that either sweep varies, without the learning rate. A factor that one sweep
 varies and the other holds fixed matches at the fixed level. What both hold fixed, at whatever levels, is no part of an
-arm: it is what changed between them.
+arm: it is what changed between them. Where either sweep stopped a run early, neither is compared at that arm and rate.
 
 Shapes: S shared arms, L learning-rate settings of a sweep, N bundles of a sweep.
 """
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from bnsweep.catalogue.metrics import Metric
 from bnsweep.config.checks import ConfigError
+from bnsweep.records import STOPPED
 from bnsweep.report.frame.grid import (
     arm_and_lr,
     bundle_codes,
@@ -65,6 +66,8 @@ class Match:
     dropped: list[str]
     """Shared arms that lack results, and are not compared."""
     crossed: bool
+    stopped: tuple[int, int] = (0, 0)
+    """Runs of A, and of B, that were stopped early."""
 
 
 def match(a: pd.DataFrame, b: pd.DataFrame, metric: Metric) -> Match:
@@ -85,7 +88,9 @@ def match(a: pd.DataFrame, b: pd.DataFrame, metric: Metric) -> Match:
     if not len(shared):
         raise ConfigError(f"sweep=A,B: must have an arm in common; {disjoint(a, b, arm_factors)}")
     codes = np.column_stack([np.searchsorted(shared, arm_of), lr_of, bundle_of])
-    codes[~np.isin(arm_of, shared)] = -1
+    stopped = (joint["status"] == STOPPED).to_numpy(bool)
+    cell_of = arm_of * len(lrs) + lr_of
+    codes[~np.isin(arm_of, shared) | np.isin(cell_of, cell_of[stopped])] = -1
     names = arms["arm"].to_numpy(str)
     halves = [
         half(runs, codes[mine], names[shared], list(lrs["lr"]), bundles, metric)
@@ -97,7 +102,8 @@ def match(a: pd.DataFrame, b: pd.DataFrame, metric: Metric) -> Match:
     only = [sorted(set(names[arm_of[mine]]) - set(names[shared])) for mine in (of_a, ~of_a)]
     one_sided = [f for f in swept if (f in swept_a) != (f in swept_b)]
     chosen, dropped = names[shared[kept]].tolist(), np.delete(names[shared], kept).tolist()
-    return Match(chosen, halves[0], halves[1], paired, one_sided, (only[0], only[1]), dropped, crossed)
+    count = (int(stopped[of_a].sum()), int(stopped[~of_a].sum()))
+    return Match(chosen, halves[0], halves[1], paired, one_sided, (only[0], only[1]), dropped, crossed, count)
 
 
 def disjoint(a: pd.DataFrame, b: pd.DataFrame, factors: list[str]) -> str:
@@ -143,9 +149,10 @@ def common(halves: list[Half]) -> tuple[list[int], list[Half], bool]:
 
 
 def has_all_rates(half: Half) -> NDArray[np.bool_]:
-    """Whether an arm has a result at each of its planned learning rates in a bundle, [S, N]."""
+    """Whether an arm has a result at each of the learning rates that are compared in a bundle, [S, N]."""
     planned_SL = np.any(half.run_SLN >= 0, axis=2)
-    return np.asarray(np.all(~np.isnan(half.score_SLN) | ~planned_SL[:, :, None], axis=1))
+    there_SN = np.all(~np.isnan(half.score_SLN) | ~planned_SL[:, :, None], axis=1)
+    return np.asarray(there_SN & planned_SL.any(axis=1)[:, None])
 
 
 def cut(half: Half, arms: list[int], bundles: list[int]) -> Half:

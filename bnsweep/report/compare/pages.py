@@ -238,6 +238,7 @@ def compare_json(content: ComparisonContent) -> str:
         "arms": row_dicts(found.table),
         "only_in_a": found.match.only[0],
         "only_in_b": found.match.only[1],
+        **({"stopped": dict(zip("ab", found.match.stopped, strict=True))} if any(found.match.stopped) else {}),
         "claims": claims,
     }
     return json_text(tree)

@@ -47,7 +47,7 @@ def changed_verdict(one: Verdict, two: Verdict) -> bool:
 
 
 def answers(verdict: Verdict) -> bool:
-    return verdict.verdict != TOO_FEW and any(e.measured for e in verdict.evidence)
+    return verdict.verdict != TOO_FEW and any(e.measured and not e.cut for e in verdict.evidence)
 
 
 def changed_text(changes: Sequence[Change], most: int = 4) -> str:
@@ -74,6 +74,11 @@ def notices(found: moves.Comparison, a: SweepInfo, b: SweepInfo, changed: Sequen
     said += [Notice("warning", f"{len(match.dropped)} shared arms lack results: {few(match.dropped, 4)}.")] * bool(
         match.dropped
     )
+    if any(match.stopped):
+        a_stopped, b_stopped = match.stopped
+        text = f"Stopped runs are not compared: {a_stopped:,} of A and {b_stopped:,} of B were stopped early. Arms are"
+        text += " compared at the learning rates at which they ran to the end in both."
+        said.append(Notice("warning", text))
     same = int((found.table["same_runs"] > 0).sum())
     if same:
         text = f"{same} of {len(found.table)} arms have runs that are the very same in both: in one experiment a"

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from bnsweep.catalogue.metrics import ACCURACY, LOSS, Metric, metrics
+from bnsweep.report.figures.facets import facets
 from bnsweep.report.figures.style import (
     DASHES,
     OF_ERROR,
@@ -23,11 +27,17 @@ from bnsweep.report.figures.style import (
 from bnsweep.report.figures.types import Drawing, Scene, level_key
 from bnsweep.report.frame.formats import capital, capped, tau_value
 from bnsweep.report.frame.metrics import chance
+from bnsweep.report.stats.stopped import standing, standing_metric
 
 CAPTION = (
     "Median over seeds, band from the lower to the upper quartile, each arm at its best learning rate; a run that"
     " diverged stays at chance from there on. See how steeply a line rises before where it ends: a wide band means the"
     " outcome hangs on the seed."
+)
+
+OF_STOPPED = (
+    " Thin lines that end in a cross: arms that were stopped early at every learning rate, at the one at which they"
+    " stood best, up to where the first of their seeds was stopped."
 )
 
 SQUEEZED = 0.85
@@ -37,22 +47,29 @@ SQUEEZED = 0.85
 def learning_curves(scene: Scene) -> Drawing | None:
     task = scene.metric.task
     shown = metrics(task)["val/loss" if scene.metric.kind == LOSS else f"val/{task.score}"]
-    history = scene.frame.history([shown.name], scene.all_run_ids)
+    stopped = stopped_runs(scene)
+    scene = with_stopped(scene, list(stopped)) if stopped else scene
+    history = scene.frame.history([shown.name], [*scene.all_run_ids, *(i for ids in stopped.values() for i in ids)])
     if scene.grid.untrained or history.empty or not np.isfinite(history["value"]).any():
         return None
     curves = run_curves(scene, history, shown)
     rows, columns = scene.facets.shape
     titles = [title for _, _, title, _ in scene.facets.panels]
-    sheet = Sheet((max(2.1, 5.6 / columns), 1.5), titles=titles, legend=level_key(scene))
+    sheet = Sheet(
+        (max(2.1, 5.6 / columns), 1.5), titles=titles, legend=[*level_key(scene), *([stop_key()] if stopped else [])]
+    )
     figure, axes = panels(rows, columns, sheet)
     for i, j, _, lines in scene.facets.panels:
         for k, _, arm in lines:
-            band(axes[i][j], curves[curves.columns.intersection(scene.run_ids[arm])], k)
+            if arm in stopped:
+                line_to_the_stop(axes[i][j], curves[curves.columns.intersection(stopped[arm])], k)
+            else:
+                band(axes[i][j], curves[curves.columns.intersection(scene.run_ids[arm])], k)
     label_edges(axes, "epoch", shown.title)
     for ax in (ax for row in axes for ax in row):
         ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     text, every = CAPTION, [ax for row in axes for ax in row]
-    text += capped(shown)
+    text += capped(shown) + OF_STOPPED * bool(stopped)
     if shown.is_score:
         axes[0][0].set_ylim(within_all(*axes[0][0].get_ylim()))
         text += (stretched(every) if shown.kind == ACCURACY else "") + goal(scene, every)
@@ -66,7 +83,7 @@ def alt(scene: Scene, curves: pd.DataFrame, metric: Metric) -> str:
     """Where the lines of each colour end."""
     ends: dict[str, list[float]] = {}
     for *_, lines in scene.facets.panels:
-        for _, name, arm in lines:
+        for _, name, arm in (line for line in lines if line[2] in scene.run_ids):
             own = curves[curves.columns.intersection(scene.run_ids[arm])].dropna(how="all")
             if len(own):
                 ends.setdefault(name, []).append(float(own.iloc[-1].median()))
@@ -122,6 +139,40 @@ def band(ax: Axes, curves: pd.DataFrame, k: int) -> None:
     low, middle, high = np.nanquantile(values.to_numpy(), [0.25, 0.5, 0.75], axis=1)
     ax.fill_between(values.index, low, high, color=SERIES[k], alpha=0.2, lw=0)
     ax.plot(values.index, middle, color=SERIES[k], ls=DASHES[k])
+
+
+def stopped_runs(scene: Scene) -> dict[int, list[str]]:
+    """Arm -> its runs at the learning rate at which it stood best, of those that were stopped at every rate; best
+    first."""
+    grid, by = scene.grid, standing_metric(scene.grid, scene.metric)
+    arms = np.flatnonzero(grid.stopped_AL.any(axis=1) & (grid.run_ALN < 0).all(axis=(1, 2)))
+    good_AL = np.nan_to_num(by.sign * standing(grid, by)[arms], nan=-np.inf)
+    names, order = grid.runs["run_id"].to_numpy(str), np.argsort(-good_AL.max(axis=1), kind="stable")
+    rows_A = {int(arms[i]): grid.planned_ALN[arms[i], good_AL[i].argmax()] for i in order}
+    return {arm: names[rows[rows >= 0]].tolist() for arm, rows in rows_A.items()}
+
+
+def with_stopped(scene: Scene, arms: list[int]) -> Scene:
+    """With panels and colours for these arms, too; colours that other figures give a level stay its own."""
+    place = {name: a for a, name in enumerate(scene.grid.arms["arm"])}
+    ranked = [place[name] for name in scene.table["arm"][scene.table["rank"].notna()]]
+    found, before = facets(scene.grid, scene.view, [*ranked, *arms]), scene.facets
+    if found.colour is not None:
+        had = before.levels_of(found.colour)
+        found.shown[found.colour].sort(key=lambda level: had.index(level) if level in had else len(had))
+    return replace(scene, facets=found)
+
+
+def line_to_the_stop(ax: Axes, curves: pd.DataFrame, k: int) -> None:
+    """The median, as long as all runs go on."""
+    values = curves.dropna(how="any").median(axis=1)
+    if len(values):
+        ax.plot(values.index, values, color=SERIES[k], ls=DASHES[k], lw=points(0.9))
+        ax.plot(values.index[-1], values.iloc[-1], marker="x", ms=points(5), color=SERIES[k])
+
+
+def stop_key() -> Line2D:
+    return Line2D([], [], color=ink(), lw=points(0.9), marker="x", ms=points(5), label="stopped early")
 
 
 def label_edges(axes: list[list[Axes]], x: str, y: str) -> None:

@@ -41,13 +41,14 @@ def init_by_lr(scene: Scene) -> Drawing | None:
     rest = [f for f in ("activation", "bn") if f in factors and f != tall]
     rates = evenly_spaced(len(grid.lrs), MOST_RATES)
     score_AL, reached_AL = (values[:, rates] for values in cell_means(scene))
+    stopped_AL = grid.stopped_AL[:, rates]
     levels_of = {f: levels(grid.runs, f)[:MOST] for f in (tall, *rest)}
     row, column = (rest if len(rest) == 2 else [None, rest[0]]) if rest else [None, None]
     rows, columns = levels_of.get(row or "", [None]), levels_of.get(column or "", [None])
     maps = [
         Map(
             " · ".join(level_text(f, v) for f, v in ((row, r), (column, c)) if f),
-            np.array([mean(score_AL[at]) for at in here]),
+            np.array([np.where(stopped_AL[at].any(axis=0), np.nan, mean(score_AL[at])) for at in here]),
             np.array([mean(reached_AL[at]) for at in here]) < 1,
         )
         for r in rows
@@ -143,6 +144,8 @@ def caption(scene: Scene, shown: Sequence[str], others: Sequence[str]) -> str:
     uneven = scene.grid.arms.groupby(list(shown), dropna=False).size().nunique() > 1
     if others and uneven:
         text += f" Not all cells have the same settings of {', '.join(others)} to average over."
+    if scene.grid.stopped_AL.any():
+        text += f" Empty cells: {'some of the runs were' if others else 'the runs were'} stopped early."
     cut = [f for f in shown if len(levels(scene.grid.runs, f)) > MOST]
     text += f" Only the first {MOST} levels of {', '.join(cut)} are drawn." if cut else ""
     many = len(scene.grid.lrs)

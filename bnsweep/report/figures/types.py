@@ -71,7 +71,7 @@ class Scene:
         """Arm drawn -> its runs at the learning rate all bundles together choose, in the ranked bundles."""
         names = self.grid.runs["run_id"].to_numpy(str)
         found = {}
-        for arm in (arm for *_, lines in self.facets.panels for _, _, arm in lines):
+        for arm in (arm for *_, lines in self.facets.panels for _, _, arm in lines if arm in self.view.lr):
             rows = self.grid.run_ALN[arm, self.view.lr[arm], self.view.bundles]
             found[arm] = names[rows[rows >= 0]].tolist()
         return found

@@ -25,6 +25,10 @@ SPARSE = 0.05
 """Share of the product's runs below which a sweep is a list of settings and no product of factors. So it is where less
 than half of the results lie in a complete product."""
 
+CHOSEN = "What is left was chosen by its scores along the way: what holds in it need not hold in the whole sweep."
+"""Of a sweep of which runs were stopped early. That choice makes no effects of its own: tests/report/stats/test_stopped
+holds it."""
+
 
 @dataclass(frozen=True)
 class Factor:
@@ -91,7 +95,8 @@ class Design:
 def read_design(grid: Grid, metric: Metric) -> Design:
     """The largest complete product that leaving out whole levels and seeds leads to; see `complete`."""
     table = swept_values(grid)
-    planned_SN = (grid.run_ALN >= 0).reshape(len(table), -1)
+    planned_SN = (grid.planned_ALN >= 0).reshape(len(table), -1)
+    stopped_S = grid.stopped_AL.ravel()
     factors, code_SF = coded(table, table.loc[np.flatnonzero(planned_SN.any(axis=1))], grid)
     if not factors:
         return Design((), np.empty((0,)), (), "No factor was swept.")
@@ -101,18 +106,23 @@ def read_design(grid: Grid, metric: Metric) -> Design:
     results, product = len(setting), math.prod(sizes)
     kept = complete(np.column_stack([code_SF[setting], bundle]), sizes) if results >= SPARSE * product else [[]]
     if not results or math.prod(map(len, kept)) < results / 2:
-        text = f"{results:,} of {product:,} combinations of the swept values and seeds have a result: they are"
+        there = "ran to the end" if stopped_S.any() else "have a result"
+        text = f"{results:,} of {product:,} combinations of the swept values and seeds {there}: they are"
         return Design((), np.empty((0,)), (), f"{text} no product of factors, whose effects could be told apart.")
     place = (*code_SF[setting].T, bundle)
     full, got = np.full(sizes, math.nan), np.full(sizes, math.nan)
     full[place] = score_SN[setting, bundle]
     got[place] = grid.reached[grid.run_ALN.reshape(len(table), -1)[setting, bundle]]
-    why = reason(bool((planned_SN & np.isnan(score_SN)).any()), int(planned_SN.sum()) < product)
-    return complete_design(factors, full, got, kept, why)
+    lost = bool((planned_SN & np.isnan(score_SN))[~stopped_S].any())
+    why = reason(lost, int(planned_SN.sum()) < product, bool(stopped_S.any()))
+    found = complete_design(factors, full, got, kept, why)
+    return replace(found, note=f"{found.note} {CHOSEN}") if stopped_S.any() and found.factors else found
 
 
-def reason(lost: bool, unplanned: bool) -> str:
+def reason(lost: bool, unplanned: bool, stopped: bool = False) -> str:
     """Why a part of the product is left out."""
+    if stopped:
+        return "runs there were stopped early" + (f", or {reason(lost, unplanned)}" if lost or unplanned else "")
     if not unplanned:
         return "results are missing there"
     return "not all combinations there were planned" + " or have a result" * lost

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -32,7 +32,7 @@ from bnsweep.config.groups import DECAYED, DISTRIBUTIONS
 from bnsweep.config.identity import NAME_FIELDS, layers_in
 from bnsweep.config.network import DROPOUTS, FAMILIES, SHORTCUTS, SKIPS, convolutions
 from bnsweep.config.tree import known_keys
-from bnsweep.records import DIVERGED, FINISHED
+from bnsweep.records import DIVERGED, FINISHED, STOPPED
 from bnsweep.report.frame.metrics import reached, scored, task_of, untrained
 
 ORDER: dict[str, tuple[str, ...]] = {
@@ -166,7 +166,7 @@ class Grid:
     """A sweep as an array. A arms, L learning-rate settings, N bundles; names carry the shape."""
 
     runs: pd.DataFrame
-    """One row a planned run, index 0..; `run_ALN` points into it."""
+    """One row a planned run, index 0..; `run_ALN` and `planned_ALN` point into it."""
     swept: list[str]
     arm_factors: list[str]
     lr_factors: list[str]
@@ -176,7 +176,10 @@ class Grid:
     """One row a learning-rate setting: its factors' values and `lr`, its name."""
     bundles: list[str]
     run_ALN: NDArray[np.int64]
-    """Row of the run, -1 where none was planned."""
+    """Row of the run, -1 where none was planned, and in all seeds of an arm and learning rate of which one was stopped
+    early: the others would be those that a strategy chose by their scores."""
+    planned_ALN: NDArray[np.int64]
+    """Row of the run, stopped or not; -1 where none was planned."""
     duplicates: int = 0
     """Rows left out because the same cell was already there."""
     crossed: bool = False
@@ -204,6 +207,21 @@ class Grid:
     def diverged(self) -> NDArray[np.bool_]:
         """Of each run."""
         return (self.runs["status"] == DIVERGED).to_numpy(bool)
+
+    @cached_property
+    def stopped(self) -> NDArray[np.bool_]:
+        """Of each run."""
+        return (self.runs["status"] == STOPPED).to_numpy(bool)
+
+    @cached_property
+    def stopped_AL(self) -> NDArray[np.bool_]:
+        """Whether an arm was stopped early at a learning rate, in any seed."""
+        return np.asarray(((self.planned_ALN >= 0) & self.stopped[self.planned_ALN]).any(axis=2))
+
+    @property
+    def whole(self) -> Grid:
+        """With what was stopped, for what can be read off a run however early it ends."""
+        return replace(self, run_ALN=self.planned_ALN) if self.stopped_AL.any() else self
 
     @cached_property
     def reached(self) -> NDArray[np.float64]:
@@ -260,13 +278,14 @@ def arm_and_lr(swept: list[str]) -> tuple[list[str], list[str]]:
 def placed(
     runs: pd.DataFrame, codes: tuple[NDArray[np.int64], ...], shape: tuple[int, ...], usable: Any = slice(None)
 ) -> NDArray[np.int64]:
-    """Row of the run in each cell, -1 where none was planned; of several the first one, of those with a result first.
+    """Row of the run in each cell, -1 where none was planned; of several the first one, of those with a result first,
+    then of stopped ones.
 
     `codes`: each run's place along each axis. `usable`: the rows that have a place.
     """
     rows = np.arange(len(runs))[usable]
-    hole = ~runs["status"].isin([FINISHED, DIVERGED]).to_numpy(bool)
-    last_wins = rows[np.lexsort((rows, hole[rows]))[::-1]]
+    lacks = runs["status"].map({FINISHED: 0, DIVERGED: 0, STOPPED: 1}).fillna(2).to_numpy(int)
+    last_wins = rows[np.lexsort((rows, lacks[rows]))[::-1]]
     found = np.full(shape, -1, dtype=np.int64)
     found[tuple(code[last_wins] for code in codes)] = last_wins
     return found
@@ -284,10 +303,12 @@ def read_grid(runs: pd.DataFrame) -> Grid:
         arm_of, arms = combinations(runs, arm_factors, "arm")
     lr_of, lrs = combinations(runs, lr_factors, "lr")
     bundle_of, bundles, crossed = bundle_codes(runs)
-    run_ALN = placed(runs, (arm_of, lr_of, bundle_of), (len(arms), len(lrs), len(bundles)))
+    planned_ALN = placed(runs, (arm_of, lr_of, bundle_of), (len(arms), len(lrs), len(bundles)))
     fixed = {f: levels(runs, f)[0] for f in factor_columns(runs) if f not in swept and len(levels(runs, f)) == 1}
-    doubles = len(runs) - int((run_ALN >= 0).sum())
-    return Grid(runs, swept, arm_factors, lr_factors, arms, lrs, bundles, run_ALN, doubles, crossed, fixed)
+    doubles = len(runs) - int((planned_ALN >= 0).sum())
+    grid = Grid(runs, swept, arm_factors, lr_factors, arms, lrs, bundles, planned_ALN, planned_ALN, doubles, crossed)
+    run_ALN = np.where(grid.stopped_AL[:, :, None], -1, planned_ALN)
+    return replace(grid, run_ALN=run_ALN, fixed=fixed)
 
 
 def combinations(runs: pd.DataFrame, factors: list[str], title: str) -> tuple[NDArray[np.int64], pd.DataFrame]:

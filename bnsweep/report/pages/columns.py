@@ -13,6 +13,7 @@ from bnsweep.config.identity import NAME_FIELDS, factor_types
 from bnsweep.config.tree import KINDS
 from bnsweep.report.frame.formats import in_channels
 from bnsweep.report.frame.grid import Grid
+from bnsweep.report.stats.stopped import standing_metric, standing_title
 
 TEXT, NUMBER, SHARE, COUNT, PLACE, FLAG = "text", "number", "share", "count", "rank", "true or false"
 TABLE = r"^One of [A-Z]+[;.] ?"
@@ -28,6 +29,12 @@ RUN: dict[str, Entry] = {
     "classes": ("classes of the data; 0 of a regression", COUNT),
     "seconds": ("seconds of training, the run's share of its stack", "seconds"),
 }
+OF_STOPPED: dict[str, Entry] = {
+    "status": ("finished, diverged (its loss was no longer finite), stopped (early), failed or missing", TEXT),
+    "reason": ("why it diverged, was stopped or failed", TEXT),
+    "stopped_step": ("step at which it was stopped; its other numbers are of that step", "steps"),
+}
+"""Of a run, in a sweep of which some were stopped early."""
 FACTORS: dict[str, Entry] = {
     "effect": (
         "a factor, or factors together beyond what each does alone (×), as a command names them",
@@ -105,9 +112,26 @@ def ranking_entries(metric: Metric) -> dict[str, Entry]:
     }
 
 
+def stopped_entries(by: Metric) -> dict[str, Entry]:
+    """Of stopped.csv. `by`: what its scores are of."""
+    return {
+        "arm": ("the combination of all that was swept but the learning rate", TEXT),
+        "lr": ("learning rate", NUMBER),
+        "score": (f"{standing_title(by)} when it was stopped, mean over seeds; it ranks nothing", by.unit),
+        "first_step": ("step at which the first of its runs was stopped", "steps"),
+        "last_step": ("step at which the last of them was stopped", "steps"),
+        "runs_stopped": ("runs that were stopped", COUNT),
+        "runs": ("runs planned", COUNT),
+        "reason": ("why the most of them were stopped", TEXT),
+    }
+
+
 def dictionary(files: Mapping[str, Iterable[str]], grid: Grid, metric: Metric) -> pd.DataFrame:
     """One row a column of each file, in their order."""
     known = {"ranking.csv": ranking_entries(metric), "claims.csv": CLAIMS, "factors.csv": FACTORS, "runs.csv": RUN}
+    known["stopped.csv"] = stopped_entries(standing_metric(grid, metric))
+    if grid.stopped.any():
+        known["runs.csv"] = RUN | OF_STOPPED
     rows = [
         (file, name, *(known[file].get(name) or run_entry(name, grid)))
         for file, names in files.items()

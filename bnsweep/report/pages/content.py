@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,6 +20,7 @@ from bnsweep.report.stats.completeness import Notice
 from bnsweep.report.stats.factorial import Analysis, strongest
 from bnsweep.report.stats.ranking import BEST
 from bnsweep.report.stats.stability import Stability
+from bnsweep.report.stats.stopped import standing_metric
 from bnsweep.store.sweep_data import SweepInfo
 
 LITTLE = 0.1
@@ -39,6 +41,8 @@ class ReportContent:
     sensitivity: pd.DataFrame
     widths: pd.DataFrame
     stability: Stability
+    stopped: pd.DataFrame
+    """What was stopped early, and is not ranked; see `stopped_table`."""
     links: bool = True
     """Whether the page leads to the runs in MLflow."""
 
@@ -55,7 +59,9 @@ class ReportContent:
         if self.untrained:
             return sentences.UNTRAINED
         all_diverged = 0 < self.ledger["planned"] == self.ledger["diverged"]
-        return sentences.answer(self.best, self.metric, all_diverged)
+        comparable = standing_metric(self.grid, self.metric) is self.metric
+        stopped = self.stopped if comparable else self.stopped.assign(score=math.nan)
+        return sentences.answer(self.best, self.metric, all_diverged, stopped)
 
     @cached_property
     def untrained(self) -> bool:

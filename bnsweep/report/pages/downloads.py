@@ -14,6 +14,7 @@ HOLDS = {
     "claims.csv": "one row a comparison of each claim",
     "factors.csv": "one row a factor or a pair of factors",
     "runs.csv": "one row a run",
+    "stopped.csv": "one row an arm and learning rate that was stopped early",
     "columns.csv": "what every column of these tables means, and its unit",
     "table.tex": "the ranking for a paper, in LaTeX (booktabs)",
     "table.md": "the same in Markdown",

@@ -14,7 +14,7 @@ import pandas as pd
 from bnsweep.config.checks import printable
 from bnsweep.report.claims.verdicts import Evidence, Verdict
 from bnsweep.report.frame.formats import letters
-from bnsweep.report.frame.grid import factor_columns
+from bnsweep.report.frame.grid import Grid, factor_columns
 from bnsweep.report.pages.columns import dictionary
 from bnsweep.report.pages.content import ReportContent
 from bnsweep.report.pages.tables import row_dicts
@@ -93,6 +93,7 @@ def summary_json(content: ReportContent) -> str:
         "sensitivity": row_dicts(content.sensitivity),
         "tolerance_widths": row_dicts(content.widths),
         "main_effects": row_dicts(content.effects),
+        **({"stopped": row_dicts(stopped_rows(content))} if len(content.stopped) else {}),
     }
     return json_text(summary)
 
@@ -137,18 +138,30 @@ def csv_files(content: ReportContent) -> dict[str, str]:
         "claims.csv": claims_table(content.verdicts),
         "factors.csv": content.analysis.table,
         "runs.csv": runs_table(content),
+        **({"stopped.csv": stopped_rows(content)} if len(content.stopped) else {}),
     }
     columns = dictionary({file: map(str, table) for file, table in tables.items()}, content.grid, content.metric)
     return {file: csv_text(table) for file, table in {**tables, "columns.csv": columns}.items()}
 
 
 def ranking_table(content: ReportContent) -> pd.DataFrame:
-    """The ranking in numbers: learning rates are numbers, a column each where several settings make one; groups are the
-    page's letters; what counts is an integer."""
-    table, grid = content.ranking.copy(), content.grid
+    """The ranking in numbers: groups are the page's letters; what counts is an integer."""
+    table = content.ranking.copy()
     counts = [name for name in COUNTS if name in table]
     table[counts] = table[counts].astype(float).astype("Int64")
     table["group"] = [letters(int(group)) if group > 0 else None for group in table["group"]]
+    return with_rates(table, content.grid)
+
+
+def stopped_rows(content: ReportContent) -> pd.DataFrame:
+    """What was stopped early, in numbers."""
+    steps = content.stopped[["first_step", "last_step"]].astype(float).astype("Int64")
+    return with_rates(content.stopped.assign(**steps), content.grid)
+
+
+def with_rates(table: pd.DataFrame, grid: Grid) -> pd.DataFrame:
+    """With learning rates as numbers, a column each where several settings make one."""
+    table = table.copy()
     place = {name: l for l, name in enumerate(grid.lrs["lr"])}
     rows = [place.get(name) for name in table["lr"]]
     at = table.columns.get_loc("lr")

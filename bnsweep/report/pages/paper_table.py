@@ -117,6 +117,7 @@ def remarks(content: ReportContent, ranked: pd.DataFrame, timed: bool) -> list[s
     """What a reader has to know of the table, who has nothing else of the report."""
     if ranked.empty:
         return ["No arm is ranked."]
+    stopped = len(content.stopped)
     seeds, best = int(ranked["n_seeds"].iloc[0]), content.best
     found = [f"Mean over {seeds} seed{'s' * (seeds != 1)}"]
     found[0] += " [95 % bootstrap interval]." if ranked["low"].notna().any() else "."
@@ -131,6 +132,7 @@ def remarks(content: ReportContent, ranked: pd.DataFrame, timed: bool) -> list[s
     more, unranked = len(ranked) - MOST, len(best) - len(ranked)
     found += [f"The first {MOST} of {len(ranked)} arms; ranking.csv has all."] if more > 0 else []
     found += [f"{unranked} more not ranked; ranking.csv says why."] if unranked else []
+    found += [f"Of what ran to the end; {stopped} settings that were stopped early are in stopped.csv."] * bool(stopped)
     return found
 
 

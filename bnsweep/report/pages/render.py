@@ -26,6 +26,7 @@ from bnsweep.report.pages.provenance import about, commands, provenance
 from bnsweep.report.pages.tables import Cell, Line
 from bnsweep.report.stats.factorial import spoken
 from bnsweep.report.stats.resample import RESAMPLES
+from bnsweep.report.stats.stopped import standing_metric
 
 MOST_VIEWS = 12
 """Tables at a fixed learning rate on a page."""
@@ -101,6 +102,7 @@ def page(content: ReportContent, template: str, tables: Mapping[str, str] | None
         **first_screen(content),
         **claims(content),
         **rankings(content),
+        **stopped(content),
         **factors(content),
         **figures(content),
     )
@@ -150,7 +152,7 @@ def claims(content: ReportContent) -> dict[str, Any]:
 
 def rankings(content: ReportContent) -> dict[str, Any]:
     metric, factors, tau = content.metric, content.grid.arm_factors, tau_value(content.grid)
-    by_view = list(content.ranking.groupby("view", sort=False))
+    by_view = list(content.ranking.groupby("view", sort=False)) or [("", content.ranking)]
     shown = [by_view[0], *(by_view[1 + i] for i in evenly_spaced(len(by_view) - 1, MOST_VIEWS))]
     views = [
         (str(view), tables.ranking_lines(table, metric, factors * (not i), tau), sentences.out_of_order(table))
@@ -173,6 +175,12 @@ def rankings(content: ReportContent) -> dict[str, Any]:
         "arms_linked": any(line.cells["Arm"].link for line in views[0][1]),
         "most_compared": links.most_compared,
     }
+
+
+def stopped(content: ReportContent) -> dict[str, Any]:
+    """What was stopped early; no rows where nothing was."""
+    by, lr_swept = standing_metric(content.grid, content.metric), len(content.grid.lrs) > 1
+    return {"stopped": tables.stopped_lines(content.stopped, by, lr_swept)}
 
 
 def filters(lines: list[Line], factors: list[str], bn_title: str) -> list[tuple[int, str, list[str]]]:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from bnsweep.catalogue.metrics import Metric
 from bnsweep.inference import ENOUGH, least_seeds
+from bnsweep.records import STOPPED
 from bnsweep.report.claims.sentences import side_text
 from bnsweep.report.claims.verdicts import (
     AGAINST,
@@ -51,8 +52,32 @@ def out_of_order(table: pd.DataFrame) -> str:
     )
 
 
-def answer(table: pd.DataFrame, metric: Metric, all_diverged: bool) -> str:
-    """What the best-lr ranking says, in one or two sentences, and no more than its seeds carry."""
+def answer(table: pd.DataFrame, metric: Metric, all_diverged: bool, stopped: pd.DataFrame) -> str:
+    """What the best-lr ranking says, in a few sentences, and no more than its seeds carry. `stopped`: what was stopped
+    early, with scores of `metric` or none."""
+    if len(stopped) and table.empty:
+        return "Nothing is ranked: every arm was stopped early. They are listed by their last scores."
+    text = among_ranked(table, metric, all_diverged)
+    if not len(stopped):
+        return text
+    n = len(stopped)
+    text += " 1 combination was stopped early and is" if n == 1 else f" {n} combinations were stopped early and are"
+    text += " not ranked"
+    higher = stopped[metric.sign * stopped["score"] >= (metric.sign * table["score"]).max()]
+    if higher.empty:
+        return f"{text}."
+    first = higher.iloc[0]
+    at = "" if first["lr"] == UNNAMED else f" at {first['lr']}"
+    who = f"{first['arm']}{at} ({metric.text(first['score'])})"
+    return f"{text}, though {few_more(who, len(higher) - 1)} stood no lower when stopped."
+
+
+def few_more(name: str, more: int) -> str:
+    return f"{name} and {more} other{'s' * (more > 1)}" if more else name
+
+
+def among_ranked(table: pd.DataFrame, metric: Metric, all_diverged: bool) -> str:
+    """Of the arms of the table."""
     ranked = table[table["rank"].notna()]
     if ranked.empty:
         return "Nothing can be ranked: no combination has a result at every learning rate in any seed."
@@ -87,13 +112,14 @@ def runs_text(ledger: Mapping[str, int], seeds: int) -> str:
     """How many of the planned runs have a result, over how many seeds."""
     done = ledger["finished"] + ledger["diverged"]
     runs = f"{done:,} runs" if done == ledger["planned"] else f"{done:,} of {ledger['planned']:,} runs"
+    runs += f" ({ledger[STOPPED]:,} stopped early)" if ledger.get(STOPPED) else ""
     return f"{runs}, {seeds} seed{'s' if seeds != 1 else ''}"
 
 
 def clearest(verdict: Verdict) -> Evidence | None:
     """The comparison that shows best why the verdict is what it is: one that says so, or of a claim that stays open one
     that says anything; None where nothing was measured."""
-    measured = [e for e in verdict.evidence if e.measured]
+    measured = sorted((e for e in verdict.evidence if e.measured), key=lambda e: e.cut)
     wanted = {SUPPORTED: (FOR,), CONTRADICTED: (AGAINST,), MIXED: (FOR,)}.get(verdict.verdict, (FOR, AGAINST))
     return next((e for e in measured if e.says in wanted), measured[0] if measured else None)
 
@@ -137,6 +163,8 @@ def seeds_for(verdict: Verdict) -> str:
     if verdict.verdict == MIXED:
         ahead, behind = measured.count(FOR), measured.count(AGAINST)
         return f"{ahead} comparison{'s' * (ahead > 1)} for it, {behind} against"
+    if one.cut:
+        return "decides nothing, as runs were stopped"
     seeds = f"{one.ahead} of {one.n} seeds for it" + (f", {one.equal} equal" if one.equal else "")
     if verdict.verdict == TOO_FEW:
         return f"{seeds}; it takes {least_seeds()}"

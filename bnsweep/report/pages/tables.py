@@ -27,6 +27,7 @@ from bnsweep.report.frame.formats import (
 )
 from bnsweep.report.frame.grid import UNNAMED
 from bnsweep.report.stats.factorial import spoken
+from bnsweep.report.stats.stopped import standing_title
 
 TOP, BOTTOM = 80, 20
 """Ranked arms that a page shows of a longer table; ranking.csv has all."""
@@ -167,6 +168,25 @@ def ranking_lines(table: pd.DataFrame, metric: Metric, factors: list[str], tau: 
     return found
 
 
+def stopped_lines(table: pd.DataFrame, by: Metric, lr_swept: bool) -> list[Line]:
+    """What was stopped early, as a page shows it: the first TOP. `by`: what the scores are of."""
+    lines = [Line(stopped_cells(row, by, lr_swept)) for row in row_dicts(table.head(TOP))]
+    more = len(table) - TOP
+    return [*lines, Line({"Arm": Cell(f"… {more:,} more in stopped.csv")}, "more")] if more > 0 else lines
+
+
+def stopped_cells(row: TableRow, by: Metric, lr_swept: bool) -> dict[str, Cell]:
+    steps, runs = span(integer(row["first_step"]), integer(row["last_step"])), row["runs"]
+    return {
+        "Arm": Cell(str(row["arm"])),
+        **({"Learning rate": Cell(str(row["lr"]))} if lr_swept else {}),
+        f"{capital(standing_title(by))} when stopped": Cell(by.text(row["score"]), row["score"]),
+        "Step": Cell(integer(row["last_step"]) if row["first_step"] == row["last_step"] else steps, row["last_step"]),
+        "Runs stopped": Cell(f"{row['runs_stopped']} of {runs}", row["runs_stopped"] / runs),
+        "Why": Cell(str(row["reason"]) or "–"),
+    }
+
+
 def top_levels(table: pd.DataFrame) -> pd.DataFrame:
     """One factor's effects, its best levels only where there are very many."""
     best = table["behind"].fillna(-math.inf).nsmallest(MOST_LEVELS).index
@@ -254,6 +274,6 @@ def evidence_line(one: Evidence) -> Line:
             "95 % interval": Cell(span(low, high), one.low),
             "As claimed in": Cell(ahead(one), one.ahead if one.measured else math.nan),
             "p": Cell(p_text(one.p), one.p),
-            "Says": Cell(one.says if one.measured else one.note),
+            "Says": Cell(one.says if one.measured and not one.cut else one.note),
         }
     )

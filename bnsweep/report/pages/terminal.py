@@ -13,6 +13,7 @@ from bnsweep.report.frame.formats import capital, together
 from bnsweep.report.pages import sentences, tables
 from bnsweep.report.pages.content import ReportContent
 from bnsweep.report.pages.render import ICONS
+from bnsweep.report.stats.stopped import standing_metric, standing_title
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -21,7 +22,7 @@ WIDTH = 100
 """Columns where no terminal says how many it has."""
 WIDEST, NARROW = 120, 72
 """Columns of text that are read with ease; below so many a verdict's evidence stands under its claim."""
-MOST = 8
+MOST, MOST_STOPPED = 8, 3
 STYLES = {SUPPORTED: "cyan", CONTRADICTED: "bright_red", MIXED: "magenta", INCONCLUSIVE: "yellow", UNASKED: "dim"}
 STYLES[TOO_FEW] = STYLES[INCONCLUSIVE]
 WORD = 19
@@ -71,10 +72,27 @@ def parts(content: ReportContent, columns: int) -> Iterator[RenderableType]:
     for notice in content.notices:
         warns = notice.kind == "warning"
         yield Text(folded(f"{'!' if warns else '·'} {notice.text}", width, "  "), "yellow" if warns else "dim")
-    yield Text()
-    yield arm_table(content, width)
+    if len(content.best):
+        yield Text()
+        yield arm_table(content, width)
     if (more := len(content.best) - MOST) > 0:
         yield Text(f"… and {more:,} more in ranking.csv", "dim")
+    yield from stopped_text(content, width)
+
+
+def stopped_text(content: ReportContent, width: int) -> Iterator[RenderableType]:
+    """Of what was stopped early that which stood best."""
+    from rich.text import Text
+
+    if len(content.stopped):
+        by = standing_metric(content.grid, content.metric)
+        yield Text(f"\nStopped early, by {standing_title(by)} when stopped")
+        for row in tables.row_dicts(content.stopped.head(MOST_STOPPED)):
+            at = f" at {row['lr']}" if len(content.grid.lrs) > 1 else ""
+            said = f"{row['arm']}{at}: {by.text(row['score'])}, {row['reason']}"
+            yield Text(folded(said, width, "  "), "dim")
+        if (more := len(content.stopped) - MOST_STOPPED) > 0:
+            yield Text(f"… and {more:,} more in stopped.csv", "dim")
 
 
 def folded(text: str, width: int, indent: str = "") -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bnsweep.catalogue.metrics import Metric
 from bnsweep.config.checks import ConfigError, check_folder, printable
+from bnsweep.records import STOPPED
 from bnsweep.report.claims.looks import answer_at_looks, looks_notice
 from bnsweep.report.figures import FOLDER, Scene, drawn, figure_files, outdated, scene_of
 from bnsweep.report.frame.aside import aside
@@ -26,6 +27,7 @@ from bnsweep.report.stats.main_effects import main_effects
 from bnsweep.report.stats.ranking import BEST, best_lr_view, ranking
 from bnsweep.report.stats.sensitivity import sensitivity
 from bnsweep.report.stats.stability import stability
+from bnsweep.report.stats.stopped import stopped_table
 from bnsweep.report.stats.widths import widths
 
 MOST_NAMED = 4
@@ -111,7 +113,7 @@ def build(frame: Source, metric: Metric, beside: bool = False) -> tuple[ReportCo
     """All numbers and pictures of a report; reads the frame, writes nothing."""
     if len(frame.runs) == 0:
         raise ConfigError(f"sweep={frame.info.sweep}: must hold at least one run to report on")
-    if scored(frame.runs, metric).isna().all():
+    if scored(frame.runs, metric).isna().all() and not (frame.runs["status"] == STOPPED).all():
         there = [name for name, other in rankable(metric.task).items() if scored(frame.runs, other).notna().any()]
         if there:
             raise ConfigError(f"metric={metric.name}: must be one that this sweep recorded ({', '.join(there)})")
@@ -137,6 +139,7 @@ def build(frame: Source, metric: Metric, beside: bool = False) -> tuple[ReportCo
         sensitivity=sensitivity(design),
         widths=widths(grid),
         stability=stability(grid, view, metric),
+        stopped=stopped_table(grid, metric),
     )
     return content, scene
 

@@ -10,7 +10,7 @@ import numpy as np
 from bnsweep.catalogue.metrics import Metric
 from bnsweep.config.checks import printable
 from bnsweep.inference import ENOUGH, seeds_text
-from bnsweep.records import DIVERGED, FAILED, FINISHED
+from bnsweep.records import AT_RUNG, DIVERGED, FAILED, FINISHED, STOPPED
 from bnsweep.report.frame.design import coded
 from bnsweep.report.frame.grid import Grid
 from bnsweep.report.frame.metrics import scored
@@ -25,9 +25,11 @@ class Notice:
 
 
 def ledger(grid: Grid) -> dict[str, int]:
-    """Planned runs by what became of them; what is neither finished, diverged nor failed is missing."""
+    """Planned runs by what became of them; what is none of these is missing. Stopped ones are counted where there are
+    any."""
     status = grid.runs["status"]
-    counts = {name: int((status == name).sum()) for name in (FINISHED, DIVERGED, FAILED)}
+    statuses = (FINISHED, DIVERGED, *([STOPPED] if grid.stopped.any() else []), FAILED)
+    counts = {name: int((status == name).sum()) for name in statuses}
     return {"planned": len(status), **counts, "missing": len(status) - sum(counts.values())}
 
 
@@ -35,9 +37,10 @@ def notices(grid: Grid, view: View, metric: Metric) -> list[Notice]:
     """Whether runs are missing comes first; then what else has to be known before the ranking is read."""
     found = [
         complete(grid, metric),
+        *stopped_notice(grid, view),
         *holes(grid, view),
         *failures(grid),
-        seeds_notice(view),
+        *([seeds_notice(view)] if (grid.run_ALN >= 0).any() else []),
         *edge_notice(grid, view),
     ]
     if grid.crossed:
@@ -49,22 +52,54 @@ def notices(grid: Grid, view: View, metric: Metric) -> list[Notice]:
 def complete(grid: Grid, metric: Metric) -> Notice:
     count = ledger(grid)
     done = count[FINISHED] + count[DIVERGED]
-    parts = [f"{count[name]} {name}" for name in (FINISHED, DIVERGED, FAILED, "missing") if count[name]]
-    text = f"{done} of {count['planned']} planned runs have a result: {', '.join(parts) or 'none'}."
+    parts = [f"{number} {name}" for name, number in count.items() if number and name != "planned"]
+    has = "ran to the end" if grid.stopped.any() else "have a result"
+    text = f"{done} of {count['planned']} planned runs {has}: {', '.join(parts) or 'none'}."
     unscored = int((scored(grid.runs, metric).isna() & grid.runs["status"].isin([FINISHED, DIVERGED])).sum())
     if unscored:
         text += f" {unscored} of them lack {metric.name} and count as holes."
-    all_there = done == count["planned"] and not unscored
-    return Notice("ok", f"Complete. {text}") if all_there else Notice("warning", f"Incomplete grid. {text}")
+    if done + count.get(STOPPED, 0) < count["planned"] or unscored:
+        return Notice("warning", f"Incomplete grid. {text}")
+    return Notice("note", text) if grid.stopped.any() else Notice("ok", f"Complete. {text}")
+
+
+def stopped_notice(grid: Grid, view: View) -> list[Notice]:
+    """What early stopping costs whoever reads the report."""
+    if not grid.stopped.any():
+        return []
+    planned_AL = (grid.planned_ALN >= 0).any(axis=2)
+    ended, planned = int((planned_AL & ~grid.stopped_AL).sum()), int(planned_AL.sum())
+    what = "combinations of arm and learning rate" if len(grid.lrs) > 1 else "arms"
+    if not ended:
+        text = (
+            f"All {planned} {what} were stopped early, and nothing is ranked. “Stopped early” lists their last scores."
+        )
+        return [Notice("warning", text)]
+    text = f"Stopped runs are not ranked: {planned - ended} of {planned} {what} were stopped early."
+    by_rung = grid.runs["reason"][grid.stopped].str.startswith(AT_RUNG)
+    if by_rung.any():
+        text += " They fell behind in validation score at few steps, which favours arms that learn fast."
+    if not by_rung.all():
+        text += " Their validation score did not improve any more, at whatever height it stood."
+    text += (
+        f" Ranking, effects and claims are of the {ended} that ran to the end, which are no random part of the sweep."
+    )
+    fewer = int((grid.stopped_AL[view.arms].any(axis=1)).sum())
+    if fewer:
+        arms = f"{fewer} ranked arm{' was' if fewer == 1 else 's were'} stopped at some learning rate"
+        text += f" {arms}, and stood lower there than at the end of another."
+    return [Notice("warning", text)]
 
 
 def holes(grid: Grid, view: View) -> list[Notice]:
     """Cells that were never planned, factor combinations that are absent, and what the ranking does about holes."""
     found = []
-    unplanned = int((grid.run_ALN < 0).sum())
+    unplanned = int((grid.planned_ALN < 0).sum())
     if unplanned:
-        text = f"Unbalanced grid: {unplanned} of {grid.run_ALN.size} combinations of arm × learning rate × seed were"
-        given_A = (grid.run_ALN >= 0).any(axis=2).sum(axis=1)
+        text = (
+            f"Unbalanced grid: {unplanned} of {grid.planned_ALN.size} combinations of arm × learning rate × seed were"
+        )
+        given_A = (grid.planned_ALN >= 0).any(axis=2).sum(axis=1)
         most, fewer = int(given_A.max()), int((given_A < given_A.max()).sum())
         text += " not planned."
         text += f" {fewer} of {len(given_A)} arms choose among fewer learning rates than the others." if fewer else ""
@@ -76,7 +111,8 @@ def holes(grid: Grid, view: View) -> list[Notice]:
     if view.dropped:
         names = ", ".join(grid.arms["arm"][a] for a in list(view.dropped)[:5]) + (" …" if len(view.dropped) > 5 else "")
         rest = "the others are ranked" if view.arms else "nothing can be ranked"
-        found.append(Notice("warning", f"{len(view.dropped)} of {len(grid.arms)} arms not ranked: {names}; {rest}."))
+        arms = len(view.dropped) + len(view.arms)
+        found.append(Notice("warning", f"{len(view.dropped)} of {arms} arms not ranked: {names}; {rest}."))
     if short and view.arms:
         text = f"Ranked on the {len(view.bundles)} of {len(grid.bundles)} seeds that all ranked arms have in common."
         found.append(Notice("warning", text))

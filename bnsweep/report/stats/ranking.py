@@ -1,7 +1,8 @@
 """The ranking of arms, at each arm's best learning rate and at every fixed one.
 
 Only whole comparisons are ranked: all arms of a view on the same bundles. An arm that is short of bundles is left
-out with the reason in its `note`, never compared on fewer.
+out with the reason in its `note`, never compared on fewer. What was stopped early is no part of a view (`stopped`): an
+arm chooses among the learning rates at which it ran to the end.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from bnsweep.inference import ENOUGH
 from bnsweep.report.frame.grid import Grid
 from bnsweep.report.frame.metrics import column
 from bnsweep.report.stats import resample
+from bnsweep.report.stats.stopped import ahead_when_stopped
 
 BEST = "best lr"
 Rows = NDArray[np.int64]
@@ -79,8 +81,10 @@ def dropped_notes(complete_AN: NDArray[np.bool_], arms: list[int], why: str) -> 
 def best_lr_view(grid: Grid, metric: Metric) -> View:
     """Each arm in each bundle at the learning rate that the other bundles choose on the same validation metric."""
     score_ALN = grid.scores(metric, grid.run_ALN)
-    planned_AL = np.any(grid.run_ALN >= 0, axis=2)
-    complete_AN = np.all(~np.isnan(score_ALN) | ~planned_AL[:, :, None], axis=1)
+    ended_AL = np.any(grid.run_ALN >= 0, axis=2)
+    ended_A, ahead = ended_AL.any(axis=1), ahead_when_stopped(grid, metric)
+    complete_AN = np.all(~np.isnan(score_ALN) | ~ended_AL[:, :, None], axis=1) & ended_A[:, None]
+    complete_AN[list(ahead)] = False
     arms, bundles = common_bundles(complete_AN)
     score_ALN = score_ALN[arms][:, :, bundles]
     run_AN = np.full((len(arms), len(bundles)), -1, dtype=np.int64)
@@ -92,6 +96,8 @@ def best_lr_view(grid: Grid, metric: Metric) -> View:
         run_AN[i] = grid.run_ALN[a, chosen, bundles]
     draw_RA = resample.bootstrap_cross_fit(score_ALN, metric.sign, resample.bundle_counts(len(bundles)))
     notes = dropped_notes(complete_AN, arms, "have a result at every planned learning rate")
+    notes |= {a: f"not ranked: ahead at {grid.lrs['lr'][l]}, where it was stopped" for a, l in ahead.items()}
+    notes = {a: note for a, note in notes.items() if ended_A[a]}
     return View(BEST, arms, bundles, run_AN, draw_RA, notes, lr, share)
 
 
@@ -101,9 +107,10 @@ def fixed_lr_views(grid: Grid, metric: Metric) -> Iterator[View]:
     for l in range(len(grid.lrs) if len(grid.lrs) > 1 else 0):
         complete_AN = ~np.isnan(score_ALN[:, l])
         arms, bundles = common_bundles(complete_AN)
-        planned_A: NDArray[np.bool_] = np.any(grid.run_ALN[:, l] >= 0, axis=1)
+        planned_A: NDArray[np.bool_] = np.any(grid.planned_ALN[:, l] >= 0, axis=1)
         notes = dropped_notes(complete_AN, arms, "have a result")
         notes |= dict.fromkeys((a for a in notes if not planned_A[a]), UNPLANNED)
+        notes = {a: note for a, note in notes.items() if not grid.stopped_AL[a, l]}
         run_AN = grid.run_ALN[np.ix_(arms, [l], bundles)][:, 0]
         draw_RA = resample.bootstrap_means(score_ALN[arms, l][:, bundles], resample.bundle_counts(len(bundles)))
         yield View(grid.lrs["lr"][l], arms, bundles, run_AN, draw_RA, notes, dict.fromkeys(arms, l), {})
@@ -128,8 +135,9 @@ def rank(grid: Grid, view: View, metric: Metric) -> pd.DataFrame:
 def fewer_rates(grid: Grid, view: View) -> list[str]:
     """What is to be known of each arm that chooses among fewer learning rates than were swept; else empty."""
     given_A = (grid.run_ALN[view.arms] >= 0).any(axis=2).sum(axis=1)
-    most = len(grid.lrs)
-    return [f"chosen among {g} of {most} learning rates" if g < most and view.lr_share else "" for g in given_A]
+    most, stopped_A = len(grid.lrs), grid.stopped_AL[view.arms].sum(axis=1)
+    notes = [f"chosen among {g} of {most} learning rates" if g < most and view.lr_share else "" for g in given_A]
+    return [f"{note}; stopped early at {s}" if note and s else note for note, s in zip(notes, stopped_A, strict=True)]
 
 
 def score_columns(score_AN: Scores, view: View, metric: Metric) -> dict[str, NDArray[Any]]:
@@ -198,7 +206,7 @@ def grid_end(grid: Grid, arms: list[int], lr_A: Rows) -> Rows:
     if "lr.value" not in grid.lr_factors:
         return np.zeros(len(arms), dtype=np.int64)
     value_L = grid.lrs["lr.value"].to_numpy(float)
-    given_AL = (grid.run_ALN[arms] >= 0).any(axis=2)
+    given_AL = (grid.planned_ALN[arms] >= 0).any(axis=2)
     low_A = np.where(given_AL, value_L, np.inf).min(axis=1)
     high_A = np.where(given_AL, value_L, -np.inf).max(axis=1)
     end_A = (value_L[lr_A] == high_A).astype(np.int64) - (value_L[lr_A] == low_A)

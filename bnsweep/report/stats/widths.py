@@ -49,7 +49,8 @@ def widths(grid: Grid) -> pd.DataFrame:
 
 
 def lines(grid: Grid, factor: str, kind: str) -> Iterator[Line]:
-    """Every combination of the other factors that has two values above 0 and a seed with a result at all of them."""
+    """Every combination of the other factors that has two values above 0 and a seed with a result at all of them. Where
+    one of the values was stopped early, nobody knows whether it learns."""
     reached_SN = reached(grid)
     table = swept_values(grid)
     others = [f for f in grid.swept if f != factor]
@@ -61,7 +62,7 @@ def lines(grid: Grid, factor: str, kind: str) -> Iterator[Line]:
         order = np.argsort(value_S[planned])
         reached_GN = reached_SN[rows[planned][order]]
         complete_N = ~np.isnan(reached_GN).any(axis=0)
-        if planned.sum() > 1 and complete_N.any():
+        if planned.sum() > 1 and complete_N.any() and not grid.stopped_AL.ravel()[rows].any():
             first = table.iloc[rows[0]]
             name = " · ".join(filter(None, (level_text(f, first[f]) for f in others))) or "all runs"
             yield Line(kind, name, tuple(value_S[planned][order]), reached_GN[:, complete_N] == 1)

@@ -18,7 +18,7 @@ from bnsweep.report.compare.changes import changed_factors, circumstances, told
 from bnsweep.report.compare.match import match
 from bnsweep.report.compare.moves import BETTER, FEW, NOISE, SAME, WORSE, compare, side, table
 from bnsweep.report.compare.pages import arm_line, claim_line
-from bnsweep.report.compare.sentences import changed_verdict
+from bnsweep.report.compare.sentences import changed_verdict, notices
 from bnsweep.report.stats import resample
 from bnsweep.store.sweep_data import SweepInfo
 
@@ -340,3 +340,21 @@ def test_a_planted_difference_is_found():
     right = sum(each.set_index("arm")["verdict"]["dropout 0"] == BETTER for each in found)
     assert right >= 36
     assert NOISE in set(found[0]["verdict"])
+
+
+def test_stopped_runs_are_counted_and_compared_on_neither_side(sweep, stop, simulate):
+    a, b = (sweep(tag, {**SMALL, "lr.value": [0.1, 1.0]}, noise=0.002, rng=rng) for tag, rng in (("a", 0), ("b", 1)))
+    gone = (b["bn"] == "none") & (b["activation"] == "relu")
+    late = (b["bn"] == "before") & (b["lr.value"] == 1.0) & (b["seed"] == 2)
+    cut = stop(replace(simulate(factors=SMALL, seeds=2), runs=b), gone | late, 0.3).runs
+    found = compare(a, cut, ACCURACY)
+    assert found.match.stopped == (0, 22) and found.match.dropped == ["relu · no BN"]
+    assert set(found.table["arm"]) == {"sigmoid · no BN", "sigmoid · BN before", "relu · BN before"}
+    assert set(found.table["n_a"]) == {10}, "no seed is lost by a run that was stopped"
+    with_bn = found.table[found.table["arm"].str.contains("before")]
+    assert set(with_bn["lr_a"]) == set(with_bn["lr_b"]) == {"lr 0.1"}, "B ran to the end there alone"
+    told = " ".join(n.text for n in notices(found, SweepInfo("a"), SweepInfo("b"), []))
+    assert "Stopped runs are not compared: 0 of A and 22 of B were stopped early." in told
+    assert "topped" not in " ".join(
+        n.text for n in notices(compare(a, b, ACCURACY), SweepInfo("a"), SweepInfo("b"), [])
+    )
