@@ -23,6 +23,7 @@ from bnsweep.config.run import RunConfig, SweepConfig, TrackingConfig
 from bnsweep.config.secrets import hide_secrets_in_logs
 from bnsweep.data.dataset import DataKey, Dataset, load
 from bnsweep.records import FINISHED, RunRecord
+from bnsweep.runs.checkpoints import Checkpoints, checkpoints_of, tidy
 from bnsweep.runs.dispatch import Dispatch
 from bnsweep.runs.executors.base import Trained
 from bnsweep.runs.executors.local import check_disk, local_executor
@@ -79,9 +80,16 @@ class Stops(Interrupts):
 class Sweep:
     """One sweep on its way: trains what the plan says, logs it, and keeps the results by identity."""
 
-    def __init__(self, plan: Plan, store: Store, done: Mapping[str, Done], own_run: str) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        store: Store,
+        done: Mapping[str, Done],
+        own_run: str,
+        checkpoints: Checkpoints | None = None,
+    ) -> None:
         """`own_run`: id of the sweep's own MLflow run; empty where it has none."""
-        self.plan, self.store, self.own_run = plan, store, own_run
+        self.plan, self.store, self.own_run, self.checkpoints = plan, store, own_run, checkpoints
         self.sweep = plan.configs[0].sweep
         self.results = {
             name: RunResult(run.status, run.summary, run_id=run.run_id)
@@ -100,7 +108,8 @@ class Sweep:
         plan = self.plan
         try:
             with tempfile.TemporaryDirectory(dir=scratch()) as folder, self.stops:
-                executor = local_executor(plan.workers, datasets, plan.device, Path(folder), self.sweep.save_models)
+                own = Path(folder), self.sweep.save_models, self.checkpoints
+                executor = local_executor(plan.workers, datasets, plan.device, *own)
                 try:
                     Dispatch(plan, executor, self.stops, self._log).run()
                 except KeyboardInterrupt:
@@ -126,6 +135,8 @@ class Sweep:
             result = RunResult(record.status, record.summary, record.reason, run_id)
             self.results[self.plan.identities[job]] = result
             self.trained += 1
+        if self.checkpoints is not None:
+            self.checkpoints.remove(self.results)
 
     def _close_outbox(self) -> None:
         """An interrupt stays one, whatever the store does."""
@@ -176,11 +187,12 @@ def predict(
     device: torch.device,
     workers: int,
     store: Store | None,
+    checkpoints: Checkpoints | None,
 ) -> None:
     """Print the plan, and then how long it may take: trials of many shapes of deep networks are long themselves."""
     sweep = configs[0].sweep
     done = {} if sweep.rerun or store is None else reusable(store.done({*map(identity, configs)}), sweep)
-    plan = make_plan(configs, done, device, workers)
+    plan = make_plan(configs, done, device, workers, checkpoints=checkpoints or ())
     print(describe(plan), flush=True)
     seconds = predicted_seconds(plan, datasets)
     print(f"predicted training time: about {seconds:.0f} s, from a trial of one stack a shape")
@@ -243,12 +255,12 @@ def run_sweep(
     make_room(configs, device, workers)
     datasets |= load_datasets([config for config in configs if config.data.key not in datasets])
     print("".join(f"data: {note}\n" for dataset in datasets.values() for note in dataset.notes), end="", flush=True)
-    batches = Batches(configs, earlier, command if keep_plan else None, looking)
+    batches = Batches(configs, earlier, command if keep_plan else None, looking, checkpoints_of(sweep, device))
     for line in [*(planning(configs) if planning else ()), *batches.notes, *limits()]:
         print(line, flush=True)
     store = store_so_far(tracking) if sweep.dry_run else Store.open(tracking, draft=draft)
     if sweep.dry_run or store is None:
-        predict(configs, datasets, device, workers, store)
+        predict(configs, datasets, device, workers, store, batches.checkpoints)
         return None
     return train_batches(batches, store, datasets, partial(make_plan, device=device, workers=workers))
 
@@ -263,6 +275,7 @@ class Batches:
     command: str | None
     """None for a sweep without a run of its own in MLflow."""
     looking: Looking | None
+    checkpoints: Checkpoints | None = None
 
     def __iter__(self) -> Iterator[Sequence[RunConfig]]:
         return self.looking.batches(self.configs) if self.looking else iter([self.configs])
@@ -284,11 +297,14 @@ class Batches:
 
 
 def train_batches(
-    batches: Batches, store: Store, datasets: dict[DataKey, Dataset], planned: Callable[..., Plan]
+    batches: Batches,
+    store: Store,
+    datasets: dict[DataKey, Dataset],
+    planned: Callable[..., Plan],
 ) -> SweepResult:
     """Train and log one batch after the other. `planned`: the plan of some configs and of what of them is done."""
     sweep, names = batches.configs[0].sweep, {identity(config) for config in batches.configs}
-    whole = batches.command is not None
+    whole, checkpoints = batches.command is not None, batches.checkpoints
     if not batches.earlier:
         store.check_id(sweep.id, names, whole=whole, most=batches.looking is not None)
     parts: list[SweepResult] = []
@@ -296,8 +312,11 @@ def train_batches(
     with store.claimed(names, sweep.id) as claim:
         for batch in batches:
             done = done_at_turn(store, claim, sweep, whole)
-            plan = planned(batch, {*results} if sweep.rerun else {*results, *done})
-            current = conduct(plan, store, claim, done, results, batches.manifest(batch), datasets)
+            over = {*results} if sweep.rerun else {*results, *done}
+            if checkpoints is not None and not parts:
+                tidy(checkpoints, over, names)
+            plan = planned(batch, over, checkpoints=checkpoints or ())
+            current = conduct(plan, store, claim, done, results, batches.manifest(batch), datasets, checkpoints)
             results, result = current.results, current.result()
             if parts and parts[-1].own_run:
                 store.patient.remove(parts[-1].own_run)  # the new one is of the same sweep, and of more seeds
@@ -315,12 +334,13 @@ def conduct(
     results: Mapping[str, RunResult],
     manifest: Manifest | None,
     datasets: dict[DataKey, Dataset],
+    checkpoints: Checkpoints | None = None,
 ) -> Sweep:
     """Train and log what the plan leaves; a `manifest` gets the sweep its own MLflow run. `results`: of batches before
     this one."""
     print(describe(plan), flush=True)
     store.mark_stale(claim.wanted, claim.under_way())
-    current = Sweep(plan, store, done, store.open_sweep(manifest) if manifest else "")
+    current = Sweep(plan, store, done, store.open_sweep(manifest) if manifest else "", checkpoints)
     current.results |= results
     with store.system_metrics(current.own_run) if current.sweep.system_metrics else nullcontext():
         current.run(datasets)

@@ -64,7 +64,12 @@ def nudged(record: RunRecord, seed: int) -> RunRecord:
 
 
 def local_executor(
-    workers: int, datasets: dict[DataKey, Dataset], device: torch.device, folder: Path, save_models: bool
+    workers: int,
+    datasets: dict[DataKey, Dataset],
+    device: torch.device,
+    folder: Path,
+    save_models: bool,
+    checkpoints: object,
 ) -> Executor:
     return LocalThread(Simulator(datasets, device))
 

@@ -28,6 +28,7 @@ from bnsweep.config.checks import ConfigError
 from bnsweep.config.run import RunConfig
 from bnsweep.data.dataset import DataKey, Dataset
 from bnsweep.records import DatasetInfo
+from bnsweep.runs.checkpoints import Checkpoints
 from bnsweep.runs.executors.base import Evaluated, Executor, NoWorker, StackTrainer, Trained, WorkerLost
 from bnsweep.runs.executors.processes import process_context
 from bnsweep.runs.interrupt import SIGNALS, blocked_signals
@@ -36,13 +37,18 @@ from bnsweep.training.device import one_thread
 
 
 def local_executor(
-    workers: int, datasets: dict[DataKey, Dataset], device: torch.device, folder: Path, save_models: bool
+    workers: int,
+    datasets: dict[DataKey, Dataset],
+    device: torch.device,
+    folder: Path,
+    save_models: bool,
+    checkpoints: Checkpoints | None = None,
 ) -> Executor:
     """`folder` is for what passes between processes, and for the networks until they are logged."""
     models = folder / "models" if save_models else None
     if workers == 1:
-        return LocalThread(StackTrainer(datasets, device, models))
-    return LocalProcesses(workers, keep_datasets(datasets, folder), device, models)
+        return LocalThread(StackTrainer(datasets, device, models, checkpoints))
+    return LocalProcesses(workers, keep_datasets(datasets, folder), device, models, checkpoints)
 
 
 class LocalExecutor(Executor):
@@ -86,12 +92,19 @@ class LocalProcesses(LocalExecutor):
     """Several stacks at a time, each in a process of its own, whose answers a thread here waits for. A process that
     is killed takes with it the stack that it trained, and no other."""
 
-    def __init__(self, workers: int, datasets: dict[DataKey, Path], device: torch.device, models: Path | None) -> None:
+    def __init__(
+        self,
+        workers: int,
+        datasets: dict[DataKey, Path],
+        device: torch.device,
+        models: Path | None,
+        checkpoints: Checkpoints | None = None,
+    ) -> None:
         """`datasets`: the file of each, as `keep_datasets` writes them."""
         super().__init__(workers)
         self._context = process_context()
         self._stopped = self._context.Value("b", 0, lock=False)
-        self._needs = datasets, device, models, self._stopped
+        self._needs = datasets, device, models, checkpoints, self._stopped
         self._idle: queue.SimpleQueue[WorkerProcess] = queue.SimpleQueue()
 
     def _train(self, name: int, configs: Sequence[RunConfig]) -> Trained:
@@ -186,6 +199,7 @@ def serve(
     datasets: dict[DataKey, Path],
     device: torch.device,
     models: Path | None,
+    checkpoints: Checkpoints | None,
     stopped: Any,
 ) -> None:
     """The life of a worker process: stacks come down the pipe, evaluations and results go up."""
@@ -194,7 +208,7 @@ def serve(
     threading.Thread(target=follow_parent, daemon=True).start()
     if device.type == "cpu":
         torch.set_num_threads(1)
-    trainer = StackTrainer({key: read_dataset(file) for key, file in datasets.items()}, device, models)
+    trainer = StackTrainer({key: read_dataset(file) for key, file in datasets.items()}, device, models, checkpoints)
     with suppress(EOFError, OSError):  # the parent has closed its end
         pipe.send("ready")
         while True:
