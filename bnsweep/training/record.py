@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bnsweep.config.run import RunConfig
 from bnsweep.records import DIVERGED, FINISHED, RunRecord
@@ -23,6 +23,11 @@ class Evaluation:
     """Step at which each member diverged, -1 for none."""
     counts: list[list[list[int]]]
     """Hidden layer -> member -> histogram counts; empty where not asked for."""
+
+    def by_place(self, positions: Sequence[int]) -> Evaluation:
+        """Its values in another order, where `positions` has the new place of each member; nothing else of it."""
+        members = sorted(range(len(positions)), key=positions.__getitem__)
+        return replace(self, values={name: [column[k] for k in members] for name, column in self.values.items()})
 
 
 def record_of(config: RunConfig, evaluations: Sequence[Evaluation], k: int) -> RunRecord:

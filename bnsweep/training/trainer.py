@@ -216,13 +216,14 @@ def train(
 ) -> tuple[list[RunRecord], Stack]:
     """Train runs of one `stack_key` together; records come in the order of `configs`.
 
-    `watch` sees every evaluation, `tick` is called before every step; what they raise ends the training. The stack
-    holds the trained networks (`stack.export(k)`, where `stack.positions[k]` is the place in `configs`).
+    `watch` sees every evaluation, its values in that order, `tick` is called before every step; what they raise ends
+    the training. The stack holds the trained networks (`stack.export(k)`, where `stack.positions[k]` is the place in
+    `configs`).
     """
     started = time.perf_counter()
     trainer, config = Trainer(configs, dataset, device, native_below, kernels), configs[0]
     evaluations = [trainer.evaluate(0)]
-    watch(evaluations[0])
+    watch(evaluations[0].by_place(trainer.stack.positions))
     due, total = set(config.evaluations), config.total_steps
     rows = chain.from_iterable(map(trainer.batches_of, count()))
     for step, rows_GB in enumerate(islice(rows, total), start=1):
@@ -232,7 +233,7 @@ def train(
         trainer.step(rows_GB)
         if step in due:
             evaluations.append(trainer.evaluate(step))
-            watch(evaluations[-1])
+            watch(evaluations[-1].by_place(trainer.stack.positions))
     seconds = (time.perf_counter() - started) / len(configs)
     records: list[RunRecord] = [RunRecord("failed")] * len(configs)
     for k, position in enumerate(trainer.stack.positions):

@@ -43,6 +43,8 @@ class Evaluated:
     stack: int
     step: int
     diverged: int
+    values: dict[str, list[float]]
+    """Metric -> its value of each run, in the order of the stack's configs; NaN where there is none."""
 
 
 class WorkerLost(Exception):
@@ -96,7 +98,8 @@ class StackTrainer:
                 raise InterruptedError("the sweep was stopped")
 
         def watch(evaluation: Evaluation) -> None:
-            tell(Evaluated(name, evaluation.step, sum(step >= 0 for step in evaluation.diverged)))
+            diverged = sum(step >= 0 for step in evaluation.diverged)
+            tell(Evaluated(name, evaluation.step, diverged, evaluation.values))
 
         check_unchanged(configs)
         started = time.perf_counter()
