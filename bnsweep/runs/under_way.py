@@ -29,8 +29,8 @@ REST = 33.0
 """After a write the next one waits that many times as long as it took, so that writing takes 3 % of the time."""
 AFTER_FAULT = 30.0
 """Seconds before a store that did not take a write is asked again."""
-POINTS = 50_000
-"""Metrics in one write: those that a file takes in half a second."""
+POINTS = 15_000
+"""Metrics in one write: a file takes them in half a second while all cores train."""
 MOST = 2_000_000
 """Metrics of a stack that may wait; the oldest of more are written with the whole run."""
 SETTLED = 5.0

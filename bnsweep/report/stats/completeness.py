@@ -15,6 +15,7 @@ from bnsweep.report.frame.design import coded
 from bnsweep.report.frame.grid import Grid
 from bnsweep.report.frame.metrics import scored
 from bnsweep.report.stats.ranking import View, grid_end
+from bnsweep.store.sweep_data import SweepInfo
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,10 @@ def ledger(grid: Grid) -> dict[str, int]:
     return {"planned": len(status), **counts, "missing": len(status) - sum(counts.values())}
 
 
-def notices(grid: Grid, view: View, metric: Metric) -> list[Notice]:
+def notices(grid: Grid, view: View, metric: Metric, info: SweepInfo) -> list[Notice]:
     """Whether runs are missing comes first; then what else has to be known before the ranking is read."""
     found = [
-        complete(grid, metric),
+        so_far(grid, info) if info.running else complete(grid, metric, info.closed),
         *holes(grid, view),
         *failures(grid),
         seeds_notice(view),
@@ -46,7 +47,18 @@ def notices(grid: Grid, view: View, metric: Metric) -> list[Notice]:
     return found
 
 
-def complete(grid: Grid, metric: Metric) -> Notice:
+def so_far(grid: Grid, info: SweepInfo) -> Notice:
+    """Of a sweep under way."""
+    count = ledger(grid)
+    done, under_way = count[FINISHED] + count[DIVERGED], min(info.under_way, count["missing"])
+    numbers = {name: count[name] for name in (FINISHED, DIVERGED, FAILED)}
+    numbers |= {"under way": under_way, "to come": count["missing"] - under_way}
+    text = ", ".join(f"{number} {name}" for name, number in numbers.items() if number)
+    return Notice("warning", f"Running: {done} of {count['planned']} planned runs have a result so far: {text}.")
+
+
+def complete(grid: Grid, metric: Metric, closed: bool) -> Notice:
+    """`closed`: whether its sweep has come to its end."""
     count = ledger(grid)
     done = count[FINISHED] + count[DIVERGED]
     parts = [f"{count[name]} {name}" for name in (FINISHED, DIVERGED, FAILED, "missing") if count[name]]
@@ -55,7 +67,10 @@ def complete(grid: Grid, metric: Metric) -> Notice:
     if unscored:
         text += f" {unscored} of them lack {metric.name} and count as holes."
     all_there = done == count["planned"] and not unscored
-    return Notice("ok", f"Complete. {text}") if all_there else Notice("warning", f"Incomplete grid. {text}")
+    if all_there:
+        return Notice("ok", f"Complete. {text}")
+    text += "" if closed else " The sweep was ended before all were over; its command goes on from there."
+    return Notice("warning", f"Incomplete grid. {text}")
 
 
 def holes(grid: Grid, view: View) -> list[Notice]:
