@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 
 from bnsweep.records import FAILED, RunRecord
-from bnsweep.runs.executors.base import NO_CHECKPOINT, Executor, NoWorker, Trained, WorkerLost
+from bnsweep.runs.executors.base import NO_CHECKPOINT, Evaluated, Executor, NoWorker, Trained, WorkerLost
 from bnsweep.runs.interrupt import Interrupts
 from bnsweep.runs.plan import Plan
 from bnsweep.runs.progress import Progress
@@ -17,6 +17,10 @@ log = logging.getLogger(__name__)
 
 OnTrained = Callable[[Sequence[int], Trained], None]
 """Told of the jobs of a stack that is over, and what training left of them."""
+OnEvaluated = Callable[[Sequence[int], Evaluated], None]
+"""Told of the jobs of a stack that trains, and what was read there."""
+OnLost = Callable[[Sequence[int]], None]
+"""Told of the jobs of a stack that failed and is trained again."""
 
 
 AGAIN = "with more room in TMPDIR the same command trains these runs again"
@@ -30,8 +34,17 @@ class Dispatch:
     more when all others are over, as it may have lost it for the memory that they took.
     """
 
-    def __init__(self, plan: Plan, executor: Executor, interrupts: Interrupts, on_trained: OnTrained) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        executor: Executor,
+        interrupts: Interrupts,
+        on_trained: OnTrained,
+        on_evaluated: OnEvaluated = lambda jobs, evaluated: None,
+        on_lost: OnLost = lambda jobs: None,
+    ) -> None:
         self.plan, self.executor, self.interrupts, self.on_trained = plan, executor, interrupts, on_trained
+        self.on_evaluated, self.on_lost = on_evaluated, on_lost
         self._left = deque[Sequence[int]](plan.stacks)
         self._running: dict[Future[Trained], Sequence[int]] = {}
         self._alone = deque[Sequence[int]]()
@@ -52,6 +65,8 @@ class Dispatch:
                 done = wait(self._running, timeout=0.2, return_when=FIRST_COMPLETED).done
                 for evaluated in self.executor.new_evaluations():
                     self._progress.advance(evaluated.stack, evaluated.step, evaluated.diverged)
+                    jobs = next(jobs for jobs in self._running.values() if jobs[0] == evaluated.stack)
+                    self.on_evaluated(jobs, evaluated)
                 for future in done:
                     self.interrupts.check()
                     self._conclude(self._running.pop(future), future)
@@ -73,6 +88,7 @@ class Dispatch:
         else:
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
             self._say(len(jobs), reason, error)
+            self.on_lost(jobs)
             if len(jobs) > 1:
                 self._halve(jobs)
                 return

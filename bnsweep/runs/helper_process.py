@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import IO
 
 
-def start_helper(code: str, *arguments: str, stdout: IO[str] | int = subprocess.DEVNULL) -> subprocess.Popen[str]:
+def start_helper(
+    code: str, *arguments: str, stdout: IO[str] | int = subprocess.DEVNULL, apart: bool = False
+) -> subprocess.Popen[str]:
     """Runs `code`, which imports what this process would, wherever that was started. Its input is a pipe from here,
-    which ends with this process; what it says of errors goes nowhere."""
+    which ends with this process; what it says of errors goes nowhere. `apart`: no signal to this process's group or
+    terminal reaches it."""
     paths = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
     return subprocess.Popen(
         [sys.executable, "-P", "-c", code, *arguments],
@@ -20,6 +23,7 @@ def start_helper(code: str, *arguments: str, stdout: IO[str] | int = subprocess.
         stdout=stdout,
         stderr=subprocess.DEVNULL,
         text=True,
+        start_new_session=apart,
     )
 
 

@@ -19,9 +19,10 @@ from bnsweep.config.checks import ConfigError, printable
 from bnsweep.config.run import RunConfig
 from bnsweep.records import RunRecord
 from bnsweep.runs.executors.base import Trained
+from bnsweep.runs.under_way import UnderWay
 from bnsweep.store.address import reason_of
 from bnsweep.store.encode import milliseconds, new_run
-from bnsweep.store.store import Store
+from bnsweep.store.store import Opened, Store
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,8 @@ class Batch:
     runs: list[tuple[RunConfig, RunRecord, Path | None]]
     ended: int
     """Milliseconds since 1970."""
+    opened: Sequence[Opened | None]
+    """What the store has of each."""
     kept: list[Path] = field(default_factory=list)
     """Where they lie on disk."""
 
@@ -47,10 +50,11 @@ class Batch:
 class Outbox:
     """Logs runs in the order they come."""
 
-    def __init__(self, store: Store, sweep_id: str, on_logged: OnLogged) -> None:
+    def __init__(self, store: Store, sweep_id: str, on_logged: OnLogged, watched: Callable[[], None]) -> None:
+        """`watched`: called before a run is in the store that is not over."""
         self.store, self.sweep_id, self.on_logged = store, sweep_id, on_logged
-        self.seconds = 0.0
-        """Spent logging."""
+        self.under_way = UnderWay(store, sweep_id, lambda: self.left > 0, watched)
+        self._seconds = 0.0
         self.error: Exception | None = None
         """What ended it."""
         self._waiting = deque[Batch]()
@@ -62,6 +66,11 @@ class Outbox:
         self._thread.start()
 
     @property
+    def seconds(self) -> float:
+        """Spent logging."""
+        return self._seconds + self.under_way.seconds
+
+    @property
     def left(self) -> int:
         """Runs not logged yet."""
         return sum(len(batch.jobs) for batch in tuple(self._waiting))
@@ -69,9 +78,10 @@ class Outbox:
     def put(self, jobs: Sequence[int], configs: Sequence[RunConfig], trained: Trained) -> None:
         """Returns before they are logged."""
         runs, ended = list(zip(configs, trained.records, trained.models, strict=True)), milliseconds()
-        step = self.store.batch
+        opened, step = self.under_way.release(jobs), self.store.batch
+        parts = [slice(i, i + step) for i in range(0, len(jobs), step)]
         with self._changed:
-            self._waiting += [Batch(jobs[i : i + step], runs[i : i + step], ended) for i in range(0, len(jobs), step)]
+            self._waiting += [Batch(jobs[part], runs[part], ended, opened[part]) for part in parts]
             self._changed.notify()
 
     def check(self) -> None:
@@ -90,7 +100,7 @@ class Outbox:
                 started = time.perf_counter()
                 run_ids = self._log(batch)
                 self.on_logged(batch.jobs, [record for _, record, _ in batch.runs], run_ids)
-                self.seconds += time.perf_counter() - started
+                self._seconds += time.perf_counter() - started
                 self._finish(batch)
         except Exception as error:
             self.error = error
@@ -107,13 +117,15 @@ class Outbox:
         for config, _, model in batch.runs:
             if model is not None and self._exports:
                 self._exports = export(config, model)
+        if any(batch.opened):
+            self.under_way.settle()
         try:
-            return self.store.log_runs(batch.runs, self.sweep_id, batch.ended)
+            return self.store.log_runs(batch.runs, self.sweep_id, batch.ended, batch.opened)
         except ConfigError:
             raise
         except Exception:
             log.debug("logging %d runs failed; trying once more", len(batch.runs), exc_info=True)
-            return self.store.log_runs(batch.runs, self.sweep_id, batch.ended)
+            return self.store.log_runs(batch.runs, self.sweep_id, batch.ended, batch.opened)
 
     def _finish(self, batch: Batch) -> None:
         """The store has its own copies."""
@@ -131,8 +143,9 @@ class Outbox:
             why = ""
             for batch in self._waiting:
                 try:
-                    for config, record, model in batch.runs[len(batch.kept) :]:
-                        run = new_run(config, record, self.sweep_id, model, batch.ended)
+                    for place in range(len(batch.kept), len(batch.runs)):
+                        (config, record, model), one = batch.runs[place], batch.opened[place]
+                        run = new_run(config, record, self.sweep_id, model, batch.ended, one.start if one else None)
                         batch.kept.append(self.store.kept.add(run))
                 except OSError as error:
                     why = reason_of(error)
@@ -149,6 +162,7 @@ class Outbox:
     def close(self, is_urgent: Callable[[], bool]) -> None:
         """Returns when all is logged, and raises what kept it from that: one line that says where the runs are. Where
         it `is_urgent`, a store that is away is not waited for."""
+        self.under_way.close()
         with self._changed:
             self._closing = True
             self._changed.notify()

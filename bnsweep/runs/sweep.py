@@ -25,7 +25,8 @@ from bnsweep.data.dataset import DataKey, Dataset, load
 from bnsweep.records import FINISHED, RunRecord
 from bnsweep.runs.checkpoints import Checkpoints, checkpoints_of, tidy
 from bnsweep.runs.dispatch import Dispatch
-from bnsweep.runs.executors.base import Trained
+from bnsweep.runs.end_watch import EndWatch
+from bnsweep.runs.executors.base import Evaluated, Trained
 from bnsweep.runs.executors.local import check_disk, local_executor
 from bnsweep.runs.executors.processes import prepare
 from bnsweep.runs.interrupt import Interrupts
@@ -86,9 +87,11 @@ class Sweep:
         store: Store,
         done: Mapping[str, Done],
         own_run: str,
+        watched: Callable[[], None],
         checkpoints: Checkpoints | None = None,
     ) -> None:
-        """`own_run`: id of the sweep's own MLflow run; empty where it has none."""
+        """`own_run`: id of the sweep's own MLflow run; empty where it has none. `watched`: called before any other run
+        is RUNNING."""
         self.plan, self.store, self.own_run, self.checkpoints = plan, store, own_run, checkpoints
         self.sweep = plan.configs[0].sweep
         self.results = {
@@ -98,7 +101,7 @@ class Sweep:
         }
         self.trained = 0
         """Runs trained and logged now."""
-        self.outbox = Outbox(store, self.sweep.id, self._note)
+        self.outbox = Outbox(store, self.sweep.id, self._note, watched)
         self.stops = Stops(self.outbox)
         self._training = 0.0
 
@@ -111,7 +114,8 @@ class Sweep:
                 own = Path(folder), self.sweep.save_models, self.checkpoints
                 executor = local_executor(plan.workers, datasets, plan.device, *own)
                 try:
-                    Dispatch(plan, executor, self.stops, self._log).run()
+                    lose = self.outbox.under_way.lose
+                    Dispatch(plan, executor, self.stops, self._log, self._show, lose).run()
                 except KeyboardInterrupt:
                     self.stops.pending = True
                     raise
@@ -122,6 +126,9 @@ class Sweep:
                 self.stops.check()
         finally:
             print(describe_ledger(plan.runs, self.results, self.trained, self.outbox.left), flush=True)
+
+    def _show(self, jobs: Sequence[int], evaluated: Evaluated) -> None:
+        self.outbox.under_way.add(jobs, [self.plan.configs[job] for job in jobs], evaluated)
 
     def _log(self, jobs: Sequence[int], trained: Trained) -> None:
         self._training += trained.seconds
@@ -147,13 +154,14 @@ class Sweep:
                 raise
             print(error, file=sys.stderr, flush=True)
 
-    def close(self, under_way: Collection[str]) -> None:
+    def close(self, under_way: Callable[[], Collection[str]]) -> None:
         """Write into the sweep's own MLflow run how it went, and its comparison of the runs. `under_way`: ids of
         sweeps, this one left out."""
-        self.store.tidy(under_way)
         if self.own_run:
             ledger = count_statuses(self.plan.runs, self.results)
             self.store.close_sweep(self.sweep.id, ledger, self.seconds, self.own_run)
+        self.store.tidy(under_way)
+        if self.own_run:
             self.store.write_view(self.sweep.id, self.own_run)
 
     @property
@@ -309,14 +317,15 @@ def train_batches(
         store.check_id(sweep.id, names, whole=whole, most=batches.looking is not None)
     parts: list[SweepResult] = []
     results: dict[str, RunResult] = {}
-    with store.claimed(names, sweep.id) as claim:
+    with EndWatch() as watch, store.claimed(names, sweep.id) as claim:
         for batch in batches:
             done = done_at_turn(store, claim, sweep, whole)
             over = {*results} if sweep.rerun else {*results, *done}
             if checkpoints is not None and not parts:
                 tidy(checkpoints, over, names)
             plan = planned(batch, over, checkpoints=checkpoints or ())
-            current = conduct(plan, store, claim, done, results, batches.manifest(batch), datasets, checkpoints)
+            manifest, watched = batches.manifest(batch), partial(watch.begin, store, claim)
+            current = conduct(plan, store, claim, watched, done, results, manifest, datasets, checkpoints)
             results, result = current.results, current.result()
             if parts and parts[-1].own_run:
                 store.patient.remove(parts[-1].own_run)  # the new one is of the same sweep, and of more seeds
@@ -330,21 +339,25 @@ def conduct(
     plan: Plan,
     store: Store,
     claim: Claim,
+    watched: Callable[[], None],
     done: Mapping[str, Done],
     results: Mapping[str, RunResult],
     manifest: Manifest | None,
     datasets: dict[DataKey, Dataset],
     checkpoints: Checkpoints | None = None,
 ) -> Sweep:
-    """Train and log what the plan leaves; a `manifest` gets the sweep its own MLflow run. `results`: of batches before
-    this one."""
+    """Train and log what the plan leaves; a `manifest` gets the sweep its own MLflow run. `watched`: called before
+    anything is RUNNING. `results`: of batches before this one."""
     print(describe(plan), flush=True)
-    store.mark_stale(claim.wanted, claim.under_way())
-    current = Sweep(plan, store, done, store.open_sweep(manifest) if manifest else "", checkpoints)
+    store.mark_stale(claim.under_way)
+    if manifest:
+        watched()
+    own_run = store.open_sweep(manifest, claim.run_id) if manifest else ""
+    current = Sweep(plan, store, done, own_run, watched, checkpoints)
     current.results |= results
     with store.system_metrics(current.own_run) if current.sweep.system_metrics else nullcontext():
         current.run(datasets)
-    current.close(claim.under_way())
+    current.close(claim.under_way)
     return current
 
 

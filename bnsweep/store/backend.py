@@ -15,16 +15,28 @@ SERIES = ("epoch", "lr")
 """Metrics along the training whose names have no slash; every other name without one is a single number."""
 
 
+def is_single(metric: str) -> bool:
+    """Whether it is one number of a run, rather than one an evaluation."""
+    return "/" not in metric and metric not in SERIES
+
+
+RUNNING = "RUNNING"
+"""MLflow's status of a run under way."""
+UNDER_WAY = "running"
+"""Its `bnsweep.status` meanwhile."""
+
+
 @dataclass(frozen=True)
 class NewRun:
-    """A run that is over, as MLflow is to keep it."""
+    """A run as MLflow is to keep it."""
 
     name: str
     status: str
-    """MLflow's: FINISHED, FAILED or KILLED."""
+    """MLflow's: FINISHED, FAILED, KILLED, or RUNNING while it is under way."""
     start: int
     """Milliseconds since 1970; the time of every metric too."""
-    end: int
+    end: int | None
+    """None of a run under way."""
     tags: dict[str, str]
     params: dict[str, str] = field(default_factory=dict)
     metrics: Sequence[tuple[str, float, int]] = ()
@@ -34,6 +46,21 @@ class NewRun:
     """Artifacts: file name -> content."""
     files: Collection[Path] = ()
     """Artifacts that are files, or folders of them, already."""
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A run that MLflow has a part of already."""
+
+    run_id: str
+    run: NewRun
+    written: Collection[int] = ()
+    """The steps whose metrics it has."""
+
+    @property
+    def missing(self) -> list[tuple[str, float, int]]:
+        """The metrics that it has not."""
+        return [point for point in self.run.metrics if point[2] not in self.written or is_single(point[0])]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +84,14 @@ class ExperimentGone(RuntimeError):
     """Somebody has deleted the experiment since the store was opened."""
 
 
+class RunGone(RuntimeError):
+    """Somebody has deleted a run that is under way, or ended it."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"the run {run_id} is under way no longer")
+        self.run_id = run_id
+
+
 class Backend(Protocol):
     """The runs of one experiment. `ClientBackend` goes through MLflow's public API, `SqliteBackend` does the same to a
     database file directly, many times faster; tests hold one against the other."""
@@ -77,6 +112,13 @@ class Backend(Protocol):
     def create(self, runs: Sequence[NewRun]) -> list[str]:
         """Writes runs with everything that belongs to them; returns their ids. An error or interrupt leaves no run
         RUNNING, and none FINISHED that lacks a part."""
+
+    def write(self, begun: Sequence[Begun]) -> None:
+        """Adds to runs that were created RUNNING what is there by now. Those that are over become what `create` would
+        have made of them at once. Twice is as good as once. Raises RunGone."""
+
+    def kill(self, run_ids: Sequence[str]) -> None:
+        """Sets to KILLED what of these is RUNNING."""
 
     def remove(self, run_id: str) -> None:
         """Deletes a run as MLflow does: no query finds it any more, its row stays until `mlflow gc`."""

@@ -19,12 +19,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bnsweep.config.checks import check
-from bnsweep.store.backend import Backend, KeptRun, NewRun
+from bnsweep.store.backend import RUNNING, Backend, KeptRun, NewRun
 from bnsweep.store.encode import milliseconds
 
 CLAIM = "claim"
 """The kind of its run."""
 ALIVE, TURN, WANTED = "bnsweep.alive", "bnsweep.turn", "bnsweep.wanted."
+OWNER = "bnsweep.claim"
+"""By this tag a sweep's own run names its claim."""
 CHUNK = 250
 """Identities in one tag: MLflow's tags hold 5000 characters."""
 BEAT = 10.0
@@ -102,6 +104,11 @@ class Other:
         return ProcessMark(**json.loads(self.run.tags[ALIVE])["process"])
 
     @property
+    def last_sign(self) -> int:
+        """When it last showed that it lives, in milliseconds since 1970."""
+        return int(json.loads(self.run.tags[ALIVE]).get("time", 0))
+
+    @property
     def turn(self) -> tuple[int, str]:
         """A claim that has not drawn its number yet comes before all."""
         return int(self.run.tags.get(TURN) or 0), self.run.run_id
@@ -122,6 +129,8 @@ class Claim:
     turn: int = 0
     seen: dict[str, tuple[str, float]] = field(default_factory=dict)
     """Claim -> its last sign of life, and when it was seen first."""
+    is_over: bool = False
+    """Whether it is removed, and nothing of the sweep is RUNNING."""
 
     def draw(self) -> None:
         """Takes the number after those that others hold."""
@@ -130,14 +139,14 @@ class Claim:
 
     def others(self) -> list[Other]:
         """Sweeps under way, this one left out; claims whose sweep has ended without removing them are removed."""
-        found = []
+        found, now = [], milliseconds()
         for run in self.backend.runs(CLAIM):
             other = Other(run)
             if run.run_id == self.run_id or ALIVE not in run.tags:
                 continue
             if self._is_gone(other):
                 with suppress(Exception):  # another sweep may have been quicker
-                    self.backend.remove(run.run_id)
+                    conclude(self.backend, other, now)
             else:
                 found.append(other)
         return found
@@ -173,17 +182,17 @@ def claimed(backend: Backend, raw: Backend, wanted: Collection[str], sweep_id: s
     ended = threading.Event()
     beats = threading.Thread(target=beat, args=(raw, run_id, ended), daemon=True)
     beats.start()
+    claim = Claim(backend, run_id, set(names))
     try:
-        claim = Claim(backend, run_id, set(names))
         claim.draw()
         yield claim
     finally:
         ended.set()
-        remove_soon(raw, run_id)
+        claim.is_over = concluded_soon(raw, run_id)
 
 
 def sign_of_life(count: int) -> str:
-    return json.dumps({"process": vars(ProcessMark.own()), "beat": count})
+    return json.dumps({"process": vars(ProcessMark.own()), "beat": count, "time": milliseconds()})
 
 
 def beat(backend: Backend, run_id: str, ended: threading.Event) -> None:
@@ -195,16 +204,49 @@ def beat(backend: Backend, run_id: str, ended: threading.Event) -> None:
             backend.tag_runs([run_id], ALIVE, sign_of_life(count))
 
 
-def remove_soon(backend: Backend, run_id: str) -> None:
-    """The claim, if the store takes it at once; the end of this process ends the claim anyway."""
+def concluded_soon(backend: Backend, run_id: str) -> bool:
+    """Whether the store takes the end of a claim at once; the end of this process ends the claim anyway."""
+    done = threading.Event()
 
     def work() -> None:
         with suppress(Exception):
-            backend.remove(run_id)
+            conclude_claim(backend, run_id, milliseconds())
+            done.set()
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     thread.join(5)
+    return done.is_set()
+
+
+def conclude_claim(backend: Backend, run_id: str, ended: int) -> None:
+    """The end of the sweep of that claim, unless somebody was quicker."""
+    for run in backend.runs(CLAIM):
+        if run.run_id == run_id:
+            conclude(backend, Other(run), ended)
+
+
+def conclude(backend: Backend, claim: Other, ended: int) -> None:
+    """The end of a sweep, then: what it has left RUNNING is KILLED, and its claim removed."""
+    runs = backend.runs("run", RUNNING, tag=("bnsweep.sweep_id", "=", claim.sweep))
+    runs = [run for run in runs if run.tags.get("bnsweep.identity") in claim.wanted]
+    runs += backend.runs("sweep", RUNNING, tag=(OWNER, "=", claim.run.run_id))
+    # What began later is of the next command over these runs.
+    if left := [run.run_id for run in runs if run.start <= ended]:
+        backend.kill(left)
+    backend.remove(claim.run.run_id)
+
+
+def living(backend: Backend) -> set[str]:
+    """Ids of the sweeps under way, as far as one look can tell."""
+    return {other.sweep for run in backend.runs(CLAIM) if ALIVE in run.tags for other in [Other(run)] if lives(other)}
+
+
+def lives(other: Other) -> bool:
+    if other.process == ProcessMark.own():
+        return True
+    known = other.process.is_gone
+    return milliseconds() - other.last_sign < 1000 * DEAD if known is None else not known
 
 
 def check_same_sweep(claim: Claim, sweep_id: str) -> None:

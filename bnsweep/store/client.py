@@ -12,7 +12,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bnsweep.store.backend import SERIES, KeptRun, NewRun, artifact_folder, local_path
+from bnsweep.store.backend import (
+    RUNNING,
+    UNDER_WAY,
+    Begun,
+    KeptRun,
+    NewRun,
+    RunGone,
+    artifact_folder,
+    is_single,
+    local_path,
+)
 from bnsweep.store.encode import TRAINING, dataset_fields, dataset_of, fill, replace_folder
 from bnsweep.store.mlflow_variables import QUIET, REQUESTS, environment_variables
 
@@ -44,14 +54,13 @@ class ClientBackend:
         try:
             run = self.client.create_run(self.experiment_id, new.start, new.tags, new.name)
             run_id = run.info.run_id
-            self._write(run, new)
-            self.client.set_terminated(run_id, new.status, new.end)
+            self._write(run, Begun(run_id, new))
         except BaseException:
             # The interrupt may have come after the row was made and before its id was known.
             with suppress(Exception):
                 mine = [run_id] if run_id else self._running(new)
                 for leftover in mine:
-                    if new.status == "KILLED":  # which would be taken for one that is complete
+                    if new.status in ("KILLED", RUNNING):  # which would be taken for one that is complete
                         self.client.delete_run(leftover)
                     else:
                         self.client.set_terminated(leftover, "KILLED")
@@ -62,21 +71,43 @@ class ClientBackend:
         running = self.runs(new.tags["bnsweep.kind"], "RUNNING")
         return [run.run_id for run in running if run.tags.get("bnsweep.identity") == new.tags.get("bnsweep.identity")]
 
-    def _write(self, run: Run, new: NewRun) -> None:
-        from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
+    def write(self, begun: Sequence[Begun]) -> None:
+        for one in begun:
+            run = self.client.get_run(one.run_id)
+            if run.info.lifecycle_stage != "active" or (one.run.status == RUNNING != run.info.status):
+                raise RunGone(one.run_id)
+            self._write(run, one)
 
-        run_id = run.info.run_id
-        params = [Param(key, value) for key, value in new.params.items()]
-        metrics = [Metric(name, value, new.start, step) for name, value, step in new.metrics]
+    def kill(self, run_ids: Sequence[str]) -> None:
+        for run_id in run_ids:
+            run = self.client.get_run(run_id)
+            if run.info.status == RUNNING:
+                self.client.set_terminated(run_id, "KILLED")
+                if run.data.tags.get("bnsweep.status") == UNDER_WAY:
+                    self.client.set_tag(run_id, "bnsweep.status", "killed")
+
+    def _write(self, run: Run, begun: Begun) -> None:
+        """What of it is not there yet; its status comes last."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+
+        run_id, new, there = run.info.run_id, begun.run, run.data
+        params = [Param(key, value) for key, value in new.params.items() if key not in there.params]
+        tags = [RunTag(key, value) for key, value in new.tags.items() if there.tags.get(key) != value]
+        metrics = [Metric(name, value, new.start, step) for name, value, step in begun.missing]
         for i in range(0, max(1, len(metrics)), METRICS_A_CALL):
             batch = metrics[i : i + METRICS_A_CALL]
-            self.client.log_batch(run_id, metrics=batch, params=params if i == 0 else [])
+            self.client.log_batch(run_id, batch, params if i == 0 else [], tags if i == 0 else [])
         if new.dataset is not None:
             source_type, source, profile = dataset_fields(new.dataset)
             dataset = Dataset(new.dataset.name, new.dataset.digest, source_type, source, profile=profile)
             used = DatasetInput(dataset, [InputTag(*TRAINING)])
             self.client.log_inputs(run_id, datasets=[used])
-        # Straight to the folder where it is one of this machine, else in one upload.
+        self._put_files(run, new)
+        if new.status != RUNNING:
+            self.client.set_terminated(run_id, new.status, new.end)
+
+    def _put_files(self, run: Run, new: NewRun) -> None:
+        """Straight to the folder where it is one of this machine, else in one upload."""
         target = local_path(run.info.artifact_uri)
         if target is not None:
             fill(target, new.texts, new.files)
@@ -84,7 +115,7 @@ class ClientBackend:
         with tempfile.TemporaryDirectory() as folder:
             fill(Path(folder), new.texts, new.files)
             if any(Path(folder).iterdir()):
-                self.client.log_artifacts(run_id, folder)
+                self.client.log_artifacts(run.info.run_id, folder)
 
     def remove(self, run_id: str) -> None:
         self.client.delete_run(run_id)
@@ -167,7 +198,7 @@ class ClientBackend:
 
 def kept_run(run: Run, params: bool) -> KeptRun:
     """From MLflow's own form."""
-    single = {key: value for key, value in run.data.metrics.items() if "/" not in key and key not in SERIES}
+    single = {key: value for key, value in run.data.metrics.items() if is_single(key)}
     summary = {key: value for key, value in single.items() if not math.isnan(value)}
     inputs = run.inputs.dataset_inputs if run.inputs else []
     return KeptRun(

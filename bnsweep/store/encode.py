@@ -20,7 +20,7 @@ from bnsweep.config.identity import factor_types, identity, numbers
 from bnsweep.config.run import RunConfig, TrackingConfig
 from bnsweep.config.secrets import without_secrets
 from bnsweep.records import DIVERGED, FAILED, FINISHED, STOPPED, DatasetInfo, RunRecord
-from bnsweep.store.backend import KeptRun, NewRun
+from bnsweep.store.backend import RUNNING, UNDER_WAY, KeptRun, NewRun
 from bnsweep.store.environment import environment
 
 MISSING = "missing"
@@ -68,28 +68,45 @@ def run_tags(name: str, record: RunRecord, sweep_id: str) -> dict[str, str]:
 
 
 def new_run(
-    config: RunConfig, record: RunRecord, sweep_id: str, model: Path | None = None, ended: int | None = None
+    config: RunConfig,
+    record: RunRecord,
+    sweep_id: str,
+    model: Path | None = None,
+    ended: int | None = None,
+    started: int | None = None,
 ) -> NewRun:
     """A run that ended then, in milliseconds, or just now. `model`: its network, beside which an MLflow Model of it may
-    lie."""
+    lie. `started`: as MLflow has it already; else the run's share of its stack's time before its end."""
     end = milliseconds() if ended is None else ended
     networks = [model, *(path for path in [model.parent / MODEL] if path.is_dir())] if model else []
     flat = numbers(config)
+    start = end - round(1000 * record.seconds) if math.isfinite(record.seconds) else end
     tags = run_tags(identity(config, flat), record, sweep_id) | ({"bnsweep.model": model.name} if model else {})
     if networks[1:]:
         tags["mlflow.log-model.history"] = json.dumps([log_model_entry(end)])
     return NewRun(
         run_name(flat),
         "FAILED" if record.status == FAILED else "FINISHED",
-        end - round(1000 * record.seconds) if math.isfinite(record.seconds) else end,
+        start if started is None else started,
         end,
         tags,
-        {key: str(typed(key, value)) for key, value in flat.items()},
+        params_of(flat),
         list(metrics_of(record)),
         record.dataset,
         {"config.yaml": GROUP_TEXTS.of(config), "record.json": record_text(record)},
         networks,
     )
+
+
+def run_under_way(config: RunConfig, sweep_id: str, stack: int, started: int) -> NewRun:
+    """A run of a stack of so many, of which nothing is known yet but what it is to be."""
+    flat = numbers(config)
+    tags = run_tags(identity(config, flat), RunRecord(UNDER_WAY, stack_size=stack), sweep_id)
+    return NewRun(run_name(flat), RUNNING, started, None, tags, params_of(flat))
+
+
+def params_of(flat: Mapping[str, Any]) -> dict[str, str]:
+    return {key: str(typed(key, value)) for key, value in flat.items()}
 
 
 def log_model_entry(end: int) -> dict[str, Any]:
@@ -210,8 +227,10 @@ def fill(folder: Path, texts: dict[str, str], files: Collection[Path]) -> None:
 
 def copy_into(folder: Path, file: Path) -> None:
     """Of a file, or of a folder of files, by its own name."""
-    copy = shutil.copytree if file.is_dir() else shutil.copyfile
-    copy(file, folder / file.name)
+    if file.is_dir():
+        shutil.copytree(file, folder / file.name, dirs_exist_ok=True)  # of an earlier try
+    else:
+        shutil.copyfile(file, folder / file.name)
 
 
 def replace_folder(target: Path, files: Collection[Path]) -> None:

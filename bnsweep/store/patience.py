@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from bnsweep.config.checks import ConfigError
 from bnsweep.store.address import reason_of
-from bnsweep.store.backend import Backend, ExperimentGone, KeptRun, NewRun
+from bnsweep.store.backend import RUNNING, Backend, Begun, ExperimentGone, KeptRun, NewRun
 
 T = TypeVar("T")
 
@@ -205,6 +205,12 @@ class PatientBackend:
         """The same where another `create` of these runs may have come before."""
         return self.patience.call(lambda: create_rest(self.backend, runs))
 
+    def write(self, begun: Sequence[Begun]) -> None:
+        self.patience.call(lambda: self.backend.write(begun))
+
+    def kill(self, run_ids: Sequence[str]) -> None:
+        self.patience.call(lambda: self.backend.kill(run_ids))
+
     def remove_doubles(self) -> None:
         """What came of earlier tries after all, once a later one had been taken."""
         ids, runs = {run_id for _, run_id in self.doubted}, [run for run, _ in self.doubted]
@@ -259,10 +265,10 @@ class PatientBackend:
 
 def create_rest(backend: Backend, runs: Sequence[NewRun]) -> list[str]:
     """Writes what an earlier `create` of the same runs, which raised, left unwritten; returns the ids of all. What it
-    left half-written is KILLED, or removed where KILLED is what it was to be."""
+    left half-written is KILLED, or removed where that would not tell it from a whole one."""
     written: dict[int, str] = {}
     for place, kept in found_again(backend, runs):
-        if kept.status == runs[place].status != "KILLED":
+        if kept.status == runs[place].status and kept.status not in UNSURE:
             written[place] = kept.run_id
         else:
             put_away(backend, runs[place], kept)
@@ -271,10 +277,16 @@ def create_rest(backend: Backend, runs: Sequence[NewRun]) -> list[str]:
     return [written[place] for place in range(len(runs))]
 
 
+UNSURE = ("KILLED", RUNNING)
+"""Of a run of these it cannot be told whether it was written to its end."""
+
+
 def put_away(backend: Backend, run: NewRun, kept: KeptRun) -> None:
     """A try to write `run` that does not count."""
-    if run.status == "KILLED":
+    if run.status in UNSURE:
         backend.remove(kept.run_id)
+    elif kept.status == RUNNING:
+        backend.kill([kept.run_id])
     elif kept.status != "KILLED":
         backend.end(kept.run_id, "KILLED", {})
 

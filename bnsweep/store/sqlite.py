@@ -18,7 +18,18 @@ from typing import Any, ClassVar
 from urllib.parse import quote
 
 from bnsweep.store.address import ARTIFACTS
-from bnsweep.store.backend import SERIES, ExperimentGone, KeptRun, NewRun, artifact_folder, local_path
+from bnsweep.store.backend import (
+    RUNNING,
+    SERIES,
+    UNDER_WAY,
+    Begun,
+    ExperimentGone,
+    KeptRun,
+    NewRun,
+    RunGone,
+    artifact_folder,
+    local_path,
+)
 from bnsweep.store.encode import TRAINING, dataset_fields, dataset_of, fill, milliseconds, replace_folder
 
 COLUMNS = {
@@ -106,20 +117,48 @@ class SqliteBackend:
         """Artifacts first: a crash in between leaves orphan folders, never a run without its files."""
         # Ids that begin with the time stand together in every index; random ones cost a page of each index a run.
         ids = [f"{milliseconds():012x}{uuid.uuid4().hex[12:]}" for _ in runs]
-        uris = [f"{self.artifacts.rstrip('/')}/{run_id}/artifacts" for run_id in ids]
-        folders = [local_path(uri) or Path() for uri in uris]
+        begun = [Begun(run_id, run) for run_id, run in zip(ids, runs, strict=True)]
+        self._fill(begun)
+        with self._writing() as db:
+            self._insert_runs(db, begun)
+            self._insert_values(db, begun)
+            self._insert_inputs(db, begun)
+        return ids
+
+    def write(self, begun: Sequence[Begun]) -> None:
+        self._fill(begun)
+        with self._writing() as db:
+            for b in begun:
+                change = "update runs set status = ?, end_time = ? where run_uuid = ? and lifecycle_stage = 'active'"
+                # What comes late does not open again what is over.
+                change += f" and status = '{RUNNING}'" if b.run.status == RUNNING else ""
+                if not db.execute(change, [b.run.status, b.run.end, b.run_id]).rowcount:
+                    raise RunGone(b.run_id)
+            self._insert_values(db, begun)
+            self._insert_inputs(db, begun)
+
+    def kill(self, run_ids: Sequence[str]) -> None:
+        with self._writing() as db:
+            for run_id in run_ids:
+                change = "update runs set status = 'KILLED', end_time = ? where run_uuid = ? and status = ?"
+                if db.execute(change, [milliseconds(), run_id, RUNNING]).rowcount:
+                    tag = "update tags set value = 'killed' where run_uuid = ? and key = 'bnsweep.status' and value = ?"
+                    db.execute(tag, [run_id, UNDER_WAY])
+
+    def _uri(self, run_id: str) -> str:
+        """Of its artifacts."""
+        return f"{self.artifacts.rstrip('/')}/{run_id}/artifacts"
+
+    def _fill(self, begun: Sequence[Begun]) -> None:
+        """The artifacts' folders, or none of them."""
+        folders = [local_path(self._uri(b.run_id)) or Path() for b in begun]
         try:
-            for folder, run in zip(folders, runs, strict=True):
-                fill(folder, run.texts, run.files)
+            for folder, b in zip(folders, begun, strict=True):
+                fill(folder, b.run.texts, b.run.files)
         except BaseException:
             for folder in folders:
                 shutil.rmtree(folder.parent, ignore_errors=True)
             raise
-        with self._writing() as db:
-            self._insert_runs(db, ids, uris, runs)
-            self._insert_values(db, ids, runs)
-            self._insert_inputs(db, ids, runs)
-        return ids
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
@@ -135,32 +174,31 @@ class SqliteBackend:
             yield db
             db.execute("commit")
 
-    def _insert_runs(
-        self, db: sqlite3.Connection, ids: Sequence[str], uris: Sequence[str], runs: Sequence[NewRun]
-    ) -> None:
+    def _insert_runs(self, db: sqlite3.Connection, begun: Sequence[Begun]) -> None:
         here = self.experiment_id
         rows = (
-            (i, n.name, "UNKNOWN", "", "", "unknown", n.status, n.start, n.end, None, "", "active", uri, here)
-            for i, uri, n in zip(ids, uris, runs, strict=True)
+            (i, n.name, "UNKNOWN", "", "", "unknown", n.status, n.start, n.end, None, "", "active", self._uri(i), here)
+            for i, n in ((b.run_id, b.run) for b in begun)
         )
         insert(db, "runs", rows)
 
-    def _insert_values(self, db: sqlite3.Connection, ids: Sequence[str], runs: Sequence[NewRun]) -> None:
-        pairs = list(zip(ids, runs, strict=True))
+    def _insert_values(self, db: sqlite3.Connection, begun: Sequence[Begun]) -> None:
+        pairs = [(b.run_id, b.run) for b in begun]
         named = [(i, new.tags | {"mlflow.runName": new.name}) for i, new in pairs]
-        insert(db, "tags", ((key, value, i) for i, tags in named for key, value in tags.items()))
-        insert(db, "params", ((key, value, i) for i, new in pairs for key, value in new.params.items()))
-        metrics = ((key, value, new.start, i, step, 0) for i, new in pairs for key, value, step in new.metrics)
+        insert(db, "tags", ((key, value, i) for i, tags in named for key, value in tags.items()), REPLACE)
+        params = ((key, value, i) for i, new in pairs for key, value in new.params.items())
+        insert(db, "params", params, "on conflict do nothing")
+        metrics = ((key, value, b.run.start, b.run_id, step, 0) for b in begun for key, value, step in b.missing)
         insert(db, "metrics", metrics, "on conflict do nothing")
         latest = (
             (key, value, new.start, step, 0, i) for i, new in pairs for key, (step, value) in latest_of(new).items()
         )
-        insert(db, "latest_metrics", latest)
+        insert(db, "latest_metrics", latest, "on conflict do update set value = excluded.value, step = excluded.step")
 
-    def _insert_inputs(self, db: sqlite3.Connection, ids: Sequence[str], runs: Sequence[NewRun]) -> None:
+    def _insert_inputs(self, db: sqlite3.Connection, begun: Sequence[Begun]) -> None:
         """Runs of the same data share one row of `datasets`."""
         known: dict[tuple[str, str], str] = {}
-        for run_id, info in ((i, new.dataset) for i, new in zip(ids, runs, strict=True)):
+        for run_id, info in ((b.run_id, b.run.dataset) for b in begun):
             if info is None:
                 continue
             key = (info.name, info.digest)
@@ -171,6 +209,9 @@ class SqliteBackend:
                 if not found:
                     kind, source, profile = dataset_fields(info)
                     insert(db, "datasets", [(known[key], self.experiment_id, *key, kind, source, None, profile)])
+            there = "source_type = 'DATASET' and source_id = ? and destination_type = 'RUN' and destination_id = ?"
+            if db.execute(f"select 1 from inputs where {there}", [known[key], run_id]).fetchone():  # noqa: S608
+                continue
             used = uuid.uuid4().hex
             insert(db, "inputs", [(used, "DATASET", known[key], "RUN", run_id, 0)])
             insert(db, "input_tags", [(used, *TRAINING)])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -25,7 +25,7 @@ from bnsweep.inference import Look
 from bnsweep.records import DIVERGED, FINISHED, RunRecord
 from bnsweep.store import claims, view
 from bnsweep.store.address import reason_of
-from bnsweep.store.backend import Backend, KeptRun, NewRun
+from bnsweep.store.backend import RUNNING, Backend, Begun, NewRun, RunGone
 from bnsweep.store.connect import Draft, client_of, connect
 from bnsweep.store.encode import milliseconds, new_run, source_tags, status_of
 from bnsweep.store.environment import environment
@@ -75,6 +75,18 @@ class Done:
     """The record's summary; what was NaN is missing here."""
     model: bool
     """Whether its network was kept."""
+
+
+@dataclass
+class Opened:
+    """A run that is in the store while it trains."""
+
+    start: int
+    """In milliseconds."""
+    run_id: str = ""
+    """Empty while it is not there yet."""
+    steps: set[int] = field(default_factory=set)
+    """Those whose metrics are there."""
 
 
 RECENT = 10
@@ -170,11 +182,35 @@ class Store:
         return self.backend.batch
 
     def log_runs(
-        self, runs: Sequence[tuple[RunConfig, RunRecord, Path | None]], sweep_id: str, ended: int | None = None
+        self,
+        runs: Sequence[tuple[RunConfig, RunRecord, Path | None]],
+        sweep_id: str,
+        ended: int | None = None,
+        opened: Sequence[Opened | None] | None = None,
     ) -> list[str]:
         """Writes runs, each with the network it leaves, once they are over (`ended`, in milliseconds, or now); returns
-        their ids."""
-        return self.patient.create([new_run(config, record, sweep_id, model, ended) for config, record, model in runs])
+        their ids. `opened`: of each what is there already."""
+        there = opened or [None] * len(runs)
+        begun, new = dict[int, Begun](), dict[int, NewRun]()
+        for place, ((config, record, model), one) in enumerate(zip(runs, there, strict=True)):
+            new[place] = new_run(config, record, sweep_id, model, ended, one.start if one else None)
+            if one is not None and one.run_id:
+                begun[place] = Begun(one.run_id, new[place], one.steps)
+        ids = self._complete(begun)
+        rest = [place for place in new if place not in ids]
+        if rest:
+            ids |= zip(rest, self.patient.create([new[place] for place in rest]), strict=True)
+        return [ids[place] for place in new]
+
+    def _complete(self, begun: dict[int, Begun]) -> dict[int, str]:
+        """The ids of those that were still there."""
+        while begun:
+            try:
+                self.patient.write(list(begun.values()))
+                break
+            except RunGone as gone:
+                begun = {place: one for place, one in begun.items() if one.run_id != gone.run_id}
+        return {place: one.run_id for place, one in begun.items()}
 
     @cached_property
     def kept(self) -> KeptRuns:
@@ -198,36 +234,34 @@ class Store:
                 self.kept.remove(folder)
         return len(found)
 
-    def mark_stale(self, identities: Collection[str] = (), under_way: Collection[str] | None = None) -> int:
-        """Sets to KILLED what a killed process or a lost answer left RUNNING: of these runs, and where `under_way` is
-        given, of all sweeps but those; returns how many there were."""
-        wanted = set(identities)
-
-        def is_stale(run: KeptRun) -> bool:
-            over = under_way is not None and run.tags.get("bnsweep.sweep_id") not in under_way
-            return over or run.tags.get("bnsweep.identity") in wanted
-
-        stale = [run for run in self.patient.runs("run", "RUNNING") if is_stale(run)]
+    def mark_stale(self, under_way: Callable[[], Collection[str]]) -> int:
+        """Sets to KILLED what a killed process or a lost answer left RUNNING of all sweeps but those that are then
+        `under_way`; returns how many runs there were."""
+        running = [run for kind in ("run", "sweep", MEAN) for run in self.patient.runs(kind, RUNNING)]
+        others = under_way() if running else ()  # asked last: who began meanwhile had claimed its runs before
+        stale = [run for run in running if run.tags.get("bnsweep.sweep_id") not in others]
+        runs, whole, halves = list[str](), list[str](), list[str]()
         for run in stale:
-            self.patient.end(run.run_id, "KILLED", {})
-        for half in (half for kind in ("sweep", MEAN) for half in self.patient.runs(kind, "RUNNING")):
-            if is_stale(half):
-                self.patient.remove(half.run_id)
-        return len(stale)
+            is_run = run.tags["bnsweep.kind"] == "run"
+            (runs if is_run else whole if claims.OWNER in run.tags else halves).append(run.run_id)
+        if runs or whole:
+            self.patient.kill([*runs, *whole])
+        for run_id in halves:
+            self.patient.remove(run_id)
+        return len(runs)
 
-    def tidy(self, under_way: Collection[str]) -> None:
+    def tidy(self, under_way: Callable[[], Collection[str]]) -> None:
         """What lost answers left of this process's own writing."""
         self.patient.remove_doubles()
-        self.mark_stale(under_way=under_way)
+        self.mark_stale(under_way)
 
-    def open_sweep(self, manifest: Manifest) -> str:
-        """Writes what is planned; returns the id of the sweep's own run.
-
-        That run reads KILLED until `close_sweep`: true of a sweep that never gets there, and never RUNNING.
-        """
+    def open_sweep(self, manifest: Manifest, claim: str = "") -> str:
+        """Writes what is planned; returns the id of the sweep's own run, which is RUNNING until `close_sweep`, or until
+        the `claim` of that id ends otherwise."""
         tags = {"bnsweep.kind": "sweep", "bnsweep.sweep_id": manifest.id, **source_tags()}
         now, texts = milliseconds(), {"sweep.json": json.dumps(vars(manifest))}
-        (run_id,) = self.patient.create([NewRun(f"sweep {manifest.id}", "KILLED", now, now, tags, texts=texts)])
+        (run_id,) = self.patient.create([NewRun(f"sweep {manifest.id}", RUNNING, now, None, tags, texts=texts)])
+        self.patient.tag_runs([run_id], claims.OWNER, claim)  # last: one without it was not written to its end
         return run_id
 
     def close_sweep(self, sweep_id: str, ledger: dict[str, int], seconds: dict[str, float], own: str = "") -> None:

@@ -11,11 +11,12 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bnsweep.config.checks import ConfigError, check
+from bnsweep.config.checks import ConfigError
 from bnsweep.config.identity import factor_types
 from bnsweep.inference import Look
 from bnsweep.records import DIVERGED, FAILED, FINISHED, STOPPED
-from bnsweep.store.backend import Backend, KeptRun
+from bnsweep.store.backend import RUNNING, Backend, KeptRun
+from bnsweep.store.claims import living
 from bnsweep.store.encode import MISSING, status_of, typed
 
 if TYPE_CHECKING:
@@ -34,7 +35,11 @@ class SweepInfo:
     created: str = ""
     """ISO 8601."""
     closed: bool = True
-    """Whether it has ended."""
+    """Whether it has come to its end."""
+    running: bool = False
+    """Whether its process lives."""
+    under_way: int = 0
+    """Runs that train just now, as far as the store knows: those of stacks that take longer than some seconds."""
     commit: str = ""
     dirty: bool = False
     """Whether its checkout held changes that are not committed."""
@@ -211,11 +216,31 @@ def read_sweep(backend: Backend, experiment: str, sweep: str, run_id: str = "") 
 def frame_of_plan(backend: Backend, experiment: str, plan: KeptSweep) -> SweepFrame:
     """Raises ConfigError for a sweep of which no run has ended."""
     identities = {row["identity"] for row in plan.rows}
-    chosen = best_runs(backend.runs("run", identities=identities), identities)
-    check(len(chosen) > 0, "sweep", plan.manifest["id"], "one with at least one run that ended; this one has none yet")
+    runs = backend.runs("run", identities=identities)
+    chosen = best_runs(runs, identities)
     info = describe(plan.manifest, plan.own, list(chosen.values()))
+    if plan.own is None or not info.closed:
+        info = while_running(info, living(backend), runs, chosen)
+    if not chosen:
+        many = f", with {info.under_way} of {len(plan.rows)} runs in the store so far," if info.under_way else ""
+        this = f"this one is running{many} and" if info.running else "this one"
+        says = f"one with at least one run that ended; {this} has none yet"
+        raise ConfigError(f"sweep={info.sweep}: must be {says}")
     info = replace(info, experiment=experiment, experiment_id=backend.experiment_id)
     return SweepFrame(info, table(plan.rows, chosen), backend, {run.run_id: run for run in chosen.values()})
+
+
+def while_running(
+    info: SweepInfo, alive: set[str], runs: Iterable[KeptRun], chosen: Mapping[str, KeptRun]
+) -> SweepInfo:
+    """What is true of it just now. `alive`: ids of the sweeps whose processes live."""
+    train = {
+        run.tags["bnsweep.identity"] for run in runs if run.status == RUNNING and run.tags["bnsweep.sweep_id"] in alive
+    }
+    running = info.sweep in alive
+    return replace(
+        info, running=running, closed=info.closed and not running, under_way=len(train - chosen.keys()) * running
+    )
 
 
 def known_sweeps(backend: Backend, limit: int = 50) -> list[str]:
@@ -234,6 +259,7 @@ def manifest_of(name: str, runs: list[KeptRun]) -> dict[str, Any]:
             **{key: typed(key, text) for key, text in run.params.items()},
         }
         for run in oldest_first
+        if run.params  # else a process was killed as it began to write it
     }
     tags = runs[0].tags
     versions = {key.removeprefix("bnsweep.version."): tags[key] for key in tags if key.startswith("bnsweep.version.")}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bnsweep.config.run import RunConfig
 from bnsweep.records import DIVERGED, FINISHED, RunRecord
@@ -33,6 +33,11 @@ class Evaluation:
             [self.diverged[k] for k in members],
             [[layer[k] for k in members] for layer in self.counts],
         )
+
+    def by_place(self, positions: Sequence[int]) -> Evaluation:
+        """Its values in another order, where `positions` has the new place of each member; nothing else of it."""
+        members = sorted(range(len(positions)), key=positions.__getitem__)
+        return replace(self, values={name: [column[k] for k in members] for name, column in self.values.items()})
 
 
 def side_by_side(parts: Sequence[Evaluation]) -> Evaluation:

@@ -244,10 +244,13 @@ class Training:
 
     @ieee_products()
     def run(self, watch: Callable[[Evaluation], None], tick: Callable[[], None]) -> None:
-        """All steps that are left. `watch` sees every new evaluation, `tick` is called before every step; what they
-        raise ends the training. In both the training has a `state`."""
+        """All steps that are left. `watch` sees every evaluation, those of the state first, its values in the order of
+        the configs; `tick` is called before every step; what they raise ends the training. In both the training has a
+        `state`."""
         config, trainer = self.configs[0], self.trainer
         due = set(config.evaluations)
+        for evaluation in self.evaluations:
+            watch(evaluation.by_place(trainer.stack.positions))
         if not self.evaluations:
             self._evaluate(watch)
         for rows_GB in self._rows_left(config):
@@ -261,7 +264,7 @@ class Training:
 
     def _evaluate(self, watch: Callable[[Evaluation], None]) -> None:
         self.evaluations.append(self.trainer.evaluate(self.step))
-        watch(self.evaluations[-1])
+        watch(self.evaluations[-1].by_place(self.trainer.stack.positions))
 
     def _rows_left(self, config: RunConfig) -> Iterator[Tensor]:
         epoch, gone = divmod(self.step, config.steps_per_epoch)
@@ -302,8 +305,9 @@ def train(
 ) -> tuple[list[RunRecord], Stack]:
     """Train runs of one `stack_key` together; records come in the order of `configs`.
 
-    `watch` sees every evaluation, `tick` is called before every step; what they raise ends the training. The stack
-    holds the trained networks (`stack.export(k)`, where `stack.positions[k]` is the place in `configs`).
+    `watch` sees every evaluation, its values in that order, `tick` is called before every step; what they raise ends
+    the training. The stack holds the trained networks (`stack.export(k)`, where `stack.positions[k]` is the place in
+    `configs`).
     """
     training = Training(configs, dataset, device, (), native_below, kernels)
     training.run(watch, tick)

@@ -14,7 +14,7 @@ from typing import Any
 
 from tests.campaign.case import Case, Kind
 from tests.campaign.commands import Command, alive, orphans, parent_of
-from tests.campaign.sweeps import Sweep, again, ended_well, finished, sweep_of, undisturbed
+from tests.campaign.sweeps import Sweep, again, ended_well, finished, left_running, sweep_of, undisturbed
 
 INT, TERM, KILL, HUP = signal.SIGINT, signal.SIGTERM, signal.SIGKILL, signal.SIGHUP
 WAYS: tuple[tuple[str, tuple[signal.Signals, ...]], ...] = (
@@ -92,7 +92,7 @@ def kill(sweep: Sweep, runs: int, moment: Moment, home: Path) -> list[str]:
     command.has_ended(moment.share * (sweep.cold_seconds if moment.cold else sweep.seconds))
     disturb(command, moment)
     answer = command.answer(PATIENCE if moment.to != "worker" else PATIENCE + 4 * sweep.seconds)
-    faults = ended_well(answer, codes_of(moment)) + orphans(command.mark)
+    faults = ended_well(answer, codes_of(moment)) + orphans(command.mark) + left_running(folder)
     faults += again(sweep, folder, temporary, **variables)
     return faults or finished(sweep, folder, runs)
 

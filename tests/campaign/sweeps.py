@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,6 +102,18 @@ def finished(sweep: Sweep, folder: Path, runs: int, uri: str | None = None, expe
     faults += [f"{len(counts)} runs have a result in place of {runs}"] if len(counts) != runs else []
     faults += [f"{doubled} runs were logged twice"] if doubled else []
     return faults + ([f"{running} runs are still RUNNING"] if running else [])
+
+
+def left_running(folder: Path) -> list[str]:
+    """Faults of a store that a sweep has left, however it ended."""
+    path = folder / "mlflow.db"
+    if not path.is_file():
+        return []
+    with closing(sqlite3.connect(path)) as db:
+        made = db.execute("select 1 from sqlite_master where name = 'runs'").fetchone()
+        kept = "select status from runs where lifecycle_stage = 'active'"
+        running = sum(status == "RUNNING" for (status,) in (db.execute(kept) if made else ()))
+    return [f"{running} runs are still RUNNING"] if running else []
 
 
 def ended_well(answer: Answer, codes: Sequence[int]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import traceback
 from abc import ABC, abstractmethod
@@ -17,7 +18,7 @@ from bnsweep.config.groups import TrainConfig
 from bnsweep.data import dataset as data
 from bnsweep.data.dataset import DataKey
 from bnsweep.records import FINISHED
-from bnsweep.runs.executors.base import Evaluated, Executor, WorkerLost
+from bnsweep.runs.executors.base import Executor, WorkerLost
 from bnsweep.training.device import one_thread
 from bnsweep.training.trainer import train
 
@@ -71,11 +72,17 @@ class ExecutorTests(ABC):
             assert trained.seconds > 0
 
     def test_it_tells_of_every_evaluation_before_the_stack_is_done(self, executor: Executor) -> None:
-        wait([executor.submit(name, CONFIGS[:2]) for name in (3, 5)], 60)
-        told = list(executor.new_evaluations())
-        for name in (3, 5):
+        futures = {name: executor.submit(name, CONFIGS[::-1]) for name in (3, 5)}
+        wait(futures.values(), 60)
+        told, missing = list(executor.new_evaluations()), [math.nan] * len(CONFIGS)
+        for name, future in futures.items():
             own = [evaluated for evaluated in told if evaluated.stack == name]
-            assert own == [Evaluated(name, step, diverged=0) for step in (0, 4, 8)]
+            assert [(evaluated.step, evaluated.diverged) for evaluated in own] == [(0, 0), (4, 0), (8, 0)]
+            for place, record in enumerate(future.result().records):
+                for metric, values in record.history.items():
+                    if metric not in ("step", "epoch"):
+                        read = [evaluated.values.get(metric, missing)[place] for evaluated in own]
+                        assert read == pytest.approx(values, rel=0, abs=0, nan_ok=True), metric
         assert not list(executor.new_evaluations()), "once"
 
     def test_a_stack_that_fails_says_where_and_the_next_one_trains(self, executor: Executor) -> None:

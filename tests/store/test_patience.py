@@ -75,7 +75,8 @@ def test_whatever_befalls_a_server_each_run_is_in_it_once(
     with fault(proxy, trouble, 1.5, only):
         own = served.open_sweep(Manifest.of([config for config, _, _ in RUNS], "s", "…"))
         ids = [served.log_runs([run], "s") for run in RUNS]
-    served.tidy(under_way=())
+    served.close_sweep("s", {}, {}, own)
+    served.tidy(tuple)
     assert [run.run_id for run in served.backend.runs("sweep")] == [own]
     runs = served.backend.runs("run")
     assert {run.run_id for run in runs if run.status == "FINISHED"} == {run_id for (run_id,) in ids}
@@ -129,7 +130,7 @@ def test_what_a_later_command_finds_open_it_closes(proxy: Proxy, served: Store) 
     half = served.client.create_run(
         served.experiment_id, tags={"bnsweep.kind": "sweep", "bnsweep.sweep_id": "lost"}
     ).info.run_id
-    assert served.mark_stale(under_way={"under way"}) == 1
+    assert served.mark_stale(lambda: {"under way"}) == 1
     assert {run.tags["bnsweep.sweep_id"]: run.status for run in served.backend.runs("run")} == {
         "lost": "KILLED",
         "under way": "RUNNING",

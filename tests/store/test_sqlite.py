@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import signal
 import sqlite3
@@ -19,10 +20,11 @@ from store_runs import log_run
 
 from bnsweep.config.run import RunConfig, TrackingConfig
 from bnsweep.records import DatasetInfo, RunRecord
-from bnsweep.store.backend import Backend, NewRun
+from bnsweep.store.backend import Backend, Begun, NewRun, RunGone, is_single
 from bnsweep.store.client import ClientBackend
+from bnsweep.store.encode import metrics_of, run_under_way
 from bnsweep.store.sqlite import COLUMNS, SqliteBackend
-from bnsweep.store.store import Store
+from bnsweep.store.store import Opened, Store
 
 # MLflow 3.17 declares a relation that sqlalchemy 2.1 calls deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning")
@@ -109,6 +111,71 @@ def test_both_ways_of_writing_fill_the_same_tables(twins: tuple[Store, Store]) -
     assert len(straight["metrics"]) > 2400
     folders = [sorted(p.name for p in Path(s.uri[10:]).parent.glob("mlartifacts/*/artifacts/*")) for s in twins]
     assert folders[0] == folders[1] == sorted(["config.yaml", "record.json"] * len(RUNS))
+
+
+@pytest.mark.parametrize("way", [0, 1], ids=["straight", "public"])
+def test_a_run_written_bit_by_bit_becomes_what_it_would_be_at_once(
+    way: int, twins: tuple[Store, Store], tmp_path: Path
+) -> None:
+    bits, once = (replace(store, backend=backend_of(way, store)) for store in twins)
+    runs = [(RunConfig(seed=seed), trained(seed), network(tmp_path, seed)) for seed in range(3)]
+    first, second = (
+        [replace(run_under_way(config, "s", 3, 1000), metrics=read_at(step, record)) for config, record, _ in runs]
+        for step in (0, 5)
+    )
+    ids = bits.backend.create(first)
+    assert {(run.status, run.tags["bnsweep.status"]) for run in bits.backend.runs("run")} == {("RUNNING", "running")}
+    more = [Begun(run_id, run) for run_id, run in zip(ids, second, strict=True)]
+    bits.backend.write(more)
+    points = bits.client.get_metric_history(ids[0], "val/loss")
+    assert [(point.step, point.value) for point in points] == [(0, 1.0), (5, 0.5)]
+    assert bits.done() == {} and bits.client.get_run(ids[0]).info.end_time is None
+    opened = [Opened(1000, run_id, {0, 5}) for run_id in ids]
+    assert bits.log_runs(runs, "s", 9000, opened) == ids
+    assert bits.log_runs(runs, "s", 9000, opened) == ids, "a try whose answer was lost"
+    with pytest.raises(RunGone):  # what comes late does not open it again
+        bits.backend.write(more[:1])
+    once.log_runs(runs, "s", 9000, [Opened(1000) for _ in runs])
+    left, right = tables(bits), tables(once)
+    for table, rows in left.items():
+        assert rows == right[table], table
+    files = [sorted(p.name for p in Path(s.uri[10:]).parent.glob("mlartifacts/*/artifacts/*")) for s in (bits, once)]
+    assert files[0] == files[1] == sorted(["config.yaml", "record.json", "model.safetensors"] * 3)
+
+
+def backend_of(way: int, store: Store) -> Backend:
+    return ClientBackend(store.client, store.experiment_id) if way else Store.open(TrackingConfig(store.uri)).backend
+
+
+def trained(seed: int) -> RunRecord:
+    """One finished, one diverged, one failed."""
+    curve = [1.0, 0.5, 0.25 if seed == 0 else math.nan]
+    history = {"val/loss": curve, "lr": [0.1] * 3, "step": [0.0, 5.0, 10.0], "epoch": [0.0, 1.0, 2.0]}
+    if seed == 2:
+        return RunRecord("failed", "no memory")
+    status = "finished" if seed == 0 else "diverged"
+    return RunRecord(status, history=history, summary={"auc": 0.5}, seconds=0.25, stack_size=3, dataset=DIGITS)
+
+
+def read_at(step: int, record: RunRecord) -> list[tuple[str, float, int]]:
+    return [point for point in metrics_of(record) if point[2] == step and not is_single(point[0])]
+
+
+def network(folder: Path, seed: int) -> Path:
+    (folder / str(seed)).mkdir()
+    path = folder / str(seed) / "model.safetensors"
+    path.write_bytes(b"weights")
+    return path
+
+
+def test_a_run_that_was_deleted_as_it_trained_is_written_anew(twins: tuple[Store, Store]) -> None:
+    for store in twins:
+        gone, there = store.backend.create([run_under_way(RunConfig(seed=seed), "s", 2, 1000) for seed in (0, 1)])
+        store.backend.remove(gone)
+        runs = [(RunConfig(seed=seed), RunRecord("finished"), None) for seed in (0, 1)]
+        anew, same = store.log_runs(runs, "s", 9000, [Opened(1000, gone), Opened(1000, there)])
+        assert same == there and anew != gone
+        assert {run.run_id for run in store.backend.runs("run", "FINISHED")} == {anew, there}
 
 
 def test_mlflow_shows_of_both_the_same_runs(twins: tuple[Store, Store]) -> None:
@@ -225,9 +292,9 @@ import os, signal, sys
 from bnsweep.config.run import *; from bnsweep.records import *; from bnsweep.store.sqlite import *
 from bnsweep.store.store import *
 
-def die(self, db, ids, runs):
+def die(self, db, begun):
     db.execute("pragma cache_size = 1")  # so that a part of the transaction is in the file
-    insert(db, "params", ((f"{i}", "x" * 500, ids[0]) for i in range(5000)))
+    insert(db, "params", ((f"{i}", "x" * 500, begun[0].run_id) for i in range(5000)))
     os.kill(os.getpid(), signal.SIGKILL)
 
 SqliteBackend._insert_inputs = die

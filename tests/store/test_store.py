@@ -26,6 +26,7 @@ from bnsweep.config.tree import from_tree
 from bnsweep.records import DatasetInfo, RunRecord
 from bnsweep.store.backend import NewRun
 from bnsweep.store.client import ClientBackend
+from bnsweep.store.encode import run_under_way
 from bnsweep.store.store import Manifest, Store
 
 # MLflow 3.17 declares a relation that sqlalchemy 2.1 calls deprecated.
@@ -291,11 +292,11 @@ def test_latest_is_the_newest_sweep_with_or_without_a_plan(store: Store) -> None
     assert store.load().info.sweep == "single"
 
 
-def test_a_sweep_is_never_running_and_only_finished_once_closed(store: Store) -> None:
+def test_a_sweep_is_running_until_it_is_closed(store: Store) -> None:
     config = RunConfig()
     own = store.open_sweep(manifest("s", [config]))
     log_run(store, config, record(), "s")
-    assert mlflow_status(store, own) == "KILLED"
+    assert mlflow_status(store, own) == "RUNNING"
     assert store.load("s").info.closed is False
     store.close_sweep("s", {"planned": 1, "finished": 1}, {"training": 1.5})
     assert mlflow_status(store, own) == "FINISHED"
@@ -352,13 +353,13 @@ def test_an_error_while_a_run_is_written_leaves_none_that_counts(store: Store, t
 
 
 def test_leftovers_of_a_killed_process_are_set_to_killed(store: Store) -> None:
-    mine, other = (
-        store.client.create_run(store.experiment_id, tags={"bnsweep.kind": "run", "bnsweep.identity": name}).info.run_id
-        for name in ("a", "b")
-    )
-    assert store.mark_stale({"a", "c"}) == 1
-    assert (mlflow_status(store, mine), mlflow_status(store, other)) == ("KILLED", "RUNNING")
-    assert store.mark_stale({"a", "c"}) == 0
+    config = RunConfig()
+    dead, other = store.backend.create([run_under_way(config, sweep, 1, 1000) for sweep in ("dead", "other")])
+    own = store.open_sweep(manifest("dead", [config]))
+    assert store.mark_stale(lambda: {"other"}) == 1
+    assert [mlflow_status(store, run_id) for run_id in (dead, other, own)] == ["KILLED", "RUNNING", "KILLED"]
+    assert [run.tags["bnsweep.status"] for run in store.backend.runs("run", "KILLED")] == ["killed"]
+    assert store.mark_stale(lambda: {"other"}) == 0
 
 
 def test_nothing_is_scattered(empty_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from bnsweep.records import RunRecord
 from bnsweep.store import claims
 from bnsweep.store.claims import ALIVE, CLAIM, Claim, check_same_sweep, wait_for_turn
 from bnsweep.store.client import ClientBackend
+from bnsweep.store.encode import milliseconds, run_under_way
 from bnsweep.store.store import Manifest, Store
 
 # MLflow 3.17 declares a relation that sqlalchemy 2.1 calls deprecated.
@@ -173,3 +174,74 @@ def test_a_claim_of_many_runs_says_all_of_them(store: Store) -> None:
     with another(store, "first", *sorted(wanted)), store.claimed(["x"], "second") as claim:
         (first,) = claim.others()
         assert first.wanted == wanted
+
+
+def opened(store: Store, sweep: str, seed: int, start: int = 1000) -> str:
+    (run_id,) = store.backend.create([run_under_way(RunConfig(seed=seed), sweep, 1, start)])
+    return run_id
+
+
+def statuses(store: Store, *run_ids: str) -> list[str]:
+    return [store.client.get_run(run_id).info.status for run_id in run_ids]
+
+
+def test_what_a_killed_sweep_left_running_ends_with_its_claim_and_nothing_else(store: Store) -> None:
+    names = [identity(RunConfig(seed=seed)) for seed in (0, 1)]
+    with another(store, "first", *names) as first, store.claimed(["a"], "second") as claim:
+        own = store.open_sweep(Manifest.of([RunConfig()], "first", "…"), claim.others()[0].run.run_id)
+        left = [opened(store, "first", seed) for seed in (0, 1)]
+        of_its_sibling = opened(store, "first", 2)  # another process of one sweep, each with runs of its own
+        of_another = opened(store, "second", 0)
+        later = opened(store, "first", 0, milliseconds() + 100_000)  # the same command, begun meanwhile
+        assert claims.living(store.backend) == {"first", "second"}
+        first.kill()
+        first.wait()
+        assert claims.living(store.backend) == {"second"}
+        assert statuses(store, own, *left) == ["RUNNING"] * 3
+        assert claim.others() == []
+        assert statuses(store, own, *left) == ["KILLED"] * 3
+        assert statuses(store, of_its_sibling, of_another, later) == ["RUNNING"] * 3
+
+
+def test_a_sweep_leaves_nothing_running_whatever_ends_it(store: Store) -> None:
+    name = identity(RunConfig())
+    with suppress(KeyboardInterrupt), store.claimed([name], "s") as claim:
+        own, run = store.open_sweep(Manifest.of([RunConfig()], "s", "…"), claim.run_id), opened(store, "s", 0)
+        raise KeyboardInterrupt
+    assert claim.is_over and statuses(store, own, run) == ["KILLED", "KILLED"]
+
+
+def test_a_sweep_on_another_machine_lives_as_long_as_its_last_sign_is_fresh(store: Store) -> None:
+    far = {"host": "elsewhere", "place": "another machine", "pid": 1, "started": "1"}
+    with store.claimed(["a"], "there") as there:
+        for ago, alive in ((1, True), (100, False)):
+            sign = {"process": far, "beat": 0, "time": milliseconds() - 1000 * ago}
+            store.backend.tag_runs([there.run_id], ALIVE, json.dumps(sign))
+            assert (claims.living(store.backend) == {"there"}) is alive
+
+
+def test_a_report_says_of_a_sweep_whether_it_is_running_or_was_killed(store: Store) -> None:
+    configs = [RunConfig(seed=seed) for seed in range(4)]
+    names = [identity(config) for config in configs]
+    with another(store, "s", *names) as sweep:
+        claim = store.backend.runs(CLAIM)[0].run_id
+        own = store.open_sweep(Manifest.of(configs, "s", "…"), claim)
+        says = "^sweep=s: must be one with at least one run that ended; this one is running and has none yet$"
+        with pytest.raises(ConfigError, match=says):
+            store.load()
+        opened(store, "s", 0)
+        opened(store, "s", 1)
+        with pytest.raises(
+            ConfigError, match=r"this one is running, with 2 of 4 runs in the store so far, and has none"
+        ):
+            store.load()
+        log_run(store, configs[0], RunRecord("finished"), "s")
+        found = store.load()
+        assert (found.info.closed, found.info.running, found.info.under_way) == (False, True, 1)
+        assert list(found.runs["status"]) == ["finished", "missing", "missing", "missing"]
+        sweep.kill()
+        sweep.wait()
+        found = store.load()
+        assert (found.info.closed, found.info.running, found.info.under_way) == (False, False, 0)
+        store.close_sweep("s", {}, {}, own)
+        assert (store.load().info.closed, store.load().info.running) == (True, False)

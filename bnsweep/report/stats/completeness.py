@@ -15,6 +15,7 @@ from bnsweep.report.frame.design import coded
 from bnsweep.report.frame.grid import Grid
 from bnsweep.report.frame.metrics import scored
 from bnsweep.report.stats.ranking import View, grid_end
+from bnsweep.store.sweep_data import SweepInfo
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,10 @@ def ledger(grid: Grid) -> dict[str, int]:
     return {"planned": len(status), **counts, "missing": len(status) - sum(counts.values())}
 
 
-def notices(grid: Grid, view: View, metric: Metric) -> list[Notice]:
+def notices(grid: Grid, view: View, metric: Metric, info: SweepInfo) -> list[Notice]:
     """Whether runs are missing comes first; then what else has to be known before the ranking is read."""
     found = [
-        complete(grid, metric),
+        so_far(grid, info) if info.running else complete(grid, metric, info.closed),
         *stopped_notice(grid, view),
         *holes(grid, view),
         *failures(grid),
@@ -49,7 +50,18 @@ def notices(grid: Grid, view: View, metric: Metric) -> list[Notice]:
     return found
 
 
-def complete(grid: Grid, metric: Metric) -> Notice:
+def so_far(grid: Grid, info: SweepInfo) -> Notice:
+    """Of a sweep under way."""
+    count = ledger(grid)
+    done, under_way = count[FINISHED] + count[DIVERGED], min(info.under_way, count["missing"])
+    numbers = {name: count[name] for name in (FINISHED, DIVERGED, FAILED)}
+    numbers |= {"under way": under_way, "to come": count["missing"] - under_way}
+    text = ", ".join(f"{number} {name}" for name, number in numbers.items() if number)
+    return Notice("warning", f"Running: {done} of {count['planned']} planned runs have a result so far: {text}.")
+
+
+def complete(grid: Grid, metric: Metric, closed: bool) -> Notice:
+    """`closed`: whether its sweep has come to its end."""
     count = ledger(grid)
     done = count[FINISHED] + count[DIVERGED]
     parts = [f"{number} {name}" for name, number in count.items() if number and name != "planned"]
@@ -59,6 +71,7 @@ def complete(grid: Grid, metric: Metric) -> Notice:
     if unscored:
         text += f" {unscored} of them lack {metric.name} and count as holes."
     if done + count.get(STOPPED, 0) < count["planned"] or unscored:
+        text += "" if closed else " The sweep was ended before all were over; its command goes on from there."
         return Notice("warning", f"Incomplete grid. {text}")
     return Notice("note", text) if grid.stopped.any() else Notice("ok", f"Complete. {text}")
 

@@ -47,6 +47,8 @@ class Evaluated:
     stack: int
     step: int
     diverged: int
+    values: dict[str, list[float]]
+    """Metric -> its value of each run, in the order of the stack's configs; NaN where there is none."""
 
 
 NO_CHECKPOINT = "no checkpoint can be written"
@@ -113,7 +115,8 @@ class StackTrainer:
                 raise InterruptedError("the sweep was stopped")
 
         def watch(evaluation: Evaluation) -> None:
-            tell(Evaluated(name, evaluation.step, sum(step >= 0 for step in evaluation.diverged)))
+            diverged = sum(step >= 0 for step in evaluation.diverged)
+            tell(Evaluated(name, evaluation.step, diverged, evaluation.values))
             if keeper is not None and keeper.is_due and 0 < evaluation.step < configs[0].total_steps:
                 keeper.write(training.state)
 

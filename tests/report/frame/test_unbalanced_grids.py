@@ -48,7 +48,7 @@ def zipped(simulate, sizes=SIZES):
 
 def said(made):
     grid = read_grid(made.runs)
-    return [notice.text for notice in notices(grid, best_lr_view(grid, METRIC), METRIC)]
+    return [notice.text for notice in notices(grid, best_lr_view(grid, METRIC), METRIC, made.info)]
 
 
 def test_what_was_left_out_is_not_called_missing(simulate):

@@ -30,7 +30,7 @@ def best_lr(frame, metric=ACCURACY):
 
 def said(frame):
     grid = read_grid(frame.runs)
-    return " | ".join(notice.text for notice in notices(grid, best_lr_view(grid, ACCURACY), ACCURACY))
+    return " | ".join(notice.text for notice in notices(grid, best_lr_view(grid, ACCURACY), ACCURACY, frame.info))
 
 
 def forget(frame, chosen, status="missing"):
