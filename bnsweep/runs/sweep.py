@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -76,12 +76,29 @@ class Stops(Interrupts):
         self.outbox.check()
 
 
+@dataclass(frozen=True)
+class Before:
+    """What earlier batches of a sweep left, each of runs of its own."""
+
+    results: Mapping[str, RunResult] = field(default_factory=dict)
+    """By identity."""
+    own_run: str = ""
+    """The sweep's."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, configs: Sequence[RunConfig], results: Sequence[SweepResult]) -> Before:
+        runs = (run for result in results for run in result.runs)
+        by_name = dict(zip(map(identity, configs), runs, strict=True))
+        return cls(by_name, results[-1].own_run, together(results).seconds) if results else cls()
+
+
 class Sweep:
     """One sweep on its way: trains what the plan says, logs it, and keeps the results by identity."""
 
-    def __init__(self, plan: Plan, store: Store, done: Mapping[str, Done], own_run: str) -> None:
+    def __init__(self, plan: Plan, store: Store, done: Mapping[str, Done], own_run: str, before: Before) -> None:
         """`own_run`: id of the sweep's own MLflow run; empty where it has none."""
-        self.plan, self.store, self.own_run = plan, store, own_run
+        self.plan, self.store, self.own_run, self.before = plan, store, own_run, before
         self.sweep = plan.configs[0].sweep
         self.results = {
             name: RunResult(run.status, run.summary, run_id=run.run_id)
@@ -141,8 +158,10 @@ class Sweep:
         sweeps, this one left out."""
         self.store.tidy(under_way)
         if self.own_run:
-            ledger = count_statuses(self.plan.runs, self.results)
-            self.store.close_sweep(self.sweep.id, ledger, self.seconds, self.own_run)
+            earlier = self.before.results
+            ledger = count_statuses(len({*self.plan.identities, *earlier}), {**earlier, **self.results})
+            seconds = {name: value + self.before.seconds.get(name, 0) for name, value in self.seconds.items()}
+            self.store.close_sweep(self.sweep.id, ledger, seconds, self.own_run)
             self.store.write_view(self.sweep.id, self.own_run)
 
     @property
@@ -222,15 +241,19 @@ def run_sweep(
     looking: Looking | None = None,
     planning: Planning | None = None,
     draft: Draft | None = None,
+    searched: Sequence[str] = (),
+    before: Sequence[SweepResult] = (),
 ) -> SweepResult | None:
     """Train what is not done yet and log it; None for a dry run.
 
     Everything that can be refused is refused (ConfigError) before anything is trained or written: device, data,
     tracking store. `keep_plan` writes the sweep's own MLflow run; a job in a process of its own leaves it out. A sweep
-    in batches gives the configs of its `earlier` ones, so that its plan holds all of them. `workers`: stacks trained
+    in batches gives the configs of its `earlier` ones, so that its plan holds all of them, and their results, `before`.
+    `workers`: stacks trained
     at a time at most, by default what the machine has cores for. `datasets` are those that were read already.
     `looking`: of a sweep that adds seeds until its claims are decided; its result is of the runs that it took.
-    `draft`: of a database, for a store that has none yet.
+    `draft`: of a database, for a store that has none yet. `searched`: settings whose values a sampler chooses as the
+    sweep goes on.
     """
     tracking, sweep = shared_config([*earlier[:1], *configs])
     hide_secrets_in_logs()
@@ -243,7 +266,8 @@ def run_sweep(
     make_room(configs, device, workers)
     datasets |= load_datasets([config for config in configs if config.data.key not in datasets])
     print("".join(f"data: {note}\n" for dataset in datasets.values() for note in dataset.notes), end="", flush=True)
-    batches = Batches(configs, earlier, command if keep_plan else None, looking)
+    done = Before.of(earlier, before)
+    batches = Batches(configs, earlier, command if keep_plan else None, looking, searched, done)
     for line in [*(planning(configs) if planning else ()), *batches.notes, *limits()]:
         print(line, flush=True)
     store = store_so_far(tracking) if sweep.dry_run else Store.open(tracking, draft=draft)
@@ -263,6 +287,9 @@ class Batches:
     command: str | None
     """None for a sweep without a run of its own in MLflow."""
     looking: Looking | None
+    searched: Sequence[str] = ()
+    """Settings whose values a sampler chooses: the runs are a part of those that the sweep comes to have."""
+    before: Before = Before()
 
     def __iter__(self) -> Iterator[Sequence[RunConfig]]:
         return self.looking.batches(self.configs) if self.looking else iter([self.configs])
@@ -276,7 +303,8 @@ class Batches:
         if self.command is None:
             return None
         looks = self.looking.looks if self.looking else ()
-        return Manifest.of([*self.earlier, *batch], batch[0].sweep.id, self.command, looks)
+        configs, sweep_id = [*self.earlier, *batch], batch[0].sweep.id
+        return Manifest.of(configs, sweep_id, self.command, looks, self.searched)
 
     def are_over(self, store: Store, result: SweepResult) -> bool:
         """Whether there is no need of another batch."""
@@ -290,17 +318,20 @@ def train_batches(
     sweep, names = batches.configs[0].sweep, {identity(config) for config in batches.configs}
     whole = batches.command is not None
     if not batches.earlier:
-        store.check_id(sweep.id, names, whole=whole, most=batches.looking is not None)
+        part = bool(batches.searched)
+        store.check_id(sweep.id, names, whole=whole and not part, most=part or batches.looking is not None)
     parts: list[SweepResult] = []
+    former = batches.before.own_run
     results: dict[str, RunResult] = {}
     with store.claimed(names, sweep.id) as claim:
         for batch in batches:
             done = done_at_turn(store, claim, sweep, whole)
             plan = planned(batch, {*results} if sweep.rerun else {*results, *done})
-            current = conduct(plan, store, claim, done, results, batches.manifest(batch), datasets)
+            current = conduct(plan, store, claim, done, results, batches.manifest(batch), datasets, batches.before)
             results, result = current.results, current.result()
-            if parts and parts[-1].own_run:
-                store.patient.remove(parts[-1].own_run)  # the new one is of the same sweep, and of more seeds
+            if former:
+                store.patient.remove(former)  # the new one is of the same sweep, and of more runs
+            former = result.own_run
             parts.append(result)
             if batches.are_over(store, result):
                 break
@@ -315,12 +346,13 @@ def conduct(
     results: Mapping[str, RunResult],
     manifest: Manifest | None,
     datasets: dict[DataKey, Dataset],
+    before: Before,
 ) -> Sweep:
     """Train and log what the plan leaves; a `manifest` gets the sweep its own MLflow run. `results`: of batches before
-    this one."""
+    this one whose runs the plan holds; `before`: of others."""
     print(describe(plan), flush=True)
     store.mark_stale(claim.wanted, claim.under_way())
-    current = Sweep(plan, store, done, store.open_sweep(manifest) if manifest else "")
+    current = Sweep(plan, store, done, store.open_sweep(manifest) if manifest else "", before)
     current.results |= results
     with store.system_metrics(current.own_run) if current.sweep.system_metrics else nullcontext():
         current.run(datasets)

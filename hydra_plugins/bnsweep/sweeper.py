@@ -58,6 +58,18 @@ class StackedSweeper(BasicSweeper):
         return list(BasicSweeper.split_overrides_to_chunks(jobs, max_batch_size)) if jobs else [jobs]
 
     def sweep(self, arguments: list[str]) -> Any:
+        folder = self._check(arguments)
+        arguments = self._with_seeds(arguments)
+        before = Contents.of(folder)
+        try:
+            self._try(folder)
+            return self._sweep(arguments)
+        except (Exception, SystemExit):
+            before.restore()
+            raise
+
+    def _check(self, arguments: list[str]) -> Path:
+        """Refuses what needs no job to be refused; gives the sweep's folder."""
         from bnsweep.config.secrets import check_no_secret
         from bnsweep.config.tree import check_tracking
 
@@ -69,14 +81,10 @@ class StackedSweeper(BasicSweeper):
         check_id(self.config.get("sweep"))
         folder = Path(str(self.config.hydra.sweep.dir))
         check_folder_is_own(folder, arguments)
-        arguments = self._with_seeds(arguments)
-        before = Contents.of(folder)
-        try:
-            self._try(folder)
-            return super().sweep(arguments)
-        except (Exception, SystemExit):
-            before.restore()
-            raise
+        return folder
+
+    def _sweep(self, arguments: list[str]) -> Any:
+        return super().sweep(arguments)
 
     def _with_seeds(self, arguments: list[str]) -> list[str]:
         """The arguments with the seeds that `seed=auto` stands for, there or in the params, of which the launcher is

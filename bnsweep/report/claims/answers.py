@@ -149,6 +149,8 @@ def decided_together(
 
 def compare(of_runs: RunValues, metric: Metric, contrast: Contrast, sign_RN: NDArray[np.float64]) -> Found:
     grid = of_runs.grid
+    if grid.searched:
+        return Missing(grid.search_text, swept=False)
     if contrast.at != START and grid.untrained:
         return Missing("this sweep lacks training (train.epochs=0)")
     try:

@@ -90,6 +90,8 @@ class Design:
 
 def read_design(grid: Grid, metric: Metric) -> Design:
     """The largest complete product that leaving out whole levels and seeds leads to; see `complete`."""
+    if grid.searched:
+        return Design((), np.empty((0,)), (), f"{grid.search_text}, whose effects could be told apart.")
     table = swept_values(grid)
     planned_SN = (grid.run_ALN >= 0).reshape(len(table), -1)
     factors, code_SF = coded(table, table.loc[np.flatnonzero(planned_SN.any(axis=1))], grid)
