@@ -22,7 +22,7 @@ from bnsweep.cli.next_commands import pages_command, report_command
 from bnsweep.config.checks import ConfigError, printable
 from bnsweep.config.run import RunConfig, TrackingConfig
 from bnsweep.config.tree import check_typed, conf_folder, from_composed, register_schema
-from bnsweep.records import STOPPED
+from bnsweep.records import STOPPED, Stopped
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -47,8 +47,6 @@ def command() -> str:
 
 
 def value_of(result: RunResult) -> float | RunFailed:
-    from hydra_plugins.bnsweep.study import Stopped
-
     if result.status == STOPPED:
         return Stopped(result.objective)
     return RunFailed(result.reason) if result.status == "failed" else result.objective

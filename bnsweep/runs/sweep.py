@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -88,9 +88,11 @@ class Before:
 
     @classmethod
     def of(cls, configs: Sequence[RunConfig], results: Sequence[SweepResult]) -> Before:
+        if not results:
+            return cls()
         runs = (run for result in results for run in result.runs)
         by_name = dict(zip(map(identity, configs), runs, strict=True))
-        return cls(by_name, results[-1].own_run, together(results).seconds) if results else cls()
+        return cls(by_name, results[-1].own_run, together(results).seconds)
 
 
 class Sweep:
@@ -227,6 +229,11 @@ def make_room(configs: Sequence[RunConfig], device: torch.device, workers: int) 
         prepare()
 
 
+def say(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(line, flush=True)
+
+
 Planning = Callable[[Sequence[RunConfig]], Sequence[str]]
 """What is to be said of runs before they are trained. Raises ConfigError where they are not to be."""
 
@@ -248,16 +255,14 @@ def run_sweep(
 
     Everything that can be refused is refused (ConfigError) before anything is trained or written: device, data,
     tracking store. `keep_plan` writes the sweep's own MLflow run; a job in a process of its own leaves it out. A sweep
-    in batches gives the configs of its `earlier` ones, so that its plan holds all of them, and their results, `before`.
-    `workers`: stacks trained
-    at a time at most, by default what the machine has cores for. `datasets` are those that were read already.
-    `looking`: of a sweep that adds seeds until its claims are decided; its result is of the runs that it took.
-    `draft`: of a database, for a store that has none yet. `searched`: settings whose values a sampler chooses as the
-    sweep goes on.
+    in batches gives the configs of its `earlier` ones, which its plan holds too, and their results, `before`.
+    `workers`: stacks trained at a time at most, by default what the machine has cores for. `datasets`: those read so
+    far. `looking`: of a sweep that adds seeds until its claims are decided, whose result is of the runs it took.
+    `draft`: of a database for a new store. `searched`: settings that a sampler chooses.
     """
     tracking, sweep = shared_config([*earlier[:1], *configs])
     hide_secrets_in_logs()
-    print("".join(f"{line}\n" for line in origin(tracking)), end="", flush=True)
+    say(origin(tracking))
     device = resolve_device(configs[0].train.device)
     check_wishes(sweep, keep_plan)
     datasets = dict(datasets or {})
@@ -265,11 +270,9 @@ def run_sweep(
     workers = workers_for(configs, device) if workers is None else workers
     make_room(configs, device, workers)
     datasets |= load_datasets([config for config in configs if config.data.key not in datasets])
-    print("".join(f"data: {note}\n" for dataset in datasets.values() for note in dataset.notes), end="", flush=True)
-    done = Before.of(earlier, before)
-    batches = Batches(configs, earlier, command if keep_plan else None, looking, searched, done)
-    for line in [*(planning(configs) if planning else ()), *batches.notes, *limits()]:
-        print(line, flush=True)
+    say(f"data: {note}" for dataset in datasets.values() for note in dataset.notes)
+    batches = Batches(configs, earlier, command if keep_plan else None, looking, searched, Before.of(earlier, before))
+    say([*(planning(configs) if planning else ()), *batches.notes, *limits()])
     store = store_so_far(tracking) if sweep.dry_run else Store.open(tracking, draft=draft)
     if sweep.dry_run or store is None:
         predict(configs, datasets, device, workers, store)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, QuotedString, RangeSweep, Transformer
 from hydra.errors import HydraException
 
-from hydra_plugins.bnsweep.sweeper import count_values
+from hydra_plugins.bnsweep.overrides import count_values
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

@@ -52,18 +52,16 @@ class Settings:
 
         if find_spec("optuna") is None:
             check(
-                False, "hydra/sweeper", "optuna", "left out where Optuna is not installed (pip install bnsweep[optuna])"
+                False,
+                "hydra/sweeper",
+                "optuna",
+                "left out where Optuna is not installed (pip install 'bnsweep[optuna]')",
             )
         check_choice("hydra.sweeper.sampler", self.sampler, SAMPLERS)
         check_choice("hydra.sweeper.direction", self.direction, DIRECTIONS)
         for name, rule in (("seed", or_null(SEED)), ("n_trials", at_least(1)), ("n_jobs", at_least(1))):
             check(rule.holds(getattr(self, name)), f"hydra.sweeper.{name}", getattr(self, name), rule.says)
         check(self.study_name.strip() != "", "hydra.sweeper.study_name", f"'{self.study_name}'", "a name")
-
-
-class Stopped(float):
-    """In the place of what a task returns: what a run was worth when it was stopped before its end, which makes its
-    trial a pruned one."""
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,14 @@ from typing import Any
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper, BasicSweeperConf
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep, Sweep
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
 from hydra_plugins.bnsweep.launcher import StackedLauncher
-from hydra_plugins.bnsweep.overrides import check_duplicates, parse_override
+from hydra_plugins.bnsweep.overrides import check_duplicates, count_values, parse_override
 
 REPLICATE = "seed="
 SEEDS = "range(0,{})"
@@ -248,25 +248,6 @@ def check_count(overrides: Sequence[Override], zipped: Sequence[Sequence[str]] =
         longest = max(lengths, key=lambda key: lengths[key])
         says = f"fewer values: its {lengths[longest]:,} make {jobs:,} jobs, and {MOST_JOBS:,} are the most in a sweep"
         raise HydraException(f"{longest}: must have {says} (part it: sweeps share what they trained)")
-
-
-def count_values(override: Override) -> int:
-    """Of what an override sweeps over; 1 for a plain value. Raises HydraException for what is no list of values."""
-    value = override.value()
-    if isinstance(value, IntervalSweep):
-        says = "must be a list of values, such as range(0,3) or 0.1,0.2 (hydra/sweeper=optuna takes intervals)"
-        raise HydraException(f"{override.input_line}: {says}")
-    if isinstance(value, ChoiceSweep):
-        if any(isinstance(item, Sweep) for item in value.list):  # Hydra reads this, and fails when it makes the jobs
-            says = "must be values, or one function such as range(0,3), not both (write its values out)"
-            raise HydraException(f"{override.input_line}: {says}")
-        return len(value.list)
-    if not isinstance(value, RangeSweep):
-        return 1
-    start, stop, step = (float(number or 0) for number in (value.start, value.stop, value.step))
-    if step == 0 or not all(map(math.isfinite, (start, stop, step))):
-        raise HydraException(f"{override.input_line}: must have finite bounds and a step other than 0")
-    return max(0, math.ceil((stop - start) / step))
 
 
 @dataclass

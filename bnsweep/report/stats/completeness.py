@@ -126,7 +126,8 @@ def search_notice(grid: Grid, metric: Metric) -> list[Notice]:
     if not grid.searched:
         return []
     text = f"{grid.search_text}. {len(grid.arms)} settings were tried, and the {metric.title} that chose among them"
-    return [Notice("note", f"{text} flatters the best ones; their test {metric.task.title} did not choose.")]
+    text += " flatters the best ones, of which intervals and groups know nothing"
+    return [Notice("note", f"{text}; their test {metric.task.title} did not choose.")]
 
 
 def seeds_notice(view: View, chosen: bool = True) -> Notice:

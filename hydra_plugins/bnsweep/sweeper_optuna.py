@@ -20,7 +20,7 @@ from omegaconf import OmegaConf
 from hydra_plugins.bnsweep.compose import Composer
 from hydra_plugins.bnsweep.launcher import StackedLauncher
 from hydra_plugins.bnsweep.search_space import Space, read_space
-from hydra_plugins.bnsweep.study import Outcome, Settings, Stopped, Study, opened
+from hydra_plugins.bnsweep.study import Outcome, Settings, Study, opened
 from hydra_plugins.bnsweep.sweeper import MOST_JOBS, NO_OTHER_RUNS, StackedSweeper, is_auto
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ RESULTS = "optimization_results.yaml"
 
 @dataclass
 class OptunaSweeperConf:
-    _target_: str = "hydra_plugins.bnsweep.optuna_sweeper.OptunaSweeper"
+    _target_: str = "hydra_plugins.bnsweep.sweeper_optuna.OptunaSweeper"
 
     sampler: str = "tpe"
     """tpe, which learns from the trials so far, or random."""
@@ -171,6 +171,8 @@ class OptunaSweeper(StackedSweeper):
 
 def outcome_of(results: Sequence[JobReturn]) -> Outcome:
     """Of the jobs of one trial. Raises HydraException where a task returns no number."""
+    from bnsweep.records import Stopped
+
     returned = [result.return_value for result in results if result.status == JobStatus.COMPLETED]
     for value in returned:
         if isinstance(value, bool) or not isinstance(value, int | float):
