@@ -10,6 +10,11 @@ STOPPED = "stopped"
 AT_RUNG = "stopped at rung "
 """How the reason of a stopped run begins that fell behind others; any other one stopped by its own curve."""
 
+
+class Stopped(float):
+    """What a job returns of a run that was stopped: its score so far. Of a search, its trial is a pruned one."""
+
+
 HISTOGRAM_EDGES = [round(-1 + i * 0.05, 2) for i in range(61)]
 """Bin edges for activation outputs; values outside are counted in the first and last bin."""
 

@@ -44,15 +44,19 @@ def cells(configs: Sequence[RunConfig]) -> list[RunConfig]:
     return [c for c in configs if (c.seed, c.data.seed) == most]
 
 
-def planning(configs: Sequence[RunConfig], tracking: TrackingConfig | None, auto: bool) -> list[str]:
+def planning(
+    configs: Sequence[RunConfig], tracking: TrackingConfig | None, auto: bool, searched: Sequence[str] = ()
+) -> list[str]:
     """Which claims the grid asks, and what these seeds can decide of them. `tracking`: where an earlier sweep may tell
     how much seeds differ. Raises ConfigError where seeds are to be added until claims are decided (`auto`), and the
-    grid asks none."""
+    grid asks none. `searched`: settings whose values a sampler chooses."""
     from bnsweep.report.claims.asked import asked
     from bnsweep.report.claims.claims import CLAIMS
     from bnsweep.report.frame.grid import read_grid
     from bnsweep.store.sweep_data import table
 
+    if searched:
+        return [f"claims: none is asked, as Optuna chooses {', '.join(searched)}"]
     rows = [{"identity": "", **numbers(c)} for c in cells(configs)]
     found, n = asked(read_grid(table(rows, {}))), len({(c.seed, c.data.seed) for c in configs})
     if auto and not found:

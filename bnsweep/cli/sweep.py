@@ -22,6 +22,7 @@ from bnsweep.cli.next_commands import pages_command, report_command
 from bnsweep.config.checks import ConfigError, printable
 from bnsweep.config.run import RunConfig, TrackingConfig
 from bnsweep.config.tree import check_typed, conf_folder, from_composed, register_schema
+from bnsweep.records import STOPPED, Stopped
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -46,6 +47,8 @@ def command() -> str:
 
 
 def value_of(result: RunResult) -> float | RunFailed:
+    if result.status == STOPPED:
+        return Stopped(result.objective)
     return RunFailed(result.reason) if result.status == "failed" else result.objective
 
 
@@ -62,8 +65,11 @@ class SweepBatches:
         """A process that writes the report."""
 
     def check(self, config: DictConfig) -> None:
-        """Refuses (ConfigError) a job before another launcher runs the first."""
-        self.elsewhere = from_composed(config)
+        """Refuses (ConfigError) a job before another launcher runs the first, or a search begins."""
+        check_sweeper(config)
+        run = from_composed(config)
+        if not str(config.hydra.launcher.get("_target_", "")).endswith(".StackedLauncher"):
+            self.elsewhere = run
 
     def run(self, configs: Jobs) -> list[object]:
         """All jobs of a batch as one computation; the stacked launcher calls this. What it returns of each is a float,
@@ -87,10 +93,11 @@ class SweepBatches:
             print(f"planning {len(runs):,} runs", flush=True)
         from bnsweep.runs.sweep import run_sweep
 
-        looking, planning = (None, None) if self.runs else before_training(runs, configs.auto)
+        looking, planning = (None, None) if self.runs else before_training(runs, configs.auto, configs.searched)
         if planning is not None and own_sweeper(configs[0]):
             planning = partial(self._last_said, planning)
         how: dict[str, Any] = {"datasets": datasets, "looking": looking, "planning": planning, "draft": draft}
+        how |= {"searched": configs.searched, "before": self.results}
         result = run_sweep(runs, command(), earlier=self.runs, **how)
         self.runs += runs
         if result is None:
@@ -142,9 +149,11 @@ class SweepBatches:
         print(f"{ended - STARTED:.0f} s: " + ", ".join(f"{name} {value:.0f}" for name, value in split.items()))
 
 
-def before_training(runs: Sequence[RunConfig], auto: bool) -> tuple[Looking | None, Planning | None]:
-    """When a sweep with `seed=auto` is looked at, and what is said of the claims of a sweep that gets a report. Raises
-    ConfigError."""
+def before_training(
+    runs: Sequence[RunConfig], auto: bool, searched: Sequence[str] = ()
+) -> tuple[Looking | None, Planning | None]:
+    """When a sweep with `seed=auto` is looked at, and what is said of the claims of a sweep that gets a report.
+    `searched`: settings whose values a sampler chooses. Raises ConfigError."""
     from bnsweep.cli.planning import looking_for, planning
 
     sweep, tracking = runs[0].sweep, runs[0].tracking
@@ -154,7 +163,7 @@ def before_training(runs: Sequence[RunConfig], auto: bool) -> tuple[Looking | No
         )
     looking = looking_for(sweep.max_seeds) if auto else None
     said = sweep.report is not None and len(runs) > 1
-    return looking, partial(planning, tracking=tracking, auto=auto) if said else None
+    return looking, partial(planning, tracking=tracking, auto=auto, searched=searched) if said else None
 
 
 def own_sweeper(config: DictConfig) -> bool:
@@ -168,6 +177,9 @@ def check_sweeper(config: DictConfig) -> None:
     for name, unset in (("exclude", []), ("zip", []), ("invalid", "refuse")):
         if config.sweep[name] != unset:
             raise ConfigError(f"sweep.{name}: must be left out with another sweeper than hydra/sweeper=stacked")
+    if (direction := config.hydra.sweeper.get("direction")) not in (None, "maximize"):
+        says = "maximize: what is searched by is the final validation score, 0 of a run that diverged"
+        raise ConfigError(f"hydra.sweeper.direction={direction}: must be {says}")
 
 
 def write_report(result: SweepResult) -> None:

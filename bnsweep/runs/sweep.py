@@ -8,9 +8,9 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -78,6 +78,25 @@ class Stops(Interrupts):
         self.outbox.check()
 
 
+@dataclass(frozen=True)
+class Before:
+    """What earlier batches of a sweep left, each of runs of its own."""
+
+    results: Mapping[str, RunResult] = field(default_factory=dict)
+    """By identity."""
+    own_run: str = ""
+    """The sweep's."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, configs: Sequence[RunConfig], results: Sequence[SweepResult]) -> Before:
+        if not results:
+            return cls()
+        runs = (run for result in results for run in result.runs)
+        by_name = dict(zip(map(identity, configs), runs, strict=True))
+        return cls(by_name, results[-1].own_run, together(results).seconds)
+
+
 class Sweep:
     """One sweep on its way: trains what the plan says, logs it, and keeps the results by identity."""
 
@@ -87,12 +106,13 @@ class Sweep:
         store: Store,
         done: Mapping[str, Done],
         own_run: str,
+        before: Before,
         watched: Callable[[], None],
         checkpoints: Checkpoints | None = None,
     ) -> None:
         """`own_run`: id of the sweep's own MLflow run; empty where it has none. `watched`: called before any other run
         is RUNNING."""
-        self.plan, self.store, self.own_run, self.checkpoints = plan, store, own_run, checkpoints
+        self.plan, self.store, self.own_run, self.before, self.checkpoints = plan, store, own_run, before, checkpoints
         self.sweep = plan.configs[0].sweep
         self.results = {
             name: RunResult(run.status, run.summary, run_id=run.run_id)
@@ -158,8 +178,10 @@ class Sweep:
         """Write into the sweep's own MLflow run how it went, and its comparison of the runs. `under_way`: ids of
         sweeps, this one left out."""
         if self.own_run:
-            ledger = count_statuses(self.plan.runs, self.results)
-            self.store.close_sweep(self.sweep.id, ledger, self.seconds, self.own_run)
+            earlier = self.before.results
+            ledger = count_statuses(len({*self.plan.identities, *earlier}), {**earlier, **self.results})
+            seconds = {name: value + self.before.seconds.get(name, 0) for name, value in self.seconds.items()}
+            self.store.close_sweep(self.sweep.id, ledger, seconds, self.own_run)
         self.store.tidy(under_way)
         if self.own_run:
             self.store.write_view(self.sweep.id, self.own_run)
@@ -228,6 +250,11 @@ def make_room(configs: Sequence[RunConfig], device: torch.device, workers: int) 
         prepare()
 
 
+def say(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(line, flush=True)
+
+
 Planning = Callable[[Sequence[RunConfig]], Sequence[str]]
 """What is to be said of runs before they are trained. Raises ConfigError where they are not to be."""
 
@@ -242,19 +269,21 @@ def run_sweep(
     looking: Looking | None = None,
     planning: Planning | None = None,
     draft: Draft | None = None,
+    searched: Sequence[str] = (),
+    before: Sequence[SweepResult] = (),
 ) -> SweepResult | None:
     """Train what is not done yet and log it; None for a dry run.
 
     Everything that can be refused is refused (ConfigError) before anything is trained or written: device, data,
     tracking store. `keep_plan` writes the sweep's own MLflow run; a job in a process of its own leaves it out. A sweep
-    in batches gives the configs of its `earlier` ones, so that its plan holds all of them. `workers`: stacks trained
-    at a time at most, by default what the machine has cores for. `datasets` are those that were read already.
-    `looking`: of a sweep that adds seeds until its claims are decided; its result is of the runs that it took.
-    `draft`: of a database, for a store that has none yet.
+    in batches gives the configs of its `earlier` ones, which its plan holds too, and their results, `before`.
+    `workers`: stacks trained at a time at most, by default what the machine has cores for. `datasets`: those read so
+    far. `looking`: of a sweep that adds seeds until its claims are decided, whose result is of the runs it took.
+    `draft`: of a database for a new store. `searched`: settings that a sampler chooses.
     """
     tracking, sweep = shared_config([*earlier[:1], *configs])
     hide_secrets_in_logs()
-    print("".join(f"{line}\n" for line in origin(tracking)), end="", flush=True)
+    say(origin(tracking))
     device = resolve_device(configs[0].train.device)
     check_wishes(sweep, keep_plan)
     datasets = dict(datasets or {})
@@ -262,10 +291,10 @@ def run_sweep(
     workers = workers_for(configs, device) if workers is None else workers
     make_room(configs, device, workers)
     datasets |= load_datasets([config for config in configs if config.data.key not in datasets])
-    print("".join(f"data: {note}\n" for dataset in datasets.values() for note in dataset.notes), end="", flush=True)
-    batches = Batches(configs, earlier, command if keep_plan else None, looking, checkpoints_of(sweep, device))
-    for line in [*(planning(configs) if planning else ()), *batches.notes, *limits()]:
-        print(line, flush=True)
+    say(f"data: {note}" for dataset in datasets.values() for note in dataset.notes)
+    to_come = looking, searched, Before.of(earlier, before), checkpoints_of(sweep, device)
+    batches = Batches(configs, earlier, command if keep_plan else None, *to_come)
+    say([*(planning(configs) if planning else ()), *batches.notes, *limits()])
     store = store_so_far(tracking) if sweep.dry_run else Store.open(tracking, draft=draft)
     if sweep.dry_run or store is None:
         predict(configs, datasets, device, workers, store, batches.checkpoints)
@@ -283,6 +312,9 @@ class Batches:
     command: str | None
     """None for a sweep without a run of its own in MLflow."""
     looking: Looking | None
+    searched: Sequence[str] = ()
+    """Settings whose values a sampler chooses: the runs are a part of those that the sweep comes to have."""
+    before: Before = Before()
     checkpoints: Checkpoints | None = None
 
     def __iter__(self) -> Iterator[Sequence[RunConfig]]:
@@ -297,7 +329,8 @@ class Batches:
         if self.command is None:
             return None
         looks = self.looking.looks if self.looking else ()
-        return Manifest.of([*self.earlier, *batch], batch[0].sweep.id, self.command, looks)
+        configs, sweep_id = [*self.earlier, *batch], batch[0].sweep.id
+        return Manifest.of(configs, sweep_id, self.command, looks, self.searched)
 
     def are_over(self, store: Store, result: SweepResult) -> bool:
         """Whether there is no need of another batch."""
@@ -314,8 +347,10 @@ def train_batches(
     sweep, names = batches.configs[0].sweep, {identity(config) for config in batches.configs}
     whole, checkpoints = batches.command is not None, batches.checkpoints
     if not batches.earlier:
-        store.check_id(sweep.id, names, whole=whole, most=batches.looking is not None)
+        part = bool(batches.searched)
+        store.check_id(sweep.id, names, whole=whole and not part, most=part or batches.looking is not None)
     parts: list[SweepResult] = []
+    former = batches.before.own_run
     results: dict[str, RunResult] = {}
     with EndWatch() as watch, store.claimed(names, sweep.id) as claim:
         for batch in batches:
@@ -325,10 +360,12 @@ def train_batches(
                 tidy(checkpoints, over, names)
             plan = planned(batch, over, checkpoints=checkpoints or ())
             manifest, watched = batches.manifest(batch), partial(watch.begin, store, claim)
-            current = conduct(plan, store, claim, watched, done, results, manifest, datasets, checkpoints)
+            own = batches.before, watched, checkpoints
+            current = conduct(plan, store, claim, done, results, manifest, datasets, *own)
             results, result = current.results, current.result()
-            if parts and parts[-1].own_run:
-                store.patient.remove(parts[-1].own_run)  # the new one is of the same sweep, and of more seeds
+            if former:
+                store.patient.remove(former)  # the new one is of the same sweep, and of more runs
+            former = result.own_run
             parts.append(result)
             if batches.are_over(store, result):
                 break
@@ -339,21 +376,22 @@ def conduct(
     plan: Plan,
     store: Store,
     claim: Claim,
-    watched: Callable[[], None],
     done: Mapping[str, Done],
     results: Mapping[str, RunResult],
     manifest: Manifest | None,
     datasets: dict[DataKey, Dataset],
+    before: Before,
+    watched: Callable[[], None],
     checkpoints: Checkpoints | None = None,
 ) -> Sweep:
     """Train and log what the plan leaves; a `manifest` gets the sweep its own MLflow run. `watched`: called before
-    anything is RUNNING. `results`: of batches before this one."""
+    anything is RUNNING. `results`: of batches before this one whose runs the plan holds; `before`: of others."""
     print(describe(plan), flush=True)
     store.mark_stale(claim.under_way)
     if manifest:
         watched()
     own_run = store.open_sweep(manifest, claim.run_id) if manifest else ""
-    current = Sweep(plan, store, done, own_run, watched, checkpoints)
+    current = Sweep(plan, store, done, own_run, before, watched, checkpoints)
     current.results |= results
     with store.system_metrics(current.own_run) if current.sweep.system_metrics else nullcontext():
         current.run(datasets)

@@ -54,15 +54,25 @@ class Manifest:
     """Every run wanted: `identity` and what `numbers(config)` gives."""
     looks: Sequence[Look] = ()
     """Those at its claims, where seeds are added until they are decided; `planned` holds the seeds so far."""
+    searched: Sequence[str] = ()
+    """Settings whose values a sampler chose; `planned` holds the trials so far."""
     environment: dict[str, Any] = field(default_factory=lambda: environment().as_dict())
     """Commit, versions and hardware at the start."""
 
     @classmethod
-    def of(cls, configs: Sequence[RunConfig], sweep_id: str, command: str, looks: Sequence[Look] = ()) -> Manifest:
+    def of(
+        cls,
+        configs: Sequence[RunConfig],
+        sweep_id: str,
+        command: str,
+        looks: Sequence[Look] = (),
+        searched: Sequence[str] = (),
+    ) -> Manifest:
         """Of a sweep that starts now; configs that mean the same run are one."""
         rows = {identity(config, flat): flat for config in configs for flat in [numbers(config)]}
         planned = [{"identity": name, **flat} for name, flat in rows.items()]
-        return cls(sweep_id, without_secrets(command), datetime.now(UTC).isoformat(timespec="seconds"), planned, looks)
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        return cls(sweep_id, without_secrets(command), now, planned, looks, searched)
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,8 @@ class SweepInfo:
     """Wall time by part."""
     looks: Sequence[Look] = ()
     """All that were to be made at its claims, where seeds are added until they are decided."""
+    searched: Sequence[str] = ()
+    """Settings whose values a sampler chose: the runs are no grid."""
     experiment: str = ""
     experiment_id: str = ""
     own_run: str = ""
@@ -310,6 +312,7 @@ def describe(manifest: dict[str, Any], own: KeptRun | None, runs: list[KeptRun])
         ledger=json.loads(tags.get("bnsweep.ledger", "{}")),
         seconds=json.loads(tags.get("bnsweep.seconds", "{}")),
         looks=[Look(*look) for look in manifest.get("looks", ())],
+        searched=manifest.get("searched", ()),
         own_run=own.run_id if own else "",
     )
 

@@ -61,6 +61,8 @@ class StackedLauncher(BasicLauncher):
         self.job_logging = job_logging
         self.auto = False
         """Whether the sweeper made the seeds for `seed=auto`."""
+        self.searched: Sequence[str] = ()
+        """The settings that the sweeper searches, batch by batch."""
 
     @property
     def batched(self) -> Batched | None:
@@ -97,7 +99,7 @@ class StackedLauncher(BasicLauncher):
             raise ConfigCompositionException("no jobs: an override sweeps over an empty range or list")
         check_duplicates(self.config.hydra.overrides.task)  # as given: sweepers drop duplicates
         composer = Composer(self.hydra_context.config_loader, self.config, job_overrides)
-        return Jobs(composer, job_overrides, first, self.auto)
+        return Jobs(composer, job_overrides, first, self.auto, self.searched)
 
     def _is_quiet(self, config: DictConfig) -> bool:
         assert self.hydra_context is not None
@@ -123,11 +125,18 @@ class Jobs(Sequence[DictConfig]):
     """The configs of a sweep's jobs, each composed when it is read."""
 
     def __init__(
-        self, composer: Composer, overrides: Sequence[Sequence[str]], first: int = 0, auto: bool = False
+        self,
+        composer: Composer,
+        overrides: Sequence[Sequence[str]],
+        first: int = 0,
+        auto: bool = False,
+        searched: Sequence[str] = (),
     ) -> None:
         self._composer = composer
         self.auto = auto
         """Whether the seeds are those of `seed=auto`: the first of them may be enough."""
+        self.searched = searched
+        """Settings whose values a sampler chose, of a part of the sweep's jobs; none where these are a whole grid."""
         self.overrides = overrides
         """Of each job."""
         self._nums = range(first, first + len(overrides))

@@ -13,14 +13,14 @@ from typing import Any
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper, BasicSweeperConf
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep, Sweep
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
 from hydra_plugins.bnsweep.launcher import StackedLauncher
-from hydra_plugins.bnsweep.overrides import check_duplicates, parse_override
+from hydra_plugins.bnsweep.overrides import check_duplicates, count_values, parse_override
 
 REPLICATE = "seed="
 SEEDS = "range(0,{})"
@@ -58,6 +58,18 @@ class StackedSweeper(BasicSweeper):
         return list(BasicSweeper.split_overrides_to_chunks(jobs, max_batch_size)) if jobs else [jobs]
 
     def sweep(self, arguments: list[str]) -> Any:
+        folder = self._check(arguments)
+        arguments = self._with_seeds(arguments)
+        before = Contents.of(folder)
+        try:
+            self._try(folder)
+            return self._sweep(arguments)
+        except (Exception, SystemExit):
+            before.restore()
+            raise
+
+    def _check(self, arguments: list[str]) -> Path:
+        """Refuses what needs no job to be refused; gives the sweep's folder."""
         from bnsweep.config.secrets import check_no_secret
         from bnsweep.config.tree import check_tracking
 
@@ -69,14 +81,10 @@ class StackedSweeper(BasicSweeper):
         check_id(self.config.get("sweep"))
         folder = Path(str(self.config.hydra.sweep.dir))
         check_folder_is_own(folder, arguments)
-        arguments = self._with_seeds(arguments)
-        before = Contents.of(folder)
-        try:
-            self._try(folder)
-            return super().sweep(arguments)
-        except (Exception, SystemExit):
-            before.restore()
-            raise
+        return folder
+
+    def _sweep(self, arguments: list[str]) -> Any:
+        return super().sweep(arguments)
 
     def _with_seeds(self, arguments: list[str]) -> list[str]:
         """The arguments with the seeds that `seed=auto` stands for, there or in the params, of which the launcher is
@@ -240,25 +248,6 @@ def check_count(overrides: Sequence[Override], zipped: Sequence[Sequence[str]] =
         longest = max(lengths, key=lambda key: lengths[key])
         says = f"fewer values: its {lengths[longest]:,} make {jobs:,} jobs, and {MOST_JOBS:,} are the most in a sweep"
         raise HydraException(f"{longest}: must have {says} (part it: sweeps share what they trained)")
-
-
-def count_values(override: Override) -> int:
-    """Of what an override sweeps over; 1 for a plain value. Raises HydraException for what is no list of values."""
-    value = override.value()
-    if isinstance(value, IntervalSweep):
-        says = "must be a list of values, such as range(0,3) or 0.1,0.2 (hydra/sweeper=optuna takes intervals)"
-        raise HydraException(f"{override.input_line}: {says}")
-    if isinstance(value, ChoiceSweep):
-        if any(isinstance(item, Sweep) for item in value.list):  # Hydra reads this, and fails when it makes the jobs
-            says = "must be values, or one function such as range(0,3), not both (write its values out)"
-            raise HydraException(f"{override.input_line}: {says}")
-        return len(value.list)
-    if not isinstance(value, RangeSweep):
-        return 1
-    start, stop, step = (float(number or 0) for number in (value.start, value.stop, value.step))
-    if step == 0 or not all(map(math.isfinite, (start, stop, step))):
-        raise HydraException(f"{override.input_line}: must have finite bounds and a step other than 0")
-    return max(0, math.ceil((stop - start) / step))
 
 
 @dataclass

@@ -179,12 +179,12 @@ from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 found = [plugin for kind in (Launcher, Sweeper) for plugin in Plugins.instance().discover(kind)]
 print(*[plugin.__name__ for plugin in found if "bnsweep" in plugin.__module__])
-print(*[name for name in ("torch", "mlflow", "pandas", "bnsweep") if name in sys.modules])
+print(*[name for name in ("torch", "mlflow", "optuna", "pandas", "bnsweep") if name in sys.modules])
 """
     run = subprocess.run(
         [sys.executable, "-Werror", "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert run.stdout.splitlines() == ["StackedLauncher StackedSweeper", ""]
+    assert run.stdout.splitlines() == ["StackedLauncher StackedSweeper OptunaSweeper", ""]
     assert run.stderr == ""
 
 

@@ -152,6 +152,8 @@ def decided_together(
 
 
 def compare(of_runs: RunValues, metric: Metric, contrast: Contrast, sign_RN: NDArray[np.float64]) -> Found:
+    if of_runs.grid.searched:
+        return Missing(of_runs.grid.search_text, swept=False)
     whole = of_runs.grid.whole
     grid = whole if contrast.at == START else of_runs.grid  # every run has a start
     if contrast.at != START and grid.untrained:

@@ -18,7 +18,7 @@ def asked(grid: Grid) -> list[Claim]:
 
 
 def is_asked(grid: Grid, contrast: Contrast) -> bool:
-    if (contrast.at != START and grid.untrained) or not is_recorded(grid, contrast):
+    if grid.searched or (contrast.at != START and grid.untrained) or not is_recorded(grid, contrast):
         return False
     try:
         sides(grid, contrast)

@@ -36,7 +36,7 @@ def is_open(verdict: Verdict) -> bool:
 def first_seeds(grid: Grid, n: int) -> Grid:
     """The sweep as it was when n seeds were over."""
     seeds = sorted(grid.runs["seed"].unique())[:n]
-    return read_grid(grid.runs[grid.runs["seed"].isin(seeds)])
+    return read_grid(grid.runs[grid.runs["seed"].isin(seeds)], grid.searched)
 
 
 def made(grid: Grid, looks: Sequence[Look]) -> list[Look]:

@@ -31,7 +31,7 @@ class Scatter:
 def scatter(frame: Source, claims: Sequence[Claim]) -> list[Scatter]:
     """Of those of the claims that compare scores which this sweep has: that of the comparison without which a claim has
     no majority, were all that it compares beside scores for it."""
-    grid = read_grid(frame.runs)
+    grid = read_grid(frame.runs, frame.info.searched)
     of_runs, metric, once = RunValues(frame, grid), default_metric(task_of(frame.runs)), np.ones((1, len(grid.bundles)))
     found = []
     for claim in claims:

@@ -145,7 +145,10 @@ def named(a: Source, b: Source) -> tuple[str, str]:
 
 
 def both_claims(a: Source, b: Source, metric: Metric) -> list[tuple[Verdict, Verdict]]:
-    one, two = ({v.key: v for v in answer_at_looks(frame, read_grid(frame.runs), metric)} for frame in (a, b))
+    one, two = (
+        {v.key: v for v in answer_at_looks(frame, read_grid(frame.runs, frame.info.searched), metric)}
+        for frame in (a, b)
+    )
     both = [(one[key], two[key]) for key in one if key in two]
     return [pair for pair in both if {v.verdict for v in pair} != {UNASKED}]
 

@@ -30,7 +30,7 @@ from bnsweep.report.frame.metrics import chance
 from bnsweep.report.stats.stopped import standing, standing_metric
 
 CAPTION = (
-    "Median over seeds, band from the lower to the upper quartile, each arm at its best learning rate; a run that"
+    "Median over seeds, band from the lower to the upper quartile{rate}; a run that"
     " diverged stays at chance from there on. See how steeply a line rises before where it ends: a wide band means the"
     " outcome hangs on the seed."
 )
@@ -68,7 +68,8 @@ def learning_curves(scene: Scene) -> Drawing | None:
     label_edges(axes, "epoch", shown.title)
     for ax in (ax for row in axes for ax in row):
         ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-    text, every = CAPTION, [ax for row in axes for ax in row]
+    rate = "" if scene.grid.searched else ", each arm at its best learning rate"
+    text, every = CAPTION.format(rate=rate), [ax for row in axes for ax in row]
     text += capped(shown) + OF_STOPPED * bool(stopped)
     if shown.is_score:
         axes[0][0].set_ylim(within_all(*axes[0][0].get_ylim()))

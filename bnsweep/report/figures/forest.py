@@ -44,7 +44,8 @@ def top_arms(scene: Scene) -> Drawing | None:
     figure, [[ax]] = panels(1, 1, sheet)
     draw(ax, scene, ranked)
     text = caption(scene, len(ranked))
-    return Drawing("forest", "Arms at their best learning rate", text, alt(scene), figure)
+    title = "Arms" + " at their best learning rate" * (not scene.grid.searched)
+    return Drawing("forest", title, text, alt(scene), figure)
 
 
 def alt(scene: Scene) -> str:

@@ -94,6 +94,8 @@ class Design:
 
 def read_design(grid: Grid, metric: Metric) -> Design:
     """The largest complete product that leaving out whole levels and seeds leads to; see `complete`."""
+    if grid.searched:
+        return Design((), np.empty((0,)), (), f"{grid.search_text}, whose effects could be told apart.")
     table = swept_values(grid)
     planned_SN = (grid.planned_ALN >= 0).reshape(len(table), -1)
     stopped_S = grid.stopped_AL.ravel()

@@ -9,7 +9,7 @@ factors, so that each arm has but one, is a factor of the arms. A bundle is a re
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -186,6 +186,14 @@ class Grid:
     """Whether several data seeds share a seed or the other way round, so that bundles are not independent."""
     fixed: dict[str, Any] = field(default_factory=dict)
     """Settings that all runs (to which they apply) share."""
+    searched: Sequence[str] = ()
+    """Settings whose values a sampler chose: the arms are its trials, and no product of factors."""
+
+    @property
+    def search_text(self) -> str:
+        """Why nothing is said of factors; empty where the sweep is a grid."""
+        names = ", ".join(self.searched)
+        return f"Optuna chose {names}, trial by trial: the trials are no grid of factors" if names else ""
 
     @cached_property
     def bn_title(self) -> str:
@@ -291,12 +299,12 @@ def placed(
     return found
 
 
-def read_grid(runs: pd.DataFrame) -> Grid:
-    """The grid of a sweep's runs, planned ones without a result included."""
+def read_grid(runs: pd.DataFrame, searched: Sequence[str] = ()) -> Grid:
+    """The grid of a sweep's runs, planned ones without a result included. `searched`: see `Grid`."""
     runs = runs.reset_index(drop=True)
     runs = runs.fillna({name: usual for name, usual in USUAL.items() if name in runs})
     swept = swept_factors(runs)
-    arm_factors, lr_factors = arm_and_lr(swept)
+    arm_factors, lr_factors = (swept, []) if searched else arm_and_lr(swept)
     arm_of, arms = combinations(runs, arm_factors, "arm")
     if settled := settled_by_arms(arm_of, runs, lr_factors):
         arm_factors, lr_factors = ([f for f in swept if (f in lr_factors and f not in settled) == lr] for lr in (0, 1))
@@ -306,9 +314,9 @@ def read_grid(runs: pd.DataFrame) -> Grid:
     planned_ALN = placed(runs, (arm_of, lr_of, bundle_of), (len(arms), len(lrs), len(bundles)))
     fixed = {f: levels(runs, f)[0] for f in factor_columns(runs) if f not in swept and len(levels(runs, f)) == 1}
     doubles = len(runs) - int((planned_ALN >= 0).sum())
-    grid = Grid(runs, swept, arm_factors, lr_factors, arms, lrs, bundles, planned_ALN, planned_ALN, doubles, crossed)
-    run_ALN = np.where(grid.stopped_AL[:, :, None], -1, planned_ALN)
-    return replace(grid, run_ALN=run_ALN, fixed=fixed)
+    axes = (runs, swept, arm_factors, lr_factors, arms, lrs, bundles, planned_ALN, planned_ALN)
+    grid = Grid(*axes, doubles, crossed, fixed, [printable(name) for name in searched])
+    return replace(grid, run_ALN=np.where(grid.stopped_AL[:, :, None], -1, planned_ALN))
 
 
 def combinations(runs: pd.DataFrame, factors: list[str], title: str) -> tuple[NDArray[np.int64], pd.DataFrame]:

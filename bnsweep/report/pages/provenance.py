@@ -61,7 +61,7 @@ def provenance(info: SweepInfo, grid: Grid) -> list[tuple[str, str]]:
         ("Hardware", info.hardware),
         ("Trained on", ", ".join(info.devices)),
         ("Versions", versions),
-        ("Swept", swept),
+        ("Searched by Optuna" if grid.searched else "Swept", swept),
         ("Held fixed", ", ".join(f"{k}={value_text(v)}" for k, v in grid.fixed.items())),
         ("Seeds", seeds),
         ("MLflow", " · ".join(filter(None, (info.uri, info.experiment)))),

@@ -117,7 +117,7 @@ def build(frame: Source, metric: Metric, beside: bool = False) -> tuple[ReportCo
         there = [name for name, other in rankable(metric.task).items() if scored(frame.runs, other).notna().any()]
         if there:
             raise ConfigError(f"metric={metric.name}: must be one that this sweep recorded ({', '.join(there)})")
-    grid = read_grid(frame.runs)
+    grid = read_grid(frame.runs, frame.info.searched)
     view = best_lr_view(grid, metric)
     table = ranking(grid, view, metric)
     design = read_design(grid, metric)

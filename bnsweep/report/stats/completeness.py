@@ -41,8 +41,9 @@ def notices(grid: Grid, view: View, metric: Metric, info: SweepInfo) -> list[Not
         *stopped_notice(grid, view),
         *holes(grid, view),
         *failures(grid),
-        *([seeds_notice(view)] if (grid.run_ALN >= 0).any() else []),
+        *([seeds_notice(view, chosen=len(grid.lrs) > 1)] if (grid.run_ALN >= 0).any() else []),
         *edge_notice(grid, view),
+        *search_notice(grid, metric),
     ]
     if grid.crossed:
         text = "seed and data.seed vary apart: bundles that share one of them are not independent, so intervals are"
@@ -119,7 +120,7 @@ def holes(grid: Grid, view: View) -> list[Notice]:
         few = not fewer and most < len(grid.lrs)
         text += f" Each arm has {most} of the {len(grid.lrs)} learning rates." if few else ""
         found.append(Notice("warning", text))
-    found += unbalanced(grid)
+    found += [] if grid.searched else unbalanced(grid)
     short = len(grid.bundles) - len(view.bundles)
     if view.dropped:
         names = ", ".join(grid.arms["arm"][a] for a in list(view.dropped)[:5]) + (" …" if len(view.dropped) > 5 else "")
@@ -169,14 +170,24 @@ def edge_notice(grid: Grid, view: View) -> list[Notice]:
     return [Notice("note", f"{text} Better ones may lie beyond.")]
 
 
-def seeds_notice(view: View) -> Notice:
-    """What n paired bundles can carry (SCIENCE section 4: 3 smoke, 10 default, 30 headline)."""
+def search_notice(grid: Grid, metric: Metric) -> list[Notice]:
+    """What is to be known of a ranking of trials that a sampler chose."""
+    if not grid.searched:
+        return []
+    text = f"{grid.search_text}. {len(grid.arms)} settings were tried, and the {metric.title} that chose among them"
+    text += " flatters the best ones, of which intervals and groups know nothing"
+    return [Notice("note", f"{text}; their test {metric.task.title} did not choose.")]
+
+
+def seeds_notice(view: View, chosen: bool = True) -> Notice:
+    """What n paired bundles can carry (SCIENCE section 4: 3 smoke, 10 default, 30 headline). `chosen`: whether each arm
+    chooses among learning rates."""
     n = len(view.bundles)
     if n == 0:
         return Notice("warning", "No seed has a result for every learning rate of any arm: nothing is ranked.")
     if n == 1:
-        text = "1 seed: no inference. Learning rates are chosen and ranked on that same seed, which flatters every arm."
-        return Notice("warning", text)
+        rates = "Learning rates are chosen and ranked on that same seed, which flatters every arm."
+        return Notice("warning", f"1 seed: no inference. {rates if chosen else 'The order below may be chance.'}")
     if n < ENOUGH:
         return Notice("warning", f"{n} seeds: a smoke test, no inference. The order below may be chance.")
     if not (few := seeds_text(n)):

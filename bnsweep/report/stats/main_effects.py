@@ -17,9 +17,11 @@ COLUMNS = ["factor", "level", "score", "low", "high", *BEHIND, "cells", "n_seeds
 
 
 def main_effects(grid: Grid, view: View, metric: Metric) -> pd.DataFrame:
-    """One row a level of each factor. Arm factors over the ranked arms at their best learning rates; the learning
-    rate over all arms that have every setting. `behind` is the paired difference to the factor's best level, `reached`
-    the share of a level's runs that got to τ."""
+    """One row a level of each factor; none where a sampler chose the settings. Arm factors over the ranked arms at
+    their best learning rates; the learning rate over all arms that have every setting. `behind` is the paired
+    difference to the factor's best level, `reached` the share of a level's runs that got to τ."""
+    if grid.searched:
+        return pd.DataFrame(columns=COLUMNS)
     arms = grid.arms.loc[view.arms].reset_index(drop=True)
     factors, level_AF = coded(arms[grid.arm_factors], arms[grid.arm_factors], grid)
     parts = [arm_effect(grid, factors, level_AF, i, view, metric) for i in range(len(factors))]

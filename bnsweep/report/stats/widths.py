@@ -43,8 +43,9 @@ class Line:
 def widths(grid: Grid) -> pd.DataFrame:
     """One row an arm and factor. decades, low, high (grid values) and at_edge are those of `tolerance`; a diverged run
     has not reached tau. The init scale is read at every combination of the other factors, the learning rate too. The
-    interval is a bootstrap over whole seeds, NaN below 5 of them."""
-    found = [line for factor, kind in KINDS.items() if factor in grid.swept for line in lines(grid, factor, kind)]
+    interval is a bootstrap over whole seeds, NaN below 5 of them. None where a sampler chose the settings."""
+    kinds = {} if grid.searched else KINDS
+    found = [line for factor, kind in kinds.items() if factor in grid.swept for line in lines(grid, factor, kind)]
     return pd.DataFrame([width_row(line) for line in found], columns=COLUMNS)
 
 
