@@ -57,6 +57,16 @@ SWEEP_ID = Rule(
     "letters, digits, '_', '-' and '.', at most 100, a letter or digit first, and not latest",
 )
 INVALID = ("refuse", "skip")
+
+
+def shard_of(text: str | None) -> tuple[int, int] | None:
+    """Number and count of what sweep.shard says; None where it says nothing, or nothing that makes sense."""
+    found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text or "")
+    number, count = map(int, found.groups()) if found else (0, 0)
+    return (number, count) if 1 <= number <= count else None
+
+
+SHARD = Rule(lambda text: shard_of(text) is not None, "I/N with whole numbers 1 <= I <= N, as in 2/5,")
 ID_LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"
 """32 that are not taken for one another."""
 
@@ -109,6 +119,9 @@ class SweepConfig(Checked, group="sweep"):
     """Print the plan and train nothing."""
     max_stack: int | None = setting(None, or_null(at_least(1)))
     """Most runs trained as one; null: what memory and cache suggest."""
+    shard: str | None = setting(None, or_null(SHARD))
+    """Which share of the sweep this machine trains, as 2/5: the second of five. Each of the machines is given the same
+    command and `sweep.id`, and another share."""
     max_seeds: int = setting(30, at_least(1))
     """Most seeds of a sweep with `seed=auto`, which adds seeds until the claims of its report are decided."""
     report: str | None = setting("report", or_null(TEXT))

@@ -113,7 +113,7 @@ class Outbox:
             raise
         except Exception:
             log.debug("logging %d runs failed; trying once more", len(batch.runs), exc_info=True)
-            return self.store.log_runs(batch.runs, self.sweep_id, batch.ended)
+            return self.store.log_runs(batch.runs, self.sweep_id, batch.ended, again=True)
 
     def _finish(self, batch: Batch) -> None:
         """The store has its own copies."""

@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -28,12 +28,20 @@ from bnsweep.runs.executors.base import Trained
 from bnsweep.runs.executors.local import check_disk, local_executor
 from bnsweep.runs.executors.processes import prepare
 from bnsweep.runs.interrupt import Interrupts
-from bnsweep.runs.ledger import RunResult, SweepResult, count_statuses, describe_ledger, together
+from bnsweep.runs.ledger import (
+    RunResult,
+    SweepResult,
+    count_statuses,
+    describe_ledger,
+    describe_shards,
+    together,
+)
 from bnsweep.runs.machine import check_host, free_bytes, limits
 from bnsweep.runs.outbox import Outbox
 from bnsweep.runs.plan import Plan, check_memory, describe, make_plan, predicted_seconds, stack_limit, workers_for
 from bnsweep.runs.scratch import scratch
 from bnsweep.runs.seed_batches import Looking
+from bnsweep.runs.shards import Share, share_of
 from bnsweep.store.address import origin
 from bnsweep.store.claims import Claim, check_same_sweep, wait_for_turn
 from bnsweep.store.connect import Draft
@@ -112,7 +120,8 @@ class Sweep:
                 # One that came while the last run was being logged.
                 self.stops.check()
         finally:
-            print(describe_ledger(plan.runs, self.results, self.trained, self.outbox.left), flush=True)
+            shard = self.sweep.shard or ""
+            print(describe_ledger(plan.runs, self.results, self.trained, self.outbox.left, shard), flush=True)
 
     def _log(self, jobs: Sequence[int], trained: Trained) -> None:
         self._training += trained.seconds
@@ -143,7 +152,8 @@ class Sweep:
         if self.own_run:
             ledger = count_statuses(self.plan.runs, self.results)
             self.store.close_sweep(self.sweep.id, ledger, self.seconds, self.own_run)
-            self.store.write_view(self.sweep.id, self.own_run)
+            if self.sweep.shard is None:
+                self.store.write_view(self.sweep.id, self.own_run)
 
     @property
     def seconds(self) -> dict[str, float]:
@@ -239,12 +249,14 @@ def run_sweep(
     check_wishes(sweep, keep_plan)
     datasets = dict(datasets or {})
     configs, earlier = with_facts(configs, datasets), with_facts(earlier, datasets)
+    share = share_of(configs, sweep)
+    whole, configs = configs, [configs[job] for job in share.jobs]
     workers = workers_for(configs, device) if workers is None else workers
     make_room(configs, device, workers)
     datasets |= load_datasets([config for config in configs if config.data.key not in datasets])
     print("".join(f"data: {note}\n" for dataset in datasets.values() for note in dataset.notes), end="", flush=True)
-    batches = Batches(configs, earlier, command if keep_plan else None, looking)
-    for line in [*(planning(configs) if planning else ()), *batches.notes, *limits()]:
+    batches = Batches(configs, whole, share, earlier, command if keep_plan else None, looking)
+    for line in [*(planning(whole) if planning else ()), *batches.notes, *limits()]:
         print(line, flush=True)
     store = store_so_far(tracking) if sweep.dry_run else Store.open(tracking, draft=draft)
     if sweep.dry_run or store is None:
@@ -258,6 +270,9 @@ class Batches:
     """The runs of a sweep, in the batches in which they are planned and trained: one, unless it adds seeds."""
 
     configs: Sequence[RunConfig]
+    whole: Sequence[RunConfig]
+    """Those of the other shards too."""
+    share: Share
     earlier: Sequence[RunConfig]
     """Of the same sweep, trained before."""
     command: str | None
@@ -269,14 +284,15 @@ class Batches:
 
     @property
     def notes(self) -> list[str]:
-        return [self.looking.text(self.configs)] if self.looking else []
+        return [*([self.looking.text(self.configs)] if self.looking else []), *self.share.text()]
 
     def manifest(self, batch: Sequence[RunConfig]) -> Manifest | None:
         """Of the sweep up to this batch."""
         if self.command is None:
             return None
         looks = self.looking.looks if self.looking else ()
-        return Manifest.of([*self.earlier, *batch], batch[0].sweep.id, self.command, looks)
+        planned = batch if self.looking else self.whole
+        return Manifest.of([*self.earlier, *planned], batch[0].sweep.id, self.command, looks)
 
     def are_over(self, store: Store, result: SweepResult) -> bool:
         """Whether there is no need of another batch."""
@@ -287,13 +303,13 @@ def train_batches(
     batches: Batches, store: Store, datasets: dict[DataKey, Dataset], planned: Callable[..., Plan]
 ) -> SweepResult:
     """Train and log one batch after the other. `planned`: the plan of some configs and of what of them is done."""
-    sweep, names = batches.configs[0].sweep, {identity(config) for config in batches.configs}
+    sweep, share = batches.configs[0].sweep, batches.share
     whole = batches.command is not None
     if not batches.earlier:
-        store.check_id(sweep.id, names, whole=whole, most=batches.looking is not None)
+        store.check_id(sweep.id, share.planned, whole=whole, most=batches.looking is not None)
     parts: list[SweepResult] = []
     results: dict[str, RunResult] = {}
-    with store.claimed(names, sweep.id) as claim:
+    with store.claimed(share.identities, sweep.id, share.planned) as claim:
         for batch in batches:
             done = done_at_turn(store, claim, sweep, whole)
             plan = planned(batch, {*results} if sweep.rerun else {*results, *done})
@@ -304,7 +320,18 @@ def train_batches(
             parts.append(result)
             if batches.are_over(store, result):
                 break
-    return together(parts)
+    result = replace(together(parts), jobs=share.jobs)
+    if share.name:
+        close_shard(store, share, result)
+    return result
+
+
+def close_shard(store: Store, share: Share, result: SweepResult) -> None:
+    """Writes the comparison of the runs that there are of the whole sweep, and says how far it is."""
+    with store.last_words(result.sweep.id, share.planned) as claim:
+        store.write_view(result.sweep.id, result.own_run)
+        counts, under_way = store.statuses(share.planned), claim.shards_under_way(result.sweep.id)
+    print(describe_shards(len(share.planned), counts, under_way), flush=True)
 
 
 def conduct(

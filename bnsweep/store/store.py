@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -33,7 +34,16 @@ from bnsweep.store.kept import FOLDER, KeptRuns
 from bnsweep.store.means import MEAN, combinations, mean_runs
 from bnsweep.store.mlflow_variables import PROBE, REQUESTS, environment_variables, stay
 from bnsweep.store.patience import Patience, PatientBackend
-from bnsweep.store.sweep_data import KeptSweep, SweepFrame, frame_of_plan, own_run, read_json, read_plan, read_sweep
+from bnsweep.store.sweep_data import (
+    KeptSweep,
+    SweepFrame,
+    best_runs,
+    frame_of_plan,
+    own_run,
+    read_json,
+    read_plan,
+    read_sweep,
+)
 from bnsweep.store.system_metrics import system_metrics
 
 if TYPE_CHECKING:
@@ -130,9 +140,24 @@ class Store:
         """How busy the machine is, until the end of the block, as metrics of that run."""
         return system_metrics(self.uri, run_id)
 
-    def claimed(self, identities: Collection[str], sweep_id: str) -> AbstractContextManager[claims.Claim]:
-        """Until the end of the block, sweeps that want one of these runs wait for this one."""
-        return claims.claimed(self.patient, self.backend, identities, sweep_id)
+    def claimed(
+        self, identities: Collection[str], sweep_id: str, planned: Collection[str] = ()
+    ) -> AbstractContextManager[claims.Claim]:
+        """Until the end of the block, sweeps that want one of these runs wait for this one. `planned`: all runs of the
+        sweep, where these are a share of them."""
+        return claims.claimed(self.patient, self.backend, identities, sweep_id, planned)
+
+    @contextmanager
+    def last_words(self, sweep_id: str, planned: Collection[str]) -> Iterator[claims.Claim]:
+        """The time in which one shard of a sweep alone writes what stands for all of them."""
+        with self.claimed({f"last-words-of-{sweep_id}"}, sweep_id, planned) as claim:
+            claims.wait_alone(claim)
+            yield claim
+
+    def statuses(self, identities: Collection[str]) -> Counter[str]:
+        """What became of these runs, whatever sweep trained them."""
+        wanted = {*identities}
+        return Counter(map(status_of, best_runs(self.patient.runs("run", identities=wanted), wanted).values()))
 
     def check_id(self, sweep_id: str, identities: Collection[str], whole: bool, most: bool = False) -> None:
         """Refuses (ConfigError) the id of an earlier sweep of other runs. `whole`: these are all runs of the sweep, not
@@ -170,11 +195,16 @@ class Store:
         return self.backend.batch
 
     def log_runs(
-        self, runs: Sequence[tuple[RunConfig, RunRecord, Path | None]], sweep_id: str, ended: int | None = None
+        self,
+        runs: Sequence[tuple[RunConfig, RunRecord, Path | None]],
+        sweep_id: str,
+        ended: int | None = None,
+        again: bool = False,
     ) -> list[str]:
         """Writes runs, each with the network it leaves, once they are over (`ended`, in milliseconds, or now); returns
-        their ids."""
-        return self.patient.create([new_run(config, record, sweep_id, model, ended) for config, record, model in runs])
+        their ids. `again`: an earlier try, which raised, may have written some."""
+        new = [new_run(config, record, sweep_id, model, ended) for config, record, model in runs]
+        return self.patient.create_rest(new) if again else self.patient.create(new)
 
     @cached_property
     def kept(self) -> KeptRuns:
