@@ -16,7 +16,7 @@ from bnsweep.catalogue.inits import INITS
 from bnsweep.catalogue.norms import BATCH, PLACED, level
 from bnsweep.catalogue.own import is_own
 from bnsweep.catalogue.tasks import CLASSIFICATION, TASKS, Task
-from bnsweep.config.checks import SEED, TEXT, OneOf, Rule, at_least, check, or_null
+from bnsweep.config.checks import SEED, SHARD, TEXT, OneOf, Rule, at_least, check, or_null
 from bnsweep.config.fields import Checked, Role, setting
 from bnsweep.config.groups import (
     ActivationConfig,
@@ -57,16 +57,6 @@ SWEEP_ID = Rule(
     "letters, digits, '_', '-' and '.', at most 100, a letter or digit first, and not latest",
 )
 INVALID = ("refuse", "skip")
-
-
-def shard_of(text: str | None) -> tuple[int, int] | None:
-    """Number and count of what sweep.shard says; None where it says nothing, or nothing that makes sense."""
-    found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text or "")
-    number, count = map(int, found.groups()) if found else (0, 0)
-    return (number, count) if 1 <= number <= count else None
-
-
-SHARD = Rule(lambda text: shard_of(text) is not None, "I/N with whole numbers 1 <= I <= N, as in 2/5,")
 ID_LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"
 """32 that are not taken for one another."""
 
@@ -120,8 +110,7 @@ class SweepConfig(Checked, group="sweep"):
     max_stack: int | None = setting(None, or_null(at_least(1)))
     """Most runs trained as one; null: what memory and cache suggest."""
     shard: str | None = setting(None, or_null(SHARD))
-    """Which share of the sweep this machine trains, as 2/5: the second of five. Each of the machines is given the same
-    command and `sweep.id`, and another share."""
+    """Which share of the sweep this machine trains, as in 2/5. All machines get the same command and `sweep.id`."""
     max_seeds: int = setting(30, at_least(1))
     """Most seeds of a sweep with `seed=auto`, which adds seeds until the claims of its report are decided."""
     report: str | None = setting("report", or_null(TEXT))

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, groupby, pairwise
 
-from bnsweep.config.checks import check
+from bnsweep.config.checks import check, shard_of
 from bnsweep.config.identity import identity, numbers, stack_key
-from bnsweep.config.run import RunConfig, SweepConfig, shard_of
+from bnsweep.config.run import RunConfig, SweepConfig
 from bnsweep.runs.plan import SPLIT_SEED_COST, flops_of
 
 
@@ -18,13 +18,19 @@ from bnsweep.runs.plan import SPLIT_SEED_COST, flops_of
 class Share:
     """What this machine trains of a sweep."""
 
+    whole: Sequence[RunConfig]
+    """All of its runs."""
     jobs: list[int]
-    """Places of its jobs among all."""
+    """Places of this machine's among them."""
     identities: set[str]
     planned: set[str]
     """Identities of the whole sweep."""
     name: str
     """As in 2/5; empty where the sweep is not shared out."""
+
+    @property
+    def configs(self) -> list[RunConfig]:
+        return [self.whole[job] for job in self.jobs]
 
     def text(self) -> list[str]:
         if not self.name:
@@ -48,13 +54,14 @@ def share_of(configs: Sequence[RunConfig], sweep: SweepConfig) -> Share:
     names = [identity(config) for config in configs]
     shard = shard_of(sweep.shard)
     if shard is None:
-        return Share(list(range(len(configs))), set(names), set(names), "")
+        return Share(configs, list(range(len(configs))), set(names), set(names), "")
     number, count = shard
     units = {name: unit(config, name) for config, name in zip(configs, names, strict=True)}
     says = f"of no more shards than the sweep has runs, which are {len(units):,}"
     check(count <= len(units), "sweep.shard", sweep.shard, says)
     mine = {one.name for one in shared_out([*units.values()], count)[number - 1]}
-    return Share([job for job, name in enumerate(names) if name in mine], mine, set(names), str(sweep.shard))
+    jobs = [job for job, name in enumerate(names) if name in mine]
+    return Share(configs, jobs, mine, set(names), str(sweep.shard))
 
 
 def unit(config: RunConfig, name: str) -> Unit:

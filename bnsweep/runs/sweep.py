@@ -248,15 +248,14 @@ def run_sweep(
     device = resolve_device(configs[0].train.device)
     check_wishes(sweep, keep_plan)
     datasets = dict(datasets or {})
-    configs, earlier = with_facts(configs, datasets), with_facts(earlier, datasets)
-    share = share_of(configs, sweep)
-    whole, configs = configs, [configs[job] for job in share.jobs]
+    share, earlier = share_of(with_facts(configs, datasets), sweep), with_facts(earlier, datasets)
+    configs = share.configs
     workers = workers_for(configs, device) if workers is None else workers
     make_room(configs, device, workers)
     datasets |= load_datasets([config for config in configs if config.data.key not in datasets])
     print("".join(f"data: {note}\n" for dataset in datasets.values() for note in dataset.notes), end="", flush=True)
-    batches = Batches(configs, whole, share, earlier, command if keep_plan else None, looking)
-    for line in [*(planning(whole) if planning else ()), *batches.notes, *limits()]:
+    batches = Batches(share, earlier, command if keep_plan else None, looking)
+    for line in [*(planning(share.whole) if planning else ()), *batches.notes, *limits()]:
         print(line, flush=True)
     store = store_so_far(tracking) if sweep.dry_run else Store.open(tracking, draft=draft)
     if sweep.dry_run or store is None:
@@ -269,9 +268,6 @@ def run_sweep(
 class Batches:
     """The runs of a sweep, in the batches in which they are planned and trained: one, unless it adds seeds."""
 
-    configs: Sequence[RunConfig]
-    whole: Sequence[RunConfig]
-    """Those of the other shards too."""
     share: Share
     earlier: Sequence[RunConfig]
     """Of the same sweep, trained before."""
@@ -280,18 +276,18 @@ class Batches:
     looking: Looking | None
 
     def __iter__(self) -> Iterator[Sequence[RunConfig]]:
-        return self.looking.batches(self.configs) if self.looking else iter([self.configs])
+        return self.looking.batches(self.share.configs) if self.looking else iter([self.share.configs])
 
     @property
     def notes(self) -> list[str]:
-        return [*([self.looking.text(self.configs)] if self.looking else []), *self.share.text()]
+        return [*([self.looking.text(self.share.configs)] if self.looking else []), *self.share.text()]
 
     def manifest(self, batch: Sequence[RunConfig]) -> Manifest | None:
         """Of the sweep up to this batch."""
         if self.command is None:
             return None
         looks = self.looking.looks if self.looking else ()
-        planned = batch if self.looking else self.whole
+        planned = batch if self.looking else self.share.whole
         return Manifest.of([*self.earlier, *planned], batch[0].sweep.id, self.command, looks)
 
     def are_over(self, store: Store, result: SweepResult) -> bool:
@@ -303,7 +299,7 @@ def train_batches(
     batches: Batches, store: Store, datasets: dict[DataKey, Dataset], planned: Callable[..., Plan]
 ) -> SweepResult:
     """Train and log one batch after the other. `planned`: the plan of some configs and of what of them is done."""
-    sweep, share = batches.configs[0].sweep, batches.share
+    share, sweep = batches.share, batches.share.whole[0].sweep
     whole = batches.command is not None
     if not batches.earlier:
         store.check_id(sweep.id, share.planned, whole=whole, most=batches.looking is not None)

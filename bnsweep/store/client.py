@@ -67,10 +67,8 @@ class ClientBackend:
 
     def _running(self, new: NewRun) -> list[str]:
         """What there is of this very run, while others of its kind may be written beside it."""
-        running = self.runs(
-            new.tags["bnsweep.kind"], "RUNNING", tag=("bnsweep.sweep_id", "=", new.tags["bnsweep.sweep_id"])
-        )
         mine = (new.tags.get("bnsweep.identity"), new.start)
+        running = self.runs(new.tags["bnsweep.kind"], "RUNNING")
         return [run.run_id for run in running if (run.tags.get("bnsweep.identity"), run.start) == mine]
 
     def _write(self, run: Run, new: NewRun) -> None:
