@@ -22,7 +22,7 @@ $(error $(filter-out PYTHON VENV GRID ARGS PORT,$(GIVEN)): overrides go into ARG
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help sweep report experiments ui test test-slow kernels campaign simulations bench lint format types browser lock clean
+.PHONY: help sweep report experiments ui test test-slow kernels campaign simulations bench lint format types browser postgres lock clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -72,6 +72,9 @@ types: $(READY) ## mypy, strict
 
 browser: ## install Debian's chromium for the browser test, where that is possible; never fails
 	@sh .ci/browser
+
+postgres: ## install Debian's PostgreSQL for the tests that start one, where that is possible; never fails
+	@sh .ci/postgres
 
 lock: ## resolve the dependencies anew and write .lock/*.txt
 	$(PYTHON) .lock/lock.py

@@ -6,16 +6,19 @@ import gc
 import logging
 import os
 import shutil
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hydra.core.plugins import Plugins
 from hydra.core.singleton import Singleton
+from postgres import Address, missing, postgres, query
 from proxy import Proxy
 from servers import mlflow_server
 
 from bnsweep.config.run import TrackingConfig
+from bnsweep.store.mlflow_variables import NO_POOL, environment_variables
 from bnsweep.store.store import Store
 
 for variable in [name for name in os.environ if name.startswith("MLFLOW_")]:
@@ -72,6 +75,32 @@ def tracking_server(tmp_path_factory: pytest.TempPathFactory, empty_database: Pa
     shutil.copyfile(empty_database, home / "mlflow.db")
     with mlflow_server(home, f"sqlite:///{home / 'mlflow.db'}") as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Address]:
+    """URI, with the password, of a PostgreSQL, which takes seconds to start."""
+    if missing():
+        pytest.skip(missing())
+    with postgres() as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def postgres_tables(postgres_server: Address) -> str:
+    """Name of a database with MLflow's tables, to be copied: MLflow takes seconds to make them."""
+    query(f"{postgres_server}/postgres", "create database tables")
+    with environment_variables(NO_POOL):  # a database that anybody uses cannot be copied
+        Store.open(TrackingConfig(f"{postgres_server}/tables", "of the fixture"))
+    return "tables"
+
+
+@pytest.fixture
+def postgres_database(postgres_server: Address, postgres_tables: str) -> str:
+    """URI of a database of the test's own, with MLflow's tables and no runs."""
+    name = f"db_{uuid.uuid4().hex}"
+    query(f"{postgres_server}/postgres", f"create database {name} template {postgres_tables}")
+    return f"{postgres_server}/{name}"
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 DRIVER = next((name for name in ("psycopg", "psycopg2") if find_spec(name)), "")
 USER, PASSWORD = "me", "hunter2-of-postgres"
@@ -38,6 +39,16 @@ def unprivileged() -> str | None:
     """A user to run it as, where this is root."""
     names = {entry.pw_name for entry in pwd.getpwall()} if os.geteuid() == 0 else set()
     return next((name for name in ("postgres", "nobody") if name in names), None)
+
+
+def query(uri: str, text: str) -> list[Any]:
+    """The first column of what the database answers."""
+    import sqlalchemy
+
+    engine = sqlalchemy.create_engine(uri, isolation_level="AUTOCOMMIT", poolclass=sqlalchemy.NullPool)
+    with engine.connect() as connection:
+        found = connection.execute(sqlalchemy.text(text))
+        return list(found.scalars()) if found.returns_rows else []
 
 
 class Address(str):

@@ -37,6 +37,7 @@ OWN = (
     "sweep.zip",
     "sweep.invalid",
     "sweep.max_seeds",
+    "sweep.shard",
 )
 """Settings that arguments of their own stand for."""
 

@@ -107,8 +107,9 @@ class SweepBatches:
         if self.report is not None:
             self.report.begin(result)
         print(f"writing {len(result.runs)} job directories", flush=True)
-        reached = len(result.runs)  # fewer where claims were decided before the most seeds were over
-        return dict(zip(list(cells)[:reached], map(value_of, result.runs), strict=True))
+        jobs = list(cells)
+        reached = [jobs[place] for place in result.jobs[: len(result.runs)]]  # fewer where claims were decided early
+        return dict(zip(reached, map(value_of, result.runs), strict=True))
 
     def _last_said(self, planning: Planning, runs: Sequence[RunConfig]) -> Sequence[str]:
         """What is said before training. Nothing here waits for the report's process, so it starts after that."""
@@ -174,7 +175,7 @@ def check_sweeper(config: DictConfig) -> None:
     """Refuses what only our own sweeper does where another makes the jobs."""
     if own_sweeper(config):
         return
-    for name, unset in (("exclude", []), ("zip", []), ("invalid", "refuse")):
+    for name, unset in (("exclude", []), ("zip", []), ("invalid", "refuse"), ("shard", None)):
         if config.sweep[name] != unset:
             raise ConfigError(f"sweep.{name}: must be left out with another sweeper than hydra/sweeper=stacked")
     if (direction := config.hydra.sweeper.get("direction")) not in (None, "maximize"):
@@ -246,7 +247,7 @@ def run_job(config: DictConfig, single: bool) -> float:
 
 def check_alone(run: RunConfig) -> None:
     """Refuses what makes sense for a sweep whose jobs are known together."""
-    for name in ("exclude", "zip"):
+    for name in ("exclude", "zip", "shard"):
         if getattr(run.sweep, name):
             raise ConfigError(
                 f"sweep.{name}: must be left out of a single run, and with hydra/launcher=basic or joblib"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import tempfile
 from collections.abc import Callable, Collection
 from contextlib import suppress
@@ -75,6 +76,16 @@ AUTO = "auto"
 
 TRIAL_BYTES = 2**16
 """Of a file that shows whether a folder can take any."""
+
+
+def shard_of(text: str | None) -> tuple[int, int] | None:
+    """Number and count of what sweep.shard says; None where it says nothing, or nothing that makes sense."""
+    found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text or "")
+    number, count = map(int, found.groups()) if found else (0, 0)
+    return (number, count) if 1 <= number <= count else None
+
+
+SHARD = Rule(lambda text: shard_of(text) is not None, "I/N with whole numbers 1 <= I <= N, as in 2/5,")
 
 
 def check(rule: bool, key: str, value: object, says: str) -> None:

@@ -40,7 +40,7 @@ class SweepResult:
     sweep: SweepConfig
     tracking: TrackingConfig
     runs: list[RunResult]
-    """One a job, in the order of the jobs."""
+    """One a job that was reached, in the order of the jobs."""
     trained: int
     """Runs trained now; the others were done before."""
     own_run: str = ""
@@ -49,12 +49,24 @@ class SweepResult:
     """Of the comparison in MLflow."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Wall seconds by part."""
+    jobs: Sequence[int] = ()
+    """Places of those jobs among all that were given, of which this machine may have had a share."""
 
 
 def together(parts: Sequence[SweepResult]) -> SweepResult:
     """Of the batches of one sweep, each of which holds the runs of those before it."""
     seconds = {name: sum(part.seconds[name] for part in parts) for name in parts[-1].seconds}
     return replace(parts[-1], trained=sum(part.trained for part in parts), seconds=seconds)
+
+
+def describe_shards(planned: int, counts: Mapping[str, int], under_way: int) -> str:
+    """How far the whole sweep is, of which this machine had a share. `counts`: status -> runs; `under_way`: shards."""
+    text = f"whole sweep: {counts[FINISHED] + counts[DIVERGED]:,} of {planned:,} runs have a result"
+    if under_way:
+        are = "shards are" if under_way > 1 else "shard is"
+        return f"{text}, {under_way} {are} still under way; the last to end writes the whole report"
+    left = planned - counts[FINISHED] - counts[DIVERGED]
+    return text if not left else f"{text}; no other shard is under way, their commands train the rest"
 
 
 def count_statuses(planned: int, results: Mapping[str, RunResult]) -> dict[str, int]:
@@ -64,11 +76,15 @@ def count_statuses(planned: int, results: Mapping[str, RunResult]) -> dict[str, 
     return {"planned": planned, **{status: counts[status] for status in statuses}}
 
 
-def describe_ledger(planned: int, results: Mapping[str, RunResult], trained: int, unlogged: int = 0) -> str:
-    """`results`: by identity, of the runs that were reached and logged; `unlogged`: runs trained beside them."""
+def describe_ledger(
+    planned: int, results: Mapping[str, RunResult], trained: int, unlogged: int = 0, shard: str = ""
+) -> str:
+    """`results`: by identity, of the runs that were reached and logged; `unlogged`: runs trained beside them; `shard`:
+    which share of the sweep these runs are."""
     ledger = count_statuses(planned, results) | ({"trained and not logged": unlogged} if unlogged else {})
     text = ", ".join(f"{count} {name}" for name, count in ledger.items())
     missing = planned - len(results) - unlogged
-    lines = [f"ledger: {text}" + (f", {missing} not reached" if missing else "") + f" ({trained} trained now)"]
+    head = f"ledger of shard {shard}" if shard else "ledger"
+    lines = [f"{head}: {text}" + (f", {missing} not reached" if missing else "") + f" ({trained} trained now)"]
     lines += [f"  failed {name}: {run.reason}" for name, run in results.items() if run.status == FAILED]
     return "\n".join(lines)

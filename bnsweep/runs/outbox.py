@@ -125,7 +125,7 @@ class Outbox:
             raise
         except Exception:
             log.debug("logging %d runs failed; trying once more", len(batch.runs), exc_info=True)
-            return self.store.log_runs(batch.runs, self.sweep_id, batch.ended, batch.opened)
+            return self.store.log_runs(batch.runs, self.sweep_id, batch.ended, batch.opened, again=True)
 
     def _finish(self, batch: Batch) -> None:
         """The store has its own copies."""

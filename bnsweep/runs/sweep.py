@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -30,12 +30,20 @@ from bnsweep.runs.executors.base import Evaluated, Trained
 from bnsweep.runs.executors.local import check_disk, local_executor
 from bnsweep.runs.executors.processes import prepare
 from bnsweep.runs.interrupt import Interrupts
-from bnsweep.runs.ledger import RunResult, SweepResult, count_statuses, describe_ledger, together
+from bnsweep.runs.ledger import (
+    RunResult,
+    SweepResult,
+    count_statuses,
+    describe_ledger,
+    describe_shards,
+    together,
+)
 from bnsweep.runs.machine import check_host, free_bytes, limits
 from bnsweep.runs.outbox import Outbox
 from bnsweep.runs.plan import Plan, check_memory, describe, make_plan, predicted_seconds, stack_limit, workers_for
 from bnsweep.runs.scratch import scratch
 from bnsweep.runs.seed_batches import Looking
+from bnsweep.runs.shards import Share, share_of
 from bnsweep.store.address import origin
 from bnsweep.store.claims import Claim, check_same_sweep, wait_for_turn
 from bnsweep.store.connect import Draft
@@ -145,7 +153,8 @@ class Sweep:
                 # One that came while the last run was being logged.
                 self.stops.check()
         finally:
-            print(describe_ledger(plan.runs, self.results, self.trained, self.outbox.left), flush=True)
+            shard = self.sweep.shard or ""
+            print(describe_ledger(plan.runs, self.results, self.trained, self.outbox.left, shard), flush=True)
 
     def _show(self, jobs: Sequence[int], evaluated: Evaluated) -> None:
         self.outbox.under_way.add(jobs, [self.plan.configs[job] for job in jobs], evaluated)
@@ -183,7 +192,7 @@ class Sweep:
             seconds = {name: value + self.before.seconds.get(name, 0) for name, value in self.seconds.items()}
             self.store.close_sweep(self.sweep.id, ledger, seconds, self.own_run)
         self.store.tidy(under_way)
-        if self.own_run:
+        if self.own_run and self.sweep.shard is None:
             self.store.write_view(self.sweep.id, self.own_run)
 
     @property
@@ -287,14 +296,15 @@ def run_sweep(
     device = resolve_device(configs[0].train.device)
     check_wishes(sweep, keep_plan)
     datasets = dict(datasets or {})
-    configs, earlier = with_facts(configs, datasets), with_facts(earlier, datasets)
+    share, earlier = share_of(with_facts(configs, datasets), sweep), with_facts(earlier, datasets)
+    configs = share.configs
     workers = workers_for(configs, device) if workers is None else workers
     make_room(configs, device, workers)
     datasets |= load_datasets([config for config in configs if config.data.key not in datasets])
     say(f"data: {note}" for dataset in datasets.values() for note in dataset.notes)
     to_come = looking, searched, Before.of(earlier, before), checkpoints_of(sweep, device)
-    batches = Batches(configs, earlier, command if keep_plan else None, *to_come)
-    say([*(planning(configs) if planning else ()), *batches.notes, *limits()])
+    batches = Batches(share, earlier, command if keep_plan else None, *to_come)
+    say([*(planning(share.whole) if planning else ()), *batches.notes, *limits()])
     store = store_so_far(tracking) if sweep.dry_run else Store.open(tracking, draft=draft)
     if sweep.dry_run or store is None:
         predict(configs, datasets, device, workers, store, batches.checkpoints)
@@ -306,7 +316,7 @@ def run_sweep(
 class Batches:
     """The runs of a sweep, in the batches in which they are planned and trained: one, unless it adds seeds."""
 
-    configs: Sequence[RunConfig]
+    share: Share
     earlier: Sequence[RunConfig]
     """Of the same sweep, trained before."""
     command: str | None
@@ -318,19 +328,19 @@ class Batches:
     checkpoints: Checkpoints | None = None
 
     def __iter__(self) -> Iterator[Sequence[RunConfig]]:
-        return self.looking.batches(self.configs) if self.looking else iter([self.configs])
+        return self.looking.batches(self.share.configs) if self.looking else iter([self.share.configs])
 
     @property
     def notes(self) -> list[str]:
-        return [self.looking.text(self.configs)] if self.looking else []
+        return [*([self.looking.text(self.share.configs)] if self.looking else []), *self.share.text()]
 
     def manifest(self, batch: Sequence[RunConfig]) -> Manifest | None:
         """Of the sweep up to this batch."""
         if self.command is None:
             return None
         looks = self.looking.looks if self.looking else ()
-        configs, sweep_id = [*self.earlier, *batch], batch[0].sweep.id
-        return Manifest.of(configs, sweep_id, self.command, looks, self.searched)
+        planned, sweep_id = batch if self.looking else self.share.whole, batch[0].sweep.id
+        return Manifest.of([*self.earlier, *planned], sweep_id, self.command, looks, self.searched)
 
     def are_over(self, store: Store, result: SweepResult) -> bool:
         """Whether there is no need of another batch."""
@@ -344,20 +354,21 @@ def train_batches(
     planned: Callable[..., Plan],
 ) -> SweepResult:
     """Train and log one batch after the other. `planned`: the plan of some configs and of what of them is done."""
-    sweep, names = batches.configs[0].sweep, {identity(config) for config in batches.configs}
-    whole, checkpoints = batches.command is not None, batches.checkpoints
+    share, sweep, checkpoints = batches.share, batches.share.whole[0].sweep, batches.checkpoints
+    whole = batches.command is not None
     if not batches.earlier:
         part = bool(batches.searched)
-        store.check_id(sweep.id, names, whole=whole and not part, most=part or batches.looking is not None)
+        most = part or batches.looking is not None
+        store.check_id(sweep.id, share.planned, whole=whole and not part, most=most)
     parts: list[SweepResult] = []
     former = batches.before.own_run
     results: dict[str, RunResult] = {}
-    with EndWatch() as watch, store.claimed(names, sweep.id) as claim:
+    with EndWatch() as watch, store.claimed(share.identities, sweep.id, share.planned) as claim:
         for batch in batches:
             done = done_at_turn(store, claim, sweep, whole)
             over = {*results} if sweep.rerun else {*results, *done}
             if checkpoints is not None and not parts:
-                tidy(checkpoints, over, names)
+                tidy(checkpoints, over, share.identities)
             plan = planned(batch, over, checkpoints=checkpoints or ())
             manifest, watched = batches.manifest(batch), partial(watch.begin, store, claim)
             own = batches.before, watched, checkpoints
@@ -369,7 +380,18 @@ def train_batches(
             parts.append(result)
             if batches.are_over(store, result):
                 break
-    return together(parts)
+    result = replace(together(parts), jobs=share.jobs)
+    if share.name:
+        close_shard(store, share, result)
+    return result
+
+
+def close_shard(store: Store, share: Share, result: SweepResult) -> None:
+    """Writes the comparison of the runs that there are of the whole sweep, and says how far it is."""
+    with store.last_words(result.sweep.id, share.planned) as claim:
+        store.write_view(result.sweep.id, result.own_run)
+        counts, under_way = store.statuses(share.planned), claim.shards_under_way(result.sweep.id)
+    print(describe_shards(len(share.planned), counts, under_way), flush=True)
 
 
 def conduct(

@@ -8,6 +8,7 @@ This holds on any store, whatever machines the sweeps are on.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import socket
@@ -24,7 +25,7 @@ from bnsweep.store.encode import milliseconds
 
 CLAIM = "claim"
 """The kind of its run."""
-ALIVE, TURN, WANTED = "bnsweep.alive", "bnsweep.turn", "bnsweep.wanted."
+ALIVE, TURN, WANTED, PLANNED = "bnsweep.alive", "bnsweep.turn", "bnsweep.wanted.", "bnsweep.planned"
 OWNER = "bnsweep.claim"
 """By this tag a sweep's own run names its claim."""
 CHUNK = 250
@@ -118,6 +119,11 @@ class Other:
         """Identities."""
         return {name for key, text in self.run.tags.items() if key.startswith(WANTED) for name in text.split()}
 
+    @property
+    def planned(self) -> str:
+        """By this the sweep's runs are told from those of another, whatever share of them it wants."""
+        return self.run.tags.get(PLANNED) or digest(self.wanted)
+
 
 @dataclass
 class Claim:
@@ -126,6 +132,7 @@ class Claim:
     backend: Backend
     run_id: str
     wanted: set[str]
+    planned: str
     turn: int = 0
     seen: dict[str, tuple[str, float]] = field(default_factory=dict)
     """Claim -> its last sign of life, and when it was seen first."""
@@ -155,6 +162,10 @@ class Claim:
         """Ids of the other sweeps."""
         return {other.sweep for other in self.others()}
 
+    def shards_under_way(self, sweep_id: str) -> int:
+        """Other processes that have a share of this sweep."""
+        return len({other.process for other in self.others() if other.sweep == sweep_id})
+
     def ahead(self) -> list[Other]:
         """Sweeps under way that came before this one."""
         return [other for other in self.others() if other.turn < (self.turn, self.run_id)]
@@ -172,23 +183,30 @@ class Claim:
 
 
 @contextmanager
-def claimed(backend: Backend, raw: Backend, wanted: Collection[str], sweep_id: str) -> Iterator[Claim]:
-    """Claims runs until the end of the block. `raw`: the same backend, but without patience."""
-    names = sorted(set(wanted))
-    tags = {"bnsweep.kind": CLAIM, "bnsweep.sweep_id": sweep_id, ALIVE: sign_of_life(0), TURN: ""}
+def claimed(
+    backend: Backend, raw: Backend, wanted: Collection[str], sweep_id: str, planned: Collection[str] = ()
+) -> Iterator[Claim]:
+    """Claims runs until the end of the block. `raw`: the same backend, but without patience. `planned`: all runs of the
+    sweep, where it wants a share of them."""
+    names, whole = sorted(set(wanted)), digest(planned or wanted)
+    tags = {"bnsweep.kind": CLAIM, "bnsweep.sweep_id": sweep_id, ALIVE: sign_of_life(0), TURN: "", PLANNED: whole}
     tags |= {f"{WANTED}{i}": " ".join(names[i : i + CHUNK]) for i in range(0, len(names), CHUNK)}
     now = milliseconds()
     (run_id,) = backend.create([NewRun(f"sweep {sweep_id}, under way", "KILLED", now, now, tags)])
     ended = threading.Event()
     beats = threading.Thread(target=beat, args=(raw, run_id, ended), daemon=True)
     beats.start()
-    claim = Claim(backend, run_id, set(names))
+    claim = Claim(backend, run_id, set(names), whole)
     try:
         claim.draw()
         yield claim
     finally:
         ended.set()
         claim.is_over = concluded_soon(raw, run_id)
+
+
+def digest(identities: Collection[str]) -> str:
+    return hashlib.sha256(" ".join(sorted(set(identities))).encode()).hexdigest()[:16]
 
 
 def sign_of_life(count: int) -> str:
@@ -249,12 +267,18 @@ def lives(other: Other) -> bool:
     return milliseconds() - other.last_sign < 1000 * DEAD if known is None else not known
 
 
+def wait_alone(claim: Claim) -> None:
+    """Returns once nobody who claimed any of the same is ahead."""
+    while any(other.wanted & claim.wanted for other in claim.ahead()):
+        time.sleep(POLL)
+
+
 def check_same_sweep(claim: Claim, sweep_id: str) -> None:
     """Refuses (ConfigError) the id of a sweep under way that trains other runs."""
     for other in claim.ahead():
         if other.sweep == sweep_id:
             says = f"another: a sweep of this id is under way with other runs ({where(other)})"
-            check(other.wanted == claim.wanted, "sweep.id", sweep_id, says)
+            check(other.planned == claim.planned, "sweep.id", sweep_id, says)
 
 
 def wait_for_turn(claim: Claim, left: Callable[[], set[str]]) -> None:

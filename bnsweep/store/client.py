@@ -1,4 +1,4 @@
-"""Runs through MLflow's public API: any store, any server, tens of milliseconds a run."""
+"""Runs through MLflow's public API: any store, any server, tens of milliseconds a run, several at a time."""
 
 from __future__ import annotations
 
@@ -25,28 +25,35 @@ from bnsweep.store.backend import (
 )
 from bnsweep.store.encode import TRAINING, dataset_fields, dataset_of, fill, replace_folder
 from bnsweep.store.mlflow_variables import QUIET, REQUESTS, environment_variables
+from bnsweep.store.threads import in_threads
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from mlflow.entities import DatasetInput, Run
 
 METRICS_A_CALL = 900
 """MLflow takes 1000 metrics, params and tags in one call."""
 PAGE = 5000
+THREADS = 4
+"""Runs that are written at a time to a server: while it works on one, the next is made ready here."""
+OF_SERVER = "mlflow-artifacts:"
+"""How the URI of artifacts begins that the tracking server itself takes."""
 
 
 class ClientBackend:
-    """Runs of one experiment, one at a time."""
+    """Runs of one experiment."""
 
-    batch = 1
     most_asked = None
 
     def __init__(self, client: MlflowClient, experiment_id: str, beside: Path | None = None):
-        """`beside`: where artifacts lie that were moved together with a database file."""
+        """`beside`: where artifacts lie that were moved together with a database file. A file has one writer."""
         self.client, self.experiment_id, self.beside = client, experiment_id, beside
+        self.threads = THREADS if beside is None else 1
+        self.batch = 4 * self.threads
 
     def create(self, runs: Sequence[NewRun]) -> list[str]:
-        return [self._create(run) for run in runs]
+        """An error leaves those that were begun written or KILLED, and the others unwritten."""
+        return in_threads(self._create, runs, self.threads)
 
     def _create(self, new: NewRun) -> str:
         """An error or interrupt leaves the run KILLED."""
@@ -68,23 +75,29 @@ class ClientBackend:
         return run_id
 
     def _running(self, new: NewRun) -> list[str]:
+        """What there is of this very run, while others of its kind may be written beside it."""
+        mine = (new.tags.get("bnsweep.identity"), new.start)
         running = self.runs(new.tags["bnsweep.kind"], "RUNNING")
-        return [run.run_id for run in running if run.tags.get("bnsweep.identity") == new.tags.get("bnsweep.identity")]
+        return [run.run_id for run in running if (run.tags.get("bnsweep.identity"), run.start) == mine]
 
     def write(self, begun: Sequence[Begun]) -> None:
-        for one in begun:
-            run = self.client.get_run(one.run_id)
-            if run.info.lifecycle_stage != "active" or (one.run.status == RUNNING != run.info.status):
-                raise RunGone(one.run_id)
-            self._write(run, one)
+        in_threads(self._write_begun, begun, self.threads)
+
+    def _write_begun(self, one: Begun) -> None:
+        run = self.client.get_run(one.run_id)
+        if run.info.lifecycle_stage != "active" or (one.run.status == RUNNING != run.info.status):
+            raise RunGone(one.run_id)
+        self._write(run, one)
 
     def kill(self, run_ids: Sequence[str]) -> None:
-        for run_id in run_ids:
-            run = self.client.get_run(run_id)
-            if run.info.status == RUNNING:
-                self.client.set_terminated(run_id, "KILLED")
-                if run.data.tags.get("bnsweep.status") == UNDER_WAY:
-                    self.client.set_tag(run_id, "bnsweep.status", "killed")
+        in_threads(self._kill, run_ids, self.threads)
+
+    def _kill(self, run_id: str) -> None:
+        run = self.client.get_run(run_id)
+        if run.info.status == RUNNING:
+            self.client.set_terminated(run_id, "KILLED")
+            if run.data.tags.get("bnsweep.status") == UNDER_WAY:
+                self.client.set_tag(run_id, "bnsweep.status", "killed")
 
     def _write(self, run: Run, begun: Begun) -> None:
         """What of it is not there yet; its status comes last."""
@@ -100,8 +113,7 @@ class ClientBackend:
         if new.dataset is not None:
             source_type, source, profile = dataset_fields(new.dataset)
             dataset = Dataset(new.dataset.name, new.dataset.digest, source_type, source, profile=profile)
-            used = DatasetInput(dataset, [InputTag(*TRAINING)])
-            self.client.log_inputs(run_id, datasets=[used])
+            self._log_dataset(run_id, DatasetInput(dataset, [InputTag(*TRAINING)]))
         self._put_files(run, new)
         if new.status != RUNNING:
             self.client.set_terminated(run_id, new.status, new.end)
@@ -115,7 +127,28 @@ class ClientBackend:
         with tempfile.TemporaryDirectory() as folder:
             fill(Path(folder), new.texts, new.files)
             if any(Path(folder).iterdir()):
-                self.client.log_artifacts(run.info.run_id, folder)
+                self._upload(run, folder)
+
+    def _log_dataset(self, run_id: str, used: DatasetInput) -> None:
+        """MLflow refuses a dataset that somebody else writes at that moment; then it is there, and is taken."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self.client.log_inputs(run_id, datasets=[used])
+        except MlflowException as error:
+            if error.error_code != "BAD_REQUEST":
+                raise
+            self.client.log_inputs(run_id, datasets=[used])
+
+    def _upload(self, run: Run, folder: str) -> None:
+        """`log_artifacts` asks a server for the run first, to learn where its artifacts are."""
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        if run.info.artifact_uri.startswith(OF_SERVER):
+            artifacts = get_artifact_repository(run.info.artifact_uri, self.client.tracking_uri)
+            artifacts.log_artifacts(folder)  # type: ignore[no-untyped-call]
+        else:
+            self.client.log_artifacts(run.info.run_id, folder)
 
     def remove(self, run_id: str) -> None:
         self.client.delete_run(run_id)
@@ -127,8 +160,7 @@ class ClientBackend:
         self.client.set_terminated(run_id, status)
 
     def tag_runs(self, run_ids: Sequence[str], key: str, value: str) -> None:
-        for run_id in run_ids:
-            self.client.set_tag(run_id, key, value)
+        in_threads(lambda run_id: self.client.set_tag(run_id, key, value), run_ids, self.threads)
 
     def tag_experiment(self, key: str, value: str) -> None:
         self.client.set_experiment_tag(self.experiment_id, key, value)
@@ -177,7 +209,7 @@ class ClientBackend:
             return Path(self.client.download_artifacts(run.run_id, name, str(target)))
 
     def files_of(self, runs: Sequence[KeptRun], name: str) -> list[Path]:
-        return [self.artifact(run, name) for run in runs]
+        return in_threads(lambda run: self.artifact(run, name), runs, self.threads)
 
     @cached_property
     def downloads(self) -> Path:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -33,7 +34,16 @@ from bnsweep.store.kept import FOLDER, KeptRuns
 from bnsweep.store.means import MEAN, combinations, mean_runs
 from bnsweep.store.mlflow_variables import PROBE, REQUESTS, environment_variables, stay
 from bnsweep.store.patience import Patience, PatientBackend
-from bnsweep.store.sweep_data import KeptSweep, SweepFrame, frame_of_plan, own_run, read_json, read_plan, read_sweep
+from bnsweep.store.sweep_data import (
+    KeptSweep,
+    SweepFrame,
+    best_runs,
+    frame_of_plan,
+    own_run,
+    read_json,
+    read_plan,
+    read_sweep,
+)
 from bnsweep.store.system_metrics import system_metrics
 
 if TYPE_CHECKING:
@@ -152,9 +162,24 @@ class Store:
         """How busy the machine is, until the end of the block, as metrics of that run."""
         return system_metrics(self.uri, run_id)
 
-    def claimed(self, identities: Collection[str], sweep_id: str) -> AbstractContextManager[claims.Claim]:
-        """Until the end of the block, sweeps that want one of these runs wait for this one."""
-        return claims.claimed(self.patient, self.backend, identities, sweep_id)
+    def claimed(
+        self, identities: Collection[str], sweep_id: str, planned: Collection[str] = ()
+    ) -> AbstractContextManager[claims.Claim]:
+        """Until the end of the block, sweeps that want one of these runs wait for this one. `planned`: all runs of the
+        sweep, where these are a share of them."""
+        return claims.claimed(self.patient, self.backend, identities, sweep_id, planned)
+
+    @contextmanager
+    def last_words(self, sweep_id: str, planned: Collection[str]) -> Iterator[claims.Claim]:
+        """The time in which one shard of a sweep alone writes what stands for all of them."""
+        with self.claimed({f"last-words-of-{sweep_id}"}, sweep_id, planned) as claim:
+            claims.wait_alone(claim)
+            yield claim
+
+    def statuses(self, identities: Collection[str]) -> Counter[str]:
+        """What became of these runs, whatever sweep trained them."""
+        wanted = {*identities}
+        return Counter(map(status_of, best_runs(self.patient.runs("run", identities=wanted), wanted).values()))
 
     def check_id(self, sweep_id: str, identities: Collection[str], whole: bool, most: bool = False) -> None:
         """Refuses (ConfigError) the id of an earlier sweep of other runs. `whole`: these are all runs of the sweep, not
@@ -197,9 +222,11 @@ class Store:
         sweep_id: str,
         ended: int | None = None,
         opened: Sequence[Opened | None] | None = None,
+        again: bool = False,
     ) -> list[str]:
         """Writes runs, each with the network it leaves, once they are over (`ended`, in milliseconds, or now); returns
-        their ids. `opened`: of each what is there already."""
+        their ids. `opened`: of each what is there already. `again`: an earlier try, which raised, may have written
+        some."""
         there = opened or [None] * len(runs)
         begun, new = dict[int, Begun](), dict[int, NewRun]()
         for place, ((config, record, model), one) in enumerate(zip(runs, there, strict=True)):
@@ -209,7 +236,8 @@ class Store:
         ids = self._complete(begun)
         rest = [place for place in new if place not in ids]
         if rest:
-            ids |= zip(rest, self.patient.create([new[place] for place in rest]), strict=True)
+            create = self.patient.create_rest if again else self.patient.create
+            ids |= zip(rest, create([new[place] for place in rest]), strict=True)
         return [ids[place] for place in new]
 
     def _complete(self, begun: dict[int, Begun]) -> dict[int, str]:

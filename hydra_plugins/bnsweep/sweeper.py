@@ -79,6 +79,7 @@ class StackedSweeper(BasicSweeper):
         check_no_secret([f"{key}={value}" for key, value in (self.params or {}).items()])
         self.params = untyped(self.params, arguments)
         check_id(self.config.get("sweep"))
+        check_shard(self.config.get("sweep"), arguments)
         folder = Path(str(self.config.hydra.sweep.dir))
         check_folder_is_own(folder, arguments)
         return folder
@@ -96,6 +97,8 @@ class StackedSweeper(BasicSweeper):
         texts = [*(f"{key}={value}" for key, value in self.params.items()), *arguments]
         if not asks_auto(texts):
             return arguments
+        shard = self.config.sweep.get("shard")
+        check(shard is None, "sweep.shard", shard, "null with seed=auto, which looks at all runs of a seed together")
         stacked = isinstance(self.launcher, StackedLauncher) and bool(self.launcher.batched)
         check(stacked, "seed", AUTO, "with hydra/launcher=stacked, which trains the runs of a sweep together")
         self.launcher.auto = True  # type: ignore[union-attr]
@@ -133,6 +136,16 @@ def check_id(sweep: DictConfig | None) -> None:
     text = None if sweep is None else sweep.get("id")
     if text is not None:
         check(SWEEP_ID.holds(str(text)), "sweep.id", text, SWEEP_ID.says)
+
+
+def check_shard(sweep: DictConfig | None, arguments: Sequence[str]) -> None:
+    """Refuses (ConfigError) a share of a sweep that has another id on each machine."""
+    from bnsweep.config.checks import check
+
+    shard = None if sweep is None else sweep.get("shard")
+    named = any(parse_override(text).get_key_element().lstrip("+") == "sweep.id" for text in arguments)
+    says = "null without sweep.id=NAME, the same on every machine: by it they know that they share a sweep"
+    check(shard is None or named, "sweep.shard", shard, says)
 
 
 def asks_auto(texts: Sequence[str]) -> bool:

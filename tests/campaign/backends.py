@@ -25,17 +25,17 @@ def free_port() -> int:
 
 
 class MlflowServer:
-    """On a sqlite file."""
+    """On a sqlite file, or on the store of that URI."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, uri: str = "") -> None:
         home.mkdir(parents=True)
         self.home, self.port = home, free_port()
+        self.uri = uri or f"sqlite:///{home / 'mlflow.db'}"
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Returns once it answers."""
-        uri = f"sqlite:///{self.home / 'mlflow.db'}"
-        line = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--host", "127.0.0.1"]
+        line = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", self.uri, "--host", "127.0.0.1"]
         line += ["--port", str(self.port), "--workers", "1", "--artifacts-destination", str(self.home / "served")]
         with (self.home / "log").open("ab") as log:
             self.process = subprocess.Popen(

@@ -205,6 +205,7 @@ OTHER = {
     "sweep.max_stack": 3,
     "sweep.max_seeds": 20,
     "sweep.checkpoint_seconds": None,
+    "sweep.shard": "1/2",
     "sweep.report": None,
     "sweep.save_models": True,
     "sweep.system_metrics": True,

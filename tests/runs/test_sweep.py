@@ -154,11 +154,11 @@ def test_an_interrupt_does_not_wait_for_an_evaluation(tracking: TrackingConfig) 
 def test_a_log_that_fails_once_is_tried_again(tracking: TrackingConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     write, calls = Store.log_runs, [0]
 
-    def fails_once(self: Store, *arguments: object) -> list[str]:
+    def fails_once(self: Store, *arguments: object, **named: bool) -> list[str]:
         calls[0] += 1
         if calls[0] == 2:
             raise OSError("busy")
-        return write(self, *arguments)  # type: ignore[arg-type]
+        return write(self, *arguments, **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Store, "log_runs", fails_once)
     assert [run.status for run in swept(grid(tracking, max_stack=2)).runs] == ["finished"] * 8

@@ -6,9 +6,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import uuid
 from pathlib import Path
-from typing import Any
 
 import pytest
 from store_runs import log_run
@@ -17,38 +16,20 @@ from bnsweep.config.checks import ConfigError
 from bnsweep.config.run import RunConfig, TrackingConfig
 from bnsweep.records import RunRecord
 from bnsweep.store.store import Store
-from tests.postgres import PASSWORD, missing, postgres
+from tests.postgres import PASSWORD, query
 
-pytestmark = [
-    # MLflow 3.17 declares a relation that sqlalchemy 2.1 calls deprecated.
-    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning"),
-    pytest.mark.skipif(missing() != "", reason=missing()),
-]
+# MLflow 3.17 declares a relation that sqlalchemy 2.1 calls deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning")
 REPO = Path(__file__).parents[2]
 SWEEP = "data=digits train=smoke bn=none,before data.subset=100"
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with postgres() as uri:
-        yield uri
-
-
-def query(uri: str, text: str) -> list[Any]:
-    import sqlalchemy
-
-    engine = sqlalchemy.create_engine(uri, isolation_level="AUTOCOMMIT", poolclass=sqlalchemy.NullPool)
-    with engine.connect() as connection:
-        found = connection.execute(sqlalchemy.text(text))
-        return list(found.scalars()) if found.returns_rows else []
-
-
 @pytest.fixture
-def database(server: str, request: pytest.FixtureRequest) -> str:
+def database(postgres_server: str) -> str:
     """URI of an empty database."""
-    name = f"db_{abs(hash(request.node.name))}"
-    query(f"{server}/postgres", f"create database {name}")
-    return f"{server}/{name}"
+    name = f"db_{uuid.uuid4().hex}"
+    query(f"{postgres_server}/postgres", f"create database {name}")
+    return f"{postgres_server}/{name}"
 
 
 def test_looking_makes_no_tables(database: str) -> None:
