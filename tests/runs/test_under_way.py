@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -244,6 +245,31 @@ def test_a_real_sweep_shows_its_runs_and_leaves_what_one_without_leaves(
         assert single[0] == single[1] and a.data.params == b.data.params
         assert curve_of(store, one.run_id) == curve_of(store, other.run_id)
     assert {run.info.status for run in store.client.search_runs([store.experiment_id])} == {"FINISHED"}
+
+
+@pytest.mark.parametrize("way", ["straight", "public"])
+def test_a_worker_that_is_lost_leaves_nothing_running_and_nothing_doubled(
+    way: str, tracking: TrackingConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if way == "public":
+        monkeypatch.setattr("bnsweep.store.sqlite.find", lambda path, experiment: None)
+    store, killed = Store.open(tracking), threading.Event()
+
+    def kill() -> None:
+        until(lambda: len(running(store)) >= 2)
+        for process in multiprocessing.active_children():
+            process.kill()
+        killed.set()
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    result = swept(grid(tracking, epochs=SLOW, max_stack=4), workers=2)
+    thread.join()
+    assert killed.is_set() and [run.status for run in result.runs] == ["finished"] * 8
+    runs = store.backend.runs("run")
+    assert {run.run_id for run in runs if run.status == "FINISHED"} == {run.run_id for run in result.runs}
+    assert {run.status for run in runs} == {"FINISHED", "KILLED"}
+    assert [run.status for run in store.backend.runs("sweep")] == ["FINISHED"]
 
 
 def curve_of(store: Store, run_id: str) -> list[tuple[int, float]]:
