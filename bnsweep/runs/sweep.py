@@ -415,8 +415,11 @@ def conduct(
     own_run = store.open_sweep(manifest, claim.run_id) if manifest else ""
     current = Sweep(plan, store, done, own_run, before, watched, checkpoints)
     current.results |= results
-    with store.system_metrics(current.own_run) if current.sweep.system_metrics else nullcontext():
-        current.run(datasets)
+    try:
+        with store.system_metrics(current.own_run) if current.sweep.system_metrics else nullcontext():
+            current.run(datasets)
+    finally:
+        claim.hangs |= current.outbox.under_way.hangs
     current.close(claim.under_way)
     return current
 

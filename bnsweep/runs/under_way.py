@@ -18,7 +18,7 @@ from bnsweep.config.run import RunConfig
 from bnsweep.runs.executors.base import Evaluated
 from bnsweep.store.backend import Begun, NewRun
 from bnsweep.store.encode import milliseconds, run_under_way
-from bnsweep.store.patience import create_rest
+from bnsweep.store.patience import LAST_WORDS, create_rest
 from bnsweep.store.store import Opened, Store
 
 log = logging.getLogger(__name__)
@@ -79,6 +79,8 @@ class UnderWay:
         self.store, self.sweep_id, self.has_more, self.watched = store, sweep_id, has_more, watched
         self.seconds = 0.0
         """Spent writing."""
+        self.hangs = False
+        """Whether a write may still come to the store, which took too long for it."""
         self._parts: list[Part] = []
         """Those written least recently come first."""
         self._lost: list[Opened] = []
@@ -142,10 +144,12 @@ class UnderWay:
             self._changed.wait_for(lambda: not self._is_writing, SETTLED)
 
     def close(self) -> None:
+        """Nothing more is begun."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
-        self._thread.join(SETTLED)
+        self._thread.join(LAST_WORDS)
+        self.hangs = self._thread.is_alive()
         log.debug("writing what was finished of runs under way took %.2f s", self.seconds)
 
     def _work(self) -> None:

@@ -136,6 +136,8 @@ class Claim:
     turn: int = 0
     seen: dict[str, tuple[str, float]] = field(default_factory=dict)
     """Claim -> its last sign of life, and when it was seen first."""
+    hangs: bool = False
+    """Whether a write may still come to the store: what it leaves RUNNING can be said when the process has ended."""
     is_over: bool = False
     """Whether it is removed, and nothing of the sweep is RUNNING."""
 
@@ -202,7 +204,7 @@ def claimed(
         yield claim
     finally:
         ended.set()
-        claim.is_over = concluded_soon(raw, run_id)
+        claim.is_over = not claim.hangs and concluded_soon(raw, run_id)
 
 
 def digest(identities: Collection[str]) -> str:

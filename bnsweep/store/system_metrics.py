@@ -35,7 +35,7 @@ def system_metrics(uri: str, run_id: str) -> Iterator[None]:
     stopped = threading.Event()
 
     def measure() -> None:
-        """MLflow's own loop ends where its run is not RUNNING, which a sweep's never is."""
+        """MLflow's own loop asks the store each time whether its run is still RUNNING."""
         monitor.collect_metrics()  # the first reading of a processor is of no time at all
         monitor.aggregate_metrics()
         while not stopped.wait(monitor.sampling_interval):

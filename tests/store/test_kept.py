@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from bnsweep.config.identity import identity
 from bnsweep.config.run import RunConfig, TrackingConfig
 from bnsweep.records import DatasetInfo, RunRecord
 from bnsweep.store.backend import NewRun
-from bnsweep.store.encode import new_run
+from bnsweep.store.encode import new_run, run_under_way
 from bnsweep.store.kept import KeptRuns
 from bnsweep.store.store import Store
 
@@ -55,6 +56,19 @@ def test_a_network_is_kept_in_both_of_its_forms(tmp_path: Path) -> None:
     file, folder = back.files
     assert file.read_bytes() == b"weights" and (folder / "data/model.pth").read_bytes() == b"pickle"
     assert "mlflow.log-model.history" not in trained(1).tags
+
+
+def test_a_kept_run_that_was_under_way_is_logged_once(
+    empty_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its process was killed before the store took the whole run, and nobody has ended what it left RUNNING."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copyfile(empty_database, tmp_path / "mlflow.db")
+    store, config = Store.open(TrackingConfig(f"sqlite:///{tmp_path / 'mlflow.db'}")), RunConfig()
+    (half,) = store.backend.create([run_under_way(config, "s", 1, 1000)])
+    store.kept.add(new_run(config, RunRecord("finished"), "s", ended=9000, started=1000))
+    assert store.log_kept({identity(config)}, ()) == 1
+    assert {run.run_id == half: run.status for run in store.backend.runs("run")} == {True: "KILLED", False: "FINISHED"}
 
 
 def test_what_cannot_be_kept_leaves_nothing(tmp_path: Path) -> None:
