@@ -120,3 +120,17 @@ def test_a_stopped_job_stops_its_trial_and_a_task_has_to_return_a_number() -> No
     for value in (None, "0.5", True, (0.5, 1)):
         with pytest.raises(HydraException, match="must return a number to search by, returned"):
             outcome_of(returned(value))
+
+
+def test_where_the_other_plugin_is_installed_the_name_is_its_own(tmp_path: Path) -> None:
+    other = tmp_path / "hydra_plugins/hydra_optuna_sweeper"
+    other.mkdir(parents=True)
+    (other / "__init__.py").touch()
+    (other / "config.py").write_text(
+        "from hydra.core.config_store import ConfigStore\n"
+        "ConfigStore.instance().store(group='hydra/sweeper', name='optuna', node={'_target_': 'theirs'})\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path)])}
+    command = [sys.executable, str(APP), "hydra/sweeper=optuna", "--cfg=hydra", "--package=hydra.sweeper"]
+    shown = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True).stdout
+    assert "_target_: theirs" in shown and "n_trials" not in shown
