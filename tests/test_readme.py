@@ -70,17 +70,23 @@ def test_runs_and_sweeps_compose(line: str) -> None:
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     from bnsweep.config.tree import register_schema
+    from hydra_plugins.bnsweep.search_space import read_space
     from hydra_plugins.bnsweep.spaced import register_functions
 
     register_schema()
     register_functions()
     with initialize_config_dir(config_dir=str(ROOT / "conf"), version_base="1.3"):
         parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+        items = parser.parse_overrides(overrides(line))
+        if "hydra/sweeper=optuna" in line:
+            for job in read_space(items).corners():
+                compose(config_name="config", overrides=job)
+            return
         choices = [
             [f"{item.get_key_element()}={value}" for value in item.sweep_string_iterator()]
             if item.is_sweep_override()
             else [item.input_line or ""]
-            for item in parser.parse_overrides(overrides(line))
+            for item in items
         ]
         choices = [values[:2] if values[0].startswith("seed=") else values for values in choices]
         for i in range(max((len(values) for values in choices), default=1)):

@@ -50,13 +50,9 @@ class Settings:
         """Raises ConfigError."""
         from bnsweep.config.checks import SEED, at_least, check, check_choice, or_null
 
-        if find_spec("optuna") is None:
-            check(
-                False,
-                "hydra/sweeper",
-                "optuna",
-                "left out where Optuna is not installed (pip install 'bnsweep[optuna]')",
-            )
+        there = find_spec("optuna") is not None
+        says = "left out where Optuna is not installed (pip install optuna, or bnsweep with its extra of that name)"
+        check(there, "hydra/sweeper", "optuna", says)
         check_choice("hydra.sweeper.sampler", self.sampler, SAMPLERS)
         check_choice("hydra.sweeper.direction", self.direction, DIRECTIONS)
         for name, rule in (("seed", or_null(SEED)), ("n_trials", at_least(1)), ("n_jobs", at_least(1))):

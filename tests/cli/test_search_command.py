@@ -15,6 +15,7 @@ import pytest
 from command import refused
 from omegaconf import OmegaConf
 
+from bnsweep.cli import sweep as entry
 from bnsweep.cli.sweep import RunFailed, value_of
 from bnsweep.config.run import TrackingConfig
 from bnsweep.records import Stopped
@@ -73,6 +74,16 @@ def test_bad_input_is_one_line_and_nothing_is_written(
 ) -> None:
     message = refused([*SEARCH, *SPACE, *arguments], monkeypatch)
     assert says in message and "\n" not in message
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_a_dry_run_plans_the_first_batch_and_keeps_no_study(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["bnsweep", *SEARCH, *SPACE, "sweep.dry_run=true", "hydra.sweeper.storage=s.log"])
+    with pytest.raises(SystemExit) as end:
+        entry.main()
+    assert end.value.code == 0 and "plan: 4 combinations, 4 runs" in capsys.readouterr().out
     assert list(elsewhere.iterdir()) == []
 
 

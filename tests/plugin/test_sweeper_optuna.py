@@ -5,11 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import HydraException
 from omegaconf import OmegaConf
+
+from bnsweep.records import Stopped
+from hydra_plugins.bnsweep.sweeper_optuna import outcome_of
 
 ROOT = Path(__file__).parents[2]
 APP = Path(__file__).parent / "apps" / "launcher_app" / "app.py"
@@ -98,3 +104,33 @@ def test_what_is_refused_leaves_nothing_behind(arguments: list[str], says: str, 
     run = run_app(tmp_path, *arguments, "hydra.sweeper.storage=study.log")
     assert run.returncode == 1 and says in run.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_stopped_job_stops_its_trial_and_a_task_has_to_return_a_number() -> None:
+    def returned(*values: object) -> list[JobReturn]:
+        return [JobReturn(status=JobStatus.COMPLETED, _return_value=value) for value in values]
+
+    failure = JobReturn(status=JobStatus.FAILED, _return_value=ValueError())
+    for results, values, failed, stopped in (
+        (returned(1, 0.5), (1.0, 0.5), False, False),
+        (returned(Stopped(0.25), 0.5), (0.25, 0.5), False, True),
+        ([*returned(0.5), failure], (0.5,), True, False),
+    ):
+        assert astuple(outcome_of(results)) == (values, failed, stopped)
+    for value in (None, "0.5", True, (0.5, 1)):
+        with pytest.raises(HydraException, match="must return a number to search by, returned"):
+            outcome_of(returned(value))
+
+
+def test_where_the_other_plugin_is_installed_the_name_is_its_own(tmp_path: Path) -> None:
+    other = tmp_path / "hydra_plugins/hydra_optuna_sweeper"
+    other.mkdir(parents=True)
+    (other / "__init__.py").touch()
+    (other / "config.py").write_text(
+        "from hydra.core.config_store import ConfigStore\n"
+        "ConfigStore.instance().store(group='hydra/sweeper', name='optuna', node={'_target_': 'theirs'})\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path)])}
+    command = [sys.executable, str(APP), "hydra/sweeper=optuna", "--cfg=hydra", "--package=hydra.sweeper"]
+    shown = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True).stdout
+    assert "_target_: theirs" in shown and "n_trials" not in shown

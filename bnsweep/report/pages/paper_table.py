@@ -124,7 +124,9 @@ def remarks(content: ReportContent, ranked: pd.DataFrame, timed: bool) -> list[s
     if len(content.grid.lrs) > 1:
         found.append("Each arm is at its best learning rate, which the other seeds choose on validation data.")
     if content.grid.searched:
-        found.append("Optuna chose the settings by their validation scores, which flatters the best ones.")
+        found.append(
+            "The arms are trials of a search: validation scores, which choose among them, flatter the best ones."
+        )
     if (ranked["group"] > 0).any():
         found.append(f"{GROUPS} Bold: group A.")
     elif seeds < ENOUGH:

@@ -43,7 +43,7 @@ def notices(grid: Grid, view: View, metric: Metric, info: SweepInfo) -> list[Not
         *failures(grid),
         *([seeds_notice(view, chosen=len(grid.lrs) > 1)] if (grid.run_ALN >= 0).any() else []),
         *edge_notice(grid, view),
-        *search_notice(grid, metric),
+        *search_notice(grid),
     ]
     if grid.crossed:
         text = "seed and data.seed vary apart: bundles that share one of them are not independent, so intervals are"
@@ -170,13 +170,13 @@ def edge_notice(grid: Grid, view: View) -> list[Notice]:
     return [Notice("note", f"{text} Better ones may lie beyond.")]
 
 
-def search_notice(grid: Grid, metric: Metric) -> list[Notice]:
+def search_notice(grid: Grid) -> list[Notice]:
     """What is to be known of a ranking of trials that a sampler chose."""
     if not grid.searched:
         return []
-    text = f"{grid.search_text}. {len(grid.arms)} settings were tried, and the {metric.title} that chose among them"
-    text += " flatters the best ones, of which intervals and groups know nothing"
-    return [Notice("note", f"{text}; their test {metric.task.title} did not choose.")]
+    text = f"{grid.search_text}. {len(grid.arms)} settings were tried: validation scores, which choose among so many,"
+    text += " flatter the best ones, and intervals and groups know nothing of that"
+    return [Notice("note", f"{text}; their test {grid.task.title} did not choose.")]
 
 
 def seeds_notice(view: View, chosen: bool = True) -> Notice:

@@ -58,7 +58,7 @@ def test_trials_are_ranked_and_factors_are_not(report: Report) -> None:
     assert content.effects.empty and content.analysis.table.empty and content.widths.empty
     assert content.sensitivity.empty and content.mattered == ""
     notices = [notice.text for notice in content.notices]
-    assert notices[-1].startswith(f"{SAYS}. 12 settings were tried, and the final validation accuracy that chose")
+    assert notices[-1].startswith(f"{SAYS}. 12 settings were tried: validation scores, which choose among")
     assert not any("Unbalanced" in text or "Learning rates are chosen" in text for text in notices)
 
 
@@ -66,5 +66,5 @@ def test_the_pages_say_so(report: Report) -> None:
     page, text = report.html.read_text(), report.file("report.md").read_text()
     assert "At a fixed learning rate" not in page and "best learning rate" not in page.split('id="downloads"')[0]
     assert "Searched by Optuna: activation: sigmoid, relu;" in text
-    assert "Optuna chose the settings by their validation scores" in report.file("table.md").read_text()
+    assert "The arms are trials of a search: validation scores" in report.file("table.md").read_text()
     assert json.loads(report.file("summary.json").read_text())["info"]["searched"] == SEARCHED
