@@ -11,10 +11,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-
-import torch
 
 from bnsweep.config.checks import ConfigError, check_folder
 from bnsweep.config.groups import DataConfig
@@ -24,14 +21,15 @@ from bnsweep.config.secrets import hide_secrets_in_logs
 from bnsweep.data.dataset import DataKey, Dataset, load
 from bnsweep.records import FINISHED, RunRecord
 from bnsweep.runs.dispatch import Dispatch
-from bnsweep.runs.executors.base import Trained
+from bnsweep.runs.executors.base import Cluster, Executor, Trained
 from bnsweep.runs.executors.local import check_disk, local_executor
 from bnsweep.runs.executors.processes import prepare
 from bnsweep.runs.interrupt import Interrupts
 from bnsweep.runs.ledger import RunResult, SweepResult, count_statuses, describe_ledger, together
-from bnsweep.runs.machine import check_host, free_bytes, limits
+from bnsweep.runs.machine import check_host, limits
 from bnsweep.runs.outbox import Outbox
-from bnsweep.runs.plan import Plan, check_memory, describe, make_plan, predicted_seconds, stack_limit, workers_for
+from bnsweep.runs.plan import Plan, check_memory, describe, plan_on, predicted_seconds, stack_limit, workers_for
+from bnsweep.runs.resources import Resources, this_machine
 from bnsweep.runs.scratch import scratch
 from bnsweep.runs.seed_batches import Looking
 from bnsweep.store.address import origin
@@ -76,6 +74,20 @@ class Stops(Interrupts):
         self.outbox.check()
 
 
+Start = Callable[[Plan, Path], Executor]
+"""Makes what trains a plan's stacks; the folder is for what it needs meanwhile."""
+
+
+def starter(datasets: dict[DataKey, Dataset], cluster: Cluster | None) -> Start:
+    """Of executors on a cluster, or on this machine."""
+
+    def start(plan: Plan, folder: Path) -> Executor:
+        make = cluster.executor if cluster else local_executor
+        return make(plan.workers, datasets, plan.device, folder, plan.configs[0].sweep.save_models)
+
+    return start
+
+
 class Sweep:
     """One sweep on its way: trains what the plan says, logs it, and keeps the results by identity."""
 
@@ -94,13 +106,13 @@ class Sweep:
         self.stops = Stops(self.outbox)
         self._training = 0.0
 
-    def run(self, datasets: dict[DataKey, Dataset]) -> None:
+    def run(self, start: Start) -> None:
         """Stacks train in workers, a thread logs what they leave; this one takes the interrupts, and prints the
         ledger."""
         plan = self.plan
         try:
             with tempfile.TemporaryDirectory(dir=scratch()) as folder, self.stops:
-                executor = local_executor(plan.workers, datasets, plan.device, Path(folder), self.sweep.save_models)
+                executor = start(plan, Path(folder))
                 try:
                     Dispatch(plan, executor, self.stops, self._log).run()
                 except KeyboardInterrupt:
@@ -171,17 +183,16 @@ def store_so_far(tracking: TrackingConfig) -> Store | None:
 
 
 def predict(
-    configs: Sequence[RunConfig],
-    datasets: Mapping[DataKey, Dataset],
-    device: torch.device,
-    workers: int,
-    store: Store | None,
+    configs: Sequence[RunConfig], datasets: Mapping[DataKey, Dataset], resources: Resources, store: Store | None
 ) -> None:
     """Print the plan, and then how long it may take: trials of many shapes of deep networks are long themselves."""
     sweep = configs[0].sweep
     done = {} if sweep.rerun or store is None else reusable(store.done({*map(identity, configs)}), sweep)
-    plan = make_plan(configs, done, device, workers)
+    plan = plan_on(configs, done, resources)
     print(describe(plan), flush=True)
+    if resources.where:
+        print("no prediction of the training time: a trial here says nothing of workers elsewhere")
+        return
     seconds = predicted_seconds(plan, datasets)
     print(f"predicted training time: about {seconds:.0f} s, from a trial of one stack a shape")
 
@@ -194,18 +205,27 @@ def check_wishes(sweep: SweepConfig, keep_plan: bool) -> None:
         check_system_metrics(has_own_run=keep_plan)
 
 
-def make_room(configs: Sequence[RunConfig], device: torch.device, workers: int) -> None:
-    """Refuses runs that no memory or disk holds; where several stacks will train at a time, gets their processes
-    ready."""
+def make_room(configs: Sequence[RunConfig], resources: Resources) -> None:
+    """Refuses runs that no memory or disk holds; where several stacks will train at a time on this machine, gets their
+    processes ready."""
     check_host()
-    free = free_bytes(device)
-    check_memory(configs, device, free)
+    check_memory(configs, resources.device, resources.free)
     if configs[0].sweep.dry_run:
         return
     scratch()
-    if workers > 1 and stack_limit(configs[0], len(configs), device, workers, free) < len(configs):
+    if resources.where or resources.workers == 1:
+        return
+    if stack_limit(configs[0], len(configs), resources) < len(configs):
         check_disk(configs)
         prepare()
+
+
+def resources_for(configs: Sequence[RunConfig], workers: int | None, cluster: Cluster | None) -> Resources:
+    """What these runs can train on; `workers`: as `run_sweep` takes it. Raises ConfigError."""
+    if cluster is not None:
+        return cluster.resources(configs[0].train.device)
+    device = resolve_device(configs[0].train.device)
+    return this_machine(device, workers_for(configs, device) if workers is None else workers)
 
 
 Planning = Callable[[Sequence[RunConfig]], Sequence[str]]
@@ -222,6 +242,7 @@ def run_sweep(
     looking: Looking | None = None,
     planning: Planning | None = None,
     draft: Draft | None = None,
+    cluster: Cluster | None = None,
 ) -> SweepResult | None:
     """Train what is not done yet and log it; None for a dry run.
 
@@ -230,17 +251,16 @@ def run_sweep(
     in batches gives the configs of its `earlier` ones, so that its plan holds all of them. `workers`: stacks trained
     at a time at most, by default what the machine has cores for. `datasets` are those that were read already.
     `looking`: of a sweep that adds seeds until its claims are decided; its result is of the runs that it took.
-    `draft`: of a database, for a store that has none yet.
+    `draft`: of a database, for a store that has none yet. `cluster`: where stacks train, by default this machine.
     """
     tracking, sweep = shared_config([*earlier[:1], *configs])
     hide_secrets_in_logs()
     print("".join(f"{line}\n" for line in origin(tracking)), end="", flush=True)
-    device = resolve_device(configs[0].train.device)
     check_wishes(sweep, keep_plan)
     datasets = dict(datasets or {})
     configs, earlier = with_facts(configs, datasets), with_facts(earlier, datasets)
-    workers = workers_for(configs, device) if workers is None else workers
-    make_room(configs, device, workers)
+    resources = resources_for(configs, workers, cluster)
+    make_room(configs, resources)
     datasets |= load_datasets([config for config in configs if config.data.key not in datasets])
     print("".join(f"data: {note}\n" for dataset in datasets.values() for note in dataset.notes), end="", flush=True)
     batches = Batches(configs, earlier, command if keep_plan else None, looking)
@@ -248,9 +268,15 @@ def run_sweep(
         print(line, flush=True)
     store = store_so_far(tracking) if sweep.dry_run else Store.open(tracking, draft=draft)
     if sweep.dry_run or store is None:
-        predict(configs, datasets, device, workers, store)
+        predict(configs, datasets, resources, store)
         return None
-    return train_batches(batches, store, datasets, partial(make_plan, device=device, workers=workers))
+
+    def planned(batch: Sequence[RunConfig], done: Collection[str]) -> Plan:
+        """By the memory that is free now, with the data read."""
+        now = resources if cluster else this_machine(resources.device, resources.workers)
+        return plan_on(batch, done, now)
+
+    return train_batches(batches, store, starter(datasets, cluster), planned)
 
 
 @dataclass(frozen=True)
@@ -283,9 +309,7 @@ class Batches:
         return self.looking is None or self.looking.is_over(store.load(result.sweep.id, result.own_run))
 
 
-def train_batches(
-    batches: Batches, store: Store, datasets: dict[DataKey, Dataset], planned: Callable[..., Plan]
-) -> SweepResult:
+def train_batches(batches: Batches, store: Store, start: Start, planned: Callable[..., Plan]) -> SweepResult:
     """Train and log one batch after the other. `planned`: the plan of some configs and of what of them is done."""
     sweep, names = batches.configs[0].sweep, {identity(config) for config in batches.configs}
     whole = batches.command is not None
@@ -297,7 +321,7 @@ def train_batches(
         for batch in batches:
             done = done_at_turn(store, claim, sweep, whole)
             plan = planned(batch, {*results} if sweep.rerun else {*results, *done})
-            current = conduct(plan, store, claim, done, results, batches.manifest(batch), datasets)
+            current = conduct(plan, store, claim, done, results, batches.manifest(batch), start)
             results, result = current.results, current.result()
             if parts and parts[-1].own_run:
                 store.patient.remove(parts[-1].own_run)  # the new one is of the same sweep, and of more seeds
@@ -314,7 +338,7 @@ def conduct(
     done: Mapping[str, Done],
     results: Mapping[str, RunResult],
     manifest: Manifest | None,
-    datasets: dict[DataKey, Dataset],
+    start: Start,
 ) -> Sweep:
     """Train and log what the plan leaves; a `manifest` gets the sweep its own MLflow run. `results`: of batches before
     this one."""
@@ -323,7 +347,7 @@ def conduct(
     current = Sweep(plan, store, done, store.open_sweep(manifest) if manifest else "")
     current.results |= results
     with store.system_metrics(current.own_run) if current.sweep.system_metrics else nullcontext():
-        current.run(datasets)
+        current.run(start)
     current.close(claim.under_way())
     return current
 
