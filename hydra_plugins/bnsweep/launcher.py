@@ -1,4 +1,5 @@
-"""`hydra/launcher=stacked`: all jobs of a sweep in one call of the task's batched form."""
+"""`hydra/launcher=stacked`, `stacked_ray`, `stacked_submitit`: all jobs of a sweep in one call of the task's batched
+form."""
 
 # No `from __future__ import annotations`: Hydra's scanner executes modules before they are in sys.modules, where
 # dataclasses look text annotations up.
@@ -39,7 +40,29 @@ class StackedLauncherConf:
     """Set up each job's own logging (hydra.job_logging), for callbacks that log; costs 10 ms and a file per job."""
 
 
-ConfigStore.instance().store(group="hydra/launcher", name="stacked", node=StackedLauncherConf, provider="bnsweep")
+@dataclass
+class RayLauncherConf(StackedLauncherConf):
+    _target_: str = "hydra_plugins.bnsweep.launcher.RayLauncher"
+
+    address: str | None = None
+    """Of a Ray cluster, as ray.init takes it; null: one that Ray starts on this machine for this command."""
+
+    workers: int | None = None
+    """Stacks trained at a time; null: as many as the cluster has place for."""
+
+    cpus_per_worker: int = 1
+    """A stack trains on one thread."""
+
+    gpus_per_worker: float | None = None
+    """0 to 1; null: 1 where the cluster has GPUs and train.device lets them be used."""
+
+    memory_gb: float | None = None
+    """Of a worker; null: its share of what its node has."""
+
+
+LAUNCHERS = {"stacked": StackedLauncherConf, "stacked_ray": RayLauncherConf}
+for name, node in LAUNCHERS.items():
+    ConfigStore.instance().store(group="hydra/launcher", name=name, node=node, provider="bnsweep")
 
 
 class StackedLauncher(BasicLauncher):
@@ -117,6 +140,14 @@ class StackedLauncher(BasicLauncher):
             job_subdir_key="hydra.sweep.subdir",
             configure_logging=self.job_logging,
         )
+
+
+class RayLauncher(StackedLauncher):
+    """The stacked launcher, with settings of where stacks train, which the task reads in `hydra.launcher`. Here, too,
+    this process plans, and writes what there is to write."""
+
+    def __init__(self, job_logging: bool = False, **settings: Any) -> None:
+        super().__init__(job_logging)
 
 
 class Jobs(Sequence[DictConfig]):

@@ -31,7 +31,7 @@ def cluster() -> Iterator[RayCluster]:
 @pytest.mark.usefixtures("cluster")
 class TestRay(ExecutorTests):
     losses = 3
-    lost = "a worker of Ray ended, as it does for want of memory or with its node"
+    lost = "the worker of Ray ended, as it does for want of memory or with its node"
 
     @pytest.fixture(autouse=True)
     def joined(self, cluster: RayCluster) -> None:

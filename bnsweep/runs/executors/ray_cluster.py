@@ -6,6 +6,7 @@ import os
 import queue
 import secrets
 import signal
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -58,8 +59,9 @@ class RayCluster(Cluster):
         self._gpus = self._gpus_for(device, sum(node.get("GPU", 0) for node in nodes))
         wanted = self._wanted()
         slots = [min(int(node.get(name, 0) // amount) for name, amount in wanted.items()) for node in nodes]
-        says = f"a cluster with a node that has {texts(wanted)}; it has {texts(totals(nodes, wanted))}"
-        check(sum(slots) > 0, LAUNCHER, self.where, says)
+        if not any(slots):
+            has = texts(totals(nodes, wanted))
+            raise ConfigError(f"{self.where}: must have a node with {texts(wanted)} for a worker; it has {has} in all")
         workers = sum(slots) if self.workers is None else self.workers
         says = f"at most {sum(slots)}: the cluster has {texts(totals(nodes, wanted))}, a worker takes {texts(wanted)}"
         check(workers <= sum(slots), "hydra.launcher.workers", workers, says)
@@ -101,6 +103,7 @@ class RayCluster(Cluster):
                 cpus = cores() if self.workers is None else self.workers * self.cpus_per_worker
                 ray.init("local", num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
             else:
+                check_answers(self.address)
                 try:
                     ray.init(self.address, log_to_driver=False, logging_level="ERROR")
                 except Exception as error:
@@ -142,6 +145,18 @@ def ray_itself() -> Any:
     except ImportError as error:
         raise ConfigError(f"{LAUNCHER}: needs Ray: pip install 'bnsweep[ray]'") from error
     return ray
+
+
+def check_answers(address: str) -> None:
+    """Raises ConfigError for a host and port where nothing listens, which Ray would try for minutes."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if not host or not port.isdigit():
+        return  # `auto`, or what Ray makes of it
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        says = f"the address of a Ray cluster that answers ({error.strerror or error})"
+        raise ConfigError(f"hydra.launcher.address={address}: must be {says}") from error
 
 
 @contextmanager
