@@ -13,9 +13,13 @@ OURS = ("_target_", "job_logging")
 """Settings that all stacked launchers have."""
 
 
+def launcher_of(config: DictConfig) -> str:
+    """Name of the class of a job's launcher."""
+    return str(config.hydra.launcher.get("_target_", "")).rpartition(".")[2]
+
+
 def trains_here(config: DictConfig) -> bool:
-    """`config`: of a job."""
-    return not str(config.hydra.launcher.get("_target_", "")).endswith((".RayLauncher", ".SubmititLauncher"))
+    return launcher_of(config) not in ("RayLauncher", "SubmititLauncher")
 
 
 def cluster_of(config: DictConfig) -> Cluster | None:
@@ -26,6 +30,10 @@ def cluster_of(config: DictConfig) -> Cluster | None:
 
     found: Any = OmegaConf.to_container(config.hydra.launcher, resolve=True)
     settings = {name: value for name, value in found.items() if name not in OURS}
-    from bnsweep.runs.executors.ray_cluster import RayCluster
+    if launcher_of(config) == "RayLauncher":
+        from bnsweep.runs.executors.ray_cluster import RayCluster
 
-    return RayCluster(**settings)
+        return RayCluster(**settings)
+    from bnsweep.runs.executors.submitit_cluster import SubmititCluster
+
+    return SubmititCluster(**settings)

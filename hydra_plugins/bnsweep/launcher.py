@@ -6,7 +6,7 @@ form."""
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, overload
 
@@ -60,7 +60,44 @@ class RayLauncherConf(StackedLauncherConf):
     """Of a worker; null: its share of what its node has."""
 
 
-LAUNCHERS = {"stacked": StackedLauncherConf, "stacked_ray": RayLauncherConf}
+@dataclass
+class SubmititLauncherConf(StackedLauncherConf):
+    _target_: str = "hydra_plugins.bnsweep.launcher.SubmititLauncher"
+
+    cluster: str | None = None
+    """slurm, or local: jobs as processes of this machine, for trying out; null: slurm where there is sbatch."""
+
+    folder: str = "${hydra.sweep.dir}/submitit"
+    """For what passes between this process and its jobs, which have to see it; emptied at the end."""
+
+    workers: int = 4
+    """Jobs at a time; each trains one stack."""
+
+    timeout_min: int = 60
+    """A job that takes longer is requeued."""
+
+    max_num_timeout: int = 10
+    """Times that a job is requeued for it."""
+
+    partition: str | None = None
+
+    cpus_per_task: int = 1
+    """A stack trains on one thread."""
+
+    mem_gb: float = 4
+    """Memory of a job; stacks are made to fit."""
+
+    gpus_per_node: int = 0
+    """0 or 1."""
+
+    gpu_mem_gb: float = 16
+    """What to count on of a GPU's memory, which is not seen from here."""
+
+    additional_parameters: dict[str, Any] = field(default_factory=dict)
+    """More of sbatch's options, such as {account: mine, qos: low}."""
+
+
+LAUNCHERS = {"stacked": StackedLauncherConf, "stacked_ray": RayLauncherConf, "stacked_submitit": SubmititLauncherConf}
 for name, node in LAUNCHERS.items():
     ConfigStore.instance().store(group="hydra/launcher", name=name, node=node, provider="bnsweep")
 
@@ -148,6 +185,10 @@ class RayLauncher(StackedLauncher):
 
     def __init__(self, job_logging: bool = False, **settings: Any) -> None:
         super().__init__(job_logging)
+
+
+class SubmititLauncher(RayLauncher):
+    """The same for jobs of submitit."""
 
 
 class Jobs(Sequence[DictConfig]):

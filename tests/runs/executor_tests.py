@@ -52,7 +52,11 @@ class ExecutorTests(ABC):
 
     @abstractmethod
     def make(self, datasets: dict[DataKey, data.Dataset], folder: Path, save_models: bool = False) -> Executor:
-        """The executor, on the CPU. Networks wait in `folder`/models."""
+        """The executor, on the CPU."""
+
+    def models(self, folder: Path) -> Path:
+        """Where networks wait."""
+        return folder / "models"
 
     def kill_a_worker(self) -> None:
         """Ends one worker from outside, as the kernel does for want of memory."""
@@ -97,9 +101,9 @@ class ExecutorTests(ABC):
         executor = self.make(datasets, tmp_path, save_models=True)
         trained = []
         try:
-            (tmp_path / "models").write_text("a file in the place of the folder")
+            self.models(tmp_path).write_text("a file in the place of the folder")
             trained.append(executor.submit(0, CONFIGS[:2]).result(60))
-            (tmp_path / "models").unlink()
+            self.models(tmp_path).unlink()
             trained.append(executor.submit(1, CONFIGS[:2]).result(60))
         finally:
             executor.stop()
