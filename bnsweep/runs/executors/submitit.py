@@ -72,7 +72,7 @@ class StackJob:
         if wrong:
             return Answer(RuntimeError(wrong), wrong)
         device, stopped = torch.device(self.device), threading.Event()
-        threading.Thread(target=follow, args=(self.alive, stopped), daemon=True).start()
+        threading.Thread(target=follow, args=(self.alive, stopped, ORPHANED), daemon=True).start()
         wanted = {config.data.key for config in configs}
         datasets = {key: read_dataset(file) for key, file in self.datasets.items() if key in wanted}
         trainer, notes = StackTrainer(datasets, device, self.models), Notes(told)
@@ -88,8 +88,8 @@ class StackJob:
         return DelayedSubmission(self, *arguments)
 
 
-def follow(alive: Path, stopped: threading.Event) -> None:
-    """Stops the training when it is told to, and when nobody waits for it any more."""
+def follow(alive: Path, stopped: threading.Event, patience: float) -> None:
+    """Stops the training when it is told to, and after so many seconds without a sign that somebody waits for it."""
     last, changed = "", time.monotonic()
     while not stopped.wait(POLL):
         text = last
@@ -97,7 +97,7 @@ def follow(alive: Path, stopped: threading.Event) -> None:
             text = alive.read_text(encoding="ascii")
         if text != last:
             last, changed = text, time.monotonic()
-        if text == STOP or time.monotonic() - changed > ORPHANED:
+        if text == STOP or time.monotonic() - changed > patience:
             stopped.set()
 
 
