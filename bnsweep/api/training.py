@@ -41,8 +41,8 @@ class InMemory:
     def train(self, datasets: Mapping[DataKey, Dataset], workers: int | None, keep_models: bool) -> None:
         """Raises KeyboardInterrupt between two stacks; what is over by then is kept."""
         from bnsweep.runs.machine import limits
+        from bnsweep.runs.place import make_room, resources_for
         from bnsweep.runs.plan import plan_on
-        from bnsweep.runs.sweep import make_room, resources_for
 
         resources = resources_for(self.configs, workers, None)
         make_room(self.configs, resources)

@@ -16,7 +16,7 @@ from bnsweep.catalogue.inits import INITS
 from bnsweep.catalogue.norms import BATCH, PLACED, level
 from bnsweep.catalogue.own import is_own
 from bnsweep.catalogue.tasks import CLASSIFICATION, TASKS, Task
-from bnsweep.config.checks import SEED, TEXT, OneOf, Rule, at_least, check, or_null
+from bnsweep.config.checks import NOT_NEGATIVE, SEED, TEXT, OneOf, Rule, at_least, check, or_null
 from bnsweep.config.fields import Checked, Role, setting
 from bnsweep.config.groups import (
     ActivationConfig,
@@ -109,6 +109,8 @@ class SweepConfig(Checked, group="sweep"):
     """Print the plan and train nothing."""
     max_stack: int | None = setting(None, or_null(at_least(1)))
     """Most runs trained as one; null: what memory and cache suggest."""
+    checkpoint_seconds: float | None = setting(60.0, or_null(NOT_NEGATIVE))
+    """Least seconds between two checkpoints of a stack that trains, which the same command goes on from; null: none."""
     max_seeds: int = setting(30, at_least(1))
     """Most seeds of a sweep with `seed=auto`, which adds seeds until the claims of its report are decided."""
     report: str | None = setting("report", or_null(TEXT))

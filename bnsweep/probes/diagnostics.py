@@ -6,7 +6,7 @@ K members, L hidden layers, H units, B probe samples. Nothing here changes what 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -92,6 +92,17 @@ class Diagnostics:
     def remember(self) -> None:
         """Keep the hidden layers' weights: the next full reading says by what angle they have turned since."""
         self._hidden = [w.clone() for w in self.stack.weights[:-1]]
+
+    @property
+    def remembered(self) -> dict[str, Tensor]:
+        """[K, …] of what the next full reading is compared with, between two steps."""
+        return {str(i): q_QKH.transpose(0, 1) for i, q_QKH in enumerate(self._percentiles)}
+
+    def make_room(self, like: Mapping[str, Tensor]) -> None:
+        """For what was `remembered` of other members, where there is nothing yet."""
+        if not self._percentiles:
+            found = [like[str(i)].to(self.stack.device) for i in range(len(like))]
+            self._percentiles = [t.new_empty(t.shape[1], len(self.stack), *t.shape[2:]) for t in found]
 
     def _lr_K(self) -> Tensor:
         """[K] learning rates of the step to come."""

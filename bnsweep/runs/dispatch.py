@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 
 from bnsweep.records import FAILED, RunRecord
-from bnsweep.runs.executors.base import Executor, NoWorker, Trained, WorkerLost
+from bnsweep.runs.executors.base import NO_CHECKPOINT, Executor, NoWorker, Trained, WorkerLost
 from bnsweep.runs.interrupt import Interrupts
 from bnsweep.runs.plan import Plan
 from bnsweep.runs.progress import Progress
@@ -36,8 +36,9 @@ class Dispatch:
         self._running: dict[Future[Trained], Sequence[int]] = {}
         self._alone = deque[Sequence[int]]()
         self._reasons: set[str] = set()
-        self._said_unsaved = False
-        self._progress = Progress({stack[0]: (len(stack), plan.configs[stack[0]].total_steps) for stack in plan.stacks})
+        self._said_unsaved = self._said_unkept = False
+        steps = {stack[0]: (len(stack), plan.configs[stack[0]].total_steps) for stack in plan.stacks}
+        self._progress = Progress(steps, plan.begun)
         # One more waits for each worker, which would stand idle while `on_trained` writes; but where the plan wants
         # fewer at a time than there are workers, for want of memory, none may wait.
         self._most = plan.workers if plan.workers < executor.workers else 2 * executor.workers
@@ -84,6 +85,10 @@ class Dispatch:
         if trained.unsaved and not self._said_unsaved:
             self._said_unsaved = True
             log.error("networks cannot be saved (%s): their runs are logged without them; %s", trained.unsaved, AGAIN)
+        if trained.unkept and not self._said_unkept:
+            self._said_unkept = True
+            says = "training goes on, and a sweep that is cut short repeats more of it"
+            log.error("%s (%s): %s", NO_CHECKPOINT, trained.unkept, says)
         self.on_trained(jobs, trained)
         for record in trained.records:
             self._progress.end(record.status)

@@ -7,8 +7,8 @@ import math
 import os
 import time
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import accumulate, groupby, pairwise
 
 import torch
@@ -23,6 +23,7 @@ from bnsweep.nets.activation import has_kernels
 from bnsweep.nets.families import layers_of
 from bnsweep.nets.module_calls import why_alone
 from bnsweep.nets.stack import lies_inside
+from bnsweep.runs.checkpoints import Begun
 from bnsweep.runs.machine import worker_count
 from bnsweep.runs.memory import (
     WORKER_BYTES,
@@ -80,6 +81,8 @@ class Plan:
     """Stacks trained at a time."""
     where: str = ""
     """What trains them, in words, where it is not this machine."""
+    begun: dict[int, int] = field(default_factory=dict)
+    """Of stacks that go on from a checkpoint: first job -> step."""
 
     @property
     def runs(self) -> int:
@@ -109,6 +112,7 @@ def describe(plan: Plan) -> str:
         f"on {plan.where or describe_device(plan.device)}, {plan.workers} at a time; stacks: {stacks}"
         + (f"; largest about {plan.bytes / 2**20:.0f} MiB" if plan.stacks else ""),
     ]
+    lines += [describe_begun(plan)] if plan.begun else []
     activations = {c.activation.name for c in left if not c.model.is_own or "activation" in c.model.network.takes}
     slow = ", ".join(sorted(name for name in activations if not has_kernels(name)))
     lines += [f"without kernels, so trained by autograd, which is slower: {slow}"] if slow else []
@@ -120,6 +124,14 @@ def describe(plan: Plan) -> str:
     networks = {config.model.target: config.model for config in left if config.model.is_own}
     lines += [line for model in networks.values() for line in describe_network(model, plan.device)]
     return "\n".join(lines)
+
+
+def describe_begun(plan: Plan) -> str:
+    """Which stacks go on from where."""
+    counts = Counter((step, plan.configs[job].total_steps) for job, step in plan.begun.items())
+    parts = [f"{n} from step {step:,} of {total:,}" for (step, total), n in sorted(counts.items(), reverse=True)]
+    shown = ", ".join(parts[:3]) + (f", {sum(list(counts.values())[3:])} from elsewhere" if len(parts) > 3 else "")
+    return f"stacks that go on from checkpoints: {shown}"
 
 
 def describe_network(model: ModelConfig, device: torch.device) -> list[str]:
@@ -203,15 +215,18 @@ def make_plan(
     device: torch.device,
     workers: int | None = None,
     free: int | None = None,
+    checkpoints: Iterable[Begun] = (),
 ) -> Plan:
     """A plan for this machine: see `plan_on` and `this_machine`."""
-    return plan_on(configs, done, this_machine(device, workers, free))
+    return plan_on(configs, done, this_machine(device, workers, free), checkpoints)
 
 
-def plan_on(configs: Sequence[RunConfig], done: Collection[str], resources: Resources) -> Plan:
+def plan_on(
+    configs: Sequence[RunConfig], done: Collection[str], resources: Resources, checkpoints: Iterable[Begun] = ()
+) -> Plan:
     """Stack the runs that are left: equal shapes together, whole data seeds together where they fit, in given order.
 
-    `done`: identities that need no training.
+    `done`: identities that need no training. `checkpoints`: what runs go on from, in the stacks that they were in.
     """
     workers = resources.workers
     if resources.device.type == "cpu":
@@ -226,13 +241,43 @@ def plan_on(configs: Sequence[RunConfig], done: Collection[str], resources: Reso
         identities.append(name)
         if name not in done and first.setdefault(name, job) == job:
             by_shape.setdefault(stack_key(config, flat), []).append(job)
-    stacks = fastest([*by_shape.values()], configs, resources)
+    going_on = begun_stacks(by_shape, identities, configs, checkpoints)
+    begun = {jobs[0]: step for jobs, step in going_on}
+    stacks = [*(jobs for jobs, _ in going_on), *fastest([*by_shape.values()], configs, resources)]
     largest = max((stack_bytes([configs[job] for job in stack]) for stack in stacks), default=0)
     workers = max(1, min(resources.workers, len(stacks), resources.holds(largest + WORKER_BYTES)))
+
+    def work_left(stack: Sequence[int]) -> float:
+        total = configs[stack[0]].total_steps
+        return cost(stack, configs) * (1 - begun.get(stack[0], 0) / max(1, total))
+
     # Several workers are through together if what takes longest comes first.
-    stacks.sort(key=lambda stack: (-cost(stack, configs) if workers > 1 else 0, min(stack)))
-    over = set(done) & set(identities)
-    return Plan(list(configs), identities, over, stacks, largest, resources.device, workers, resources.where)
+    stacks.sort(key=lambda stack: (-work_left(stack) if workers > 1 else 0, min(stack)))
+    over, device, where = set(done) & set(identities), resources.device, resources.where
+    return Plan(list(configs), identities, over, stacks, largest, device, workers, where, begun)
+
+
+def begun_stacks(
+    by_shape: dict[tuple[object, ...], list[int]],
+    identities: Sequence[str],
+    configs: Sequence[RunConfig],
+    checkpoints: Iterable[Begun],
+) -> list[tuple[list[int], int]]:
+    """Stacks that go on from a checkpoint, each with its step: the runs that are left of those it holds, in its order.
+    They are taken out of `by_shape`."""
+    job_of = {identities[job]: job for jobs in by_shape.values() for job in jobs}
+    found = []
+    for begun in checkpoints:
+        jobs = [job_of.pop(name) for name in begun.identities if name in job_of]
+        if jobs:
+            most = configs[jobs[0]].sweep.max_stack or len(jobs)
+            found += [(part, begun.step) for part in slices(jobs, math.ceil(len(jobs) / most))]
+    taken = {job for jobs, _ in found for job in jobs}
+    for key, jobs in [*by_shape.items()]:
+        by_shape[key] = [job for job in jobs if job not in taken]
+        if not by_shape[key]:
+            del by_shape[key]
+    return found
 
 
 def fastest(shapes: Sequence[Sequence[int]], configs: Sequence[RunConfig], resources: Resources) -> list[list[int]]:
@@ -320,7 +365,8 @@ def predicted_seconds(plan: Plan, datasets: Mapping[DataKey, Dataset]) -> float:
         if key not in per_run:
             dataset = datasets[config.data.key]
             per_run[key] = trial([plan.configs[job] for job in stack], dataset, plan.device) / len(stack)
-        seconds.append(per_run[key] * len(stack))
+        share = 1 - plan.begun.get(stack[0], 0) / max(1, config.total_steps)
+        seconds.append(per_run[key] * len(stack) * share)
     return makespan(seconds, plan.workers)
 
 

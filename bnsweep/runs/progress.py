@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from types import TracebackType
+from collections.abc import Mapping
+from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 from bnsweep.records import DIVERGED, FAILED
@@ -22,14 +23,15 @@ NOTEBOOK_SECONDS, BAR = 0.5, 30
 class Progress:
     """Runs done, left, diverged and failed, with the time that is left. Work is counted in steps of runs."""
 
-    def __init__(self, stacks: dict[int, tuple[int, int]]) -> None:
-        """`stacks`: a name for each stack -> its runs and their steps."""
+    def __init__(self, stacks: dict[int, tuple[int, int]], begun: Mapping[int, int] = MappingProxyType({})) -> None:
+        """`stacks`: a name for each stack -> its runs and their steps. `begun`: the step that some go on from."""
         # A run that trains nothing is some work, too.
         self.stacks = {name: (runs, max(1, steps)) for name, (runs, steps) in stacks.items()}
         self.runs = sum(runs for runs, _ in stacks.values())
         self.work = float(sum(runs * steps for runs, steps in self.stacks.values()))
         self.ended = Counter[str]()
-        self._done = dict.fromkeys(stacks, 0)
+        self._done = {name: runs * begun.get(name, 0) for name, (runs, _) in stacks.items()}
+        self._given = sum(self._done.values())
         self._diverged = dict.fromkeys(stacks, 0)
         self._started = self._last = time.monotonic()
         self._rich: RichProgress | None = None
@@ -91,7 +93,8 @@ class Progress:
         if force or now - self._last >= (PLAIN_SECONDS if self._display is None else NOTEBOOK_SECONDS):
             self._last = now
             elapsed = now - self._started
-            eta = f"{max(0, elapsed * (self.work - done) / done):.0f}" if done else "?"
+            gained = done - self._given
+            eta = f"{max(0, elapsed * (self.work - done) / gained):.0f}" if gained > 0 else "?"
             text = f"{self.line()}; {elapsed:.0f} s gone, about {eta} s to go"
             if self._display is None:
                 print(text, flush=True)

@@ -20,16 +20,16 @@ from bnsweep.config.run import RunConfig, SweepConfig, TrackingConfig
 from bnsweep.config.secrets import hide_secrets_in_logs
 from bnsweep.data.dataset import DataKey, Dataset, load
 from bnsweep.records import FINISHED, RunRecord
+from bnsweep.runs.checkpoints import Checkpoints, checkpoints_of, tidy
 from bnsweep.runs.dispatch import Dispatch
-from bnsweep.runs.executors.base import Cluster, Executor, Trained
-from bnsweep.runs.executors.local import check_disk, local_executor
-from bnsweep.runs.executors.processes import prepare
+from bnsweep.runs.executors.base import Cluster, Trained
 from bnsweep.runs.interrupt import Interrupts
 from bnsweep.runs.ledger import RunResult, SweepResult, count_statuses, describe_ledger, together
-from bnsweep.runs.machine import check_host, limits
+from bnsweep.runs.machine import limits
 from bnsweep.runs.outbox import Outbox
-from bnsweep.runs.plan import Plan, check_memory, describe, plan_on, predicted_seconds, stack_limit, workers_for
-from bnsweep.runs.resources import Resources, this_machine
+from bnsweep.runs.place import Start, make_room, planner, resources_for, starter
+from bnsweep.runs.plan import Plan, describe, plan_on, predicted_seconds
+from bnsweep.runs.resources import Resources
 from bnsweep.runs.scratch import scratch
 from bnsweep.runs.seed_batches import Looking
 from bnsweep.store.address import origin
@@ -37,7 +37,6 @@ from bnsweep.store.claims import Claim, check_same_sweep, wait_for_turn
 from bnsweep.store.connect import Draft
 from bnsweep.store.store import Done, Manifest, Store
 from bnsweep.store.system_metrics import check_system_metrics
-from bnsweep.training.device import resolve_device
 from bnsweep.training.known import with_facts
 
 
@@ -74,26 +73,19 @@ class Stops(Interrupts):
         self.outbox.check()
 
 
-Start = Callable[[Plan, Path], Executor]
-"""Makes what trains a plan's stacks; the folder is for what it needs meanwhile."""
-
-
-def starter(datasets: dict[DataKey, Dataset], cluster: Cluster | None) -> Start:
-    """Of executors on a cluster, or on this machine."""
-
-    def start(plan: Plan, folder: Path) -> Executor:
-        make = cluster.executor if cluster else local_executor
-        return make(plan.workers, datasets, plan.device, folder, plan.configs[0].sweep.save_models)
-
-    return start
-
-
 class Sweep:
     """One sweep on its way: trains what the plan says, logs it, and keeps the results by identity."""
 
-    def __init__(self, plan: Plan, store: Store, done: Mapping[str, Done], own_run: str) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        store: Store,
+        done: Mapping[str, Done],
+        own_run: str,
+        checkpoints: Checkpoints | None = None,
+    ) -> None:
         """`own_run`: id of the sweep's own MLflow run; empty where it has none."""
-        self.plan, self.store, self.own_run = plan, store, own_run
+        self.plan, self.store, self.own_run, self.checkpoints = plan, store, own_run, checkpoints
         self.sweep = plan.configs[0].sweep
         self.results = {
             name: RunResult(run.status, run.summary, run_id=run.run_id)
@@ -112,7 +104,7 @@ class Sweep:
         plan = self.plan
         try:
             with tempfile.TemporaryDirectory(dir=scratch()) as folder, self.stops:
-                executor = start(plan, Path(folder))
+                executor = start(plan, Path(folder), self.checkpoints)
                 try:
                     Dispatch(plan, executor, self.stops, self._log).run()
                 except KeyboardInterrupt:
@@ -138,6 +130,8 @@ class Sweep:
             result = RunResult(record.status, record.summary, record.reason, run_id)
             self.results[self.plan.identities[job]] = result
             self.trained += 1
+        if self.checkpoints is not None:
+            self.checkpoints.remove(self.results)
 
     def _close_outbox(self) -> None:
         """An interrupt stays one, whatever the store does."""
@@ -183,12 +177,16 @@ def store_so_far(tracking: TrackingConfig) -> Store | None:
 
 
 def predict(
-    configs: Sequence[RunConfig], datasets: Mapping[DataKey, Dataset], resources: Resources, store: Store | None
+    configs: Sequence[RunConfig],
+    datasets: Mapping[DataKey, Dataset],
+    resources: Resources,
+    store: Store | None,
+    checkpoints: Checkpoints | None,
 ) -> None:
     """Print the plan, and then how long it may take: trials of many shapes of deep networks are long themselves."""
     sweep = configs[0].sweep
     done = {} if sweep.rerun or store is None else reusable(store.done({*map(identity, configs)}), sweep)
-    plan = plan_on(configs, done, resources)
+    plan = plan_on(configs, done, resources, checkpoints or ())
     print(describe(plan), flush=True)
     if resources.where:
         print("no prediction of the training time: a trial here says nothing of workers elsewhere")
@@ -203,29 +201,6 @@ def check_wishes(sweep: SweepConfig, keep_plan: bool) -> None:
         check_folder("sweep.report", Path(sweep.report))
     if sweep.system_metrics:
         check_system_metrics(has_own_run=keep_plan)
-
-
-def make_room(configs: Sequence[RunConfig], resources: Resources) -> None:
-    """Refuses runs that no memory or disk holds; where several stacks will train at a time on this machine, gets their
-    processes ready."""
-    check_host()
-    check_memory(configs, resources.device, resources.free)
-    if configs[0].sweep.dry_run:
-        return
-    scratch()
-    if resources.where or resources.workers == 1:
-        return
-    if stack_limit(configs[0], len(configs), resources) < len(configs):
-        check_disk(configs)
-        prepare()
-
-
-def resources_for(configs: Sequence[RunConfig], workers: int | None, cluster: Cluster | None) -> Resources:
-    """What these runs can train on; `workers`: as `run_sweep` takes it. Raises ConfigError."""
-    if cluster is not None:
-        return cluster.resources(configs[0].train.device)
-    device = resolve_device(configs[0].train.device)
-    return this_machine(device, workers_for(configs, device) if workers is None else workers)
 
 
 Planning = Callable[[Sequence[RunConfig]], Sequence[str]]
@@ -263,20 +238,15 @@ def run_sweep(
     make_room(configs, resources)
     datasets |= load_datasets([config for config in configs if config.data.key not in datasets])
     print("".join(f"data: {note}\n" for dataset in datasets.values() for note in dataset.notes), end="", flush=True)
-    batches = Batches(configs, earlier, command if keep_plan else None, looking)
+    kept = checkpoints_of(sweep, resources.device, cluster is not None)
+    batches = Batches(configs, earlier, command if keep_plan else None, looking, kept)
     for line in [*(planning(configs) if planning else ()), *batches.notes, *limits()]:
         print(line, flush=True)
     store = store_so_far(tracking) if sweep.dry_run else Store.open(tracking, draft=draft)
     if sweep.dry_run or store is None:
-        predict(configs, datasets, resources, store)
+        predict(configs, datasets, resources, store, batches.checkpoints)
         return None
-
-    def planned(batch: Sequence[RunConfig], done: Collection[str]) -> Plan:
-        """By the memory that is free now, with the data read."""
-        now = resources if cluster else this_machine(resources.device, resources.workers)
-        return plan_on(batch, done, now)
-
-    return train_batches(batches, store, starter(datasets, cluster), planned)
+    return train_batches(batches, store, starter(datasets, cluster), planner(resources, cluster))
 
 
 @dataclass(frozen=True)
@@ -289,6 +259,7 @@ class Batches:
     command: str | None
     """None for a sweep without a run of its own in MLflow."""
     looking: Looking | None
+    checkpoints: Checkpoints | None = None
 
     def __iter__(self) -> Iterator[Sequence[RunConfig]]:
         return self.looking.batches(self.configs) if self.looking else iter([self.configs])
@@ -312,7 +283,7 @@ class Batches:
 def train_batches(batches: Batches, store: Store, start: Start, planned: Callable[..., Plan]) -> SweepResult:
     """Train and log one batch after the other. `planned`: the plan of some configs and of what of them is done."""
     sweep, names = batches.configs[0].sweep, {identity(config) for config in batches.configs}
-    whole = batches.command is not None
+    whole, checkpoints = batches.command is not None, batches.checkpoints
     if not batches.earlier:
         store.check_id(sweep.id, names, whole=whole, most=batches.looking is not None)
     parts: list[SweepResult] = []
@@ -320,8 +291,11 @@ def train_batches(batches: Batches, store: Store, start: Start, planned: Callabl
     with store.claimed(names, sweep.id) as claim:
         for batch in batches:
             done = done_at_turn(store, claim, sweep, whole)
-            plan = planned(batch, {*results} if sweep.rerun else {*results, *done})
-            current = conduct(plan, store, claim, done, results, batches.manifest(batch), start)
+            over = {*results} if sweep.rerun else {*results, *done}
+            if checkpoints is not None and not parts:
+                tidy(checkpoints, over, names)
+            plan = planned(batch, over, checkpoints or ())
+            current = conduct(plan, store, claim, done, results, batches.manifest(batch), start, checkpoints)
             results, result = current.results, current.result()
             if parts and parts[-1].own_run:
                 store.patient.remove(parts[-1].own_run)  # the new one is of the same sweep, and of more seeds
@@ -339,12 +313,13 @@ def conduct(
     results: Mapping[str, RunResult],
     manifest: Manifest | None,
     start: Start,
+    checkpoints: Checkpoints | None = None,
 ) -> Sweep:
     """Train and log what the plan leaves; a `manifest` gets the sweep its own MLflow run. `results`: of batches before
     this one."""
     print(describe(plan), flush=True)
     store.mark_stale(claim.wanted, claim.under_way())
-    current = Sweep(plan, store, done, store.open_sweep(manifest) if manifest else "")
+    current = Sweep(plan, store, done, store.open_sweep(manifest) if manifest else "", checkpoints)
     current.results |= results
     with store.system_metrics(current.own_run) if current.sweep.system_metrics else nullcontext():
         current.run(start)

@@ -55,7 +55,8 @@ class Optimizer:
         self._momentum_rest = momentum_K[self._of_rest] if self.kind.accumulates else momentum_K
         states = range(self.kind.states)
         self._state_of = {name: [torch.zeros_like(p) for _ in states] for name, p in stack.products.items()}
-        self._rest_state = [torch.zeros_like(stack.rest.flat) for _ in states]
+        self._rest_blocks = [stack.rest.alike() for _ in states]
+        self._rest_state = [blocks.flat for blocks in self._rest_blocks]
         self._gradient_of: dict[str, Tensor] = {}
         self._members_of = {name: most_members(p) for name, p in stack.products.items()}
         """Of which the gradient is held at once."""
@@ -71,6 +72,12 @@ class Optimizer:
     def state(self) -> list[Tensor]:
         """What is kept between steps, besides their count."""
         return [*chain.from_iterable(self._state_of.values()), *self._rest_state]
+
+    @property
+    def state_by_name(self) -> dict[str, Tensor]:
+        """The same, [K, …] for each parameter and number."""
+        kept = [*self._state_of.items(), *((n, [b[n] for b in self._rest_blocks]) for n in self.stack.rest)]
+        return {f"{name}.{i}": tensor for name, tensors in kept for i, tensor in enumerate(tensors)}
 
     def _scales(self, schedules: Sequence[Schedule]) -> Tensor:
         """[T, U] factors of each schedule at each step; of one step where none of them changes."""

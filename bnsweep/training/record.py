@@ -24,6 +24,28 @@ class Evaluation:
     counts: list[list[list[int]]]
     """Hidden layer -> member -> histogram counts; empty where not asked for."""
 
+    def of(self, members: Sequence[int]) -> Evaluation:
+        """The reading of some members, in this order."""
+        return Evaluation(
+            self.epoch,
+            self.step,
+            {name: [values[k] for k in members] for name, values in self.values.items()},
+            [self.diverged[k] for k in members],
+            [[layer[k] for k in members] for layer in self.counts],
+        )
+
+
+def side_by_side(parts: Sequence[Evaluation]) -> Evaluation:
+    """Readings of one moment as that of all their members."""
+    names = dict.fromkeys(name for part in parts for name in part.values)
+    return Evaluation(
+        parts[0].epoch,
+        parts[0].step,
+        {n: [v for p in parts for v in p.values.get(n, [math.nan] * len(p.diverged))] for n in names},
+        [step for part in parts for step in part.diverged],
+        [[*itertools.chain.from_iterable(layers)] for layers in zip(*(part.counts for part in parts), strict=True)],
+    )
+
 
 def record_of(config: RunConfig, evaluations: Sequence[Evaluation], k: int) -> RunRecord:
     """The record of member k, all but what only the trainer knows (time, device, data)."""

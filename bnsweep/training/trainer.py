@@ -29,6 +29,7 @@ from bnsweep.training.cuda_graph import Replay
 from bnsweep.training.device import describe_device, ieee_products, takes_kernels
 from bnsweep.training.optimizer import Optimizer
 from bnsweep.training.record import Evaluation, record_of
+from bnsweep.training.state import State, restore, state_of
 from bnsweep.training.trace import Retake
 
 EVALUATION_ELEMENTS = {"cpu": 250_000, "cuda": 16_000_000}
@@ -39,7 +40,7 @@ EVALUATION_SAMPLES, EVALUATION_IMAGES = 128, 16
 
 
 class Trainer:
-    """State of one stack's training; `train` drives it."""
+    """What one stack's training computes with; `Training` drives it."""
 
     def __init__(
         self,
@@ -78,6 +79,19 @@ class Trainer:
         own = self.stack.configs[0].model.is_own
         self._replay = Replay() if device.type == "cuda" and not own else None
         self._retake = Retake() if device.type == "cpu" and not (own or self.kernels) else None
+
+    def tensors(self) -> dict[str, Tensor]:
+        """[K, …] of all that members carry from one step to the next, in the memory where they lie."""
+        stack = self.stack
+        kinds = {
+            "parameters": stack.parameters,
+            "running": stack.running,
+            "buffers": stack.buffers,
+            "optimizer": self.optimizer.state_by_name,
+            "probes": self.diagnostics.remembered,
+            "steps": {"alive": self.alive_K, "survived": self.survived_K},
+        }
+        return {f"{kind}.{name}": tensor for kind, tensors in kinds.items() for name, tensor in tensors.items()}
 
     def step(self, rows_GB: Tensor) -> None:
         """One update, on these rows, of every member that is alive; a member whose loss is not finite stops here for
@@ -204,7 +218,79 @@ class Trainer:
         )
 
 
-@ieee_products()
+class Training:
+    """One stack on its way through its steps, from their start or from where a state left it."""
+
+    @ieee_products()
+    def __init__(
+        self,
+        configs: Sequence[RunConfig],
+        dataset: Dataset,
+        device: torch.device,
+        states: Sequence[State] = (),
+        native_below: int = NATIVE_BELOW,
+        kernels: bool | None = None,
+    ) -> None:
+        """`configs`: runs of one `stack_key`. `states` of one step to go on from: those of the runs, in their order."""
+        self._started = time.perf_counter()
+        self.configs, self.dataset = configs, dataset
+        self.trainer = Trainer(configs, dataset, device, native_below, kernels)
+        self.step = 0
+        self.evaluations: list[Evaluation] = []
+        self._before = [0.0] * len(configs)
+        if states:
+            self.evaluations, self._before = restore(self.trainer, states)
+            self.step = states[0].step
+
+    @ieee_products()
+    def run(self, watch: Callable[[Evaluation], None], tick: Callable[[], None]) -> None:
+        """All steps that are left. `watch` sees every new evaluation, `tick` is called before every step; what they
+        raise ends the training. In both the training has a `state`."""
+        config, trainer = self.configs[0], self.trainer
+        due = set(config.evaluations)
+        if not self.evaluations:
+            self._evaluate(watch)
+        for rows_GB in self._rows_left(config):
+            tick()
+            if trainer.full and self.step + 1 in trainer.probed:
+                trainer.diagnostics.remember()
+            trainer.step(rows_GB)
+            self.step += 1
+            if self.step in due:
+                self._evaluate(watch)
+
+    def _evaluate(self, watch: Callable[[Evaluation], None]) -> None:
+        self.evaluations.append(self.trainer.evaluate(self.step))
+        watch(self.evaluations[-1])
+
+    def _rows_left(self, config: RunConfig) -> Iterator[Tensor]:
+        epoch, gone = divmod(self.step, config.steps_per_epoch)
+        rows = chain.from_iterable(map(self.trainer.batches_of, count(epoch)))
+        return islice(rows, gone, gone + config.total_steps - self.step)
+
+    @property
+    def seconds(self) -> list[float]:
+        """Each run's share of the time so far."""
+        share = (time.perf_counter() - self._started) / len(self.configs)
+        return [before + share for before in self._before]
+
+    def state(self) -> State:
+        """Where the runs stand between two steps, to go on from."""
+        return state_of(self.trainer, self.evaluations, self.seconds)
+
+    def records(self) -> list[RunRecord]:
+        """Of all runs, once they are through."""
+        stack, seconds = self.trainer.stack, self.seconds
+        records: list[RunRecord] = [RunRecord("failed")] * len(self.configs)
+        for k, position in enumerate(stack.positions):
+            record = record_of(stack.configs[k], self.evaluations, k)
+            record.seconds, record.stack_size = seconds[position], len(self.configs)
+            record.device, record.dataset = describe_device(stack.device), self.dataset.info
+            record.summary |= self.trainer.batches.target(k)
+            records[position] = record
+        return records
+
+
 def train(
     configs: Sequence[RunConfig],
     dataset: Dataset,
@@ -219,26 +305,6 @@ def train(
     `watch` sees every evaluation, `tick` is called before every step; what they raise ends the training. The stack
     holds the trained networks (`stack.export(k)`, where `stack.positions[k]` is the place in `configs`).
     """
-    started = time.perf_counter()
-    trainer, config = Trainer(configs, dataset, device, native_below, kernels), configs[0]
-    evaluations = [trainer.evaluate(0)]
-    watch(evaluations[0])
-    due, total = set(config.evaluations), config.total_steps
-    rows = chain.from_iterable(map(trainer.batches_of, count()))
-    for step, rows_GB in enumerate(islice(rows, total), start=1):
-        tick()
-        if trainer.full and step in trainer.probed:
-            trainer.diagnostics.remember()
-        trainer.step(rows_GB)
-        if step in due:
-            evaluations.append(trainer.evaluate(step))
-            watch(evaluations[-1])
-    seconds = (time.perf_counter() - started) / len(configs)
-    records: list[RunRecord] = [RunRecord("failed")] * len(configs)
-    for k, position in enumerate(trainer.stack.positions):
-        record = record_of(trainer.stack.configs[k], evaluations, k)
-        record.seconds, record.stack_size = seconds, len(configs)
-        record.device, record.dataset = describe_device(device), dataset.info
-        record.summary |= trainer.batches.target(k)
-        records[position] = record
-    return records, trainer.stack
+    training = Training(configs, dataset, device, (), native_below, kernels)
+    training.run(watch, tick)
+    return training.records(), training.trainer.stack

@@ -17,7 +17,6 @@ from bnsweep.config.identity import numbers
 from bnsweep.config.run import RunConfig
 from bnsweep.data.dataset import DataKey, Dataset
 from bnsweep.records import RunRecord
-from bnsweep.runs import sweep
 from bnsweep.runs.executors.base import Evaluated, Executor, StackTrainer, Trained
 from bnsweep.runs.executors.local import LocalThread
 
@@ -64,11 +63,16 @@ def nudged(record: RunRecord, seed: int) -> RunRecord:
 
 
 def local_executor(
-    workers: int, datasets: dict[DataKey, Dataset], device: torch.device, folder: Path, save_models: bool
+    workers: int,
+    datasets: dict[DataKey, Dataset],
+    device: torch.device,
+    folder: Path,
+    save_models: bool,
+    checkpoints: object,
 ) -> Executor:
     return LocalThread(Simulator(datasets, device))
 
 
 def install() -> None:
     """Sweeps of this process are simulated from now on."""
-    sweep.local_executor = local_executor
+    place.local_executor = local_executor

@@ -107,7 +107,7 @@ def test_a_failed_run_ends_in_a_failing_status_and_a_report(
     def broken(*_: object) -> None:
         raise RuntimeError("no such luck")
 
-    monkeypatch.setattr("bnsweep.runs.executors.base.train", broken)
+    monkeypatch.setattr("bnsweep.runs.executors.base.Training", broken)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # one stack at a time trains in this process
     arguments = ["-m", "activation=relu", "bn=none,after", "seed=0", "train=smoke"]
     assert refused(arguments, monkeypatch) == "bnsweep: a run failed: RuntimeError: no such luck"

@@ -204,6 +204,7 @@ OTHER = {
     "sweep.dry_run": True,
     "sweep.max_stack": 3,
     "sweep.max_seeds": 20,
+    "sweep.checkpoint_seconds": None,
     "sweep.report": None,
     "sweep.save_models": True,
     "sweep.system_metrics": True,

@@ -282,14 +282,14 @@ def test_a_narrow_terminal_shows_the_whole_quantity(
 def test_a_run_that_fails_is_reported_and_does_not_stop_the_others(
     elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    real = sys.modules["bnsweep.runs.executors.base"].train  # type: ignore[attr-defined]
+    real = sys.modules["bnsweep.runs.executors.base"].Training  # type: ignore[attr-defined]
 
     def brittle(configs: Sequence[Any], *more: Any) -> Any:
         if any(config.seed == 1 for config in configs):
             raise RuntimeError("no such luck")
         return real(configs, *more)
 
-    monkeypatch.setattr("bnsweep.runs.executors.base.train", brittle)
+    monkeypatch.setattr("bnsweep.runs.executors.base.Training", brittle)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # one stack at a time trains in this process
     assert refused(monkeypatch, "one", yaml(elsewhere, "one")) == "1"
     said = capsys.readouterr().out

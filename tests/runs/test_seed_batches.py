@@ -98,7 +98,7 @@ def test_a_run_that_fails_is_not_trained_again_at_each_look(
     def broken(*_: object) -> None:
         raise RuntimeError("no such luck")
 
-    monkeypatch.setattr("bnsweep.runs.executors.base.train", broken)
+    monkeypatch.setattr("bnsweep.runs.executors.base.Training", broken)
     result = looked(grid(tracking, seeds=5), lambda frame: False)
     assert result.trained == 5 * CELLS
     assert {(run.status, run.reason) for run in result.runs} == {("failed", "RuntimeError: no such luck")}

@@ -5,6 +5,7 @@ A later executor is one file that subclasses `Executor`; its tests inherit `Exec
 
 from __future__ import annotations
 
+import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -20,9 +21,10 @@ from bnsweep.data.dataset import DataKey, Dataset
 from bnsweep.nets.stack import Stack
 from bnsweep.own.functions import check_unchanged
 from bnsweep.records import FINISHED, RunRecord
+from bnsweep.runs.checkpoints import Checkpoints, Keeper
 from bnsweep.runs.resources import Resources
 from bnsweep.training.record import Evaluation
-from bnsweep.training.trainer import train
+from bnsweep.training.trainer import Training
 
 
 @dataclass
@@ -35,6 +37,8 @@ class Trained:
     seconds: float
     unsaved: str = ""
     """Why a network that was to be kept is not."""
+    unkept: str = ""
+    """Why no checkpoint could be written."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,9 @@ class Evaluated:
     stack: int
     step: int
     diverged: int
+
+
+NO_CHECKPOINT = "no checkpoint can be written"
 
 
 class WorkerLost(Exception):
@@ -84,7 +91,13 @@ class Cluster(ABC):
 
     @abstractmethod
     def executor(
-        self, workers: int, datasets: dict[DataKey, Dataset], device: torch.device, folder: Path, save_models: bool
+        self,
+        workers: int,
+        datasets: dict[DataKey, Dataset],
+        device: torch.device,
+        folder: Path,
+        save_models: bool,
+        checkpoints: Checkpoints | None = None,
     ) -> Executor:
         """As `local_executor` makes one. Called after `resources`."""
 
@@ -101,6 +114,8 @@ class StackTrainer:
     device: torch.device
     models: Path | None
     """Folder of the networks to keep."""
+    checkpoints: Checkpoints | None = None
+    """Where stacks in flight are kept, if they are."""
 
     def train(
         self,
@@ -109,22 +124,36 @@ class StackTrainer:
         tell: Callable[[Evaluated], None],
         is_stopped: Callable[[], bool],
     ) -> Trained:
-        """Raises InterruptedError at the next step once `is_stopped`."""
+        """Goes on from checkpoints where there are some. Raises InterruptedError at the next step once `is_stopped`;
+        what was trained by then is kept."""
+        check_unchanged(configs)
+        started = time.perf_counter()
+        training, keeper = self._begin(configs), None if self.checkpoints is None else Keeper(self.checkpoints, configs)
 
         def tick() -> None:
             if is_stopped():
+                if keeper is not None and training.step > 0:
+                    keeper.write(training.state)
+                    if keeper.why:
+                        print(f"{NO_CHECKPOINT} ({keeper.why})", file=sys.stderr, flush=True)
                 raise InterruptedError("the sweep was stopped")
 
         def watch(evaluation: Evaluation) -> None:
             tell(Evaluated(name, evaluation.step, sum(step >= 0 for step in evaluation.diverged)))
+            if keeper is not None and keeper.is_due and 0 < evaluation.step < configs[0].total_steps:
+                keeper.write(training.state)
 
-        check_unchanged(configs)
-        started = time.perf_counter()
-        records, stack = train(configs, self.datasets[configs[0].data.key], self.device, watch, tick)
+        training.run(watch, tick)
+        records = training.records()
         trained = Trained(records, [None] * len(records), time.perf_counter() - started)
+        trained.unkept = keeper.why if keeper is not None else ""
         if self.models is not None:
-            save_models(stack, trained, self.models / f"{name}-{len(configs)}")
+            save_models(training.trainer.stack, trained, self.models / f"{name}-{len(configs)}")
         return trained
+
+    def _begin(self, configs: Sequence[RunConfig]) -> Training:
+        states = self.checkpoints.states(configs) if self.checkpoints is not None else []
+        return Training(configs, self.datasets[configs[0].data.key], self.device, states)
 
 
 def save_models(stack: Stack, trained: Trained, folder: Path) -> None:

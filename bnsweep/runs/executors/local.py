@@ -26,6 +26,7 @@ from bnsweep.config.checks import ConfigError
 from bnsweep.config.run import RunConfig
 from bnsweep.data.dataset import DataKey, Dataset
 from bnsweep.records import DatasetInfo
+from bnsweep.runs.checkpoints import Checkpoints
 from bnsweep.runs.executors.base import Evaluated, Executor, NoWorker, StackTrainer, Trained, WorkerLost
 from bnsweep.runs.executors.processes import process_context
 from bnsweep.runs.executors.threaded import Pool, Tell, ThreadedExecutor, Worker, answered, opened, sendable
@@ -36,13 +37,18 @@ from bnsweep.training.device import one_thread
 
 
 def local_executor(
-    workers: int, datasets: dict[DataKey, Dataset], device: torch.device, folder: Path, save_models: bool
+    workers: int,
+    datasets: dict[DataKey, Dataset],
+    device: torch.device,
+    folder: Path,
+    save_models: bool,
+    checkpoints: Checkpoints | None = None,
 ) -> Executor:
     """`folder` is for what passes between processes, and for the networks until they are logged."""
     models = folder / "models" if save_models else None
     if workers == 1:
-        return LocalThread(StackTrainer(datasets, device, models))
-    return LocalProcesses(workers, keep_datasets(datasets, folder), device, models)
+        return LocalThread(StackTrainer(datasets, device, models, checkpoints))
+    return LocalProcesses(workers, keep_datasets(datasets, folder), device, models, checkpoints)
 
 
 class LocalThread(ThreadedExecutor):
@@ -66,12 +72,19 @@ class LocalProcesses(Pool):
     """Several stacks at a time, each in a process of its own, whose answers a thread here waits for. A process that
     is killed takes with it the stack that it trained, and no other. Several GPUs have a process each."""
 
-    def __init__(self, workers: int, datasets: dict[DataKey, Path], device: torch.device, models: Path | None) -> None:
+    def __init__(
+        self,
+        workers: int,
+        datasets: dict[DataKey, Path],
+        device: torch.device,
+        models: Path | None,
+        checkpoints: Checkpoints | None = None,
+    ) -> None:
         """`datasets`: the file of each, as `keep_datasets` writes them."""
         super().__init__(workers)
         self._context = process_context()
         self._stopped = self._context.Value("b", 0, lock=False)
-        self._needs = datasets, models, self._stopped
+        self._needs = datasets, models, checkpoints, self._stopped
         self._devices: queue.SimpleQueue[torch.device] = queue.SimpleQueue()
         for one, _ in zip(cycle(gpus(device)), range(workers), strict=False):
             self._devices.put(one)
@@ -155,6 +168,7 @@ def serve(
     device: torch.device,
     datasets: dict[DataKey, Path],
     models: Path | None,
+    checkpoints: Checkpoints | None,
     stopped: Any,
 ) -> None:
     """The life of a worker process: stacks come down the pipe, evaluations and results go up."""
@@ -165,7 +179,7 @@ def serve(
         torch.set_num_threads(1)
     else:
         torch.cuda.set_device(device)  # what is captured and launched without a device goes there
-    trainer = StackTrainer({key: read_dataset(file) for key, file in datasets.items()}, device, models)
+    trainer = StackTrainer({key: read_dataset(file) for key, file in datasets.items()}, device, models, checkpoints)
     with suppress(EOFError, OSError):  # the parent has closed its end
         pipe.send("ready")
         while True:

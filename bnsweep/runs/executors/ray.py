@@ -20,6 +20,7 @@ import torch
 from bnsweep.config.run import RunConfig
 from bnsweep.data.dataset import DataKey, Dataset
 from bnsweep.records import DatasetInfo
+from bnsweep.runs.checkpoints import Checkpoints
 from bnsweep.runs.executors.base import Evaluated, NoWorker, StackTrainer, Trained, WorkerLost
 from bnsweep.runs.executors.elsewhere import ATTEMPTS, Home, at_host, wrong_worker
 from bnsweep.runs.executors.threaded import Pool, Tell, Worker, answered, opened, sendable
@@ -33,6 +34,10 @@ PATIENCE = 60.0
 """Seconds after which it is said that a worker waits for its place."""
 
 LOST = "the worker of Ray ended, as it does for want of memory or with its node"
+
+
+Needs = tuple[dict[DataKey, Any], torch.device, Checkpoints | None]
+"""Of an actor: references to what `arrays_of` gives of each dataset, what it trains on, where it keeps stacks."""
 
 
 @dataclass
@@ -53,12 +58,12 @@ class TrainingActor:
         self._wrong = home.join()
         self._evaluated: queue.SimpleQueue[Evaluated] = queue.SimpleQueue()
 
-    def take(self, datasets: dict[DataKey, Any], device: torch.device, saves: bool) -> str:
-        """What it needs for the stacks of an executor. Gives what keeps it from training; empty once it is ready.
-        `datasets`: references to what `arrays_of` gives."""
+    def take(self, needs: Needs, saves: bool) -> str:
+        """What it needs for the stacks of an executor. Gives what keeps it from training; empty once it is ready."""
         import ray
 
-        self._device, self._saves = device, saves
+        datasets, self._device, checkpoints = needs
+        self._saves, self._checkpoints = saves, checkpoints and checkpoints.at(self._device)
         self._datasets = {key: dataset_of(ray.get(reference)) for key, reference in datasets.items()}
         self._stopped = threading.Event()
         self.evaluations()
@@ -66,7 +71,8 @@ class TrainingActor:
 
     def train(self, name: int, configs: Sequence[RunConfig]) -> Answer:
         with tempfile.TemporaryDirectory() as folder, one_thread(self._device):
-            trainer = StackTrainer(self._datasets, self._device, Path(folder) if self._saves else None)
+            models = Path(folder) if self._saves else None
+            trainer = StackTrainer(self._datasets, self._device, models, self._checkpoints)
             train = partial(trainer.train, name, configs, self._evaluated.put, self._stopped.is_set)
             trained, networks = sendable(answered(train)), list[bytes | None]()
             if isinstance(trained, Trained):
@@ -89,17 +95,15 @@ class RayExecutor(Pool):
     def __init__(
         self,
         workers: int,
-        datasets: dict[DataKey, Any],
-        device: torch.device,
+        needs: Needs,
         models: Path | None,
         options: Mapping[str, Any],
         spare: queue.SimpleQueue[RayWorker],
         where: str,
     ) -> None:
-        """`datasets`: references to what `arrays_of` gives; `options`: of the actors. `spare`: actors of executors
-        before this one, to which it leaves its own."""
+        """`options`: of the actors. `spare`: those of executors before this one, to which it leaves its own."""
         super().__init__(workers)
-        self._needs, self._models = (datasets, device, models is not None), models
+        self._needs, self._models = needs, models
         self._options, self._spare, self._where = options, spare, where
         self._stopped = threading.Event()
         self._taken: list[RayWorker] = []
@@ -179,10 +183,10 @@ class RayWorker(Worker):
         """Ray's form of TrainingActor."""
         self._actor = actor_class.remote(Home.here())
 
-    def take(self, needs: tuple[Any, ...], models: Path | None) -> Any:
+    def take(self, needs: Needs, models: Path | None) -> Any:
         """Reference to what `TrainingActor.take` says of these needs."""
         self._models = models
-        return self._actor.take.remote(*needs)
+        return self._actor.take.remote(needs, models is not None)
 
     def interrupt(self) -> Any:
         """Reference to its answer, which is an error where it has ended."""
@@ -238,7 +242,8 @@ def arrays_of(dataset: Dataset) -> dict[str, Any]:
     return {**arrays, "info": vars(dataset.info)}
 
 
-def dataset_of(arrays: dict[str, Any]) -> Dataset:
+def dataset_of(arrays: Any) -> Dataset:
+    """From what `arrays_of` gives."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that they cannot be written
         x_ND, y_N, group_N = (

@@ -17,6 +17,7 @@ import torch
 
 from bnsweep.config.checks import ConfigError, check
 from bnsweep.data.dataset import DataKey, Dataset
+from bnsweep.runs.checkpoints import Checkpoints
 from bnsweep.runs.executors.base import Cluster, Executor
 from bnsweep.runs.executors.ray import RayExecutor, RayWorker, arrays_of
 from bnsweep.runs.machine import cores, free_bytes
@@ -76,13 +77,19 @@ class RayCluster(Cluster):
         return Resources(cpu, workers, free, workers, f"{self.where}, {describe_device(cpu)}")
 
     def executor(
-        self, workers: int, datasets: dict[DataKey, Dataset], device: torch.device, folder: Path, save_models: bool
+        self,
+        workers: int,
+        datasets: dict[DataKey, Dataset],
+        device: torch.device,
+        folder: Path,
+        save_models: bool,
+        checkpoints: Checkpoints | None = None,
     ) -> Executor:
         put = {key: self._join().put(arrays_of(dataset)) for key, dataset in datasets.items()}
         options: dict[str, Any] = {"num_cpus": self.cpus_per_worker, "num_gpus": self._gpus}
         options |= {"memory": int(self.memory_gb * GIB)} if self.memory_gb is not None else {}
         models = folder / "models" if save_models else None
-        return RayExecutor(workers, put, device, models, options, self._spare, self.where)
+        return RayExecutor(workers, (put, device, checkpoints), models, options, self._spare, self.where)
 
     def close(self) -> None:
         if self._joined:

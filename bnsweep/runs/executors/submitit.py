@@ -22,6 +22,7 @@ import torch
 
 from bnsweep.config.run import RunConfig
 from bnsweep.data.dataset import DataKey
+from bnsweep.runs.checkpoints import Checkpoints
 from bnsweep.runs.executors.base import Evaluated, NoWorker, StackTrainer, Trained, WorkerLost
 from bnsweep.runs.executors.elsewhere import ATTEMPTS, Home, at_host, wrong_worker
 from bnsweep.runs.executors.local import read_dataset
@@ -64,6 +65,7 @@ class StackJob:
     models: Path | None
     alive: Path
     """The file by which the process that waits says that it does."""
+    checkpoints: Checkpoints | None = None
 
     def __call__(self, name: int, configs: Sequence[RunConfig], told: Path) -> Answer:
         """`told`: the file for its evaluations."""
@@ -75,7 +77,8 @@ class StackJob:
         threading.Thread(target=follow, args=(self.alive, stopped, ORPHANED), daemon=True).start()
         wanted = {config.data.key for config in configs}
         datasets = {key: read_dataset(file) for key, file in self.datasets.items() if key in wanted}
-        trainer, notes = StackTrainer(datasets, device, self.models), Notes(told)
+        checkpoints = self.checkpoints and self.checkpoints.at(device)
+        trainer, notes = StackTrainer(datasets, device, self.models, checkpoints), Notes(told)
         with one_thread(device):
             train = partial(trainer.train, name, configs, notes.add, stopped.is_set)
             trained = sendable(answered(lambda: at_host(train())))

@@ -14,6 +14,7 @@ import torch
 
 from bnsweep.config.checks import ConfigError, check
 from bnsweep.data.dataset import DataKey, Dataset
+from bnsweep.runs.checkpoints import Checkpoints
 from bnsweep.runs.executors.base import Cluster, Executor
 from bnsweep.runs.executors.elsewhere import Home
 from bnsweep.runs.executors.local import keep_datasets
@@ -78,12 +79,18 @@ class SubmititCluster(Cluster):
         return Resources(torch.device(kind), self.workers, int(free * GIB), self.workers, f"{self.where}, {words}")
 
     def executor(
-        self, workers: int, datasets: dict[DataKey, Dataset], device: torch.device, folder: Path, save_models: bool
+        self,
+        workers: int,
+        datasets: dict[DataKey, Dataset],
+        device: torch.device,
+        folder: Path,
+        save_models: bool,
+        checkpoints: Checkpoints | None = None,
     ) -> Executor:
         shared = self._made() / f"{len(self._executors)}"
         shared.mkdir()
         models = shared / "models" if save_models else None
-        job = StackJob(Home.here(), device.type, keep_datasets(datasets, shared), models, shared / "alive")
+        job = StackJob(Home.here(), device.type, keep_datasets(datasets, shared), models, shared / "alive", checkpoints)
         submit = self._jobs(shared / "jobs").submit
         self._executors.append(SubmititExecutor(workers, submit, job, shared, self.where, self.on_slurm))
         return self._executors[-1]
