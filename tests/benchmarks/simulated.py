@@ -17,6 +17,7 @@ from bnsweep.config.identity import numbers
 from bnsweep.config.run import RunConfig
 from bnsweep.data.dataset import DataKey, Dataset
 from bnsweep.records import RunRecord
+from bnsweep.runs import place
 from bnsweep.runs.executors.base import Evaluated, Executor, StackTrainer, Trained
 from bnsweep.runs.executors.local import LocalThread
 

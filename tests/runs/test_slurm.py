@@ -18,8 +18,10 @@ from slurm import missing, output, slurm
 
 from bnsweep.config.checks import ConfigError
 from bnsweep.config.groups import TrainConfig
+from bnsweep.config.run import RunConfig
 from bnsweep.data import dataset as data
 from bnsweep.data.dataset import DataKey
+from bnsweep.runs.checkpoints import Checkpoints
 from bnsweep.runs.executors.base import Executor, Trained
 from bnsweep.runs.executors.submitit_cluster import SubmititCluster
 from bnsweep.training.device import one_thread
@@ -47,6 +49,10 @@ def jobs(state: str = "all") -> list[str]:
 def restarts(job: str) -> int:
     shown = output(["scontrol", "show", "job", job], {})
     return int(shown.partition("Restarts=")[2].split()[0])
+
+
+def steps_of(executor: Executor) -> list[int]:
+    return [evaluated.step for evaluated in executor.new_evaluations()]
 
 
 @pytest.mark.usefixtures("variables")
@@ -78,10 +84,10 @@ class TestSlurm(ExecutorTests):
                 os.kill(int(process.name), signal.SIGKILL)
                 return
 
-    def check(self, future: Future[Trained]) -> None:
+    def check(self, future: Future[Trained], configs: list[RunConfig] = SECONDS) -> None:
         """It is what it would have been undisturbed."""
         with one_thread(CPU):
-            here, _ = train(SECONDS, data.load(SECONDS[0].data), CPU)
+            here, _ = train(configs, data.load(configs[0].data), CPU)
         assert [record.summary for record in future.result(200).records] == [record.summary for record in here]
 
     def test_a_job_that_is_requeued_trains_its_stack_to_the_end(self, executor: Executor) -> None:
@@ -115,6 +121,22 @@ class TestSlurm(ExecutorTests):
         cluster.close()
         assert "Job not requeued because: timed-out too many times." in str(error)
         assert restarts(job) == 1
+
+    def test_a_stack_that_takes_longer_than_a_job_may_goes_on_from_its_checkpoint(self, tmp_path: Path) -> None:
+        longer = TrainConfig(epochs=60_000, batch_size=30, evaluate_every=2000)
+        configs = [replace(config, train=longer) for config in CONFIGS[:2]]
+        cluster = SubmititCluster(str(tmp_path / "short"), "slurm", timeout_min=1, mem_gb=1)
+        datasets = {CONFIGS[0].data.key: data.load(CONFIGS[0].data)}
+        kept = Checkpoints(tmp_path / "checkpoints", CPU, 1.0, elsewhere=True)
+        executor = cluster.executor(1, datasets, CPU, tmp_path, False, kept)
+        future = executor.submit(0, configs)
+        begun(executor, {0})
+        (job,) = jobs("running")
+        self.check(future, configs)
+        assert restarts(job) >= 1
+        assert [step for step in steps_of(executor) if step == 0] == [], "it never began anew"
+        executor.stop()
+        cluster.close()
 
     def test_nothing_runs_on_after_a_stop(self, executor: Executor) -> None:
         futures = [executor.submit(name, LONG) for name in range(3)]
