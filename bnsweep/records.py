@@ -60,4 +60,6 @@ class RunRecord:
     stack_size: int = 1
     device: str = ""
     """What trained it, in words."""
+    host: str = ""
+    """The machine of a cluster that trained it; empty for the one that logged it."""
     dataset: DatasetInfo | None = None

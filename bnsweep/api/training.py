@@ -41,18 +41,16 @@ class InMemory:
     def train(self, datasets: Mapping[DataKey, Dataset], workers: int | None, keep_models: bool) -> None:
         """Raises KeyboardInterrupt between two stacks; what is over by then is kept."""
         from bnsweep.runs.machine import limits
-        from bnsweep.runs.plan import make_plan, workers_for
-        from bnsweep.runs.sweep import make_room
-        from bnsweep.training.device import resolve_device
+        from bnsweep.runs.place import make_room, resources_for
+        from bnsweep.runs.plan import plan_on
 
-        device = resolve_device(self.configs[0].train.device)
-        workers = workers_for(self.configs, device) if workers is None else workers
-        make_room(self.configs, device, workers)
+        resources = resources_for(self.configs, workers, None)
+        make_room(self.configs, resources)
         for line in [*limits(), *([self.looking.text(self.configs)] if self.looking else [])]:
             print(line, flush=True)
         for batch in self.looking.batches(self.configs) if self.looking else [self.configs]:
             self.planned = batch
-            self._train(make_plan(batch, self.records, device, workers), datasets, keep_models)
+            self._train(plan_on(batch, self.records, resources), datasets, keep_models)
             if self.looking is not None and self.looking.is_over(self.frame()):
                 break
 

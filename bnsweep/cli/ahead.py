@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bnsweep.cli.clusters import trains_here
 from bnsweep.cli.report_ahead import ReportAhead
 from bnsweep.cli.terminal import prints_itself
 from bnsweep.config.checks import ConfigError
@@ -35,7 +36,7 @@ def begun_ahead(configs: Jobs) -> Iterator[Draft | None]:
         yield None
         return
     with database_ahead(first.tracking, first.sweep.dry_run) as draft:
-        if pays(first, len(configs)):
+        if pays(first, len(configs)) and trains_here(configs[0]):
             begin_workers(first.train.device)
         yield draft
 

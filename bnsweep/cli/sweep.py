@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from bnsweep.catalogue.tasks import Task
 from bnsweep.cli.ahead import MANY, begun_ahead, report_ahead
 from bnsweep.cli.arguments import check_arguments
+from bnsweep.cli.clusters import cluster_of
 from bnsweep.cli.entry import run_command
 from bnsweep.cli.jobs import compose, wanted
 from bnsweep.cli.messages import local_of, one_line, out_of_memory
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from bnsweep.cli.report_ahead import ReportAhead
     from bnsweep.data.dataset import DataKey, Dataset
+    from bnsweep.runs.executors.base import Cluster
     from bnsweep.runs.ledger import RunResult, SweepResult
     from bnsweep.runs.seed_batches import Looking
     from bnsweep.runs.sweep import Planning
@@ -63,12 +65,14 @@ class SweepBatches:
         """One of the jobs that another launcher runs, each by itself."""
         self.report: ReportAhead | None = None
         """A process that writes the report."""
+        self.cluster: Cluster | None = None
+        """Where stacks train, where it is not this machine."""
 
     def check(self, config: DictConfig) -> None:
         """Refuses (ConfigError) a job before another launcher runs the first, or a search begins."""
         check_sweeper(config)
         run = from_composed(config)
-        if not str(config.hydra.launcher.get("_target_", "")).endswith(".StackedLauncher"):
+        if not str(config.hydra.launcher.get("_target_", "")).startswith("hydra_plugins.bnsweep."):
             self.elsewhere = run
 
     def run(self, configs: Jobs) -> list[object]:
@@ -89,6 +93,7 @@ class SweepBatches:
         datasets: dict[DataKey, Dataset] = {}
         cells = wanted(compose(configs), datasets)
         begun, runs = time.perf_counter(), list(cells.values())
+        self.cluster = self.cluster or cluster_of(configs[0])
         if len(runs) >= MANY:
             print(f"planning {len(runs):,} runs", flush=True)
         from bnsweep.runs.sweep import run_sweep
@@ -97,7 +102,7 @@ class SweepBatches:
         if planning is not None and own_sweeper(configs[0]):
             planning = partial(self._last_said, planning)
         how: dict[str, Any] = {"datasets": datasets, "looking": looking, "planning": planning, "draft": draft}
-        how |= {"searched": configs.searched, "before": self.results}
+        how |= {"searched": configs.searched, "before": self.results, "cluster": self.cluster}
         result = run_sweep(runs, command(), earlier=self.runs, **how)
         self.runs += runs
         if result is None:
@@ -118,12 +123,19 @@ class SweepBatches:
         return lines
 
     def close(self) -> None:
+        self._leave_cluster()
         if self.report is not None:
             self.report.close()
+
+    def _leave_cluster(self) -> None:
+        if self.cluster is not None:
+            self.cluster.close()
+            self.cluster = None
 
     def conclude(self) -> None:
         """The report, where it is, the way to the comparison, and where the time went. Raises ConfigError for a report
         that cannot be written any more."""
+        self._leave_cluster()
         if self.elsewhere is not None:
             again = report_command(self.elsewhere.tracking, self.elsewhere.sweep.id)
             print(f"The report of these jobs: {again}")

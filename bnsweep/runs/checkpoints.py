@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import groupby
 from pathlib import Path
@@ -57,6 +57,13 @@ class Checkpoints:
     """Between two of a stack, at least."""
     since: float = 0.0
     """Those that were written before count for nothing: seconds since 1970."""
+    elsewhere: bool = False
+    """Whether workers elsewhere write them, on machines of which nothing is known here: all count then, and a worker
+    uses those that it can go on from."""
+
+    def at(self, device: torch.device) -> Checkpoints:
+        """As a worker that trains on this device has them."""
+        return replace(self, device=device, elsewhere=False)
 
     def __iter__(self) -> Iterator[Begun]:
         """The furthest first."""
@@ -64,9 +71,9 @@ class Checkpoints:
         return iter(sorted(found, key=lambda begun: (-begun.step, begun.file)))
 
     def _own(self) -> Iterator[Begun]:
-        of = fingerprint(self.device)
+        of = "" if self.elsewhere else fingerprint(self.device)
         for file, tree in self._trees():
-            if tree["fingerprint"] == of:
+            if self.elsewhere or tree["fingerprint"] == of:
                 yield Begun(file, tuple(tree["identities"]), tree["step"], tree["written"])
 
     def _trees(self) -> Iterator[tuple[Path, dict[str, Any]]]:
@@ -82,6 +89,8 @@ class Checkpoints:
 
     def strange(self, wanted: Collection[str]) -> int:
         """How many of these runs have a checkpoint of other code or of another device."""
+        if self.elsewhere:
+            return 0
         of = fingerprint(self.device)
         return len({name for _, t in self._trees() if t["fingerprint"] != of for name in t["identities"]} & {*wanted})
 
@@ -169,11 +178,12 @@ class Keeper:
         self._due = ended + max(self.checkpoints.seconds, SPARE * (ended - started))
 
 
-def checkpoints_of(sweep: SweepConfig, device: torch.device) -> Checkpoints | None:
+def checkpoints_of(sweep: SweepConfig, device: torch.device, elsewhere: bool = False) -> Checkpoints | None:
     """Those of stacks in flight, where the command was started. One that trains all runs again begins anew."""
     if sweep.checkpoint_seconds is None:
         return None
-    return Checkpoints(Path(FOLDER).absolute(), device, sweep.checkpoint_seconds, time.time() if sweep.rerun else 0.0)
+    since = time.time() if sweep.rerun else 0.0
+    return Checkpoints(Path(FOLDER).absolute(), device, sweep.checkpoint_seconds, since, elsewhere)
 
 
 def tidy(checkpoints: Checkpoints, over: Collection[str], wanted: Collection[str]) -> None:

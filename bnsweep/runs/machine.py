@@ -20,11 +20,18 @@ LEAST_ADDRESSES = 640 * 2**20
 
 def worker_count(device: torch.device) -> int:
     """Stacks trained at a time: on a CPU one a core, each in a process with one thread (two threads on operators this
-    small spend their time waiting for one another); a GPU takes one after the other. OMP_NUM_THREADS bounds it."""
+    small spend their time waiting for one another), which OMP_NUM_THREADS bounds; each GPU takes one after the
+    other."""
     if device.type != "cpu":
-        return 1
+        return len(gpus(device))
     bound = os.environ.get("OMP_NUM_THREADS", "")
     return min(cores(), int(bound)) if bound.isdigit() and int(bound) > 0 else cores()
+
+
+def gpus(device: torch.device) -> list[torch.device]:
+    """The devices of this kind that workers are spread over: the GPUs that CUDA_VISIBLE_DEVICES leaves, or the CPU."""
+    count = torch.cuda.device_count() if str(device) == "cuda" else 0
+    return [torch.device("cuda", i) for i in range(count)] if count > 1 else [device]
 
 
 def cores(root: Path = cgroup.ROOT) -> int:

@@ -8,7 +8,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate, groupby, pairwise
 
 import torch
@@ -24,7 +24,7 @@ from bnsweep.nets.families import layers_of
 from bnsweep.nets.module_calls import why_alone
 from bnsweep.nets.stack import lies_inside
 from bnsweep.runs.checkpoints import Begun
-from bnsweep.runs.machine import free_bytes, worker_count
+from bnsweep.runs.machine import worker_count
 from bnsweep.runs.memory import (
     WORKER_BYTES,
     activation_bytes,
@@ -36,6 +36,7 @@ from bnsweep.runs.memory import (
     parameter_bytes,
     stack_bytes,
 )
+from bnsweep.runs.resources import Resources, this_machine
 from bnsweep.training.cuda_graph import WARM_UP
 from bnsweep.training.device import describe_device, ieee_products, one_thread
 from bnsweep.training.trainer import Trainer
@@ -78,6 +79,8 @@ class Plan:
     device: torch.device
     workers: int
     """Stacks trained at a time."""
+    where: str = ""
+    """What trains them, in words, where it is not this machine."""
     begun: dict[int, int] = field(default_factory=dict)
     """Of stacks that go on from a checkpoint: first job -> step."""
 
@@ -106,7 +109,7 @@ def describe(plan: Plan) -> str:
     lines = [
         f"plan: {plan.combinations} combinations, {plan.runs} runs, {len(plan.done)} already done, {plan.left} left"
         + (f" ({doubles} jobs mean the same run as another)" if doubles else ""),
-        f"on {describe_device(plan.device)}, {plan.workers} at a time; stacks: {stacks}"
+        f"on {plan.where or describe_device(plan.device)}, {plan.workers} at a time; stacks: {stacks}"
         + (f"; largest about {plan.bytes / 2**20:.0f} MiB" if plan.stacks else ""),
     ]
     lines += [describe_begun(plan)] if plan.begun else []
@@ -160,12 +163,11 @@ def flops_of(config: RunConfig) -> int:
     return step_flops(config) * batch_size(config) * config.total_steps
 
 
-def stack_limit(
-    config: RunConfig, runs: int, device: torch.device, workers: int, free: int, parts: int | None = None
-) -> int:
-    """Most members of a stack of `runs` wanted: what `free` bytes allow and, on a CPU, what its cache does and leaves
-    something to do for every worker, or for as many `parts`; never more than max_stack. ConfigError where not even one
-    run fits."""
+def stack_limit(config: RunConfig, runs: int, resources: Resources, parts: int | None = None) -> int:
+    """Most members of a stack of `runs` wanted: what the free memory allows, what leaves something to do for every
+    worker, or for as many `parts`, and, on a CPU, what its cache does; never more than max_stack. ConfigError where not
+    even one run fits."""
+    device, workers, free = resources.device, resources.workers, resources.free
     one = stack_bytes([config])
     says = f"smaller: a run takes about {one / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free"
     key, value = "model.hidden", str(list(config.model.hidden))
@@ -180,13 +182,15 @@ def stack_limit(
     check(one <= free, key, value, says)
     each = member_bytes(config) + history_bytes(config) + input_bytes(config)
     here = WORKER_BYTES if device.type == "cpu" and workers == 1 else 0  # it trains in this process, which has them
-    fits = max(1, int((MEMORY_SHARE * free / workers - fixed_bytes(config, device) + here) // each))
+    fits = max(1, int((MEMORY_SHARE * resources.each - fixed_bytes(config, device) + here) // each))
     limits = [fits, config.sweep.max_stack or fits]
     if device.type == "cpu":
         each = parameter_bytes(config) + activation_bytes(config, batch_size(config))
         few = math.ceil(SMALL_STEP / (step_flops(config) * batch_size(config)))
         pays = FEWEST_IMAGES if config.model.is_convolutional else 1
         limits += [max(pays, CACHE_BYTES // each), max(few, math.ceil(runs / (parts or workers)))]
+    elif workers > 1:
+        limits.append(math.ceil(runs / (parts or workers)))
     return min(limits)
 
 
@@ -200,9 +204,9 @@ def workers_for(configs: Sequence[RunConfig], device: torch.device) -> int:
 def check_memory(configs: Sequence[RunConfig], device: torch.device, free: int | None = None) -> None:
     """Refuses (ConfigError) runs that could not be trained even one at a time in `free` bytes, by default what is free
     now."""
-    free = free_bytes(device) if free is None else free
+    one_at_a_time = this_machine(device, 1, free)
     for config in {stack_key(config): config for config in configs}.values():
-        stack_limit(config, 1, device, 1, free)
+        stack_limit(config, 1, one_at_a_time)
 
 
 def make_plan(
@@ -213,15 +217,21 @@ def make_plan(
     free: int | None = None,
     checkpoints: Iterable[Begun] = (),
 ) -> Plan:
+    """A plan for this machine: see `plan_on` and `this_machine`."""
+    return plan_on(configs, done, this_machine(device, workers, free), checkpoints)
+
+
+def plan_on(
+    configs: Sequence[RunConfig], done: Collection[str], resources: Resources, checkpoints: Iterable[Begun] = ()
+) -> Plan:
     """Stack the runs that are left: equal shapes together, whole data seeds together where they fit, in given order.
 
-    `done`: identities that need no training. `workers`: stacks trained at a time at most, `free`: bytes of memory to
-    plan with; by default what the machine has. `checkpoints`: what runs go on from, in the stacks that they were in.
+    `done`: identities that need no training. `checkpoints`: what runs go on from, in the stacks that they were in.
     """
-    workers = worker_count(device) if workers is None else workers
-    free = free_bytes(device) if free is None else free
-    if device.type == "cpu":
-        workers = max(1, min(workers, int(MEMORY_SHARE * free // WORKER_BYTES)))
+    workers = resources.workers
+    if resources.device.type == "cpu":
+        workers = min(workers, resources.holds(WORKER_BYTES / MEMORY_SHARE))
+    resources = replace(resources, workers=max(1, workers))
     identities: list[str] = []
     first: dict[str, int] = {}
     by_shape: dict[tuple[object, ...], list[int]] = {}
@@ -233,10 +243,9 @@ def make_plan(
             by_shape.setdefault(stack_key(config, flat), []).append(job)
     going_on = begun_stacks(by_shape, identities, configs, checkpoints)
     begun = {jobs[0]: step for jobs, step in going_on}
-    stacks = [*(jobs for jobs, _ in going_on), *fastest([*by_shape.values()], configs, device, workers, free)]
+    stacks = [*(jobs for jobs, _ in going_on), *fastest([*by_shape.values()], configs, resources)]
     largest = max((stack_bytes([configs[job] for job in stack]) for stack in stacks), default=0)
-    side_by_side = int(free // (largest + WORKER_BYTES))
-    workers = max(1, min(workers, len(stacks), side_by_side))
+    workers = max(1, min(resources.workers, len(stacks), resources.holds(largest + WORKER_BYTES)))
 
     def work_left(stack: Sequence[int]) -> float:
         total = configs[stack[0]].total_steps
@@ -244,7 +253,8 @@ def make_plan(
 
     # Several workers are through together if what takes longest comes first.
     stacks.sort(key=lambda stack: (-work_left(stack) if workers > 1 else 0, min(stack)))
-    return Plan(list(configs), identities, set(done) & set(identities), stacks, largest, device, workers, begun)
+    over, device, where = set(done) & set(identities), resources.device, resources.where
+    return Plan(list(configs), identities, over, stacks, largest, device, workers, where, begun)
 
 
 def begun_stacks(
@@ -270,11 +280,10 @@ def begun_stacks(
     return found
 
 
-def fastest(
-    shapes: Sequence[Sequence[int]], configs: Sequence[RunConfig], device: torch.device, workers: int, free: int
-) -> list[list[int]]:
+def fastest(shapes: Sequence[Sequence[int]], configs: Sequence[RunConfig], resources: Resources) -> list[list[int]]:
     """Stacks of the jobs of each shape. Shapes are split among workers, each by its share of all the work, so that a
     worker has one stack, or more where all are through earlier by it."""
+    workers = resources.workers
     work = [len(jobs) * flops_of(configs[jobs[0]]) for jobs in shapes]
     total = sum(work) or 1  # runs of no epochs have none
     ways: list[list[list[int]]] = []
@@ -282,7 +291,7 @@ def fastest(
         stacks: list[list[int]] = []
         for jobs, its in zip(shapes, work, strict=True):
             parts = max(1, min(workers, round(rounds * workers * its / total)))
-            limit = stack_limit(configs[jobs[0]], len(jobs), device, workers, free, parts)
+            limit = stack_limit(configs[jobs[0]], len(jobs), resources, parts)
             stacks += pack(jobs, configs, limit, parts)
         ways.append(stacks)
     return min(ways, key=lambda stacks: makespan([cost(stack, configs) for stack in stacks], workers))

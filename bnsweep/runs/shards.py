@@ -29,6 +29,10 @@ class Share:
     """As in 2/5; empty where the sweep is not shared out."""
 
     @property
+    def sweep(self) -> SweepConfig:
+        return self.whole[0].sweep
+
+    @property
     def configs(self) -> list[RunConfig]:
         return [self.whole[job] for job in self.jobs]
 

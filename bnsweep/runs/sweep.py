@@ -1,20 +1,9 @@
-"""Jobs become a plan, the plan's stacks are trained by an executor and logged here, and the ledger says what happened.
-
-Each stack is in MLflow as soon as it is over: whatever ends the process, the same command goes on from there.
-"""
+"""A sweep from its settings to its end: what can be refused is refused first, then its batches are trained."""
 
 from __future__ import annotations
 
-import sys
-import tempfile
-import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-
-import torch
 
 from bnsweep.config.checks import ConfigError, check_folder
 from bnsweep.config.groups import DataConfig
@@ -22,34 +11,20 @@ from bnsweep.config.identity import identity
 from bnsweep.config.run import RunConfig, SweepConfig, TrackingConfig
 from bnsweep.config.secrets import hide_secrets_in_logs
 from bnsweep.data.dataset import DataKey, Dataset, load
-from bnsweep.records import FINISHED, RunRecord
-from bnsweep.runs.checkpoints import Checkpoints, checkpoints_of, tidy
-from bnsweep.runs.dispatch import Dispatch
-from bnsweep.runs.end_watch import EndWatch
-from bnsweep.runs.executors.base import Evaluated, Trained
-from bnsweep.runs.executors.local import check_disk, local_executor
-from bnsweep.runs.executors.processes import prepare
-from bnsweep.runs.interrupt import Interrupts
-from bnsweep.runs.ledger import (
-    RunResult,
-    SweepResult,
-    count_statuses,
-    describe_ledger,
-    describe_shards,
-    together,
-)
-from bnsweep.runs.machine import check_host, free_bytes, limits
-from bnsweep.runs.outbox import Outbox
-from bnsweep.runs.plan import Plan, check_memory, describe, make_plan, predicted_seconds, stack_limit, workers_for
-from bnsweep.runs.scratch import scratch
+from bnsweep.runs.batches import Batches, reusable, train_batches
+from bnsweep.runs.checkpoints import checkpoints_of
+from bnsweep.runs.conduct import Before
+from bnsweep.runs.executors.base import Cluster
+from bnsweep.runs.ledger import SweepResult
+from bnsweep.runs.machine import limits
+from bnsweep.runs.place import Planned, make_room, planner, resources_for, starter
+from bnsweep.runs.plan import describe, predicted_seconds
 from bnsweep.runs.seed_batches import Looking
-from bnsweep.runs.shards import Share, share_of
+from bnsweep.runs.shards import share_of
 from bnsweep.store.address import origin
-from bnsweep.store.claims import Claim, check_same_sweep, wait_for_turn
 from bnsweep.store.connect import Draft
-from bnsweep.store.store import Done, Manifest, Store
+from bnsweep.store.store import Store
 from bnsweep.store.system_metrics import check_system_metrics
-from bnsweep.training.device import resolve_device
 from bnsweep.training.known import with_facts
 
 
@@ -74,143 +49,6 @@ def load_datasets(configs: Sequence[RunConfig]) -> dict[DataKey, Dataset]:
     return {key: load(config) for key, config in wanted.items()}
 
 
-class Stops(Interrupts):
-    """An interrupt, or a store that stayed away: both end the training between two stacks."""
-
-    def __init__(self, outbox: Outbox) -> None:
-        super().__init__()
-        self.outbox = outbox
-
-    def check(self) -> None:
-        super().check()
-        self.outbox.check()
-
-
-@dataclass(frozen=True)
-class Before:
-    """What earlier batches of a sweep left, each of runs of its own."""
-
-    results: Mapping[str, RunResult] = field(default_factory=dict)
-    """By identity."""
-    own_run: str = ""
-    """The sweep's."""
-    seconds: Mapping[str, float] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, configs: Sequence[RunConfig], results: Sequence[SweepResult]) -> Before:
-        if not results:
-            return cls()
-        runs = (run for result in results for run in result.runs)
-        by_name = dict(zip(map(identity, configs), runs, strict=True))
-        return cls(by_name, results[-1].own_run, together(results).seconds)
-
-
-class Sweep:
-    """One sweep on its way: trains what the plan says, logs it, and keeps the results by identity."""
-
-    def __init__(
-        self,
-        plan: Plan,
-        store: Store,
-        done: Mapping[str, Done],
-        own_run: str,
-        before: Before,
-        watched: Callable[[], None],
-        checkpoints: Checkpoints | None = None,
-    ) -> None:
-        """`own_run`: id of the sweep's own MLflow run; empty where it has none. `watched`: called before any other run
-        is RUNNING."""
-        self.plan, self.store, self.own_run, self.before, self.checkpoints = plan, store, own_run, before, checkpoints
-        self.sweep = plan.configs[0].sweep
-        self.results = {
-            name: RunResult(run.status, run.summary, run_id=run.run_id)
-            for name, run in done.items()
-            if name in plan.done
-        }
-        self.trained = 0
-        """Runs trained and logged now."""
-        self.outbox = Outbox(store, self.sweep.id, self._note, watched)
-        self.stops = Stops(self.outbox)
-        self._training = 0.0
-
-    def run(self, datasets: dict[DataKey, Dataset]) -> None:
-        """Stacks train in workers, a thread logs what they leave; this one takes the interrupts, and prints the
-        ledger."""
-        plan = self.plan
-        try:
-            with tempfile.TemporaryDirectory(dir=scratch()) as folder, self.stops:
-                own = Path(folder), self.sweep.save_models, self.checkpoints
-                executor = local_executor(plan.workers, datasets, plan.device, *own)
-                try:
-                    lose = self.outbox.under_way.lose
-                    Dispatch(plan, executor, self.stops, self._log, self._show, lose).run()
-                except KeyboardInterrupt:
-                    self.stops.pending = True
-                    raise
-                finally:
-                    executor.stop()
-                    self._close_outbox()
-                # One that came while the last run was being logged.
-                self.stops.check()
-        finally:
-            shard = self.sweep.shard or ""
-            print(describe_ledger(plan.runs, self.results, self.trained, self.outbox.left, shard), flush=True)
-
-    def _show(self, jobs: Sequence[int], evaluated: Evaluated) -> None:
-        self.outbox.under_way.add(jobs, [self.plan.configs[job] for job in jobs], evaluated)
-
-    def _log(self, jobs: Sequence[int], trained: Trained) -> None:
-        self._training += trained.seconds
-        self.outbox.put(jobs, [self.plan.configs[job] for job in jobs], trained)
-        while self.outbox.is_full:
-            self.stops.check()
-            time.sleep(0.05)
-
-    def _note(self, jobs: Sequence[int], records: Sequence[RunRecord], run_ids: Sequence[str]) -> None:
-        for job, record, run_id in zip(jobs, records, run_ids, strict=True):
-            result = RunResult(record.status, record.summary, record.reason, run_id)
-            self.results[self.plan.identities[job]] = result
-            self.trained += 1
-        if self.checkpoints is not None:
-            self.checkpoints.remove(self.results)
-
-    def _close_outbox(self) -> None:
-        """An interrupt stays one, whatever the store does."""
-        try:
-            self.outbox.close(lambda: self.stops.pending)
-        except ConfigError as error:
-            if not self.stops.pending:
-                raise
-            print(error, file=sys.stderr, flush=True)
-
-    def close(self, under_way: Callable[[], Collection[str]]) -> None:
-        """Write into the sweep's own MLflow run how it went, and its comparison of the runs. `under_way`: ids of
-        sweeps, this one left out."""
-        if self.own_run:
-            earlier = self.before.results
-            ledger = count_statuses(len({*self.plan.identities, *earlier}), {**earlier, **self.results})
-            seconds = {name: value + self.before.seconds.get(name, 0) for name, value in self.seconds.items()}
-            self.store.close_sweep(self.sweep.id, ledger, seconds, self.own_run)
-        self.store.tidy(under_way)
-        if self.own_run and self.sweep.shard is None:
-            self.store.write_view(self.sweep.id, self.own_run)
-
-    @property
-    def seconds(self) -> dict[str, float]:
-        """Wall seconds spent training, as if the workers had never waited, and logging beside it."""
-        return {"training": self._training / self.plan.workers, "logging": self.outbox.seconds}
-
-    def result(self) -> SweepResult:
-        runs = [self.results[name] for name in self.plan.identities]
-        tracking, url = self.plan.configs[0].tracking, self.store.view_url()
-        return SweepResult(self.sweep, tracking, runs, self.trained, self.own_run, url, self.seconds)
-
-
-def reusable(done: dict[str, Done], sweep: SweepConfig) -> dict[str, Done]:
-    """The done runs that need no training; one that kept no network needs it where networks are kept."""
-    return {name: run for name, run in done.items() if run.model or run.status != FINISHED or not sweep.save_models}
-
-
 def store_so_far(tracking: TrackingConfig) -> Store | None:
     """The store, where there is one; for a dry run, which creates none."""
     try:
@@ -223,16 +61,17 @@ def store_so_far(tracking: TrackingConfig) -> Store | None:
 def predict(
     configs: Sequence[RunConfig],
     datasets: Mapping[DataKey, Dataset],
-    device: torch.device,
-    workers: int,
+    planned: Planned,
     store: Store | None,
-    checkpoints: Checkpoints | None,
 ) -> None:
     """Print the plan, and then how long it may take: trials of many shapes of deep networks are long themselves."""
     sweep = configs[0].sweep
     done = {} if sweep.rerun or store is None else reusable(store.done({*map(identity, configs)}), sweep)
-    plan = make_plan(configs, done, device, workers, checkpoints=checkpoints or ())
+    plan = planned(configs, done)
     print(describe(plan), flush=True)
+    if plan.where:
+        print("no prediction of the training time: a trial here says nothing of workers elsewhere")
+        return
     seconds = predicted_seconds(plan, datasets)
     print(f"predicted training time: about {seconds:.0f} s, from a trial of one stack a shape")
 
@@ -243,20 +82,6 @@ def check_wishes(sweep: SweepConfig, keep_plan: bool) -> None:
         check_folder("sweep.report", Path(sweep.report))
     if sweep.system_metrics:
         check_system_metrics(has_own_run=keep_plan)
-
-
-def make_room(configs: Sequence[RunConfig], device: torch.device, workers: int) -> None:
-    """Refuses runs that no memory or disk holds; where several stacks will train at a time, gets their processes
-    ready."""
-    check_host()
-    free = free_bytes(device)
-    check_memory(configs, device, free)
-    if configs[0].sweep.dry_run:
-        return
-    scratch()
-    if workers > 1 and stack_limit(configs[0], len(configs), device, workers, free) < len(configs):
-        check_disk(configs)
-        prepare()
 
 
 def say(lines: Iterable[str]) -> None:
@@ -280,6 +105,7 @@ def run_sweep(
     draft: Draft | None = None,
     searched: Sequence[str] = (),
     before: Sequence[SweepResult] = (),
+    cluster: Cluster | None = None,
 ) -> SweepResult | None:
     """Train what is not done yet and log it; None for a dry run.
 
@@ -289,157 +115,26 @@ def run_sweep(
     `workers`: stacks trained at a time at most, by default what the machine has cores for. `datasets`: those read so
     far. `looking`: of a sweep that adds seeds until its claims are decided, whose result is of the runs it took.
     `draft`: of a database for a new store. `searched`: settings that a sampler chooses.
+    `cluster`: where stacks train, by default on this machine.
     """
     tracking, sweep = shared_config([*earlier[:1], *configs])
     hide_secrets_in_logs()
     say(origin(tracking))
-    device = resolve_device(configs[0].train.device)
     check_wishes(sweep, keep_plan)
     datasets = dict(datasets or {})
     share, earlier = share_of(with_facts(configs, datasets), sweep), with_facts(earlier, datasets)
     configs = share.configs
-    workers = workers_for(configs, device) if workers is None else workers
-    make_room(configs, device, workers)
+    resources = resources_for(configs, workers, cluster)
+    make_room(configs, resources)
     datasets |= load_datasets([config for config in configs if config.data.key not in datasets])
     say(f"data: {note}" for dataset in datasets.values() for note in dataset.notes)
-    to_come = looking, searched, Before.of(earlier, before), checkpoints_of(sweep, device)
-    batches = Batches(share, earlier, command if keep_plan else None, *to_come)
+    kept = checkpoints_of(sweep, resources.device, cluster is not None)
+    whole_command = command if keep_plan else None
+    batches = Batches(share, earlier, whole_command, looking, searched, Before.of(earlier, before), kept)
     say([*(planning(share.whole) if planning else ()), *batches.notes, *limits()])
+    planned = planner(resources, cluster, kept)
     store = store_so_far(tracking) if sweep.dry_run else Store.open(tracking, draft=draft)
     if sweep.dry_run or store is None:
-        predict(configs, datasets, device, workers, store, batches.checkpoints)
+        predict(configs, datasets, planned, store)
         return None
-    return train_batches(batches, store, datasets, partial(make_plan, device=device, workers=workers))
-
-
-@dataclass(frozen=True)
-class Batches:
-    """The runs of a sweep, in the batches in which they are planned and trained: one, unless it adds seeds."""
-
-    share: Share
-    earlier: Sequence[RunConfig]
-    """Of the same sweep, trained before."""
-    command: str | None
-    """None for a sweep without a run of its own in MLflow."""
-    looking: Looking | None
-    searched: Sequence[str] = ()
-    """Settings whose values a sampler chooses: the runs are a part of those that the sweep comes to have."""
-    before: Before = Before()
-    checkpoints: Checkpoints | None = None
-
-    def __iter__(self) -> Iterator[Sequence[RunConfig]]:
-        return self.looking.batches(self.share.configs) if self.looking else iter([self.share.configs])
-
-    @property
-    def notes(self) -> list[str]:
-        return [*([self.looking.text(self.share.configs)] if self.looking else []), *self.share.text()]
-
-    def manifest(self, batch: Sequence[RunConfig]) -> Manifest | None:
-        """Of the sweep up to this batch."""
-        if self.command is None:
-            return None
-        looks = self.looking.looks if self.looking else ()
-        planned, sweep_id = batch if self.looking else self.share.whole, batch[0].sweep.id
-        return Manifest.of([*self.earlier, *planned], sweep_id, self.command, looks, self.searched)
-
-    def are_over(self, store: Store, result: SweepResult) -> bool:
-        """Whether there is no need of another batch."""
-        return self.looking is None or self.looking.is_over(store.load(result.sweep.id, result.own_run))
-
-
-def train_batches(
-    batches: Batches,
-    store: Store,
-    datasets: dict[DataKey, Dataset],
-    planned: Callable[..., Plan],
-) -> SweepResult:
-    """Train and log one batch after the other. `planned`: the plan of some configs and of what of them is done."""
-    share, sweep, checkpoints = batches.share, batches.share.whole[0].sweep, batches.checkpoints
-    whole = batches.command is not None
-    if not batches.earlier:
-        part = bool(batches.searched)
-        most = part or batches.looking is not None
-        store.check_id(sweep.id, share.planned, whole=whole and not part, most=most)
-    parts: list[SweepResult] = []
-    former = batches.before.own_run
-    results: dict[str, RunResult] = {}
-    with EndWatch() as watch, store.claimed(share.identities, sweep.id, share.planned) as claim:
-        for batch in batches:
-            done = done_at_turn(store, claim, sweep, whole)
-            over = {*results} if sweep.rerun else {*results, *done}
-            if checkpoints is not None and not parts:
-                tidy(checkpoints, over, share.identities)
-            plan = planned(batch, over, checkpoints=checkpoints or ())
-            manifest, watched = batches.manifest(batch), partial(watch.begin, store, claim)
-            own = batches.before, watched, checkpoints
-            current = conduct(plan, store, claim, done, results, manifest, datasets, *own)
-            results, result = current.results, current.result()
-            if former:
-                store.patient.remove(former)  # the new one is of the same sweep, and of more runs
-            former = result.own_run
-            parts.append(result)
-            if batches.are_over(store, result):
-                break
-    result = replace(together(parts), jobs=share.jobs)
-    if share.name:
-        close_shard(store, share, result)
-    return result
-
-
-def close_shard(store: Store, share: Share, result: SweepResult) -> None:
-    """Writes the comparison of the runs that there are of the whole sweep, and says how far it is."""
-    with store.last_words(result.sweep.id, share.planned) as claim:
-        store.write_view(result.sweep.id, result.own_run)
-        counts, under_way = store.statuses(share.planned), claim.shards_under_way(result.sweep.id)
-    print(describe_shards(len(share.planned), counts, under_way), flush=True)
-
-
-def conduct(
-    plan: Plan,
-    store: Store,
-    claim: Claim,
-    done: Mapping[str, Done],
-    results: Mapping[str, RunResult],
-    manifest: Manifest | None,
-    datasets: dict[DataKey, Dataset],
-    before: Before,
-    watched: Callable[[], None],
-    checkpoints: Checkpoints | None = None,
-) -> Sweep:
-    """Train and log what the plan leaves; a `manifest` gets the sweep its own MLflow run. `watched`: called before
-    anything is RUNNING. `results`: of batches before this one whose runs the plan holds; `before`: of others."""
-    print(describe(plan), flush=True)
-    store.mark_stale(claim.under_way)
-    if manifest:
-        watched()
-    own_run = store.open_sweep(manifest, claim.run_id) if manifest else ""
-    current = Sweep(plan, store, done, own_run, before, watched, checkpoints)
-    current.results |= results
-    try:
-        with store.system_metrics(current.own_run) if current.sweep.system_metrics else nullcontext():
-            current.run(datasets)
-    finally:
-        claim.hangs |= current.outbox.under_way.hangs
-    current.close(claim.under_way)
-    return current
-
-
-def done_at_turn(store: Store, claim: Claim, sweep: SweepConfig, whole: bool) -> dict[str, Done]:
-    """The done runs that need no training, once no other sweep trains any of those that do; what an earlier command
-    trained and could not log is among them."""
-    if whole:
-        check_same_sweep(claim, sweep.id)
-    done: dict[str, Done] = {}
-
-    def left() -> set[str]:
-        nonlocal done
-        done = reusable(store.done(claim.wanted), sweep)
-        return claim.wanted if sweep.rerun else claim.wanted - done.keys()
-
-    wait_for_turn(claim, left)
-    rest = left()
-    logged = store.log_kept(rest - done.keys(), claim.wanted & done.keys())
-    if logged:
-        print(f"{logged} runs that were trained before are logged now", flush=True)
-        left()
-    return done
+    return train_batches(batches, store, starter(datasets, cluster), planned)

@@ -63,6 +63,7 @@ def run_tags(name: str, record: RunRecord, sweep_id: str) -> dict[str, str]:
         "bnsweep.reason": record.reason,
         "bnsweep.device": record.device,
         "bnsweep.stack_size": str(record.stack_size),
+        **({"bnsweep.host": record.host} if record.host else {}),
         **source_tags(),
     }
 

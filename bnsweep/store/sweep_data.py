@@ -48,6 +48,8 @@ class SweepInfo:
     """The machine that planned it."""
     devices: Sequence[str] = ()
     """What trained it."""
+    hosts: Sequence[str] = ()
+    """The machines of a cluster that trained it."""
     data: Sequence[Mapping[str, Any]] = ()
     """Each dataset: name, digest, source and what its profile says."""
     ledger: Mapping[str, int] = field(default_factory=dict)
@@ -308,6 +310,7 @@ def describe(manifest: dict[str, Any], own: KeptRun | None, runs: list[KeptRun])
         versions=environment["versions"],
         hardware=environment["hardware"],
         devices=sorted({run.tags["bnsweep.device"] for run in runs} - {""}),
+        hosts=sorted({run.tags.get("bnsweep.host", "") for run in runs} - {""}),
         data=list(datasets.values()),
         ledger=json.loads(tags.get("bnsweep.ledger", "{}")),
         seconds=json.loads(tags.get("bnsweep.seconds", "{}")),

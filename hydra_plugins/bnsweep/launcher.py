@@ -1,11 +1,12 @@
-"""`hydra/launcher=stacked`: all jobs of a sweep in one call of the task's batched form."""
+"""`hydra/launcher=stacked`, `stacked_ray`, `stacked_submitit`: all jobs of a sweep in one call of the task's batched
+form."""
 
 # No `from __future__ import annotations`: Hydra's scanner executes modules before they are in sys.modules, where
 # dataclasses look text annotations up.
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, overload
 
@@ -39,7 +40,66 @@ class StackedLauncherConf:
     """Set up each job's own logging (hydra.job_logging), for callbacks that log; costs 10 ms and a file per job."""
 
 
-ConfigStore.instance().store(group="hydra/launcher", name="stacked", node=StackedLauncherConf, provider="bnsweep")
+@dataclass
+class RayLauncherConf(StackedLauncherConf):
+    _target_: str = "hydra_plugins.bnsweep.launcher.RayLauncher"
+
+    address: str | None = None
+    """Of a Ray cluster, as ray.init takes it; null: one that Ray starts on this machine for this command."""
+
+    workers: int | None = None
+    """Stacks trained at a time; null: as many as the cluster has place for."""
+
+    cpus_per_worker: int = 1
+    """A stack trains on one thread."""
+
+    gpus_per_worker: float | None = None
+    """0 to 1; null: 1 where the cluster has GPUs and train.device lets them be used."""
+
+    memory_gb: float | None = None
+    """Of a worker; null: its share of what its node has."""
+
+
+@dataclass
+class SubmititLauncherConf(StackedLauncherConf):
+    _target_: str = "hydra_plugins.bnsweep.launcher.SubmititLauncher"
+
+    cluster: str | None = None
+    """slurm, or local: jobs as processes of this machine, for trying out; null: slurm where there is sbatch."""
+
+    folder: str = "${hydra.sweep.dir}/submitit"
+    """For what passes between this process and its jobs, which have to see it; emptied at the end."""
+
+    workers: int = 4
+    """Jobs at a time; each trains one stack."""
+
+    timeout_min: int = 60
+    """A job that takes longer is requeued."""
+
+    max_num_timeout: int = 10
+    """Times that a job is requeued for it."""
+
+    partition: str | None = None
+
+    cpus_per_task: int = 1
+    """A stack trains on one thread."""
+
+    mem_gb: float = 4
+    """Memory of a job; stacks are made to fit."""
+
+    gpus_per_node: int = 0
+    """0 or 1."""
+
+    gpu_mem_gb: float = 16
+    """What to count on of a GPU's memory, which is not seen from here."""
+
+    additional_parameters: dict[str, Any] = field(default_factory=dict)
+    """More of sbatch's options, such as {account: mine, qos: low}."""
+
+
+LAUNCHERS = {"stacked": StackedLauncherConf, "stacked_ray": RayLauncherConf, "stacked_submitit": SubmititLauncherConf}
+for name, node in LAUNCHERS.items():
+    ConfigStore.instance().store(group="hydra/launcher", name=name, node=node, provider="bnsweep")
 
 
 class StackedLauncher(BasicLauncher):
@@ -119,6 +179,18 @@ class StackedLauncher(BasicLauncher):
             job_subdir_key="hydra.sweep.subdir",
             configure_logging=self.job_logging,
         )
+
+
+class RayLauncher(StackedLauncher):
+    """The stacked launcher, with settings of where stacks train, which the task reads in `hydra.launcher`. Here, too,
+    this process plans, and writes what there is to write."""
+
+    def __init__(self, job_logging: bool = False, **settings: Any) -> None:
+        super().__init__(job_logging)
+
+
+class SubmititLauncher(RayLauncher):
+    """The same for jobs of submitit."""
 
 
 class Jobs(Sequence[DictConfig]):

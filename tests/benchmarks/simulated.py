@@ -17,7 +17,7 @@ from bnsweep.config.identity import numbers
 from bnsweep.config.run import RunConfig
 from bnsweep.data.dataset import DataKey, Dataset
 from bnsweep.records import RunRecord
-from bnsweep.runs import sweep
+from bnsweep.runs import place
 from bnsweep.runs.executors.base import Evaluated, Executor, StackTrainer, Trained
 from bnsweep.runs.executors.local import LocalThread
 
@@ -76,4 +76,4 @@ def local_executor(
 
 def install() -> None:
     """Sweeps of this process are simulated from now on."""
-    sweep.local_executor = local_executor
+    place.local_executor = local_executor

@@ -32,10 +32,10 @@ from bnsweep.runs.executors.local import (
     keep_datasets,
     local_executor,
     read_dataset,
-    send,
     without_main,
 )
 from bnsweep.runs.executors.processes import prepare
+from bnsweep.runs.executors.threaded import sendable
 
 
 class TestThread(ExecutorTests):
@@ -120,9 +120,7 @@ def test_an_exception_that_cannot_be_pickled_comes_as_what_it_says() -> None:
     class Unknown(Exception):
         """Known to no other process."""
 
-    here, there = multiprocessing.Pipe()
-    send(there, Unknown("no such luck"))
-    answer = here.recv()
+    answer = sendable(Unknown("no such luck"))
     assert (type(answer), str(answer)) == (RuntimeError, "Unknown: no such luck")
 
 

@@ -24,13 +24,16 @@ from bnsweep.runs.plan import (
     make_plan,
     makespan,
     pack,
+    plan_on,
     predicted_seconds,
     stack_limit,
     step_flops,
     workers_for,
 )
+from bnsweep.runs.resources import Resources
 
 FREE = 16 * 2**30
+CUDA = torch.device("cuda")
 
 
 def sizes(stacks: list[list[int]]) -> list[int]:
@@ -123,15 +126,31 @@ def test_max_stack_bounds_the_runs_that_train_together() -> None:
 def test_runs_are_split_among_workers_where_a_step_is_work_enough() -> None:
     small, large = RunConfig(), RunConfig(data=DataConfig("mnist"), train=TrainConfig(batch_size=128))
     assert step_flops(large) == 4 * 784 * 32 + 6 * (32 * 32 + 32 * 10)
-    assert [stack_limit(config, 8, CPU, 2, FREE) for config in (large, small)] == [4, 20]
-    held = [stack_limit(config, 1000, CPU, 2, FREE) for config in (large, small)]
+    assert [stack_limit(config, 8, Resources(CPU, 2, FREE)) for config in (large, small)] == [4, 20]
+    held = [stack_limit(config, 1000, Resources(CPU, 2, FREE)) for config in (large, small)]
     assert held == [70, 185], "what a core's caches hold"
 
 
 def test_a_gpu_takes_what_its_memory_holds() -> None:
-    on_cpu, on_gpu = (stack_limit(RunConfig(), 10_000, device, 1, FREE) for device in (CPU, torch.device("cuda")))
+    places = Resources(CPU, 1, FREE), Resources(CUDA, 1, FREE), Resources(CUDA, 1, 2 * FREE)
+    on_cpu, on_gpu, on_larger = (stack_limit(RunConfig(), 10_000, resources) for resources in places)
     assert on_gpu > 10 * on_cpu
-    assert stack_limit(RunConfig(), 10_000, torch.device("cuda"), 1, 2 * FREE) > 1.9 * on_gpu
+    assert on_larger > 1.9 * on_gpu
+
+
+def test_several_gpus_share_the_runs_and_not_their_memories() -> None:
+    one, four, two_each = (Resources(CUDA, workers, FREE, memories=4) for workers in (1, 4, 8))
+    assert (one.each, four.each, two_each.each) == (FREE, FREE, FREE / 2)
+    assert sizes(plan_on(grid(seeds=4), (), Resources(CUDA, 1, FREE)).stacks) == [16]
+    plan = plan_on(grid(seeds=4), (), four)
+    assert (plan.workers, sizes(plan.stacks)) == (4, [4] * 4)
+
+
+def test_workers_with_memories_of_their_own_train_side_by_side() -> None:
+    configs = [replace(config, model=ModelConfig([2000, 2000])) for config in grid(seeds=8)]
+    free = 2**30
+    assert plan_on(configs, (), Resources(CPU, 8, free)).workers == 1
+    assert plan_on(configs, (), Resources(CPU, 8, free, memories=8)).workers == 8
 
 
 def test_a_stack_never_plans_more_than_the_free_memory() -> None:
@@ -191,8 +210,8 @@ def test_a_trial_predicts_longer_for_more_epochs() -> None:
 
 def test_networks_of_large_images_share_their_first_layer_four_at_a_time() -> None:
     one = RunConfig(data=DataConfig("mnist"), model=ModelConfig(family="conv", channels=(16, 32)))
-    assert stack_limit(one, 100, CPU, 2, FREE) == 4
-    assert stack_limit(one, 4, CPU, 2, FREE) == 2, "two workers have something to do"
+    assert stack_limit(one, 100, Resources(CPU, 2, FREE)) == 4
+    assert stack_limit(one, 4, Resources(CPU, 2, FREE)) == 2, "two workers have something to do"
 
 
 def test_the_plan_says_how_images_lie_in_memory() -> None:

@@ -59,7 +59,7 @@ def provenance(info: SweepInfo, grid: Grid) -> list[tuple[str, str]]:
         ("Commit", f"{info.commit}{changed}" if info.commit else ""),
         ("Data", "; ".join(map(dataset_text, info.data))),
         ("Hardware", info.hardware),
-        ("Trained on", ", ".join(info.devices)),
+        ("Trained on", trained_on(info)),
         ("Versions", versions),
         ("Searched by Optuna" if grid.searched else "Swept", swept),
         ("Held fixed", ", ".join(f"{k}={value_text(v)}" for k, v in grid.fixed.items())),
@@ -68,6 +68,15 @@ def provenance(info: SweepInfo, grid: Grid) -> list[tuple[str, str]]:
         ("Time", ", ".join(f"{k} {v:.1f} s" for k, v in info.seconds.items() if math.isfinite(v))),
     ]
     return [(label, text) for label, text in rows if text]
+
+
+def trained_on(info: SweepInfo) -> str:
+    """Devices and machines; several kinds of device are said, as runs that are compared may lie on two of them."""
+    text = ", ".join(info.devices)
+    if len(info.devices) > 1:
+        says = "runs that are compared may be of different ones, which round differently"
+        text = f"{len(info.devices)} kinds of device ({says}): {text}"
+    return f"{text} (machines: {few([*info.hosts])})" if info.hosts else text
 
 
 def commands(info: SweepInfo, metric: Metric, links: bool) -> list[tuple[str, str]]:

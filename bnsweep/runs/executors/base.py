@@ -22,6 +22,7 @@ from bnsweep.nets.stack import Stack
 from bnsweep.own.functions import check_unchanged
 from bnsweep.records import FINISHED, RunRecord
 from bnsweep.runs.checkpoints import Checkpoints, Keeper
+from bnsweep.runs.resources import Resources
 from bnsweep.training.record import Evaluation
 from bnsweep.training.trainer import Training
 
@@ -80,6 +81,31 @@ class Executor(ABC):
     @abstractmethod
     def stop(self) -> None:
         """Ends the training under way at its next step, starts nothing more, and waits for the workers to end."""
+
+
+class Cluster(ABC):
+    """Workers elsewhere: what they have, and the executor that trains there. This process stays the only one that plans
+    and writes to the store."""
+
+    @abstractmethod
+    def resources(self, device: str) -> Resources:
+        """What there is for runs of this `train.device`. Raises ConfigError where it cannot be reached or has none."""
+
+    @abstractmethod
+    def executor(
+        self,
+        workers: int,
+        datasets: dict[DataKey, Dataset],
+        device: torch.device,
+        folder: Path,
+        save_models: bool,
+        checkpoints: Checkpoints | None = None,
+    ) -> Executor:
+        """As `local_executor` makes one. Called after `resources`."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Leaves the cluster, or ends it where it was started for this command."""
 
 
 @dataclass

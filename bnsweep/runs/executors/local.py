@@ -7,16 +7,14 @@ for one another about as long as they compute.
 from __future__ import annotations
 
 import os
-import pickle
 import queue
 import shutil
 import signal
 import threading
-import traceback
-from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
+from itertools import cycle
 from multiprocessing import connection, parent_process, spawn
 from multiprocessing.context import BaseContext
 from pathlib import Path
@@ -31,7 +29,9 @@ from bnsweep.records import DatasetInfo
 from bnsweep.runs.checkpoints import Checkpoints
 from bnsweep.runs.executors.base import Evaluated, Executor, NoWorker, StackTrainer, Trained, WorkerLost
 from bnsweep.runs.executors.processes import process_context
+from bnsweep.runs.executors.threaded import Pool, Tell, ThreadedExecutor, Worker, answered, opened, sendable
 from bnsweep.runs.interrupt import SIGNALS, blocked_signals
+from bnsweep.runs.machine import gpus
 from bnsweep.runs.scratch import scratch
 from bnsweep.training.device import one_thread
 
@@ -51,27 +51,7 @@ def local_executor(
     return LocalProcesses(workers, keep_datasets(datasets, folder), device, models, checkpoints)
 
 
-class LocalExecutor(Executor):
-    """Has a thread of this process for each worker."""
-
-    def __init__(self, workers: int) -> None:
-        self.workers = workers
-        self._threads = ThreadPoolExecutor(workers)
-        self._evaluated: queue.SimpleQueue[Evaluated] = queue.SimpleQueue()
-
-    def submit(self, name: int, configs: Sequence[RunConfig]) -> Future[Trained]:
-        return self._threads.submit(self._train, name, configs)
-
-    @abstractmethod
-    def _train(self, name: int, configs: Sequence[RunConfig]) -> Trained:
-        """In one of the threads."""
-
-    def new_evaluations(self) -> Iterator[Evaluated]:
-        while not self._evaluated.empty():
-            yield self._evaluated.get()
-
-
-class LocalThread(LocalExecutor):
+class LocalThread(ThreadedExecutor):
     """One stack at a time, in this process."""
 
     def __init__(self, trainer: StackTrainer) -> None:
@@ -88,9 +68,9 @@ class LocalThread(LocalExecutor):
         self._threads.shutdown(cancel_futures=True)
 
 
-class LocalProcesses(LocalExecutor):
+class LocalProcesses(Pool):
     """Several stacks at a time, each in a process of its own, whose answers a thread here waits for. A process that
-    is killed takes with it the stack that it trained, and no other."""
+    is killed takes with it the stack that it trained, and no other. Several GPUs have a process each."""
 
     def __init__(
         self,
@@ -104,27 +84,17 @@ class LocalProcesses(LocalExecutor):
         super().__init__(workers)
         self._context = process_context()
         self._stopped = self._context.Value("b", 0, lock=False)
-        self._needs = datasets, device, models, checkpoints, self._stopped
-        self._idle: queue.SimpleQueue[WorkerProcess] = queue.SimpleQueue()
+        self._needs = datasets, models, checkpoints, self._stopped
+        self._devices: queue.SimpleQueue[torch.device] = queue.SimpleQueue()
+        for one, _ in zip(cycle(gpus(device)), range(workers), strict=False):
+            self._devices.put(one)
 
-    def _train(self, name: int, configs: Sequence[RunConfig]) -> Trained:
-        try:
-            worker = self._idle.get_nowait()
-        except queue.Empty:
-            worker = WorkerProcess(self._context, self._needs)
-        try:
-            return worker.train(name, configs, self._evaluated.put)
-        finally:
-            if worker.is_lost:
-                worker.end()
-            else:
-                self._idle.put(worker)
+    def _start(self) -> Worker:
+        return WorkerProcess(self._context, self._devices, self._needs)
 
     def stop(self) -> None:
         self._stopped.value = 1
-        self._threads.shutdown(cancel_futures=True)
-        while not self._idle.empty():
-            self._idle.get().end()
+        self._end_all()
 
 
 STARTING = threading.Lock()
@@ -152,14 +122,16 @@ def without_main(name: str) -> Iterator[None]:
 LOST = "the worker process ended, as it does for want of memory"
 
 
-class WorkerProcess:
+class WorkerProcess(Worker):
     """A process that trains one stack after the other, and this end of the pipe to it."""
 
-    def __init__(self, context: BaseContext, needs: tuple[Any, ...]) -> None:
-        """`needs`: what `serve` takes after its pipe. Raises NoWorker, and WorkerLost where it was killed at once."""
-        self.is_lost = False
+    def __init__(self, context: BaseContext, devices: queue.SimpleQueue[torch.device], needs: tuple[Any, ...]) -> None:
+        """Takes one of the `devices`, which goes back there when it ends. `needs`: what `serve` takes after its device.
+        Raises NoWorker, and WorkerLost where it was killed at once."""
+        self._devices = devices
+        self._device = devices.get()
         self._pipe, far_end = context.Pipe()
-        self._process = context.Process(target=serve, args=(far_end, *needs))  # type: ignore[attr-defined]
+        self._process = context.Process(target=serve, args=(far_end, self._device, *needs))  # type: ignore[attr-defined]
         with blocked_signals(), without_main(self._process.name):
             self._process.start()
         far_end.close()  # the process alone holds it, so that its end ends the pipe
@@ -170,8 +142,7 @@ class WorkerProcess:
                 raise WorkerLost(LOST) from None
             raise NoWorker("a worker process ended before it could train anything (its own output says why)") from None
 
-    def train(self, name: int, configs: Sequence[RunConfig], tell: Callable[[Evaluated], None]) -> Trained:
-        """Raises what the training raised, or WorkerLost."""
+    def train(self, name: int, configs: Sequence[RunConfig], tell: Tell) -> Trained:
         try:
             self._pipe.send((name, configs))
             while isinstance(answer := self._pipe.recv(), Evaluated):
@@ -179,10 +150,7 @@ class WorkerProcess:
         except (EOFError, OSError):
             self.is_lost = True
             raise WorkerLost(LOST) from None
-        if isinstance(answer, Exception):
-            raise answer
-        assert isinstance(answer, Trained)
-        return answer
+        return opened(answer)
 
     def end(self) -> int:
         """Waits for its end, which comes once it finds its pipe closed, and gives its exit status: minus the number of
@@ -191,13 +159,14 @@ class WorkerProcess:
         self._process.join()
         status: int = self._process.exitcode
         self._process.close()
+        self._devices.put(self._device)
         return status
 
 
 def serve(
     pipe: connection.Connection,
-    datasets: dict[DataKey, Path],
     device: torch.device,
+    datasets: dict[DataKey, Path],
     models: Path | None,
     checkpoints: Checkpoints | None,
     stopped: Any,
@@ -208,26 +177,15 @@ def serve(
     threading.Thread(target=follow_parent, daemon=True).start()
     if device.type == "cpu":
         torch.set_num_threads(1)
+    else:
+        torch.cuda.set_device(device)  # what is captured and launched without a device goes there
     trainer = StackTrainer({key: read_dataset(file) for key, file in datasets.items()}, device, models, checkpoints)
     with suppress(EOFError, OSError):  # the parent has closed its end
         pipe.send("ready")
         while True:
             name, configs = pipe.recv()
-            answer: Trained | Exception
-            try:
-                answer = trainer.train(name, configs, pipe.send, lambda: bool(stopped.value))
-            except Exception as error:
-                error.add_note(f"In the worker process:\n{traceback.format_exc()}")
-                answer = error
-            send(pipe, answer)
-
-
-def send(pipe: connection.Connection, answer: Trained | Exception) -> None:
-    """An exception that cannot be pickled goes as what it says."""
-    try:
-        pipe.send(answer)
-    except (TypeError, AttributeError, pickle.PicklingError):
-        pipe.send(RuntimeError(f"{type(answer).__name__}: {answer}"))
+            train = partial(trainer.train, name, configs, pipe.send, lambda: bool(stopped.value))
+            pipe.send(sendable(answered(train)))
 
 
 def follow_parent() -> None:
