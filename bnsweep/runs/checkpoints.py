@@ -21,7 +21,8 @@ import torch
 
 import bnsweep
 from bnsweep.config.identity import identity
-from bnsweep.config.run import RunConfig, SweepConfig
+from bnsweep.config.run import RunConfig
+from bnsweep.config.sweep import SweepConfig
 from bnsweep.training.device import describe_device
 from bnsweep.training.record import Evaluation
 from bnsweep.training.state import State

@@ -19,8 +19,9 @@ import torch
 from bnsweep.config.checks import ConfigError, check_folder
 from bnsweep.config.groups import DataConfig
 from bnsweep.config.identity import identity
-from bnsweep.config.run import RunConfig, SweepConfig, TrackingConfig
+from bnsweep.config.run import RunConfig, TrackingConfig
 from bnsweep.config.secrets import hide_secrets_in_logs
+from bnsweep.config.sweep import SweepConfig
 from bnsweep.data.dataset import DataKey, Dataset, load
 from bnsweep.records import FINISHED, RunRecord
 from bnsweep.runs.checkpoints import Checkpoints, checkpoints_of, tidy
