@@ -6,7 +6,9 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass, replace
 
+from bnsweep.config.run import RunConfig
 from bnsweep.records import FAILED, RunRecord
 from bnsweep.runs.executors.base import NO_CHECKPOINT, Executor, NoWorker, Trained, WorkerLost
 from bnsweep.runs.interrupt import Interrupts
@@ -16,7 +18,18 @@ from bnsweep.runs.progress import Progress
 log = logging.getLogger(__name__)
 
 OnTrained = Callable[[Sequence[int], Trained], None]
-"""Told of the jobs of a stack that is over, and what training left of them."""
+"""Told of the jobs of a stack that are over, and what training left of them."""
+Until = Callable[[RunConfig], int | None]
+"""The step at which runs like this one are held; None: they go on to the end."""
+
+
+@dataclass(frozen=True)
+class Rung:
+    """Where runs are held, and who is told of those that are, with the records that they would have if they ended
+    there."""
+
+    until: Until
+    on_held: Callable[[Sequence[int], Sequence[RunRecord]], None]
 
 
 AGAIN = "with more room in TMPDIR the same command trains these runs again"
@@ -30,14 +43,23 @@ class Dispatch:
     more when all others are over, as it may have lost it for the memory that they took.
     """
 
-    def __init__(self, plan: Plan, executor: Executor, interrupts: Interrupts, on_trained: OnTrained) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        executor: Executor,
+        interrupts: Interrupts,
+        on_trained: OnTrained,
+        rung: Rung | None = None,
+    ) -> None:
+        """`rung`: of runs that do not train to the end. Without one, those that are held go on at once, as a stack."""
+        self.rung = rung
         self.plan, self.executor, self.interrupts, self.on_trained = plan, executor, interrupts, on_trained
         self._left = deque[Sequence[int]](plan.stacks)
         self._running: dict[Future[Trained], Sequence[int]] = {}
         self._alone = deque[Sequence[int]]()
         self._reasons: set[str] = set()
         self._said_unsaved = self._said_unkept = False
-        steps = {stack[0]: (len(stack), plan.configs[stack[0]].total_steps) for stack in plan.stacks}
+        steps = {stack[0]: (len(stack), self._last_step(stack)) for stack in plan.stacks}
         self._progress = Progress(steps, plan.begun)
         # One more waits for each worker, which would stand idle while `on_trained` writes; but where the plan wants
         # fewer at a time than there are workers, for want of memory, none may wait.
@@ -62,7 +84,15 @@ class Dispatch:
             self._most = 1
         while self._left and len(self._running) < self._most:
             jobs = self._left.popleft()
-            self._running[self.executor.submit(jobs[0], [self.plan.configs[job] for job in jobs])] = jobs
+            configs = [self.plan.configs[job] for job in jobs]
+            until = () if self.rung is None else (self.rung.until(configs[0]),)
+            self._running[self.executor.submit(jobs[0], configs, *until)] = jobs
+
+    def _last_step(self, jobs: Sequence[int]) -> int:
+        """Of this stack, here."""
+        config = self.plan.configs[jobs[0]]
+        until = None if self.rung is None else self.rung.until(config)
+        return config.total_steps if until is None else until
 
     def _conclude(self, jobs: Sequence[int], future: Future[Trained]) -> None:
         error = future.exception()
@@ -89,9 +119,25 @@ class Dispatch:
             self._said_unkept = True
             says = "training goes on, and a sweep that is cut short repeats more of it"
             log.error("%s (%s): %s", NO_CHECKPOINT, trained.unkept, says)
-        self.on_trained(jobs, trained)
-        for record in trained.records:
-            self._progress.end(record.status)
+        self._settle(jobs, trained)
+
+    def _settle(self, jobs: Sequence[int], trained: Trained) -> None:
+        """Hands on what is over, and holds what is not."""
+        held = [jobs[place] for place in trained.held]
+        records = [trained.records[place] for place in trained.held]
+        over = [place for place in range(len(jobs)) if place not in {*trained.held}]
+        if over:
+            ended = [trained.records[place] for place in over]
+            part = replace(trained, records=ended, models=[trained.models[place] for place in over], held=[])
+            self.on_trained([jobs[place] for place in over], part)
+            for record in part.records:
+                self._progress.end(record.status)
+        if held and self.rung is None:
+            self._progress.thin(jobs[0], held[0], len(held), records[0].stopped_step or 0)
+            self._left.appendleft(held)
+            return
+        if held and self.rung is not None:
+            self.rung.on_held(held, records)
         self._progress.settle(jobs[0])
 
     def _say(self, runs: int, reason: str, error: Exception) -> None:

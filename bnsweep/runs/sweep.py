@@ -23,12 +23,13 @@ from bnsweep.config.run import RunConfig, TrackingConfig
 from bnsweep.config.secrets import hide_secrets_in_logs
 from bnsweep.config.sweep import SweepConfig
 from bnsweep.data.dataset import DataKey, Dataset, load
-from bnsweep.records import FINISHED, RunRecord
+from bnsweep.records import FINISHED, STOPPED, RunRecord
 from bnsweep.runs.checkpoints import Checkpoints, checkpoints_of, tidy
 from bnsweep.runs.dispatch import Dispatch
-from bnsweep.runs.executors.base import Trained
+from bnsweep.runs.executors.base import Executor, Trained
 from bnsweep.runs.executors.local import check_disk, local_executor
 from bnsweep.runs.executors.processes import prepare
+from bnsweep.runs.halving import Halving
 from bnsweep.runs.interrupt import Interrupts
 from bnsweep.runs.ledger import RunResult, SweepResult, count_statuses, describe_ledger, together
 from bnsweep.runs.machine import check_host, free_bytes, limits
@@ -36,9 +37,12 @@ from bnsweep.runs.outbox import Outbox
 from bnsweep.runs.plan import Plan, check_memory, describe, make_plan, predicted_seconds, stack_limit, workers_for
 from bnsweep.runs.scratch import scratch
 from bnsweep.runs.seed_batches import Looking
+from bnsweep.runs.stopped import stopped_before
+from bnsweep.runs.strategies import check_strategy, price
 from bnsweep.store.address import origin
 from bnsweep.store.claims import Claim, check_same_sweep, wait_for_turn
 from bnsweep.store.connect import Draft
+from bnsweep.store.courses import kept_runs
 from bnsweep.store.store import Done, Manifest, Store
 from bnsweep.store.system_metrics import check_system_metrics
 from bnsweep.training.device import resolve_device
@@ -87,10 +91,12 @@ class Sweep:
         store: Store,
         done: Mapping[str, Done],
         own_run: str,
-        checkpoints: Checkpoints | None = None,
+        planned: Callable[..., Plan],
+        checkpoints: Checkpoints | None,
     ) -> None:
-        """`own_run`: id of the sweep's own MLflow run; empty where it has none."""
-        self.plan, self.store, self.own_run, self.checkpoints = plan, store, own_run, checkpoints
+        """`own_run`: id of the sweep's own MLflow run; empty where it has none. `planned`: of `train_batches`."""
+        self.plan, self.store, self.own_run = plan, store, own_run
+        self.planned, self.checkpoints = planned, checkpoints
         self.sweep = plan.configs[0].sweep
         self.results = {
             name: RunResult(run.status, run.summary, run_id=run.run_id)
@@ -112,7 +118,7 @@ class Sweep:
                 own = Path(folder), self.sweep.save_models, self.checkpoints
                 executor = local_executor(plan.workers, datasets, plan.device, *own)
                 try:
-                    Dispatch(plan, executor, self.stops, self._log).run()
+                    self._train(executor)
                 except KeyboardInterrupt:
                     self.stops.pending = True
                     raise
@@ -123,6 +129,16 @@ class Sweep:
                 self.stops.check()
         finally:
             print(describe_ledger(plan.runs, self.results, self.trained, self.outbox.left), flush=True)
+
+    def _train(self, executor: Executor) -> None:
+        if self.sweep.strategy != "halving":
+            Dispatch(self.plan, executor, self.stops, self._log).run()
+            return
+        kept = {} if self.sweep.rerun else kept_runs(self.store.patient, {*self.plan.identities}, histories=True)
+        for name, run in kept.items():
+            if run.status == STOPPED:
+                self.results[name] = RunResult(run.status, run.done.summary, run.reason, run.done.run_id)
+        Halving(self.plan, self.planned, kept, self._log).run(executor, self.stops)
 
     def _log(self, jobs: Sequence[int], trained: Trained) -> None:
         self._training += trained.seconds
@@ -252,6 +268,7 @@ def run_sweep(
     check_wishes(sweep, keep_plan)
     datasets = dict(datasets or {})
     configs, earlier = with_facts(configs, datasets), with_facts(earlier, datasets)
+    check_strategy(configs, adds_seeds=looking is not None, is_whole=keep_plan)
     workers = workers_for(configs, device) if workers is None else workers
     make_room(configs, device, workers)
     datasets |= load_datasets([config for config in configs if config.data.key not in datasets])
@@ -263,7 +280,8 @@ def run_sweep(
     if sweep.dry_run or store is None:
         predict(configs, datasets, device, workers, store, batches.checkpoints)
         return None
-    return train_batches(batches, store, datasets, partial(make_plan, device=device, workers=workers))
+    planned = partial(make_plan, device=device, workers=workers, checkpoints=batches.checkpoints or ())
+    return train_batches(batches, store, datasets, planned)
 
 
 @dataclass(frozen=True)
@@ -283,7 +301,8 @@ class Batches:
 
     @property
     def notes(self) -> list[str]:
-        return [self.looking.text(self.configs)] if self.looking else []
+        looks = [self.looking.text(self.configs)] if self.looking else []
+        return [*looks, *price(self.configs[0].sweep)]
 
     def manifest(self, batch: Sequence[RunConfig]) -> Manifest | None:
         """Of the sweep up to this batch."""
@@ -312,12 +331,12 @@ def train_batches(
     results: dict[str, RunResult] = {}
     with store.claimed(names, sweep.id) as claim:
         for batch in batches:
-            done = done_at_turn(store, claim, sweep, whole)
+            done = done_at_turn(store, claim, sweep, whole, partial(stopped_before, store, batch))
             over = {*results} if sweep.rerun else {*results, *done}
             if checkpoints is not None and not parts:
                 tidy(checkpoints, over, names)
-            plan = planned(batch, over, checkpoints=checkpoints or ())
-            current = conduct(plan, store, claim, done, results, batches.manifest(batch), datasets, checkpoints)
+            plan = planned(batch, over)
+            current = conduct(plan, planned, batches, store, claim, done, results, datasets)
             results, result = current.results, current.result()
             if parts and parts[-1].own_run:
                 store.patient.remove(parts[-1].own_run)  # the new one is of the same sweep, and of more seeds
@@ -329,19 +348,20 @@ def train_batches(
 
 def conduct(
     plan: Plan,
+    planned: Callable[..., Plan],
+    batches: Batches,
     store: Store,
     claim: Claim,
     done: Mapping[str, Done],
     results: Mapping[str, RunResult],
-    manifest: Manifest | None,
     datasets: dict[DataKey, Dataset],
-    checkpoints: Checkpoints | None = None,
 ) -> Sweep:
-    """Train and log what the plan leaves; a `manifest` gets the sweep its own MLflow run. `results`: of batches before
-    this one."""
+    """Train and log what the plan of one batch leaves; a manifest gets the sweep its own MLflow run. `results`: of
+    batches before this one."""
+    manifest = batches.manifest(plan.configs)
     print(describe(plan), flush=True)
     store.mark_stale(claim.wanted, claim.under_way())
-    current = Sweep(plan, store, done, store.open_sweep(manifest) if manifest else "", checkpoints)
+    current = Sweep(plan, store, done, store.open_sweep(manifest) if manifest else "", planned, batches.checkpoints)
     current.results |= results
     with store.system_metrics(current.own_run) if current.sweep.system_metrics else nullcontext():
         current.run(datasets)
@@ -349,7 +369,9 @@ def conduct(
     return current
 
 
-def done_at_turn(store: Store, claim: Claim, sweep: SweepConfig, whole: bool) -> dict[str, Done]:
+def done_at_turn(
+    store: Store, claim: Claim, sweep: SweepConfig, whole: bool, stopped: Callable[[], dict[str, Done]]
+) -> dict[str, Done]:
     """The done runs that need no training, once no other sweep trains any of those that do; what an earlier command
     trained and could not log is among them."""
     if whole:
@@ -358,7 +380,7 @@ def done_at_turn(store: Store, claim: Claim, sweep: SweepConfig, whole: bool) ->
 
     def left() -> set[str]:
         nonlocal done
-        done = reusable(store.done(claim.wanted), sweep)
+        done = stopped() | reusable(store.done(claim.wanted), sweep)
         return claim.wanted if sweep.rerun else claim.wanted - done.keys()
 
     wait_for_turn(claim, left)

@@ -62,12 +62,12 @@ def count_steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """One number a step that is taken: the members that take it."""
     found, real = list[int](), Training.run
 
-    def run(self: Training, watch: object, tick: object) -> None:
+    def run(self: Training, watch: object, tick: object, until: object) -> None:
         def counted() -> None:
             tick()  # type: ignore[operator]
             found.append(len(self.configs))
 
-        real(self, watch, counted)  # type: ignore[arg-type]
+        real(self, watch, counted, until)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Training, "run", run)
     return found
@@ -169,7 +169,7 @@ def interrupted(configs: list[RunConfig], monkeypatch: pytest.MonkeyPatch, step:
     """A sweep that is asked to stop after so many steps of its first stack."""
     real, steps = StackTrainer.train, iter(range(10**6))
 
-    def stopped(self: StackTrainer, name: int, configs: Sequence[RunConfig], tell: object, _: object) -> Trained:
+    def stopped(self: StackTrainer, name: int, configs: Sequence[RunConfig], tell: object, *_: object) -> Trained:
         return real(self, name, configs, tell, lambda: next(steps) >= step)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:

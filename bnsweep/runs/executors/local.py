@@ -59,11 +59,11 @@ class LocalExecutor(Executor):
         self._threads = ThreadPoolExecutor(workers)
         self._evaluated: queue.SimpleQueue[Evaluated] = queue.SimpleQueue()
 
-    def submit(self, name: int, configs: Sequence[RunConfig]) -> Future[Trained]:
-        return self._threads.submit(self._train, name, configs)
+    def submit(self, name: int, configs: Sequence[RunConfig], until: int | None = None) -> Future[Trained]:
+        return self._threads.submit(self._train, name, configs, until)
 
     @abstractmethod
-    def _train(self, name: int, configs: Sequence[RunConfig]) -> Trained:
+    def _train(self, name: int, configs: Sequence[RunConfig], until: int | None) -> Trained:
         """In one of the threads."""
 
     def new_evaluations(self) -> Iterator[Evaluated]:
@@ -79,9 +79,9 @@ class LocalThread(LocalExecutor):
         self._trainer = trainer
         self._stopped = threading.Event()
 
-    def _train(self, name: int, configs: Sequence[RunConfig]) -> Trained:
+    def _train(self, name: int, configs: Sequence[RunConfig], until: int | None) -> Trained:
         with one_thread(self._trainer.device):
-            return self._trainer.train(name, configs, self._evaluated.put, self._stopped.is_set)
+            return self._trainer.train(name, configs, self._evaluated.put, self._stopped.is_set, until)
 
     def stop(self) -> None:
         self._stopped.set()
@@ -107,13 +107,13 @@ class LocalProcesses(LocalExecutor):
         self._needs = datasets, device, models, checkpoints, self._stopped
         self._idle: queue.SimpleQueue[WorkerProcess] = queue.SimpleQueue()
 
-    def _train(self, name: int, configs: Sequence[RunConfig]) -> Trained:
+    def _train(self, name: int, configs: Sequence[RunConfig], until: int | None) -> Trained:
         try:
             worker = self._idle.get_nowait()
         except queue.Empty:
             worker = WorkerProcess(self._context, self._needs)
         try:
-            return worker.train(name, configs, self._evaluated.put)
+            return worker.train(name, configs, until, self._evaluated.put)
         finally:
             if worker.is_lost:
                 worker.end()
@@ -170,10 +170,12 @@ class WorkerProcess:
                 raise WorkerLost(LOST) from None
             raise NoWorker("a worker process ended before it could train anything (its own output says why)") from None
 
-    def train(self, name: int, configs: Sequence[RunConfig], tell: Callable[[Evaluated], None]) -> Trained:
+    def train(
+        self, name: int, configs: Sequence[RunConfig], until: int | None, tell: Callable[[Evaluated], None]
+    ) -> Trained:
         """Raises what the training raised, or WorkerLost."""
         try:
-            self._pipe.send((name, configs))
+            self._pipe.send((name, configs, until))
             while isinstance(answer := self._pipe.recv(), Evaluated):
                 tell(answer)
         except (EOFError, OSError):
@@ -212,10 +214,10 @@ def serve(
     with suppress(EOFError, OSError):  # the parent has closed its end
         pipe.send("ready")
         while True:
-            name, configs = pipe.recv()
+            name, configs, until = pipe.recv()
             answer: Trained | Exception
             try:
-                answer = trainer.train(name, configs, pipe.send, lambda: bool(stopped.value))
+                answer = trainer.train(name, configs, pipe.send, lambda: bool(stopped.value), until)
             except Exception as error:
                 error.add_note(f"In the worker process:\n{traceback.format_exc()}")
                 answer = error
