@@ -25,11 +25,10 @@ Until = Callable[[RunConfig], int | None]
 
 @dataclass(frozen=True)
 class Rung:
-    """Where runs are held, and who is told of those that are, with the records that they would have if they ended
-    there."""
+    """Where runs are held, and who is told of those that are, with what they would leave if they ended there."""
 
     until: Until
-    on_held: Callable[[Sequence[int], Sequence[RunRecord]], None]
+    on_held: Callable[[Sequence[int], Trained], None]
 
 
 AGAIN = "with more room in TMPDIR the same command trains these runs again"
@@ -123,21 +122,19 @@ class Dispatch:
 
     def _settle(self, jobs: Sequence[int], trained: Trained) -> None:
         """Hands on what is over, and holds what is not."""
-        held = [jobs[place] for place in trained.held]
-        records = [trained.records[place] for place in trained.held]
         over = [place for place in range(len(jobs)) if place not in {*trained.held}]
+        held, rest = [jobs[place] for place in trained.held], part_of(trained, trained.held)
         if over:
-            ended = [trained.records[place] for place in over]
-            part = replace(trained, records=ended, models=[trained.models[place] for place in over], held=[])
+            part, rest.seconds = part_of(trained, over), 0.0
             self.on_trained([jobs[place] for place in over], part)
             for record in part.records:
                 self._progress.end(record.status)
         if held and self.rung is None:
-            self._progress.thin(jobs[0], held[0], len(held), records[0].stopped_step or 0)
+            self._progress.thin(jobs[0], held[0], len(held), rest.records[0].stopped_step or 0)
             self._left.appendleft(held)
             return
         if held and self.rung is not None:
-            self.rung.on_held(held, records)
+            self.rung.on_held(held, rest)
         self._progress.settle(jobs[0])
 
     def _say(self, runs: int, reason: str, error: Exception) -> None:
@@ -160,6 +157,12 @@ class Dispatch:
         halves = jobs[: len(jobs) // 2], jobs[len(jobs) // 2 :]
         self._progress.divide(jobs[0], {half[0]: len(half) for half in halves})
         self._left.extendleft(reversed(halves))
+
+
+def part_of(trained: Trained, places: Sequence[int]) -> Trained:
+    """Of some of the runs."""
+    records, models = [trained.records[i] for i in places], [trained.models[i] for i in places]
+    return replace(trained, records=records, models=models, held=[])
 
 
 def less_memory(runs: int) -> str:

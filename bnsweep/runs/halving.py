@@ -70,8 +70,9 @@ class Halving:
             return True
         return rung is not None and not math.isnan(self._score(job, rung))
 
-    def _hold(self, jobs: Sequence[int], records: Sequence[RunRecord]) -> None:
-        self.held |= zip((self.plan.identities[job] for job in jobs), records, strict=True)
+    def _hold(self, jobs: Sequence[int], trained: Trained) -> None:
+        self.held |= zip((self.plan.identities[job] for job in jobs), trained.records, strict=True)
+        self.log([], Trained([], [], trained.seconds))
 
     def _end(self, jobs: Sequence[int], trained: Trained) -> None:
         self.ended |= zip((self.plan.identities[job] for job in jobs), trained.records, strict=True)

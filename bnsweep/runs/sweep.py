@@ -135,10 +135,11 @@ class Sweep:
             Dispatch(self.plan, executor, self.stops, self._log).run()
             return
         kept = {} if self.sweep.rerun else kept_runs(self.store.patient, {*self.plan.identities}, histories=True)
-        for name, run in kept.items():
-            if run.status == STOPPED:
-                self.results[name] = RunResult(run.status, run.done.summary, run.reason, run.done.run_id)
         Halving(self.plan, self.planned, kept, self._log).run(executor, self.stops)
+        for name, run in kept.items():
+            if run.status == STOPPED:  # and needed no training now
+                result = RunResult(run.status, run.done.summary, run.reason, run.done.run_id)
+                self.results.setdefault(name, result)
 
     def _log(self, jobs: Sequence[int], trained: Trained) -> None:
         self._training += trained.seconds

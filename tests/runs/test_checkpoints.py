@@ -169,8 +169,8 @@ def interrupted(configs: list[RunConfig], monkeypatch: pytest.MonkeyPatch, step:
     """A sweep that is asked to stop after so many steps of its first stack."""
     real, steps = StackTrainer.train, iter(range(10**6))
 
-    def stopped(self: StackTrainer, name: int, configs: Sequence[RunConfig], tell: object, *_: object) -> Trained:
-        return real(self, name, configs, tell, lambda: next(steps) >= step)  # type: ignore[arg-type]
+    def stopped(self: StackTrainer, name: int, configs: Sequence[RunConfig], tell: object, *more: object) -> Trained:
+        return real(self, name, configs, tell, lambda: next(steps) >= step, *more[1:])  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
         patch.setattr(StackTrainer, "train", stopped)

@@ -119,13 +119,14 @@ class Flight:
         started = time.perf_counter()
         try:
             self.training.run(self._watch, self._tick, self.until)
-            if self.training.step < self._total:
+            if self.training.step == self.until:  # beyond it, the checkpoint that it comes from stands
                 self._keep_held()
         except Thinned:
             pass
         held = self._held if self.training.step < self._total else []
+        number = sum(e.step <= (self.until or self._total) for e in self.training.evaluations)
         for place in held:
-            self.training.stop(place, "held")
+            self.training.stop(place, "held", number)
         trained = Trained(self.training.records(), [None] * len(self.configs), time.perf_counter() - started)
         trained.unkept, trained.held = self._keeper.why if self._keeper else "", held
         return trained
