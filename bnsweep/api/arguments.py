@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
 from bnsweep.config.checks import ConfigError, check, check_choice
-from bnsweep.config.run import INVALID
+from bnsweep.config.sweep import INVALID
 
 NAMED = ("activation", "init", "bn", "norm", "lr", "seed", "data", "target", "epochs", "track")
 """Arguments of `sweep` that its signature names."""

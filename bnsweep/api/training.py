@@ -55,7 +55,7 @@ class InMemory:
                 break
 
     def _train(self, plan: Plan, datasets: Mapping[DataKey, Dataset], keep_models: bool) -> None:
-        from bnsweep.runs.dispatch import Dispatch
+        from bnsweep.runs.dispatch import Dispatch, Listeners
         from bnsweep.runs.executors.local import local_executor
         from bnsweep.runs.interrupt import Interrupts
         from bnsweep.runs.plan import describe
@@ -73,7 +73,7 @@ class InMemory:
         with tempfile.TemporaryDirectory(dir=scratch()) as folder, Interrupts() as interrupts:
             executor = local_executor(plan.workers, dict(datasets), plan.device, Path(folder), keep_models)
             try:
-                Dispatch(plan, executor, interrupts, keep).run()
+                Dispatch(plan, executor, interrupts, Listeners(keep)).run()
             finally:
                 executor.stop()
                 self.seconds += time.perf_counter() - began

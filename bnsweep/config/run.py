@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import re
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,7 +13,7 @@ from bnsweep.catalogue.inits import INITS
 from bnsweep.catalogue.norms import BATCH, PLACED, level
 from bnsweep.catalogue.own import is_own
 from bnsweep.catalogue.tasks import CLASSIFICATION, TASKS, Task
-from bnsweep.config.checks import NOT_NEGATIVE, SEED, SHARD, TEXT, OneOf, Rule, at_least, check, or_null
+from bnsweep.config.checks import SEED, TEXT, check, or_null
 from bnsweep.config.fields import Checked, Role, setting
 from bnsweep.config.groups import (
     ActivationConfig,
@@ -30,6 +27,7 @@ from bnsweep.config.groups import (
 )
 from bnsweep.config.network import ModelConfig, NetworkFacts, SkipConfig, check_own_network
 from bnsweep.config.norm import NormConfig
+from bnsweep.config.sweep import SweepConfig
 
 SPARSE = 20
 """Samples trained for each that light probes look at: what keeps their cost to a few per cent of a longer training."""
@@ -51,19 +49,6 @@ MOST_STEPS = 10**8
 
 MOST_WEIGHTS = 10**10
 """Of a network: 40 GB in float32, and twice as much again to train them."""
-
-SWEEP_ID = Rule(
-    lambda text: re.fullmatch(r"(?!latest$)[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", text) is not None,
-    "letters, digits, '_', '-' and '.', at most 100, a letter or digit first, and not latest",
-)
-INVALID = ("refuse", "skip")
-ID_LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"
-"""32 that are not taken for one another."""
-
-
-def new_sweep_id() -> str:
-    """The time and six random letters: sweeps that start in one second, on two machines even, have two ids."""
-    return time.strftime("%Y%m%d-%H%M%S-") + "".join(ID_LETTERS[byte % 32] for byte in os.urandom(6))
 
 
 @dataclass(frozen=True)
@@ -97,39 +82,6 @@ class TrackingConfig(Checked, group="tracking"):
         shown = f"{self.experiment[:40]}… ({len(self.experiment)} characters)"
         says = f"a name of at most {NAME_LENGTH} characters, which is what MLflow's tables hold"
         check(len(self.experiment) <= NAME_LENGTH, "tracking.experiment", shown, says)
-
-
-@dataclass(frozen=True)
-class SweepConfig(Checked, group="sweep"):
-    id: str = setting("single", SWEEP_ID)
-    """Names the sweep in MLflow and the report; the default is its start time and six letters."""
-    rerun: bool = setting(False)
-    """Train again the runs that have a result."""
-    dry_run: bool = setting(False)
-    """Print the plan and train nothing."""
-    max_stack: int | None = setting(None, or_null(at_least(1)))
-    """Most runs trained as one; null: what memory and cache suggest."""
-    checkpoint_seconds: float | None = setting(60.0, or_null(NOT_NEGATIVE))
-    """Least seconds between two checkpoints of a stack that trains, which the same command goes on from; null: none."""
-    shard: str | None = setting(None, or_null(SHARD))
-    """Which share of the sweep this machine trains, as in 2/5. All machines get the same command and `sweep.id`."""
-    max_seeds: int = setting(30, at_least(1))
-    """Most seeds of a sweep with `seed=auto`, which adds seeds until the claims of its report are decided."""
-    report: str | None = setting("report", or_null(TEXT))
-    """Folder the report is written to when a multirun ends; null: none."""
-    exclude: tuple[Any, ...] = setting(())
-    """Cells that are left out of the grid, each by settings and values, as in [{bn: none, init: he}]; a list of values
-    stands for any of them."""
-    zip: tuple[Any, ...] = setting(())
-    """Settings whose values go together, the first with the first, as in [[lr.value, train.batch_size]]."""
-    invalid: str = setting("refuse", OneOf(INVALID))
-    """What is done about cells that a rule refuses: the sweep is refused, or with skip they are left out."""
-    save_models: bool = setting(False)
-    """Keep each trained network among its run's artifacts: as `model.safetensors`, and as the MLflow Model `model`.
-    That costs some seconds a sweep, and 20 ms and 0.1 MB a run of the note's network."""
-    system_metrics: bool = setting(False)
-    """Keep how busy the machine is (processors, memory, disk, network, GPUs) with the sweep's own run in MLflow. Needs
-    psutil; MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL is the seconds between two readings, by default 10."""
 
 
 @dataclass(frozen=True)

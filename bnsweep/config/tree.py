@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, cast, get_args, get_origin, get_type_hint
 from bnsweep.catalogue.norms import NORM_CHOICES, PLACED, PLACEMENTS
 from bnsweep.config.checks import AUTO, ConfigError, check
 from bnsweep.config.fields import Checked
-from bnsweep.config.run import RunConfig, new_sweep_id
+from bnsweep.config.run import RunConfig
 from bnsweep.config.secrets import check_no_secret
+from bnsweep.config.sweep import new_sweep_id
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig, IntegerNode

@@ -13,7 +13,7 @@ from bnsweep.config.checks import ConfigError
 from bnsweep.config.run import RunConfig
 from bnsweep.data.dataset import DataKey, Dataset, load
 from bnsweep.records import RunRecord
-from bnsweep.runs.dispatch import Dispatch
+from bnsweep.runs.dispatch import Dispatch, Listeners
 from bnsweep.runs.executors.base import Executor, Trained
 from bnsweep.runs.executors.local import local_executor
 from bnsweep.runs.executors.processes import prepare
@@ -83,7 +83,7 @@ class Laboratory:
         def keep(jobs: Sequence[int], trained: Trained) -> None:
             records.update(zip([plan.identities[job] for job in jobs], trained.records, strict=True))
 
-        Dispatch(plan, self._executor_on(device), self.interrupts, keep).run()
+        Dispatch(plan, self._executor_on(device), self.interrupts, Listeners(keep)).run()
         return [records[name] for name in plan.identities]
 
     def _workers_on(self, device: torch.device) -> int:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from bnsweep.config.run import RunConfig, SweepConfig
+from bnsweep.config.run import RunConfig
+from bnsweep.config.sweep import SweepConfig
 from bnsweep.records import FINISHED
 from bnsweep.runs.checkpoints import Checkpoints, tidy
 from bnsweep.runs.conduct import Before, Setting, conduct
@@ -15,6 +16,8 @@ from bnsweep.runs.ledger import RunResult, SweepResult, describe_shards, togethe
 from bnsweep.runs.place import Planned, Start
 from bnsweep.runs.seed_batches import Looking
 from bnsweep.runs.shards import Share
+from bnsweep.runs.stopped import stopped_before
+from bnsweep.runs.strategies import price
 from bnsweep.store.claims import Claim, check_same_sweep, wait_for_turn
 from bnsweep.store.store import Done, Manifest, Store
 
@@ -39,7 +42,8 @@ class Batches:
 
     @property
     def notes(self) -> list[str]:
-        return [*([self.looking.text(self.share.configs)] if self.looking else []), *self.share.text()]
+        looks = [self.looking.text(self.share.configs)] if self.looking else []
+        return [*looks, *self.share.text(), *price(self.share.sweep)]
 
     def manifest(self, batch: Sequence[RunConfig]) -> Manifest | None:
         """Of the sweep up to this batch."""
@@ -71,7 +75,8 @@ def train_batches(batches: Batches, store: Store, start: Start, planned: Planned
     with EndWatch() as watch, store.claimed(share.identities, sweep.id, share.planned) as claim:
         setting = Setting(store, start, planned, checkpoints, batches.before, partial(watch.begin, store, claim))
         for batch in batches:
-            done = done_at_turn(store, claim, sweep, whole=batches.command is not None)
+            stopped = partial(stopped_before, store, batch)
+            done = done_at_turn(store, claim, sweep, batches.command is not None, stopped)
             over = {*results} if sweep.rerun else {*results, *done}
             if checkpoints is not None and not parts:
                 tidy(checkpoints, over, share.identities)
@@ -97,7 +102,9 @@ def close_shard(store: Store, share: Share, result: SweepResult) -> None:
     print(describe_shards(len(share.planned), counts, under_way), flush=True)
 
 
-def done_at_turn(store: Store, claim: Claim, sweep: SweepConfig, whole: bool) -> dict[str, Done]:
+def done_at_turn(
+    store: Store, claim: Claim, sweep: SweepConfig, whole: bool, stopped: Callable[[], dict[str, Done]]
+) -> dict[str, Done]:
     """The done runs that need no training, once no other sweep trains any of those that do; what an earlier command
     trained and could not log is among them."""
     if whole:
@@ -106,7 +113,7 @@ def done_at_turn(store: Store, claim: Claim, sweep: SweepConfig, whole: bool) ->
 
     def left() -> set[str]:
         nonlocal done
-        done = reusable(store.done(claim.wanted), sweep)
+        done = stopped() | reusable(store.done(claim.wanted), sweep)
         return claim.wanted if sweep.rerun else claim.wanted - done.keys()
 
     wait_for_turn(claim, left)

@@ -21,7 +21,8 @@ import torch
 
 import bnsweep
 from bnsweep.config.identity import identity
-from bnsweep.config.run import RunConfig, SweepConfig
+from bnsweep.config.run import RunConfig
+from bnsweep.config.sweep import SweepConfig
 from bnsweep.training.device import describe_device
 from bnsweep.training.record import Evaluation
 from bnsweep.training.state import State
@@ -60,6 +61,8 @@ class Checkpoints:
     elsewhere: bool = False
     """Whether workers elsewhere write them, on machines of which nothing is known here: all count then, and a worker
     uses those that it can go on from."""
+    stops: str = ""
+    """What stops members, by which a stack's state is another."""
 
     def at(self, device: torch.device) -> Checkpoints:
         """As a worker that trains on this device has them."""
@@ -71,7 +74,7 @@ class Checkpoints:
         return iter(sorted(found, key=lambda begun: (-begun.step, begun.file)))
 
     def _own(self) -> Iterator[Begun]:
-        of = "" if self.elsewhere else fingerprint(self.device)
+        of = "" if self.elsewhere else fingerprint(self.device, self.stops)
         for file, tree in self._trees():
             if self.elsewhere or tree["fingerprint"] == of:
                 yield Begun(file, tuple(tree["identities"]), tree["step"], tree["written"])
@@ -91,7 +94,7 @@ class Checkpoints:
         """How many of these runs have a checkpoint of other code or of another device."""
         if self.elsewhere:
             return 0
-        of = fingerprint(self.device)
+        of = fingerprint(self.device, self.stops)
         return len({name for _, t in self._trees() if t["fingerprint"] != of for name in t["identities"]} & {*wanted})
 
     def states(self, configs: Sequence[RunConfig]) -> list[State]:
@@ -118,7 +121,7 @@ class Checkpoints:
         """Of the runs of these identities, beside the one before, which it then replaces. Raises OSError."""
         from safetensors import SafetensorError
 
-        of = fingerprint(self.device)
+        of = fingerprint(self.device, self.stops)
         name = f"{names[0]}-{digest(' '.join([*names, of]))[:8]}.safetensors"
         tree = {"identities": names, "fingerprint": of, "written": time.time()}
         part = self.folder / f".{name}-{os.getpid()}"
@@ -167,23 +170,26 @@ class Keeper:
     def is_due(self) -> bool:
         return time.monotonic() >= self._due
 
-    def write(self, take: Callable[[], State]) -> None:
-        """`take` gives the state. A disk that has no room costs no run."""
-        started = time.monotonic()
+    def write(self, take: Callable[[], State], places: Sequence[int] | None = None) -> bool:
+        """`take` gives the state, of all runs or of those at some places. A disk that has no room costs no run; whether
+        it had."""
+        started, names = time.monotonic(), self._names
+        self.why = ""
         try:
-            self.checkpoints.write(take(), self._names)
+            self.checkpoints.write(take(), names if places is None else [names[place] for place in places])
         except OSError as error:
             self.why = str(error)
         ended = time.monotonic()
         self._due = ended + max(self.checkpoints.seconds, SPARE * (ended - started))
+        return not self.why
 
 
 def checkpoints_of(sweep: SweepConfig, device: torch.device, elsewhere: bool = False) -> Checkpoints | None:
     """Those of stacks in flight, where the command was started. One that trains all runs again begins anew."""
     if sweep.checkpoint_seconds is None:
         return None
-    since = time.time() if sweep.rerun else 0.0
-    return Checkpoints(Path(FOLDER).absolute(), device, sweep.checkpoint_seconds, since, elsewhere)
+    since, stops = time.time() if sweep.rerun else 0.0, f"{sweep.patience}" if sweep.strategy == "plateau" else ""
+    return Checkpoints(Path(FOLDER).absolute(), device, sweep.checkpoint_seconds, since, elsewhere, stops)
 
 
 def tidy(checkpoints: Checkpoints, over: Collection[str], wanted: Collection[str]) -> None:
@@ -237,13 +243,13 @@ def read_state(file: Path) -> State:
 
 
 @cache
-def fingerprint(device: torch.device) -> str:
+def fingerprint(device: torch.device, stops: str = "") -> str:
     """16 hex digits of what must agree, besides a run's identity, for the same bits: this package's code, torch, and
     what computes."""
     package = Path(bnsweep.__file__).parent
     code = {str(file.relative_to(package)): file.read_text(encoding="utf-8") for file in package.rglob("*.py")}
     machine = torch.backends.cpu.get_cpu_capability() if device.type == "cpu" else ""
-    return digest(json.dumps([sorted(code.items()), torch.__version__, describe_device(device), machine]))
+    return digest(json.dumps([sorted(code.items()), torch.__version__, describe_device(device), machine, stops]))
 
 
 def digest(text: str) -> str:

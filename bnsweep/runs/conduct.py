@@ -16,10 +16,11 @@ from pathlib import Path
 from bnsweep.config.checks import ConfigError
 from bnsweep.config.identity import identity
 from bnsweep.config.run import RunConfig
-from bnsweep.records import RunRecord
+from bnsweep.records import STOPPED, RunRecord
 from bnsweep.runs.checkpoints import Checkpoints
-from bnsweep.runs.dispatch import Dispatch
-from bnsweep.runs.executors.base import Evaluated, Trained
+from bnsweep.runs.dispatch import Dispatch, Listeners
+from bnsweep.runs.executors.base import Evaluated, Executor, Trained
+from bnsweep.runs.halving import Halving
 from bnsweep.runs.interrupt import Interrupts
 from bnsweep.runs.ledger import RunResult, SweepResult, count_statuses, describe_ledger, together
 from bnsweep.runs.outbox import Outbox
@@ -27,6 +28,7 @@ from bnsweep.runs.place import Planned, Start
 from bnsweep.runs.plan import Plan, describe
 from bnsweep.runs.scratch import scratch
 from bnsweep.store.claims import Claim
+from bnsweep.store.courses import kept_runs
 from bnsweep.store.store import Done, Manifest, Store
 
 
@@ -100,8 +102,7 @@ class Sweep:
             with tempfile.TemporaryDirectory(dir=scratch()) as folder, self.stops:
                 executor = self.setting.start(plan, Path(folder), self.setting.checkpoints)
                 try:
-                    lose = self.outbox.under_way.lose
-                    Dispatch(plan, executor, self.stops, self._log, self._show, lose).run()
+                    self._train(executor)
                 except KeyboardInterrupt:
                     self.stops.pending = True
                     raise
@@ -113,6 +114,18 @@ class Sweep:
         finally:
             shard = self.sweep.shard or ""
             print(describe_ledger(plan.runs, self.results, self.trained, self.outbox.left, shard), flush=True)
+
+    def _train(self, executor: Executor) -> None:
+        how = Listeners(self._log, self._show, self.outbox.under_way.lose)
+        if self.sweep.strategy != "halving":
+            Dispatch(self.plan, executor, self.stops, how).run()
+            return
+        kept = {} if self.sweep.rerun else kept_runs(self.store.patient, {*self.plan.identities}, histories=True)
+        Halving(self.plan, self.setting.planned, kept, how).run(executor, self.stops)
+        for name, run in kept.items():
+            if run.status == STOPPED:  # and needed no training now
+                result = RunResult(run.status, run.done.summary, run.reason, run.done.run_id)
+                self.results.setdefault(name, result)
 
     def _show(self, jobs: Sequence[int], evaluated: Evaluated) -> None:
         self.outbox.under_way.add(jobs, [self.plan.configs[job] for job in jobs], evaluated)

@@ -6,7 +6,9 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass, replace
 
+from bnsweep.config.run import RunConfig
 from bnsweep.records import FAILED, RunRecord
 from bnsweep.runs.executors.base import NO_CHECKPOINT, Evaluated, Executor, NoWorker, Trained, WorkerLost
 from bnsweep.runs.interrupt import Interrupts
@@ -15,12 +17,28 @@ from bnsweep.runs.progress import Progress
 
 log = logging.getLogger(__name__)
 
-OnTrained = Callable[[Sequence[int], Trained], None]
-"""Told of the jobs of a stack that is over, and what training left of them."""
-OnEvaluated = Callable[[Sequence[int], Evaluated], None]
-"""Told of the jobs of a stack that trains, and what was read there."""
-OnLost = Callable[[Sequence[int]], None]
-"""Told of the jobs of a stack that failed and is trained again."""
+Until = Callable[[RunConfig], int | None]
+"""The step at which runs like this one are held; None: they go on to the end."""
+
+
+@dataclass(frozen=True)
+class Listeners:
+    """Who is told of the jobs of stacks on their way, in the dispatching thread."""
+
+    on_trained: Callable[[Sequence[int], Trained], None]
+    """Of those that are over, and what training left of them."""
+    on_evaluated: Callable[[Sequence[int], Evaluated], None] = lambda jobs, evaluated: None
+    """Of a stack that trains, and what was read there."""
+    on_lost: Callable[[Sequence[int]], None] = lambda jobs: None
+    """Of a stack that failed and is trained again, or that goes on in other stacks."""
+
+
+@dataclass(frozen=True)
+class Rung:
+    """Where runs are held, and who is told of those that are, with what they would leave if they ended there."""
+
+    until: Until
+    on_held: Callable[[Sequence[int], Trained], None]
 
 
 AGAIN = "with more room in TMPDIR the same command trains these runs again"
@@ -39,18 +57,18 @@ class Dispatch:
         plan: Plan,
         executor: Executor,
         interrupts: Interrupts,
-        on_trained: OnTrained,
-        on_evaluated: OnEvaluated = lambda jobs, evaluated: None,
-        on_lost: OnLost = lambda jobs: None,
+        listeners: Listeners,
+        rung: Rung | None = None,
     ) -> None:
-        self.plan, self.executor, self.interrupts, self.on_trained = plan, executor, interrupts, on_trained
-        self.on_evaluated, self.on_lost = on_evaluated, on_lost
+        """`rung`: of runs that do not train to the end. Without one, those that are held go on at once, as a stack."""
+        self.rung = rung
+        self.plan, self.executor, self.interrupts, self.listeners = plan, executor, interrupts, listeners
         self._left = deque[Sequence[int]](plan.stacks)
         self._running: dict[Future[Trained], Sequence[int]] = {}
         self._alone = deque[Sequence[int]]()
         self._reasons: set[str] = set()
         self._said_unsaved = self._said_unkept = False
-        steps = {stack[0]: (len(stack), plan.configs[stack[0]].total_steps) for stack in plan.stacks}
+        steps = {stack[0]: (len(stack), self._last_step(stack)) for stack in plan.stacks}
         self._progress = Progress(steps, plan.begun)
         # One more waits for each worker, which would stand idle while `on_trained` writes; but where the plan wants
         # fewer at a time than there are workers, for want of memory, none may wait.
@@ -66,7 +84,7 @@ class Dispatch:
                 for evaluated in self.executor.new_evaluations():
                     self._progress.advance(evaluated.stack, evaluated.step, evaluated.diverged)
                     jobs = next(jobs for jobs in self._running.values() if jobs[0] == evaluated.stack)
-                    self.on_evaluated(jobs, evaluated)
+                    self.listeners.on_evaluated(jobs, evaluated)
                 for future in done:
                     self.interrupts.check()
                     self._conclude(self._running.pop(future), future)
@@ -77,7 +95,15 @@ class Dispatch:
             self._most = 1
         while self._left and len(self._running) < self._most:
             jobs = self._left.popleft()
-            self._running[self.executor.submit(jobs[0], [self.plan.configs[job] for job in jobs])] = jobs
+            configs = [self.plan.configs[job] for job in jobs]
+            until = () if self.rung is None else (self.rung.until(configs[0]),)
+            self._running[self.executor.submit(jobs[0], configs, *until)] = jobs
+
+    def _last_step(self, jobs: Sequence[int]) -> int:
+        """Of this stack, here."""
+        config = self.plan.configs[jobs[0]]
+        until = None if self.rung is None else self.rung.until(config)
+        return config.total_steps if until is None else until
 
     def _conclude(self, jobs: Sequence[int], future: Future[Trained]) -> None:
         error = future.exception()
@@ -88,7 +114,7 @@ class Dispatch:
         else:
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
             self._say(len(jobs), reason, error)
-            self.on_lost(jobs)
+            self.listeners.on_lost(jobs)
             if len(jobs) > 1:
                 self._halve(jobs)
                 return
@@ -105,9 +131,25 @@ class Dispatch:
             self._said_unkept = True
             says = "training goes on, and a sweep that is cut short repeats more of it"
             log.error("%s (%s): %s", NO_CHECKPOINT, trained.unkept, says)
-        self.on_trained(jobs, trained)
-        for record in trained.records:
-            self._progress.end(record.status)
+        self._settle(jobs, trained)
+
+    def _settle(self, jobs: Sequence[int], trained: Trained) -> None:
+        """Hands on what is over, and holds what is not."""
+        if trained.held:
+            self.listeners.on_lost(jobs)
+        over = [place for place in range(len(jobs)) if place not in {*trained.held}]
+        held, rest = [jobs[place] for place in trained.held], part_of(trained, trained.held)
+        if over:
+            part, rest.seconds = part_of(trained, over), 0.0
+            self.listeners.on_trained([jobs[place] for place in over], part)
+            for record in part.records:
+                self._progress.end(record.status)
+        if held and self.rung is None:
+            self._progress.thin(jobs[0], held[0], len(held), rest.records[0].stopped_step or 0)
+            self._left.appendleft(held)
+            return
+        if held and self.rung is not None:
+            self.rung.on_held(held, rest)
         self._progress.settle(jobs[0])
 
     def _say(self, runs: int, reason: str, error: Exception) -> None:
@@ -130,6 +172,12 @@ class Dispatch:
         halves = jobs[: len(jobs) // 2], jobs[len(jobs) // 2 :]
         self._progress.divide(jobs[0], {half[0]: len(half) for half in halves})
         self._left.extendleft(reversed(halves))
+
+
+def part_of(trained: Trained, places: Sequence[int]) -> Trained:
+    """Of some of the runs."""
+    records, models = [trained.records[i] for i in places], [trained.models[i] for i in places]
+    return replace(trained, records=records, models=models, held=[])
 
 
 def less_memory(runs: int) -> str:

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from bnsweep.catalogue.tasks import TASKS
-from bnsweep.config.run import SweepConfig, TrackingConfig
+from bnsweep.config.run import TrackingConfig
+from bnsweep.config.sweep import SweepConfig
 from bnsweep.records import DIVERGED, FAILED, FINISHED, STOPPED
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from bnsweep.config.run import RunConfig
 from bnsweep.data.dataset import DataKey, Dataset
@@ -55,15 +56,17 @@ def starter(datasets: dict[DataKey, Dataset], cluster: Cluster | None) -> Start:
     return start
 
 
-Planned = Callable[[Sequence[RunConfig], Collection[str]], Plan]
-"""The plan of some configs and of what of them is done."""
+class Planned(Protocol):
+    """The plan of some configs and of what of them is done; `restack`: as `plan_on` has it."""
+
+    def __call__(self, configs: Sequence[RunConfig], done: Collection[str], restack: bool = False) -> Plan: ...
 
 
 def planner(resources: Resources, cluster: Cluster | None, checkpoints: Checkpoints | None) -> Planned:
     """Makes plans, on this machine by the memory that is free then, with the data read."""
 
-    def planned(batch: Sequence[RunConfig], done: Collection[str]) -> Plan:
+    def planned(configs: Sequence[RunConfig], done: Collection[str], restack: bool = False) -> Plan:
         now = resources if cluster else this_machine(resources.device, resources.workers)
-        return plan_on(batch, done, now, checkpoints or ())
+        return plan_on(configs, done, now, checkpoints or (), restack)
 
     return planned

@@ -216,17 +216,23 @@ def make_plan(
     workers: int | None = None,
     free: int | None = None,
     checkpoints: Iterable[Begun] = (),
+    restack: bool = False,
 ) -> Plan:
     """A plan for this machine: see `plan_on` and `this_machine`."""
-    return plan_on(configs, done, this_machine(device, workers, free), checkpoints)
+    return plan_on(configs, done, this_machine(device, workers, free), checkpoints, restack)
 
 
 def plan_on(
-    configs: Sequence[RunConfig], done: Collection[str], resources: Resources, checkpoints: Iterable[Begun] = ()
+    configs: Sequence[RunConfig],
+    done: Collection[str],
+    resources: Resources,
+    checkpoints: Iterable[Begun] = (),
+    restack: bool = False,
 ) -> Plan:
     """Stack the runs that are left: equal shapes together, whole data seeds together where they fit, in given order.
 
-    `done`: identities that need no training. `checkpoints`: what runs go on from, in the stacks that they were in.
+    `done`: identities that need no training. `checkpoints`: what runs go on from, in the stacks that they were in, or
+    with `restack` in new ones of runs that stand at one step.
     """
     workers = resources.workers
     if resources.device.type == "cpu":
@@ -235,15 +241,19 @@ def plan_on(
     identities: list[str] = []
     first: dict[str, int] = {}
     by_shape: dict[tuple[object, ...], list[int]] = {}
+    step_of: dict[str, int] = {}
+    for held in checkpoints if restack else ():
+        step_of = dict.fromkeys(held.identities, held.step) | step_of
     for job, config in enumerate(configs):
         flat = numbers(config)
         name = identity(config, flat)
         identities.append(name)
         if name not in done and first.setdefault(name, job) == job:
-            by_shape.setdefault(stack_key(config, flat), []).append(job)
-    going_on = begun_stacks(by_shape, identities, configs, checkpoints)
-    begun = {jobs[0]: step for jobs, step in going_on}
+            by_shape.setdefault((*stack_key(config, flat), step_of.get(name, 0)), []).append(job)
+    going_on = begun_stacks(by_shape, identities, configs, () if restack else checkpoints)
     stacks = [*(jobs for jobs, _ in going_on), *fastest([*by_shape.values()], configs, resources)]
+    begun = {stack[0]: step for stack in stacks if (step := step_of.get(identities[stack[0]], 0))}
+    begun |= {jobs[0]: step for jobs, step in going_on}
     largest = max((stack_bytes([configs[job] for job in stack]) for stack in stacks), default=0)
     workers = max(1, min(resources.workers, len(stacks), resources.holds(largest + WORKER_BYTES)))
 

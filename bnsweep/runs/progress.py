@@ -32,6 +32,8 @@ class Progress:
         self.ended = Counter[str]()
         self._done = {name: runs * begun.get(name, 0) for name, (runs, _) in stacks.items()}
         self._given = sum(self._done.values())
+        self._thinned = 0
+        """Work of runs that were taken out of their stacks."""
         self._diverged = dict.fromkeys(stacks, 0)
         self._started = self._last = time.monotonic()
         self._rich: RichProgress | None = None
@@ -74,6 +76,14 @@ class Progress:
             counts.update(dict.fromkeys(parts, 0))
         self.stacks |= {name: (runs, steps) for name, runs in parts.items()}
 
+    def thin(self, stack: int, name: int, runs: int, step: int) -> None:
+        """`runs` of a stack go on from that step as one of that `name`; the others are over."""
+        whole, steps = self.stacks.pop(stack)
+        for counts in (self._done, self._diverged):
+            del counts[stack]
+        self._thinned += (whole - runs) * steps
+        self.stacks[name], self._done[name], self._diverged[name] = (runs, steps), runs * step, 0
+
     def end(self, status: str) -> None:
         """One more run is over and logged."""
         self.ended[status] += 1
@@ -85,7 +95,7 @@ class Progress:
         self._show(force=sum(self.ended.values()) >= self.runs)
 
     def _show(self, force: bool) -> None:
-        done = sum(self._done.values())
+        done = sum(self._done.values()) + self._thinned
         if self._rich is not None:
             self._rich.update(self._task, completed=done, description=self.line())
             return

@@ -10,7 +10,8 @@ from itertools import accumulate, groupby, pairwise
 
 from bnsweep.config.checks import check, shard_of
 from bnsweep.config.identity import identity, numbers, stack_key
-from bnsweep.config.run import RunConfig, SweepConfig
+from bnsweep.config.run import RunConfig
+from bnsweep.config.sweep import SweepConfig
 from bnsweep.runs.plan import SPLIT_SEED_COST, flops_of
 
 

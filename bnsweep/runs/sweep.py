@@ -8,8 +8,9 @@ from pathlib import Path
 from bnsweep.config.checks import ConfigError, check_folder
 from bnsweep.config.groups import DataConfig
 from bnsweep.config.identity import identity
-from bnsweep.config.run import RunConfig, SweepConfig, TrackingConfig
+from bnsweep.config.run import RunConfig, TrackingConfig
 from bnsweep.config.secrets import hide_secrets_in_logs
+from bnsweep.config.sweep import SweepConfig
 from bnsweep.data.dataset import DataKey, Dataset, load
 from bnsweep.runs.batches import Batches, reusable, train_batches
 from bnsweep.runs.checkpoints import checkpoints_of
@@ -21,6 +22,7 @@ from bnsweep.runs.place import Planned, make_room, planner, resources_for, start
 from bnsweep.runs.plan import describe, predicted_seconds
 from bnsweep.runs.seed_batches import Looking
 from bnsweep.runs.shards import share_of
+from bnsweep.runs.strategies import check_strategy
 from bnsweep.store.address import origin
 from bnsweep.store.connect import Draft
 from bnsweep.store.store import Store
@@ -124,6 +126,7 @@ def run_sweep(
     datasets = dict(datasets or {})
     share, earlier = share_of(with_facts(configs, datasets), sweep), with_facts(earlier, datasets)
     configs = share.configs
+    check_strategy(configs, adds_seeds=looking is not None, is_whole=keep_plan and not share.name)
     resources = resources_for(configs, workers, cluster)
     make_room(configs, resources)
     datasets |= load_datasets([config for config in configs if config.data.key not in datasets])

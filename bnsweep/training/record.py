@@ -5,10 +5,13 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from bnsweep.config.run import RunConfig
-from bnsweep.records import DIVERGED, FINISHED, RunRecord
+from bnsweep.records import DIVERGED, FINISHED, STOPPED, RunRecord
+
+OF_WHOLE_RUNS = {"steps_to_tau", "tau_reached", "total_steps", "auc"}
+"""Numbers that say nothing of a run that was stopped."""
 
 
 @dataclass
@@ -34,11 +37,6 @@ class Evaluation:
             [[layer[k] for k in members] for layer in self.counts],
         )
 
-    def by_place(self, positions: Sequence[int]) -> Evaluation:
-        """Its values in another order, where `positions` has the new place of each member; nothing else of it."""
-        members = sorted(range(len(positions)), key=positions.__getitem__)
-        return replace(self, values={name: [column[k] for k in members] for name, column in self.values.items()})
-
 
 def side_by_side(parts: Sequence[Evaluation]) -> Evaluation:
     """Readings of one moment as that of all their members."""
@@ -52,8 +50,9 @@ def side_by_side(parts: Sequence[Evaluation]) -> Evaluation:
     )
 
 
-def record_of(config: RunConfig, evaluations: Sequence[Evaluation], k: int) -> RunRecord:
-    """The record of member k, all but what only the trainer knows (time, device, data)."""
+def record_of(config: RunConfig, evaluations: Sequence[Evaluation], k: int, stopped: str = "") -> RunRecord:
+    """The record of member k, all but what only the trainer knows (time, device, data). `stopped`: why it was, after
+    the last of the evaluations."""
     names = dict.fromkeys(name for e in evaluations for name, values in e.values.items() if not math.isnan(values[k]))
     history = {name: [e.values[name][k] if name in e.values else math.nan for e in evaluations] for name in names}
     history |= {"step": [float(e.step) for e in evaluations], "epoch": [e.epoch for e in evaluations]}
@@ -62,10 +61,15 @@ def record_of(config: RunConfig, evaluations: Sequence[Evaluation], k: int) -> R
     if at >= 0:
         record.status, record.diverged_step = DIVERGED, at
         record.reason = f"loss not finite at step {at}"
+    elif stopped:
+        record.status, record.stopped_step, record.reason = STOPPED, evaluations[-1].step, stopped
     for label, e in (("start", evaluations[0]), ("end", evaluations[-1])):
         if e.counts and not (0 <= e.diverged[k] <= e.step):
             record.histograms[label] = [layer[k] for layer in e.counts]
     record.summary = summarise(history, config)
+    if record.status == STOPPED:
+        whole = [name for name in record.summary if name in OF_WHOLE_RUNS or name.startswith("drift_")]
+        record.summary = {name: value for name, value in record.summary.items() if name not in whole}
     return record
 
 

@@ -45,24 +45,25 @@ class State:
         )
 
 
-def state_of(trainer: Trainer, evaluations: Sequence[Evaluation], seconds: Sequence[float]) -> State:
-    """Of all members, copied. `seconds`: in the order of the configs."""
-    rows, host = places_of(trainer), torch.device("cpu")
-    order = torch.tensor(rows, device=trainer.stack.device)
+def state_of(
+    trainer: Trainer, rows: Sequence[int], evaluations: Sequence[Evaluation], seconds: Sequence[float]
+) -> State:
+    """Of those members, copied, with their `seconds`."""
+    host, order = torch.device("cpu"), torch.tensor(rows, device=trainer.stack.device)
     tensors = {name: t.index_select(0, order).to(host) for name, t in trainer.tensors().items()}
     return State(int(trainer.stack.t), tensors, [e.of(rows) for e in evaluations], list(seconds))
 
 
 @torch.no_grad()
-def restore(trainer: Trainer, states: Sequence[State]) -> tuple[list[Evaluation], list[float]]:
-    """Put a new trainer's members, whose configs are those of the states one after the other, where the states left
-    them. In place, as captured steps need it. Gives back the evaluations so far, in the stack's order, and the seconds
-    of each.
+def restore(trainer: Trainer, rows: Sequence[int], states: Sequence[State]) -> tuple[list[Evaluation], list[float]]:
+    """Put a new trainer's members, which in the order of `rows` are those of the states one after the other, where the
+    states left them. In place, as captured steps need it. Gives back the evaluations so far, in the stack's order, and
+    the seconds of each.
 
     A tensor that a state does not know stays as it starts: its members make no use of it.
     """
     (step,) = {state.step for state in states}
-    rows, device = places_of(trainer), trainer.stack.device
+    device = trainer.stack.device
     assert len(rows) == sum(map(len, states))
     ends = list(accumulate(map(len, states)))
     for state, end in zip(states, ends, strict=True):
@@ -76,9 +77,3 @@ def restore(trainer: Trainer, states: Sequence[State]) -> tuple[list[Evaluation]
     together = [side_by_side(parts) for parts in zip(*(state.evaluations for state in states), strict=True)]
     seconds = [each for state in states for each in state.seconds]
     return [evaluation.of(trainer.stack.positions) for evaluation in together], seconds
-
-
-def places_of(trainer: Trainer) -> list[int]:
-    """The member that each of the given configs is."""
-    positions = trainer.stack.positions
-    return sorted(range(len(positions)), key=positions.__getitem__)

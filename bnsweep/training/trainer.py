@@ -237,23 +237,23 @@ class Training:
         self.trainer = Trainer(configs, dataset, device, native_below, kernels)
         self.step = 0
         self.evaluations: list[Evaluation] = []
+        self.stopped: dict[int, tuple[str, int]] = {}
+        """Of runs that were stopped, by their place in the configs: why, and how many evaluations they have."""
         self._before = [0.0] * len(configs)
         if states:
-            self.evaluations, self._before = restore(self.trainer, states)
+            self.evaluations, self._before = restore(self.trainer, self.places, states)
             self.step = states[0].step
 
     @ieee_products()
-    def run(self, watch: Callable[[Evaluation], None], tick: Callable[[], None]) -> None:
-        """All steps that are left. `watch` sees every evaluation, those of the state first, its values in the order of
-        the configs; `tick` is called before every step; what they raise ends the training. In both the training has a
-        `state`."""
+    def run(self, watch: Callable[[Evaluation], None], tick: Callable[[], None], until: int | None = None) -> None:
+        """The steps that are left, or those up to `until`. `watch` sees every new evaluation, its members in the order
+        of the configs, `tick` is called before every step; what they raise ends the training. In both the training has
+        a `state`."""
         config, trainer = self.configs[0], self.trainer
         due = set(config.evaluations)
-        for evaluation in self.evaluations:
-            watch(evaluation.by_place(trainer.stack.positions))
         if not self.evaluations:
             self._evaluate(watch)
-        for rows_GB in self._rows_left(config):
+        for rows_GB in self._rows_left(config, config.total_steps if until is None else until):
             tick()
             if trainer.full and self.step + 1 in trainer.probed:
                 trainer.diagnostics.remember()
@@ -264,12 +264,23 @@ class Training:
 
     def _evaluate(self, watch: Callable[[Evaluation], None]) -> None:
         self.evaluations.append(self.trainer.evaluate(self.step))
-        watch(self.evaluations[-1].by_place(self.trainer.stack.positions))
+        watch(self.evaluations[-1].of(self.places))
 
-    def _rows_left(self, config: RunConfig) -> Iterator[Tensor]:
+    def _rows_left(self, config: RunConfig, until: int) -> Iterator[Tensor]:
         epoch, gone = divmod(self.step, config.steps_per_epoch)
         rows = chain.from_iterable(map(self.trainer.batches_of, count(epoch)))
-        return islice(rows, gone, gone + config.total_steps - self.step)
+        return islice(rows, gone, gone + max(0, until - self.step))
+
+    @property
+    def places(self) -> list[int]:
+        """The member that each of the configs is."""
+        positions = self.trainer.stack.positions
+        return sorted(range(len(positions)), key=positions.__getitem__)
+
+    def stop(self, place: int, reason: str, evaluations: int | None = None) -> None:
+        """Freezes a run, as divergence does: its numbers end here, or with an earlier one of the evaluations."""
+        self.stopped[place] = reason, len(self.evaluations) if evaluations is None else evaluations
+        self.trainer.alive_K[self.places[place]] = False
 
     @property
     def seconds(self) -> list[float]:
@@ -277,20 +288,22 @@ class Training:
         share = (time.perf_counter() - self._started) / len(self.configs)
         return [before + share for before in self._before]
 
-    def state(self) -> State:
-        """Where the runs stand between two steps, to go on from."""
-        return state_of(self.trainer, self.evaluations, self.seconds)
+    def state(self, of: Sequence[int] | None = None) -> State:
+        """Where the runs, or those at some places, stand between two steps, to go on from."""
+        of, rows, seconds = range(len(self.configs)) if of is None else of, self.places, self.seconds
+        return state_of(self.trainer, [rows[i] for i in of], self.evaluations, [seconds[i] for i in of])
 
     def records(self) -> list[RunRecord]:
-        """Of all runs, once they are through."""
+        """Of all runs: those that were not stopped are through."""
         stack, seconds = self.trainer.stack, self.seconds
-        records: list[RunRecord] = [RunRecord("failed")] * len(self.configs)
-        for k, position in enumerate(stack.positions):
-            record = record_of(stack.configs[k], self.evaluations, k)
-            record.seconds, record.stack_size = seconds[position], len(self.configs)
+        records: list[RunRecord] = []
+        for place, k in enumerate(self.places):
+            reason, number = self.stopped.get(place, ("", len(self.evaluations)))
+            record = record_of(stack.configs[k], self.evaluations[:number], k, reason)
+            record.seconds, record.stack_size = seconds[place], len(self.configs)
             record.device, record.dataset = describe_device(stack.device), self.dataset.info
             record.summary |= self.trainer.batches.target(k)
-            records[position] = record
+            records.append(record)
         return records
 
 

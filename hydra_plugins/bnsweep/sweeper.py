@@ -131,7 +131,7 @@ class StackedSweeper(BasicSweeper):
 def check_id(sweep: DictConfig | None) -> None:
     """Refuses (ConfigError) an id that may not name a folder, before it does."""
     from bnsweep.config.checks import check
-    from bnsweep.config.run import SWEEP_ID
+    from bnsweep.config.sweep import SWEEP_ID
 
     text = None if sweep is None else sweep.get("id")
     if text is not None:

@@ -18,7 +18,8 @@ from bnsweep.cli import report
 from bnsweep.cli import sweep as entry
 from bnsweep.cli.report_ahead import ReportAhead
 from bnsweep.config.checks import ConfigError
-from bnsweep.config.run import SweepConfig, TrackingConfig
+from bnsweep.config.run import TrackingConfig
+from bnsweep.config.sweep import SweepConfig
 from bnsweep.runs.ledger import SweepResult
 from bnsweep.store.store import Store
 

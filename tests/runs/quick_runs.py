@@ -16,7 +16,8 @@ from bnsweep.config.groups import (
     TrainConfig,
 )
 from bnsweep.config.network import ModelConfig
-from bnsweep.config.run import RunConfig, SweepConfig, TrackingConfig
+from bnsweep.config.run import RunConfig, TrackingConfig
+from bnsweep.config.sweep import SweepConfig
 from bnsweep.runs.ledger import SweepResult
 from bnsweep.runs.sweep import run_sweep
 

@@ -22,7 +22,7 @@ from bnsweep.data import dataset as data
 from bnsweep.records import RunRecord
 from bnsweep.runs import checkpoints as module
 from bnsweep.runs.checkpoints import Checkpoints, Keeper
-from bnsweep.runs.dispatch import Dispatch
+from bnsweep.runs.dispatch import Dispatch, Listeners
 from bnsweep.runs.executors.base import Evaluated, StackTrainer, Trained
 from bnsweep.runs.executors.local import local_executor
 from bnsweep.runs.executors.processes import prepare
@@ -62,12 +62,12 @@ def count_steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """One number a step that is taken: the members that take it."""
     found, real = list[int](), Training.run
 
-    def run(self: Training, watch: object, tick: object) -> None:
+    def run(self: Training, watch: object, tick: object, until: object) -> None:
         def counted() -> None:
             tick()  # type: ignore[operator]
             found.append(len(self.configs))
 
-        real(self, watch, counted)  # type: ignore[arg-type]
+        real(self, watch, counted, until)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Training, "run", run)
     return found
@@ -169,8 +169,8 @@ def interrupted(configs: list[RunConfig], monkeypatch: pytest.MonkeyPatch, step:
     """A sweep that is asked to stop after so many steps of its first stack."""
     real, steps = StackTrainer.train, iter(range(10**6))
 
-    def stopped(self: StackTrainer, name: int, configs: Sequence[RunConfig], tell: object, _: object) -> Trained:
-        return real(self, name, configs, tell, lambda: next(steps) >= step)  # type: ignore[arg-type]
+    def stopped(self: StackTrainer, name: int, configs: Sequence[RunConfig], tell: object, *more: object) -> Trained:
+        return real(self, name, configs, tell, lambda: next(steps) >= step, *more[1:])  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
         patch.setattr(StackTrainer, "train", stopped)
@@ -227,7 +227,7 @@ def test_halves_of_a_stack_whose_worker_is_lost_go_on(digits: data.Dataset, tmp_
         records.update(zip(jobs, trained.records, strict=True))
 
     try:
-        Dispatch(plan, executor, Interrupts(), keep).run()
+        Dispatch(plan, executor, Interrupts(), Listeners(keep)).run()
     finally:
         executor.stop()
     assert killed and sorted(records) == list(range(8)) and {r.stack_size for r in records.values()} == {4}
@@ -248,7 +248,7 @@ def test_a_full_disk_costs_no_run_and_is_said_once(
     configs = grid(max_stack=4)
     plan, records = make_plan(configs, (), CPU, workers=1), list[RunRecord]()
     executor = local_executor(1, {configs[0].data.key: digits}, CPU, Path(), False, checkpoints)
-    Dispatch(plan, executor, Interrupts(), lambda jobs, trained: records.extend(trained.records)).run()
+    Dispatch(plan, executor, Interrupts(), Listeners(lambda jobs, trained: records.extend(trained.records))).run()
     executor.stop()
     assert {record.status for record in records} == {"finished"} and len(plan.stacks) == 2
     (line,) = [record.getMessage() for record in caplog.records]

@@ -14,7 +14,7 @@ from quick_runs import CPU, broken, grid
 from bnsweep.config.run import RunConfig
 from bnsweep.data import dataset as data
 from bnsweep.records import FAILED, FINISHED, RunRecord
-from bnsweep.runs.dispatch import Dispatch
+from bnsweep.runs.dispatch import Dispatch, Listeners
 from bnsweep.runs.executors.base import Evaluated, Executor, NoWorker, Trained
 from bnsweep.runs.executors.local import local_executor
 from bnsweep.runs.executors.processes import prepare
@@ -63,7 +63,7 @@ def dispatched(plan: Plan, executor: Executor) -> list[RunRecord]:
     def keep(jobs: Sequence[int], trained: Trained) -> None:
         records.update(zip(jobs, trained.records, strict=True))
 
-    Dispatch(plan, executor, Interrupts(), keep).run()
+    Dispatch(plan, executor, Interrupts(), Listeners(keep)).run()
     return [records[job] for job in range(len(plan.configs))]
 
 
@@ -100,7 +100,7 @@ def test_stacks_are_handed_over_as_workers_come_free(workers: int, most: int) ->
     def ended(jobs: Sequence[int], trained: Trained) -> None:
         executor.ended += 1
 
-    Dispatch(plan, executor, Interrupts(), ended).run()
+    Dispatch(plan, executor, Interrupts(), Listeners(ended)).run()
     assert len(executor.sizes) == 16
     assert max(executor.at_once) == most
 
@@ -122,7 +122,7 @@ def test_no_run_is_lost_with_the_worker_that_trains_it(two_processes: Executor) 
                 process.kill()
         statuses.update(zip(jobs, [record.status for record in trained.records], strict=True))
 
-    Dispatch(plan, two_processes, Interrupts(), kill).run()
+    Dispatch(plan, two_processes, Interrupts(), Listeners(kill)).run()
     assert sorted(statuses) == list(range(16))
     assert set(statuses.values()) == {FINISHED}
 
@@ -139,7 +139,7 @@ def test_a_run_that_loses_its_worker_beside_others_is_trained_again(
                 process.kill()
         records.extend(trained.records)
 
-    Dispatch(plan, two_processes, Interrupts(), kill).run()
+    Dispatch(plan, two_processes, Interrupts(), Listeners(kill)).run()
     assert [record.status for record in records] == [FINISHED] * 8
     lost = [record for record in caplog.records if "WorkerLost" in record.getMessage()]
     assert 1 <= len(lost) <= 2
@@ -161,7 +161,9 @@ def test_a_run_that_loses_its_worker_alone_is_failed_and_says_so(two_processes: 
     killer = threading.Thread(target=kill)
     killer.start()
     try:
-        Dispatch(plan, two_processes, Interrupts(), lambda jobs, trained: records.extend(trained.records)).run()
+        Dispatch(
+            plan, two_processes, Interrupts(), Listeners(lambda jobs, trained: records.extend(trained.records))
+        ).run()
     finally:
         ended.set()
         killer.join()
@@ -187,5 +189,5 @@ def test_an_interrupt_comes_between_two_stacks() -> None:
         interrupts.pending = True
 
     with pytest.raises(KeyboardInterrupt):
-        Dispatch(plan, Caller(1), interrupts, interrupt).run()
+        Dispatch(plan, Caller(1), interrupts, Listeners(interrupt)).run()
     assert len(done) == 1

@@ -16,7 +16,8 @@ from quick_runs import CPU, broken, enormous, grid, in_sweep, swept
 from bnsweep.config.checks import ConfigError
 from bnsweep.config.groups import LrConfig, TrainConfig
 from bnsweep.config.identity import identity
-from bnsweep.config.run import SweepConfig, TrackingConfig
+from bnsweep.config.run import TrackingConfig
+from bnsweep.config.sweep import SweepConfig
 from bnsweep.data.dataset import load
 from bnsweep.data.splits import split
 from bnsweep.nets.plain import build

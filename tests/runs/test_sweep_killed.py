@@ -15,7 +15,9 @@ from commands import end, start
 SWEEP = "-m activation=sigmoid,relu bn=none,before seed=range(0,4) sweep.max_stack=8 sweep.id=a"
 NOTED = """
 import time
+from bnsweep.runs import checkpoints
 from bnsweep.training.trainer import Training
+checkpoints.SPARE = 1
 def noted(self, watch, tick, run=Training.run):
     def seen(evaluation):
         with open("steps.txt", "a") as file:
@@ -26,7 +28,7 @@ def noted(self, watch, tick, run=Training.run):
     run(self, seen, tick)
 Training.run = noted
 """
-"""When each stack, known by its first seed, was at which step."""
+"""When each stack, known by its first seed, was at which step. Checkpoints may take more of so short a time."""
 
 
 @dataclass(frozen=True)

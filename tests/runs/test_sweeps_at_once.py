@@ -12,7 +12,8 @@ from commands import counts, end, start
 from quick_runs import grid, in_sweep, swept
 
 from bnsweep.config.checks import ConfigError
-from bnsweep.config.run import TrackingConfig, new_sweep_id
+from bnsweep.config.run import TrackingConfig
+from bnsweep.config.sweep import new_sweep_id
 from bnsweep.store.store import Store
 
 GRID = ("-m", "activation=sigmoid,relu", "bn=none,before", "train=smoke", "data.subset=120")

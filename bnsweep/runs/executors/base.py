@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -23,6 +23,7 @@ from bnsweep.own.functions import check_unchanged
 from bnsweep.records import FINISHED, RunRecord
 from bnsweep.runs.checkpoints import Checkpoints, Keeper
 from bnsweep.runs.resources import Resources
+from bnsweep.runs.strategies import FROZEN_SHARE, WORTH, Plateau, stalled_reason
 from bnsweep.training.record import Evaluation
 from bnsweep.training.trainer import Training
 
@@ -39,6 +40,9 @@ class Trained:
     """Why a network that was to be kept is not."""
     unkept: str = ""
     """Why no checkpoint could be written."""
+    held: list[int] = field(default_factory=list)
+    """Places of the runs that are not over: they go on from a checkpoint. Their records are those of runs that stop
+    here."""
 
 
 @dataclass(frozen=True)
@@ -70,9 +74,9 @@ class Executor(ABC):
     """Stacks trained at a time."""
 
     @abstractmethod
-    def submit(self, name: int, configs: Sequence[RunConfig]) -> Future[Trained]:
-        """Trains runs of one `stack_key` together. The future raises what the training raised, WorkerLost or
-        NoWorker."""
+    def submit(self, name: int, configs: Sequence[RunConfig], until: int | None = None) -> Future[Trained]:
+        """Trains runs of one `stack_key` together, to the end or `until` a step, where they are held. The future raises
+        what the training raised, WorkerLost or NoWorker."""
 
     @abstractmethod
     def new_evaluations(self) -> Iterator[Evaluated]:
@@ -108,6 +112,104 @@ class Cluster(ABC):
         """Leaves the cluster, or ends it where it was started for this command."""
 
 
+class Thinned(Exception):
+    """So many members are frozen that the others train on without them."""
+
+
+class Flight:
+    """A stack's way to the end, or to the step where it is to be held."""
+
+    def __init__(
+        self,
+        name: int,
+        training: Training,
+        checkpoints: Checkpoints | None,
+        tell: Callable[[Evaluated], None],
+        is_stopped: Callable[[], bool],
+        until: int | None = None,
+    ) -> None:
+        self.name, self.training, self.tell, self.is_stopped, self.until = name, training, tell, is_stopped, until
+        self.configs: Sequence[RunConfig] = training.configs
+        self._keeper = None if checkpoints is None else Keeper(checkpoints, self.configs)
+        sweep, self._total = self.configs[0].sweep, self.configs[0].total_steps
+        self._score = f"val/{self.configs[0].task.score}"
+        self._plateau = Plateau(sweep.patience, len(self.configs)) if sweep.strategy == "plateau" else None
+        self._over: set[int] = set()
+        """Places of runs that have diverged or were stopped."""
+        self._thins = self._keeper is not None
+        """Whether the others can go on without them."""
+        for number, evaluation in enumerate(training.evaluations, start=1):
+            self._judge(evaluation.of(training.places), number)
+        self._from, self._since = training.step, time.perf_counter()
+
+    def run(self) -> Trained:
+        """Raises InterruptedError at the next step once it is stopped; what was trained by then is kept."""
+        started = time.perf_counter()
+        try:
+            self.training.run(self._watch, self._tick, self.until)
+            if self.training.step == self.until:  # beyond it, the checkpoint that it comes from stands
+                self._keep_held()
+        except Thinned:
+            pass
+        held = self._held if self.training.step < self._total else []
+        number = sum(e.step <= (self.until or self._total) for e in self.training.evaluations)
+        for place in held:
+            self.training.stop(place, "held", number)
+        trained = Trained(self.training.records(), [None] * len(self.configs), time.perf_counter() - started)
+        trained.unkept, trained.held = self._keeper.why if self._keeper else "", held
+        return trained
+
+    @property
+    def _held(self) -> list[int]:
+        """Places of the runs that are not over."""
+        return [place for place in range(len(self.configs)) if place not in self._over]
+
+    def _keep_held(self) -> bool:
+        """Whether they are in a checkpoint."""
+        held = self._held
+        return self._keeper is not None and self._keeper.write(lambda: self.training.state(held), held)
+
+    def _tick(self) -> None:
+        if self.is_stopped():
+            if self._keeper is not None and self.training.step > 0:
+                self._keeper.write(self.training.state)
+                if self._keeper.why:
+                    print(f"{NO_CHECKPOINT} ({self._keeper.why})", file=sys.stderr, flush=True)
+            raise InterruptedError("the sweep was stopped")
+
+    def _watch(self, evaluation: Evaluation) -> None:
+        self._judge(evaluation, len(self.training.evaluations))
+        stopped = self.training.stopped
+        lost = sum(at >= 0 for place, at in enumerate(evaluation.diverged) if place not in stopped)
+        self.tell(Evaluated(self.name, evaluation.step, lost, evaluation.values))
+        if evaluation.step in (0, self._total, self.until):
+            return
+        if self._keeper is not None and self._keeper.is_due:
+            self._keeper.write(self.training.state)
+        if self._is_thin(evaluation.step):
+            self._thins = not self._held or self._keep_held()
+            if self._thins:
+                raise Thinned
+
+    def _judge(self, evaluation: Evaluation, number: int) -> None:
+        """Notes who has diverged, and stops who has stalled by the evaluation of this number."""
+        if evaluation.step == self._total:
+            return
+        self._over |= {place for place, at in enumerate(evaluation.diverged) if at >= 0}
+        stalled = self._plateau.stalled(evaluation.values[self._score], evaluation.step) if self._plateau else {}
+        for place, best in stalled.items():
+            self.training.stop(place, stalled_reason(self.configs[place], evaluation.step, best), number)
+            self._over.add(place)
+
+    def _is_thin(self, step: int) -> bool:
+        """Whether it pays to go on without those that are over."""
+        share = len(self._over) / len(self.configs)
+        if self._plateau is None or share < (FROZEN_SHARE if self._thins else 1):
+            return False
+        a_step = (time.perf_counter() - self._since) / max(1, step - self._from)
+        return share == 1 or share * a_step * (self._total - step) > WORTH
+
+
 @dataclass
 class StackTrainer:
     """Trains one stack after the other, as a worker does."""
@@ -125,31 +227,13 @@ class StackTrainer:
         configs: Sequence[RunConfig],
         tell: Callable[[Evaluated], None],
         is_stopped: Callable[[], bool],
+        until: int | None = None,
     ) -> Trained:
-        """Goes on from checkpoints where there are some. Raises InterruptedError at the next step once `is_stopped`;
-        what was trained by then is kept."""
+        """Goes on from checkpoints where there are some, to the end or `until` a step. Raises InterruptedError at the
+        next step once `is_stopped`; what was trained by then is kept."""
         check_unchanged(configs)
-        started = time.perf_counter()
-        training, keeper = self._begin(configs), None if self.checkpoints is None else Keeper(self.checkpoints, configs)
-
-        def tick() -> None:
-            if is_stopped():
-                if keeper is not None and training.step > 0:
-                    keeper.write(training.state)
-                    if keeper.why:
-                        print(f"{NO_CHECKPOINT} ({keeper.why})", file=sys.stderr, flush=True)
-                raise InterruptedError("the sweep was stopped")
-
-        def watch(evaluation: Evaluation) -> None:
-            diverged = sum(step >= 0 for step in evaluation.diverged)
-            tell(Evaluated(name, evaluation.step, diverged, evaluation.values))
-            if keeper is not None and keeper.is_due and 0 < evaluation.step < configs[0].total_steps:
-                keeper.write(training.state)
-
-        training.run(watch, tick)
-        records = training.records()
-        trained = Trained(records, [None] * len(records), time.perf_counter() - started)
-        trained.unkept = keeper.why if keeper is not None else ""
+        training = self._begin(configs)
+        trained = Flight(name, training, self.checkpoints, tell, is_stopped, until).run()
         if self.models is not None:
             save_models(training.trainer.stack, trained, self.models / f"{name}-{len(configs)}")
         return trained

@@ -59,9 +59,9 @@ class LocalThread(ThreadedExecutor):
         self._trainer = trainer
         self._stopped = threading.Event()
 
-    def _train(self, name: int, configs: Sequence[RunConfig]) -> Trained:
+    def _train(self, name: int, configs: Sequence[RunConfig], until: int | None) -> Trained:
         with one_thread(self._trainer.device):
-            return self._trainer.train(name, configs, self._evaluated.put, self._stopped.is_set)
+            return self._trainer.train(name, configs, self._evaluated.put, self._stopped.is_set, until)
 
     def stop(self) -> None:
         self._stopped.set()
@@ -142,9 +142,9 @@ class WorkerProcess(Worker):
                 raise WorkerLost(LOST) from None
             raise NoWorker("a worker process ended before it could train anything (its own output says why)") from None
 
-    def train(self, name: int, configs: Sequence[RunConfig], tell: Tell) -> Trained:
+    def train(self, name: int, configs: Sequence[RunConfig], until: int | None, tell: Tell) -> Trained:
         try:
-            self._pipe.send((name, configs))
+            self._pipe.send((name, configs, until))
             while isinstance(answer := self._pipe.recv(), Evaluated):
                 tell(answer)
         except (EOFError, OSError):
@@ -183,8 +183,8 @@ def serve(
     with suppress(EOFError, OSError):  # the parent has closed its end
         pipe.send("ready")
         while True:
-            name, configs = pipe.recv()
-            train = partial(trainer.train, name, configs, pipe.send, lambda: bool(stopped.value))
+            name, configs, until = pipe.recv()
+            train = partial(trainer.train, name, configs, pipe.send, lambda: bool(stopped.value), until)
             pipe.send(sendable(answered(train)))
 
 

@@ -69,11 +69,11 @@ class TrainingActor:
         self.evaluations()
         return self._wrong
 
-    def train(self, name: int, configs: Sequence[RunConfig]) -> Answer:
+    def train(self, name: int, configs: Sequence[RunConfig], until: int | None) -> Answer:
         with tempfile.TemporaryDirectory() as folder, one_thread(self._device):
             models = Path(folder) if self._saves else None
             trainer = StackTrainer(self._datasets, self._device, models, self._checkpoints)
-            train = partial(trainer.train, name, configs, self._evaluated.put, self._stopped.is_set)
+            train = partial(trainer.train, name, configs, self._evaluated.put, self._stopped.is_set, until)
             trained, networks = sendable(answered(train)), list[bytes | None]()
             if isinstance(trained, Trained):
                 networks = [path.read_bytes() if path else None for path in at_host(trained).models]
@@ -108,15 +108,15 @@ class RayExecutor(Pool):
         self._stopped = threading.Event()
         self._taken: list[RayWorker] = []
 
-    def _train(self, name: int, configs: Sequence[RunConfig]) -> Trained:
+    def _train(self, name: int, configs: Sequence[RunConfig], until: int | None) -> Trained:
         for _ in range(ATTEMPTS - 1):
             try:
-                return super()._train(name, configs)
+                return super()._train(name, configs, until)
             except WorkerLost as lost:
                 if "out of memory" in str(lost):
                     raise
                 log.warning("%s; another one trains its stack of %d again", LOST, len(configs))
-        return super()._train(name, configs)
+        return super()._train(name, configs, until)
 
     def _start(self) -> Worker:
         """A spare actor or a new one, unless one that trains comes free before Ray has a place for it."""
@@ -192,12 +192,12 @@ class RayWorker(Worker):
         """Reference to its answer, which is an error where it has ended."""
         return self._actor.stop.remote()
 
-    def train(self, name: int, configs: Sequence[RunConfig], tell: Tell) -> Trained:
+    def train(self, name: int, configs: Sequence[RunConfig], until: int | None, tell: Tell) -> Trained:
         import ray
         from ray.exceptions import RayError
 
         try:
-            result = self._actor.train.remote(name, configs)
+            result = self._actor.train.remote(name, configs, until)
             while not ray.wait([result], timeout=POLL)[0]:
                 for evaluated in ray.get(self._actor.evaluations.remote()):
                     tell(evaluated)

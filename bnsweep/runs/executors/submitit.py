@@ -67,7 +67,7 @@ class StackJob:
     """The file by which the process that waits says that it does."""
     checkpoints: Checkpoints | None = None
 
-    def __call__(self, name: int, configs: Sequence[RunConfig], told: Path) -> Answer:
+    def __call__(self, name: int, configs: Sequence[RunConfig], until: int | None, told: Path) -> Answer:
         """`told`: the file for its evaluations."""
         wrong = self.home.join()
         told.touch()
@@ -80,7 +80,7 @@ class StackJob:
         checkpoints = self.checkpoints and self.checkpoints.at(device)
         trainer, notes = StackTrainer(datasets, device, self.models, checkpoints), Notes(told)
         with one_thread(device):
-            train = partial(trainer.train, name, configs, notes.add, stopped.is_set)
+            train = partial(trainer.train, name, configs, notes.add, stopped.is_set, until)
             trained = sendable(answered(lambda: at_host(train())))
         return Answer(trained, evaluations=notes.waiting)
 
@@ -157,17 +157,17 @@ class SubmititExecutor(ThreadedExecutor):
         self.troubled = False
         """Whether a job ended otherwise than it should, so that its log is worth keeping."""
 
-    def _train(self, name: int, configs: Sequence[RunConfig]) -> Trained:
+    def _train(self, name: int, configs: Sequence[RunConfig], until: int | None) -> Trained:
         for _ in range(ATTEMPTS - 1):
             try:
-                return self._train_once(name, configs)
+                return self._train_once(name, configs, until)
             except WorkerLost:
                 log.warning("%s (%s): another one trains its stack of %d again", LOST, self._folder, len(configs))
-        return self._train_once(name, configs)
+        return self._train_once(name, configs, until)
 
-    def _train_once(self, name: int, configs: Sequence[RunConfig]) -> Trained:
+    def _train_once(self, name: int, configs: Sequence[RunConfig], until: int | None) -> Trained:
         told = self._folder / f"evaluations-{next(self._numbers)}"
-        job, reader = self._submitted(name, configs, told), Reader(told)
+        job, reader = self._submitted(name, configs, until, told), Reader(told)
         while not self._is_over(job):
             if self._stopped.wait(POLL / 2):
                 self._end(job)
@@ -183,12 +183,12 @@ class SubmititExecutor(ThreadedExecutor):
             raise WorkerLost(LOST)  # this process slept for so long that the job took it for dead
         return opened(answer.trained)
 
-    def _submitted(self, name: int, configs: Sequence[RunConfig], told: Path) -> Any:
+    def _submitted(self, name: int, configs: Sequence[RunConfig], until: int | None, told: Path) -> Any:
         with self._submitting:
             if self._stopped.is_set():
                 raise InterruptedError("the sweep was stopped")
             try:
-                return self._submit(self._job, name, configs, told)
+                return self._submit(self._job, name, configs, until, told)
             except Exception as error:
                 raise NoWorker(f"{self._where} takes no job ({' '.join(str(error).split())})") from error
 

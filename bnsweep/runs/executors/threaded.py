@@ -23,11 +23,11 @@ class ThreadedExecutor(Executor):
         self._threads = ThreadPoolExecutor(workers)
         self._evaluated: queue.SimpleQueue[Evaluated] = queue.SimpleQueue()
 
-    def submit(self, name: int, configs: Sequence[RunConfig]) -> Future[Trained]:
-        return self._threads.submit(self._train, name, configs)
+    def submit(self, name: int, configs: Sequence[RunConfig], until: int | None = None) -> Future[Trained]:
+        return self._threads.submit(self._train, name, configs, until)
 
     @abstractmethod
-    def _train(self, name: int, configs: Sequence[RunConfig]) -> Trained:
+    def _train(self, name: int, configs: Sequence[RunConfig], until: int | None) -> Trained:
         """In one of the threads."""
 
     def new_evaluations(self) -> Iterator[Evaluated]:
@@ -42,8 +42,8 @@ class Worker(ABC):
     """Whether it trains no more."""
 
     @abstractmethod
-    def train(self, name: int, configs: Sequence[RunConfig], tell: Tell) -> Trained:
-        """Raises what the training raised, or WorkerLost."""
+    def train(self, name: int, configs: Sequence[RunConfig], until: int | None, tell: Tell) -> Trained:
+        """As `Executor.submit` has it. Raises what the training raised, or WorkerLost."""
 
     @abstractmethod
     def end(self) -> object:
@@ -61,13 +61,13 @@ class Pool(ThreadedExecutor):
     def _start(self) -> Worker:
         """A new worker. Raises NoWorker and WorkerLost."""
 
-    def _train(self, name: int, configs: Sequence[RunConfig]) -> Trained:
+    def _train(self, name: int, configs: Sequence[RunConfig], until: int | None) -> Trained:
         try:
             worker = self._idle.get_nowait()
         except queue.Empty:
             worker = self._start()
         try:
-            return worker.train(name, configs, self._evaluated.put)
+            return worker.train(name, configs, until, self._evaluated.put)
         finally:
             if worker.is_lost:
                 worker.end()
