@@ -19,7 +19,8 @@ from bnsweep.runs.executors.base import Cluster
 from bnsweep.runs.ledger import SweepResult
 from bnsweep.runs.machine import limits
 from bnsweep.runs.place import Planned, make_room, planner, resources_for, starter
-from bnsweep.runs.plan import describe, predicted_seconds
+from bnsweep.runs.plan import describe
+from bnsweep.runs.prediction import predicted_seconds
 from bnsweep.runs.seed_batches import Looking
 from bnsweep.runs.shards import share_of
 from bnsweep.runs.strategies import check_strategy

@@ -25,11 +25,11 @@ from bnsweep.runs.plan import (
     makespan,
     pack,
     plan_on,
-    predicted_seconds,
     stack_limit,
     step_flops,
     workers_for,
 )
+from bnsweep.runs.prediction import predicted_seconds
 from bnsweep.runs.resources import Resources
 
 FREE = 16 * 2**30

@@ -18,7 +18,8 @@ from quick_runs import grid, in_sweep, swept
 
 from bnsweep.config.checks import ConfigError
 from bnsweep.config.identity import identity
-from bnsweep.config.run import RunConfig, SweepConfig, TrackingConfig
+from bnsweep.config.run import RunConfig, TrackingConfig
+from bnsweep.config.sweep import SweepConfig
 from bnsweep.runs.shards import share_of, shared_out, unit
 from bnsweep.store.store import Store
 
