@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -141,6 +141,35 @@ class Checkpoints:
     def _remove_if_empty(self) -> None:
         with suppress(OSError):
             self.folder.rmdir()
+
+
+def steps_of(checkpoints: Iterable[Begun]) -> dict[str, int]:
+    """By identity, the step from which a run can go on."""
+    found: dict[str, int] = {}
+    for begun in checkpoints:
+        found |= {name: max(begun.step, found.get(name, 0)) for name in begun.identities}
+    return found
+
+
+def begun_stacks(
+    by_shape: dict[tuple[object, ...], list[int]],
+    identities: Sequence[str],
+    checkpoints: Iterable[Begun],
+    most: int | None,
+) -> list[list[int]]:
+    """Stacks that go on from checkpoints, the furthest first: the runs that are left of those that one holds, in its
+    order; of `most` runs at the most. They are taken out of `by_shape`."""
+    job_of = {identities[job]: job for jobs in by_shape.values() for job in jobs}
+    found = []
+    for begun in checkpoints:
+        jobs = [job_of.pop(name) for name in begun.identities if name in job_of]
+        size = most or max(1, len(jobs))
+        found += [jobs[first : first + size] for first in range(0, len(jobs), size)]
+    for key, jobs in [*by_shape.items()]:
+        by_shape[key] = [job for job in jobs if identities[job] in job_of]
+        if not by_shape[key]:
+            del by_shape[key]
+    return found
 
 
 @dataclass

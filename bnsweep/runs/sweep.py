@@ -281,8 +281,7 @@ def run_sweep(
     if sweep.dry_run or store is None:
         predict(configs, datasets, device, workers, store, batches.checkpoints)
         return None
-    planned = partial(make_plan, device=device, workers=workers, checkpoints=batches.checkpoints or ())
-    return train_batches(batches, store, datasets, planned)
+    return train_batches(batches, store, datasets, partial(make_plan, device=device, workers=workers))
 
 
 @dataclass(frozen=True)
@@ -326,6 +325,7 @@ def train_batches(
     """Train and log one batch after the other. `planned`: the plan of some configs and of what of them is done."""
     sweep, names = batches.configs[0].sweep, {identity(config) for config in batches.configs}
     whole, checkpoints = batches.command is not None, batches.checkpoints
+    planned = partial(planned, checkpoints=checkpoints or ())
     if not batches.earlier:
         store.check_id(sweep.id, names, whole=whole, most=batches.looking is not None)
     parts: list[SweepResult] = []
