@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -32,8 +32,9 @@ KEY = "bnsweep"
 """Of what a file says about itself."""
 SAID = {"identities", "fingerprint", "written", "step"}
 """Of it, what tells whether and by whom the file can be used."""
-SPARE = 100
-"""Times as long as one took to write there is none: they take 1 % of the time at most."""
+SPARE = 150
+"""Times as long as one took to write there is none: they take less than 1 % of the time, also where one takes longer
+than the one before."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +151,35 @@ class Checkpoints:
     def _remove_if_empty(self) -> None:
         with suppress(OSError):
             self.folder.rmdir()
+
+
+def steps_of(checkpoints: Iterable[Begun]) -> dict[str, int]:
+    """By identity, the step from which a run can go on."""
+    found: dict[str, int] = {}
+    for begun in checkpoints:
+        found |= {name: max(begun.step, found.get(name, 0)) for name in begun.identities}
+    return found
+
+
+def begun_stacks(
+    by_shape: dict[tuple[object, ...], list[int]],
+    identities: Sequence[str],
+    checkpoints: Iterable[Begun],
+    most: int | None,
+) -> list[list[int]]:
+    """Stacks that go on from checkpoints, the furthest first: the runs that are left of those that one holds, in its
+    order; of `most` runs at the most. They are taken out of `by_shape`."""
+    job_of = {identities[job]: job for jobs in by_shape.values() for job in jobs}
+    found = []
+    for begun in checkpoints:
+        jobs = [job_of.pop(name) for name in begun.identities if name in job_of]
+        size = most or max(1, len(jobs))
+        found += [jobs[first : first + size] for first in range(0, len(jobs), size)]
+    for key, jobs in [*by_shape.items()]:
+        by_shape[key] = [job for job in jobs if identities[job] in job_of]
+        if not by_shape[key]:
+            del by_shape[key]
+    return found
 
 
 @dataclass

@@ -30,7 +30,7 @@ class Listeners:
     on_evaluated: Callable[[Sequence[int], Evaluated], None] = lambda jobs, evaluated: None
     """Of a stack that trains, and what was read there."""
     on_lost: Callable[[Sequence[int]], None] = lambda jobs: None
-    """Of a stack that failed and is trained again, or that goes on in other stacks."""
+    """Of a stack that failed and is trained again."""
 
 
 @dataclass(frozen=True)
@@ -135,8 +135,6 @@ class Dispatch:
 
     def _settle(self, jobs: Sequence[int], trained: Trained) -> None:
         """Hands on what is over, and holds what is not."""
-        if trained.held:
-            self.listeners.on_lost(jobs)
         over = [place for place in range(len(jobs)) if place not in {*trained.held}]
         held, rest = [jobs[place] for place in trained.held], part_of(trained, trained.held)
         if over:

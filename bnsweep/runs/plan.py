@@ -6,9 +6,10 @@ import heapq
 import math
 import os
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate, groupby, pairwise
+from types import MappingProxyType
 
 import torch
 
@@ -21,7 +22,7 @@ from bnsweep.nets.activation import has_kernels
 from bnsweep.nets.families import layers_of
 from bnsweep.nets.module_calls import why_alone
 from bnsweep.nets.stack import lies_inside
-from bnsweep.runs.checkpoints import Begun
+from bnsweep.runs.checkpoints import Begun, begun_stacks, steps_of
 from bnsweep.runs.machine import worker_count
 from bnsweep.runs.memory import (
     WORKER_BYTES,
@@ -237,53 +238,23 @@ def plan_on(
     identities: list[str] = []
     first: dict[str, int] = {}
     by_shape: dict[tuple[object, ...], list[int]] = {}
-    step_of: dict[str, int] = {}
-    for held in checkpoints if restack else ():
-        step_of = dict.fromkeys(held.identities, held.step) | step_of
+    held = list(checkpoints)
+    stands = steps_of(held)
     for job, config in enumerate(configs):
         flat = numbers(config)
         name = identity(config, flat)
         identities.append(name)
         if name not in done and first.setdefault(name, job) == job:
-            by_shape.setdefault((*stack_key(config, flat), step_of.get(name, 0)), []).append(job)
-    going_on = begun_stacks(by_shape, identities, configs, () if restack else checkpoints)
-    stacks = [*(jobs for jobs, _ in going_on), *fastest([*by_shape.values()], configs, resources)]
-    begun = {stack[0]: step for stack in stacks if (step := step_of.get(identities[stack[0]], 0))}
-    begun |= {jobs[0]: step for jobs, step in going_on}
+            by_shape.setdefault((*stack_key(config, flat), stands.get(name, 0)), []).append(job)
+    going_on = [] if restack else begun_stacks(by_shape, identities, held, configs[0].sweep.max_stack)
+    stacks = [*going_on, *fastest([*by_shape.values()], configs, resources)]
+    begun = {stack[0]: stands[identities[stack[0]]] for stack in stacks if identities[stack[0]] in stands}
     largest = max((stack_bytes([configs[job] for job in stack]) for stack in stacks), default=0)
     workers = max(1, min(resources.workers, len(stacks), resources.holds(largest + WORKER_BYTES)))
-
-    def work_left(stack: Sequence[int]) -> float:
-        total = configs[stack[0]].total_steps
-        return cost(stack, configs) * (1 - begun.get(stack[0], 0) / max(1, total))
-
     # Several workers are through together if what takes longest comes first.
-    stacks.sort(key=lambda stack: (-work_left(stack) if workers > 1 else 0, min(stack)))
+    stacks.sort(key=lambda stack: (-cost(stack, configs, begun) if workers > 1 else 0, min(stack)))
     over, device, where = set(done) & set(identities), resources.device, resources.where
     return Plan(list(configs), identities, over, stacks, largest, device, workers, where, begun)
-
-
-def begun_stacks(
-    by_shape: dict[tuple[object, ...], list[int]],
-    identities: Sequence[str],
-    configs: Sequence[RunConfig],
-    checkpoints: Iterable[Begun],
-) -> list[tuple[list[int], int]]:
-    """Stacks that go on from a checkpoint, each with its step: the runs that are left of those it holds, in its order.
-    They are taken out of `by_shape`."""
-    job_of = {identities[job]: job for jobs in by_shape.values() for job in jobs}
-    found = []
-    for begun in checkpoints:
-        jobs = [job_of.pop(name) for name in begun.identities if name in job_of]
-        if jobs:
-            most = configs[jobs[0]].sweep.max_stack or len(jobs)
-            found += [(part, begun.step) for part in slices(jobs, math.ceil(len(jobs) / most))]
-    taken = {job for jobs, _ in found for job in jobs}
-    for key, jobs in [*by_shape.items()]:
-        by_shape[key] = [job for job in jobs if job not in taken]
-        if not by_shape[key]:
-            del by_shape[key]
-    return found
 
 
 def fastest(shapes: Sequence[Sequence[int]], configs: Sequence[RunConfig], resources: Resources) -> list[list[int]]:
@@ -303,11 +274,12 @@ def fastest(shapes: Sequence[Sequence[int]], configs: Sequence[RunConfig], resou
     return min(ways, key=lambda stacks: makespan([cost(stack, configs) for stack in stacks], workers))
 
 
-def cost(stack: Sequence[int], configs: Sequence[RunConfig]) -> float:
-    """Of its training, in floating-point operations: those of its steps, and what could be done while operators are
-    called."""
+def cost(stack: Sequence[int], configs: Sequence[RunConfig], begun: Mapping[int, int] = MappingProxyType({})) -> float:
+    """Of its training, in floating-point operations: those of its steps that are left, and what could be done while
+    operators are called."""
     config = configs[stack[0]]
-    return len(stack) * flops_of(config) + SMALL_STEP * config.total_steps
+    left = 1 - begun.get(stack[0], 0) / max(1, config.total_steps)
+    return left * (len(stack) * flops_of(config) + SMALL_STEP * config.total_steps)
 
 
 def makespan(costs: Sequence[float], workers: int) -> float:

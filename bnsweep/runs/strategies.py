@@ -10,9 +10,10 @@ from bnsweep.config.run import RunConfig
 from bnsweep.config.sweep import SweepConfig
 from bnsweep.records import AT_RUNG, STOPPED
 
-FROZEN_SHARE, WORTH = 0.5, 2.0
+FROZEN_SHARE, WORTH = 0.25, 0.5
 """Share of a stack's members that are frozen from which the others are better off in a stack of their own, and the
-seconds that they must save by it: a new stack takes a tenth of a second to seconds."""
+seconds that they must save by it. 144 runs of which 117 stop, 60 epochs on digits, took 10 s of processor time without
+a strategy, as long with frozen members kept, 7.5 s from a share of 1/2 on and 6.6 s from 1/4 or 1/10 on."""
 
 
 class Plateau:

@@ -18,6 +18,7 @@ from bnsweep.config.groups import TrainConfig
 from bnsweep.data import dataset as data
 from bnsweep.data.dataset import DataKey
 from bnsweep.records import FINISHED
+from bnsweep.runs.checkpoints import Checkpoints
 from bnsweep.runs.executors.base import Executor, WorkerLost
 from bnsweep.training.device import one_thread
 from bnsweep.training.trainer import train
@@ -52,7 +53,13 @@ class ExecutorTests(ABC):
     """What it says then."""
 
     @abstractmethod
-    def make(self, datasets: dict[DataKey, data.Dataset], folder: Path, save_models: bool = False) -> Executor:
+    def make(
+        self,
+        datasets: dict[DataKey, data.Dataset],
+        folder: Path,
+        save_models: bool = False,
+        checkpoints: Checkpoints | None = None,
+    ) -> Executor:
         """The executor, on the CPU."""
 
     def models(self, folder: Path) -> Path:
@@ -141,3 +148,30 @@ class ExecutorTests(ABC):
         (kept,), (after,) = before.result().records, executor.submit(2, CONFIGS[:1]).result(60).records
         assert (kept.status, after.status) == (FINISHED, FINISHED)
         assert kept.summary == after.summary
+
+    def test_what_was_trained_of_a_stack_that_is_stopped_is_kept(self, tmp_path: Path) -> None:
+        checkpoints, configs = Checkpoints(tmp_path / "checkpoints", CPU, 3600.0), grid(epochs=1000)
+        executor = self.make({CONFIGS[0].data.key: data.load(CONFIGS[0].data)}, tmp_path, checkpoints=checkpoints)
+        future = executor.submit(0, configs)
+        begun(executor, {0})
+        until(lambda: any(evaluated.step > 0 for evaluated in executor.new_evaluations()))
+        executor.stop()
+        assert isinstance(future.exception(), InterruptedError)
+        (kept,) = checkpoints
+        assert 0 < kept.step < 4000 and len(kept.identities) == 8
+
+    def test_a_stack_is_held_at_a_step_and_goes_on_from_there(self, tmp_path: Path) -> None:
+        datasets = {CONFIGS[0].data.key: data.load(CONFIGS[0].data)}
+        executor = self.make(datasets, tmp_path, checkpoints=Checkpoints(tmp_path / "checkpoints", CPU, 3600.0))
+        try:
+            held = executor.submit(0, CONFIGS, 4).result(60)
+            list(executor.new_evaluations())
+            over = executor.submit(0, CONFIGS).result(60)
+            told = [evaluated.step for evaluated in executor.new_evaluations()]
+        finally:
+            executor.stop()
+        assert held.held == [*range(8)] and {record.stopped_step for record in held.records} == {4}
+        assert over.held == [] and told == [8]
+        with one_thread(CPU):
+            here, _ = train(CONFIGS, datasets[CONFIGS[0].data.key], CPU)
+        assert [record.summary for record in over.records] == [record.summary for record in here]

@@ -82,7 +82,7 @@ def test_a_stack_that_is_stopped_keeps_all_of_its_steps(digits: data.Dataset, ch
     records = trainer(digits, checkpoints).train(0, configs, told.append, lambda: False).records
     for record, wanted in zip(records, undisturbed, strict=True):
         assert_same_record(record, wanted)
-    assert [evaluated.step for evaluated in told] == [0, 4, 8], "what was evaluated before is told again"
+    assert [evaluated.step for evaluated in told] == [8], "what was evaluated before is not evaluated again"
 
 
 def test_one_that_has_not_begun_leaves_nothing(digits: data.Dataset, checkpoints: Checkpoints) -> None:
@@ -256,8 +256,8 @@ def test_a_full_disk_costs_no_run_and_is_said_once(
     assert not FOLDER.exists()
 
 
-def test_they_take_a_hundredth_of_the_time(digits: data.Dataset) -> None:
-    seconds = iter([0.0, 10.0, 12.0, 12.0, 211.9, 212.1])
+def test_they_take_less_than_a_hundredth_of_the_time(digits: data.Dataset) -> None:
+    seconds = iter([0.0, 10.0, 12.0, 12.0, 311.9, 312.1])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module.time, "monotonic", lambda: next(seconds))
         patch.setattr(Checkpoints, "write", lambda *_: None)

@@ -24,6 +24,7 @@ from bnsweep.config.checks import ConfigError
 from bnsweep.config.network import ModelConfig
 from bnsweep.data import dataset as data
 from bnsweep.data.dataset import DataKey
+from bnsweep.runs.checkpoints import Checkpoints
 from bnsweep.runs.executors.base import Executor, StackTrainer, WorkerLost
 from bnsweep.runs.executors.local import (
     LocalProcesses,
@@ -39,8 +40,14 @@ from bnsweep.runs.executors.threaded import sendable
 
 
 class TestThread(ExecutorTests):
-    def make(self, datasets: dict[DataKey, data.Dataset], folder: Path, save_models: bool = False) -> Executor:
-        executor = local_executor(1, datasets, CPU, folder, save_models)
+    def make(
+        self,
+        datasets: dict[DataKey, data.Dataset],
+        folder: Path,
+        save_models: bool = False,
+        checkpoints: Checkpoints | None = None,
+    ) -> Executor:
+        executor = local_executor(1, datasets, CPU, folder, save_models, checkpoints)
         assert isinstance(executor, LocalThread)
         return executor
 
@@ -51,9 +58,15 @@ class TestThread(ExecutorTests):
 
 
 class TestProcesses(ExecutorTests):
-    def make(self, datasets: dict[DataKey, data.Dataset], folder: Path, save_models: bool = False) -> Executor:
+    def make(
+        self,
+        datasets: dict[DataKey, data.Dataset],
+        folder: Path,
+        save_models: bool = False,
+        checkpoints: Checkpoints | None = None,
+    ) -> Executor:
         prepare()
-        executor = local_executor(2, datasets, CPU, folder, save_models)
+        executor = local_executor(2, datasets, CPU, folder, save_models, checkpoints)
         assert isinstance(executor, LocalProcesses) and executor.workers == 2
         return executor
 

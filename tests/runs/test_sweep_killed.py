@@ -18,14 +18,14 @@ import time
 from bnsweep.runs import checkpoints
 from bnsweep.training.trainer import Training
 checkpoints.SPARE = 1
-def noted(self, watch, tick, run=Training.run):
+def noted(self, watch, tick, until=None, run=Training.run):
     def seen(evaluation):
         with open("steps.txt", "a") as file:
             print(time.time(), self.configs[0].seed, evaluation.step, file=file)
         watch(evaluation)
     with open("steps.txt", "a") as file:
         print(time.time(), self.configs[0].seed, self.step, file=file)
-    run(self, seen, tick)
+    run(self, seen, tick, until)
 Training.run = noted
 """
 """When each stack, known by its first seed, was at which step. Checkpoints may take more of so short a time."""
