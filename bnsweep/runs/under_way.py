@@ -11,8 +11,8 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from bnsweep.config.run import RunConfig
 from bnsweep.runs.executors.base import Evaluated
@@ -38,37 +38,42 @@ SETTLED = 5.0
 
 
 @dataclass(eq=False)
+class Member:
+    """A run of a stack."""
+
+    config: RunConfig
+    stack: int
+    """Runs in it when it began."""
+    opened: Opened
+    began: float
+    last: int = -1
+    """The newest step that was read."""
+    run: NewRun | None = None
+    """As it was opened, without what was so at the time."""
+    is_tried: bool = False
+    """Whether it is being opened, or was and that failed: it may be there."""
+
+    def grown(self, sweep_id: str, metrics: list[tuple[str, float, int]]) -> NewRun:
+        return replace(self.run or run_under_way(self.config, sweep_id, self.stack, self.opened.start), metrics=metrics)
+
+
+@dataclass(eq=False)
 class Part:
     """As many runs of a stack as are written at once."""
 
-    jobs: Sequence[int]
-    configs: Sequence[RunConfig]
-    places: range
-    """Theirs in the stack."""
-    stack: int
-    """Runs in it."""
-    began: float
-    opened: list[Opened]
+    places: dict[int, int]
+    """Job -> its place in the stack."""
     waiting: deque[Evaluated]
-    last: int = -1
-    """The newest step that was read."""
-    runs: list[NewRun] = field(default_factory=list)
-    """As they were opened."""
-    is_tried: bool = False
-    """Whether they are being opened, or were and that failed: some of them may be there."""
 
-    @property
-    def is_open(self) -> bool:
-        return bool(self.opened[0].run_id)
 
-    def points(self, place: int, some: Sequence[Evaluated]) -> list[tuple[str, float, int]]:
-        """Metrics of one of the runs; none of an evaluation in which it was over, where only its rate is a number."""
-        found = []
-        for evaluated in some:
-            values = {name: column[place] for name, column in evaluated.values.items() if math.isfinite(column[place])}
-            if values.keys() - {"lr"}:
-                found += [(name, value, evaluated.step) for name, value in values.items()]
-        return found
+def points(place: int, some: Sequence[Evaluated]) -> list[tuple[str, float, int]]:
+    """Metrics of one of the runs; none of an evaluation in which it was over, where only its rate is a number."""
+    found = []
+    for evaluated in some:
+        values = {name: column[place] for name, column in evaluated.values.items() if math.isfinite(column[place])}
+        if values.keys() - {"lr"}:
+            found += [(name, value, evaluated.step) for name, value in values.items()]
+    return found
 
 
 class UnderWay:
@@ -81,8 +86,12 @@ class UnderWay:
         """Spent writing."""
         self.hangs = False
         """Whether a write may still come to the store, which took too long for it."""
+        self._members: dict[int, Member] = {}
+        """By their jobs."""
         self._parts: list[Part] = []
         """Those written least recently come first."""
+        self._stacks: dict[tuple[int, ...], list[Part]] = {}
+        """Jobs of a stack -> its parts."""
         self._lost: list[Opened] = []
         self._due = 0.0
         self._is_writing = self._closing = False
@@ -91,38 +100,37 @@ class UnderWay:
         self._thread.start()
 
     def add(self, jobs: Sequence[int], configs: Sequence[RunConfig], evaluated: Evaluated) -> None:
-        """What was read of a stack; `configs` are its runs."""
+        """What was read of a stack; `configs` are its runs. They may have been others' before, whose runs are over."""
         with self._changed:
-            found = [part for part in self._parts if part.jobs[0] in jobs]
-            if any(evaluated.step <= part.last for part in found):  # its executor trains it again by itself
+            known = [self._members[job] for job in jobs if job in self._members]
+            if any(evaluated.step <= member.last for member in known):  # its executor trains it again by itself
                 self._lose(jobs)
-                found = []
-            if not found:
-                found = list(self._divided(jobs, configs, evaluated))
-                self._parts += found
-            for part in found:
+            stack = tuple(jobs)
+            if stack not in self._stacks:
+                self._begin(stack, configs, evaluated)
+            for job in jobs:
+                self._members[job].last = evaluated.step
+            for part in self._stacks[stack]:
                 part.waiting.append(evaluated)
-                part.last = evaluated.step
             self._changed.notify_all()
 
-    def _divided(self, jobs: Sequence[int], configs: Sequence[RunConfig], first: Evaluated) -> Iterator[Part]:
-        step, now, started = self.store.batch, time.monotonic(), milliseconds()
-        most = max(1, MOST // (len(jobs) * len(first.values)))
-        for i in range(0, len(jobs), step):
-            places = range(i, min(i + step, len(jobs)))
-            opened = [Opened(started) for _ in places]
-            some = jobs[i : i + step], configs[i : i + step]
-            yield Part(*some, places, len(jobs), now, opened, deque(maxlen=most))
+    def _begin(self, stack: tuple[int, ...], configs: Sequence[RunConfig], first: Evaluated) -> None:
+        now, started, batch = time.monotonic(), milliseconds(), self.store.batch
+        self._divide(stack)
+        for job, config in zip(stack, configs, strict=True):
+            self._members.setdefault(job, Member(config, len(stack), Opened(started), now))
+        most = max(1, MOST // (len(stack) * len(first.values)))
+        places = [(job, place) for place, job in enumerate(stack)]
+        parts = [Part(dict(places[i : i + batch]), deque(maxlen=most)) for i in range(0, len(stack), batch)]
+        self._stacks[stack] = parts
+        self._parts += parts
 
     def release(self, jobs: Sequence[int]) -> list[Opened | None]:
         """Of each job what is in the store; nothing more is written of them. One that is being opened right now is
         among them, and has its id once that is over: see `settle`."""
         with self._changed:
-            opened: dict[int, Opened] = {}
-            for part in self._taken(jobs):
-                if part.is_tried:
-                    opened |= zip(part.jobs, part.opened, strict=True)
-        return [opened.get(job) for job in jobs]
+            members = self._taken(jobs)
+        return [members[job].opened if job in members and members[job].is_tried else None for job in jobs]
 
     def lose(self, jobs: Sequence[int]) -> None:
         """Their stack came to nothing: they are trained again, and are other runs then."""
@@ -130,16 +138,24 @@ class UnderWay:
             self._lose(jobs)
 
     def _lose(self, jobs: Sequence[int]) -> None:
-        self._lost += [one for part in self._taken(jobs) for one in part.opened]
+        self._lost += [member.opened for member in self._taken(jobs).values()]
         self._changed.notify_all()
 
-    def _taken(self, jobs: Sequence[int]) -> list[Part]:
-        taken = [part for part in self._parts if part.jobs[0] in jobs]
-        self._parts = [part for part in self._parts if part not in taken]
-        return taken
+    def _taken(self, jobs: Sequence[int]) -> dict[int, Member]:
+        self._divide(jobs)
+        return {job: self._members.pop(job) for job in jobs if job in self._members}
+
+    def _divide(self, jobs: Sequence[int]) -> None:
+        """These leave their stacks."""
+        for stack in [stack for stack in self._stacks if not {*stack}.isdisjoint(jobs)]:
+            del self._stacks[stack]
+        for part in self._parts:
+            for job in jobs:
+                part.places.pop(job, None)
+        self._parts = [part for part in self._parts if part.places]
 
     def settle(self) -> None:
-        """Returns when nothing is being written, or the store takes too long."""
+        """Returns when nothing is being written, or when the store takes too long."""
         with self._changed:
             self._changed.wait_for(lambda: not self._is_writing, SETTLED)
 
@@ -176,37 +192,40 @@ class UnderWay:
                 if lost:
                     self._is_writing = True
                     return lambda: self.store.backend.kill(lost)
-                part = next((part for part in self._parts if part.waiting and now - part.began >= FIRST), None)
+                part = next((part for part in self._parts if self._is_ready(part, now)), None)
                 if part is not None and now >= self._due and not (self.has_more() or self.store.patience.is_away):
                     self._is_writing = True
                     return self._writing(part)
                 self._changed.wait(0.5 if self._parts else None)
         return None
 
+    def _is_ready(self, part: Part, now: float) -> bool:
+        return bool(part.waiting) and now - self._members[next(iter(part.places))].began >= FIRST
+
     def _writing(self, part: Part) -> Callable[[], None]:
         self._parts.remove(part)
         self._parts.append(part)
-        count = max(1, POINTS // (len(part.jobs) * len(part.waiting[0].values)))
+        count = max(1, POINTS // (len(part.places) * len(part.waiting[0].values)))
         some = [part.waiting.popleft() for _ in range(min(count, len(part.waiting)))]
-        return lambda: self._write(part, some)
+        members = [(self._members[job], place) for job, place in part.places.items()]
+        fresh = [member for member, _ in members if not member.opened.run_id]
+        again = any(member.is_tried for member in fresh)
+        for member in fresh:
+            member.is_tried = True
+        return lambda: self._write(members, some, again)
 
-    def _write(self, part: Part, some: Sequence[Evaluated]) -> None:
-        runs, backend = self._runs(part, some), self.store.backend
-        if part.is_open:
-            backend.write([Begun(one.run_id, run) for one, run in zip(part.opened, runs, strict=True)])
-        else:
+    def _write(self, members: Sequence[tuple[Member, int]], some: Sequence[Evaluated], again: bool) -> None:
+        """`members`: with their places. `again`: whether those that are not there have been tried before."""
+        grown = [(member, member.grown(self.sweep_id, points(place, some))) for member, place in members]
+        there = [(member, run) for member, run in grown if member.opened.run_id]
+        fresh = [(member, run) for member, run in grown if not member.opened.run_id]
+        if there:
+            self.store.backend.write([Begun(member.opened.run_id, run) for member, run in there])
+        if fresh:
             self.watched()
-            again, part.is_tried = part.is_tried, True
-            ids = create_rest(backend, runs) if again else backend.create(runs)
-            for one, run_id in zip(part.opened, ids, strict=True):
-                one.run_id = run_id
-            part.runs = [replace(run, tags={}, params={}) for run in runs]
-        for one, run in zip(part.opened, runs, strict=True):
-            one.steps.update(step for _, _, step in run.metrics)
-
-    def _runs(self, part: Part, some: Sequence[Evaluated]) -> list[NewRun]:
-        runs = part.runs or [
-            run_under_way(config, self.sweep_id, part.stack, one.start)
-            for config, one in zip(part.configs, part.opened, strict=True)
-        ]
-        return [replace(run, metrics=part.points(place, some)) for run, place in zip(runs, part.places, strict=True)]
+            new, backend = [run for _, run in fresh], self.store.backend
+            ids = create_rest(backend, new) if again else backend.create(new)
+            for (member, run), run_id in zip(fresh, ids, strict=True):
+                member.opened.run_id, member.run = run_id, replace(run, tags={}, params={}, metrics=())
+        for member, run in grown:
+            member.opened.steps.update(step for _, _, step in run.metrics)

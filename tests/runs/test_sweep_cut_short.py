@@ -83,8 +83,8 @@ def test_a_sweep_cut_short_goes_on_and_reports_as_if_it_had_not_been(
     if how != signal.SIGKILL:
         assert "interrupted; the same command goes on from here" in text
         assert "12 not reached" in text or workers == 2
-    assert "RUNNING" not in statuses(cut)
     assert wait_for_the_end_of(children_in(cut)), "no worker outlives its sweep"
+    assert "RUNNING" not in statuses(cut)
     left = 16 - finished(cut)
     assert left == 12 if workers == 1 else left in (4, 8, 12)
     for folder, trained in ((cut, left), (whole, 16)):

@@ -178,6 +178,30 @@ def test_runs_whose_stack_is_lost_are_killed_and_their_next_try_is_another_run(
     assert not {*running(store)} & {*first}
 
 
+def test_runs_that_go_on_without_those_that_were_stopped_keep_their_rows(
+    store: Store, make: Callable[..., UnderWay]
+) -> None:
+    way = make()
+    way.add([0, 1, 2, 3], CONFIGS, read(0))
+    until(lambda: len(running(store)) == 4)
+    way.settle()
+    (stopped,) = way.release([1])
+    assert stopped is not None and stopped.steps == {0}
+    values = {"val/loss": [30.0, 10.0, 20.0, 40.0], "lr": [0.1] * 4}
+    way.add([3, 0, 2, 9], [CONFIGS[3], CONFIGS[0], CONFIGS[2], CONFIGS[1]], Evaluated(3, 5, 0, values))
+    until(lambda: len(running(store)) == 5)
+    way.settle()
+    one, two, three, new = way.release([0, 2, 3, 9])
+    assert one and two and three and new
+    assert [curve(store, run.run_id) for run in (one, two, three, new)] == [
+        [(0, 0.0), (5, 10.0)],
+        [(0, 0.2), (5, 20.0)],
+        [(0, 0.3), (5, 30.0)],
+        [(5, 40.0)],
+    ]
+    assert curve(store, stopped.run_id) == [(0, 0.1)]
+
+
 def test_a_store_that_hangs_holds_up_no_whole_run(
     store: Store, make: Callable[..., UnderWay], monkeypatch: pytest.MonkeyPatch
 ) -> None:
