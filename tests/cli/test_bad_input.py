@@ -92,6 +92,12 @@ TYPED = [
     (["activation=mish"], "sigmoid silu tanh; or a function of yours: activation.name=module:function"),
     (["hydra/launcher=nope"], "Could not find 'hydra/launcher/nope'"),
     (["hydra.launcher.nope=1"], "hydra.launcher.nope: no such setting of Hydra"),
+    (["-m", "hydra/launcher=stacked_ray", "hydra.launcher.workers=0"], "hydra.launcher.workers=0: must be >= 1 or"),
+    (["-m", "hydra/launcher=stacked_ray", "hydra.launcher.nope=1"], "hydra.launcher.nope: no such setting of Hydra"),
+    (
+        ["-m", "hydra/launcher=stacked_submitit", "hydra.launcher.cluster=pbs"],
+        "hydra.launcher.cluster=pbs: must be slurm, local or null",
+    ),
     (["hydra.verbose=[1]"], "A logger name must be a string"),
     (["hydra.job.env_copy=[NOT_SET_AT_ALL]"], "NOT_SET_AT_ALL"),
     (["-m", "hydra.sweeper._target_=nope.X"], "Invalid plugin 'nope.X'"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from regressions import regressions, smooth_numbers
 from bnsweep.config.groups import DataConfig, ProbesConfig
 from bnsweep.data import dataset as data
 from bnsweep.kernels.trial import run_on
+from bnsweep.runs.executors.local import local_executor
 from bnsweep.training import cuda_graph as graph
 from bnsweep.training.device import ieee_products, resolve_device
 from bnsweep.training.trainer import Trainer, train
@@ -173,3 +175,19 @@ def test_float32_is_ieee_and_not_tf32() -> None:
         error = ((on_gpu @ on_gpu).cpu().double() - exact).abs().max()
     torch.set_float32_matmul_precision("highest")
     assert error < 1e-4, "TF32 is off by about 1e-2 here"
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="fewer than two CUDA devices")
+def test_each_gpu_trains_stacks_in_a_process_of_its_own(tmp_path: Path) -> None:
+    """Each on its own device, with the numbers of one of them."""
+    digits, configs = data.load(DataConfig()), mix("sgd", "float64", subset=310)
+    count = torch.cuda.device_count()
+    executor = local_executor(count, {configs[0].data.key: digits}, torch.device("cuda"), tmp_path, save_models=False)
+    try:
+        trained = [future.result(120) for future in [executor.submit(name, configs) for name in range(2 * count)]]
+    finally:
+        executor.stop()
+    here, _ = train(configs, digits, torch.device("cuda:0"))
+    for stack in trained:
+        for record, own in zip(stack.records, here, strict=True):
+            assert record.summary["final_val_loss"] == pytest.approx(own.summary["final_val_loss"], rel=1e-8)

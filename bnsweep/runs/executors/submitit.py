@@ -27,6 +27,7 @@ from bnsweep.runs.executors.base import Evaluated, NoWorker, StackTrainer, Train
 from bnsweep.runs.executors.elsewhere import ATTEMPTS, Home, at_host, wrong_worker
 from bnsweep.runs.executors.local import read_dataset
 from bnsweep.runs.executors.threaded import ThreadedExecutor, answered, opened, sendable
+from bnsweep.runs.interrupt import blocked_signals
 from bnsweep.training.device import one_thread
 
 log = logging.getLogger(__name__)
@@ -175,6 +176,7 @@ class SubmititExecutor(ThreadedExecutor):
             for evaluated in reader.new():
                 self._evaluated.put(evaluated)
         answer = self._answer(job, told)
+        self._cancel(job)  # SLURM may have pre-empted it as it ended, and would start it again
         for evaluated in [*reader.new(), *answer.evaluations]:
             self._evaluated.put(evaluated)
         if answer.wrong:
@@ -188,7 +190,8 @@ class SubmititExecutor(ThreadedExecutor):
             if self._stopped.is_set():
                 raise InterruptedError("the sweep was stopped")
             try:
-                return self._submit(self._job, name, configs, until, told)
+                with blocked_signals():  # Ctrl-C in a terminal is for this process, not for those that submitit starts
+                    return self._submit(self._job, name, configs, until, told)
             except Exception as error:
                 raise NoWorker(f"{self._where} takes no job ({' '.join(str(error).split())})") from error
 
@@ -210,11 +213,16 @@ class SubmititExecutor(ThreadedExecutor):
         self.troubled = True
         raise WorkerLost(LOST)
 
+    def _cancel(self, job: Any) -> None:
+        """On SLURM. A process of this machine ends by itself: it is told to, and keeps what it has trained."""
+        if self._queue is not None:
+            with suppress(OSError):
+                subprocess.run(["scancel", "--quiet", job.job_id], capture_output=True, check=False)
+
     def _end(self, job: Any) -> None:
         """Cancels it, and waits a while for its end."""
         deadline = time.monotonic() + PENDING_ENDS
-        with suppress(OSError, subprocess.SubprocessError):
-            job.cancel(check=False)
+        self._cancel(job)
         while not self._is_over(job) and time.monotonic() < deadline:
             time.sleep(0.1)
 
