@@ -132,11 +132,11 @@ TYPED = [
     ),
     (
         ["-m", "seed=0,1", "sweep.id=x", "sweep.shard=3/3"],
-        "must be of no more shards than the sweep has runs, which are 2",
+        "must be of no more shards than the sweep has runs, which are",
     ),
     (
         ["-m", "seed=auto", "bn=none,before", "sweep.id=x", "sweep.shard=1/2"],
-        "sweep.shard=1/2: must be null with seed=",
+        "sweep.shard=1/2: must be null with",
     ),
     (["sweep.id=x", "sweep.shard=1/2"], "sweep.shard: must be left out of a single run, and with hydra/launcher=basic"),
     (["-m", "hydra/launcher=basic", "seed=0,1", "sweep.id=x", "sweep.shard=1/2"], "sweep.shard: must be left out of a"),
