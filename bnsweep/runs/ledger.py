@@ -62,12 +62,14 @@ def together(parts: Sequence[SweepResult]) -> SweepResult:
 
 def describe_shards(planned: int, counts: Mapping[str, int], under_way: int) -> str:
     """How far the whole sweep is, of which this machine had a share. `counts`: status -> runs; `under_way`: shards."""
-    text = f"whole sweep: {counts[FINISHED] + counts[DIVERGED]:,} of {planned:,} runs have a result"
-    if under_way:
-        are = "shards are" if under_way > 1 else "shard is"
-        return f"{text}, {under_way} {are} still under way; the last to end writes the whole report"
-    left = planned - counts[FINISHED] - counts[DIVERGED]
-    return text if not left else f"{text}; no other shard is under way, their commands train the rest"
+    done = counts[FINISHED] + counts[DIVERGED]
+    text = f"whole sweep: {done:,} of {planned:,} runs have a result"
+    if done == planned:
+        return text
+    if not under_way:
+        return f"{text}; no other shard is under way, their commands train the rest"
+    are = "shards are" if under_way > 1 else "shard is"
+    return f"{text}, {under_way} {are} still under way; the last to end writes the whole report"
 
 
 def count_statuses(planned: int, results: Mapping[str, RunResult]) -> dict[str, int]:

@@ -131,6 +131,21 @@ TYPED = [
     (["-m", "seed=auto", "bn=none,before", "data.seed=1,2"], "seed=auto: must be without data.seed=1,2: seeds that"),
     (["-m", "seed=auto", "bn=none,before", "hydra/launcher=basic"], "seed=auto: must be with hydra/launcher=stacked"),
     (["-m", "seed=auto,1", "bn=none,before"], "seed=auto: must be a number; auto is for a sweep (-m)"),
+    (["-m", "seed=0,1", "sweep.shard=1/2"], "sweep.shard=1/2: must be null without sweep.id=NAME, the same on every"),
+    (
+        ["-m", "seed=0,1", "sweep.id=x", "sweep.shard=3/2"],
+        "sweep.shard=3/2: must be I/N with whole numbers 1 <= I <= N",
+    ),
+    (
+        ["-m", "seed=0,1", "sweep.id=x", "sweep.shard=3/3"],
+        "must be of no more shards than the sweep has runs, which are",
+    ),
+    (
+        ["-m", "seed=auto", "bn=none,before", "sweep.id=x", "sweep.shard=1/2"],
+        "sweep.shard=1/2: must be null with",
+    ),
+    (["sweep.id=x", "sweep.shard=1/2"], "sweep.shard: must be left out of a single run, and with hydra/launcher=basic"),
+    (["-m", "hydra/launcher=basic", "seed=0,1", "sweep.id=x", "sweep.shard=1/2"], "sweep.shard: must be left out of a"),
     (["-m", "seed=choice()"], "seed=choice(): must be a sweep such as seed=range(0,10)"),
     (["-m", "hydra/launcher=basic", "lr.value=0.1,-1"], "bnsweep: lr.value=-1.0: must be a finite number > 0"),
     (["bn=before", "norm=none"], "norm=none: must be one of batch, layer, group, instance, rms with bn=before, or bn"),

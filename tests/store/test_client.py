@@ -48,7 +48,7 @@ def names(runs: Sequence[NewRun]) -> list[str]:
 
 
 def test_runs_written_at_a_time_are_whole_and_share_their_dataset(backend: ClientBackend) -> None:
-    runs = runs_of(backend.batch)
+    runs = runs_of(16)
     ids = backend.create(runs)
     found = {run.run_id: run for run in backend.runs("run", params=True)}
     assert [found[run_id].tags["bnsweep.identity"] for run_id in ids] == names(runs)
