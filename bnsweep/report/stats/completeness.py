@@ -55,7 +55,7 @@ def so_far(grid: Grid, info: SweepInfo) -> Notice:
     """Of a sweep under way."""
     count = ledger(grid)
     done, under_way = count[FINISHED] + count[DIVERGED], min(info.under_way, count["missing"])
-    numbers = {name: count[name] for name in (FINISHED, DIVERGED, FAILED)}
+    numbers = {name: count.get(name, 0) for name in (FINISHED, DIVERGED, STOPPED, FAILED)}
     numbers |= {"under way": under_way, "to come": count["missing"] - under_way}
     text = ", ".join(f"{number} {name}" for name, number in numbers.items() if number)
     return Notice("warning", f"Running: {done} of {count['planned']} planned runs have a result so far: {text}.")
