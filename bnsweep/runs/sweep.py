@@ -21,6 +21,7 @@ from bnsweep.runs.machine import limits
 from bnsweep.runs.place import Planned, make_room, planner, resources_for, starter
 from bnsweep.runs.plan import describe
 from bnsweep.runs.prediction import predicted_seconds
+from bnsweep.runs.resources import Resources
 from bnsweep.runs.seed_batches import Looking
 from bnsweep.runs.shards import share_of
 from bnsweep.runs.strategies import check_strategy
@@ -50,6 +51,12 @@ def load_datasets(configs: Sequence[RunConfig]) -> dict[DataKey, Dataset]:
     """Every dataset of the sweep, read and verified once."""
     wanted: dict[DataKey, DataConfig] = {config.data.key: config.data for config in configs}
     return {key: load(config) for key, config in wanted.items()}
+
+
+def read_rest(configs: Sequence[RunConfig], datasets: dict[DataKey, Dataset]) -> None:
+    """The data of these runs that have not been read yet, and what is to be said of any."""
+    datasets |= load_datasets([config for config in configs if config.data.key not in datasets])
+    say(f"data: {note}" for dataset in datasets.values() for note in dataset.notes)
 
 
 def store_so_far(tracking: TrackingConfig) -> Store | None:
@@ -117,8 +124,8 @@ def run_sweep(
     in batches gives the configs of its `earlier` ones, which its plan holds too, and their results, `before`.
     `workers`: stacks trained at a time at most, by default what the machine has cores for. `datasets`: those read so
     far. `looking`: of a sweep that adds seeds until its claims are decided, whose result is of the runs it took.
-    `draft`: of a database for a new store. `searched`: settings that a sampler chooses.
-    `cluster`: where stacks train, by default on this machine.
+    `draft`: of a database for a new store. `searched`: settings that a sampler chooses. `cluster`: where stacks train,
+    by default on this machine.
     """
     tracking, sweep = shared_config([*earlier[:1], *configs])
     hide_secrets_in_logs()
@@ -126,19 +133,29 @@ def run_sweep(
     check_wishes(sweep, keep_plan)
     datasets = dict(datasets or {})
     share, earlier = share_of(with_facts(configs, datasets), sweep), with_facts(earlier, datasets)
-    configs = share.configs
-    check_strategy(configs, adds_seeds=looking is not None, is_whole=keep_plan and not share.name)
-    resources = resources_for(configs, workers, cluster)
-    make_room(configs, resources)
-    datasets |= load_datasets([config for config in configs if config.data.key not in datasets])
-    say(f"data: {note}" for dataset in datasets.values() for note in dataset.notes)
-    kept = checkpoints_of(sweep, resources.device, cluster is not None)
-    whole_command = command if keep_plan else None
-    batches = Batches(share, earlier, whole_command, looking, searched, Before.of(earlier, before), kept)
+    check_strategy(share.configs, adds_seeds=looking is not None, is_whole=keep_plan and not share.name)
+    resources = resources_for(share.configs, workers, cluster)
+    make_room(share.configs, resources)
+    read_rest(share.configs, datasets)
+    kept = checkpoints_of(sweep, resources.device, elsewhere=cluster is not None)
+    own = share, earlier, command if keep_plan else None
+    batches = Batches(*own, looking, searched, Before.of(earlier, before), kept)
     say([*(planning(share.whole) if planning else ()), *batches.notes, *limits()])
-    planned = planner(resources, cluster, kept)
-    store = store_so_far(tracking) if sweep.dry_run else Store.open(tracking, draft=draft)
-    if sweep.dry_run or store is None:
-        predict(configs, datasets, planned, store)
+    return train_or_predict(batches, datasets, resources, cluster, draft)
+
+
+def train_or_predict(
+    batches: Batches,
+    datasets: dict[DataKey, Dataset],
+    resources: Resources,
+    cluster: Cluster | None,
+    draft: Draft | None,
+) -> SweepResult | None:
+    """As `run_sweep` has it."""
+    share, planned = batches.share, planner(resources, cluster, batches.checkpoints)
+    tracking = share.whole[0].tracking
+    store = store_so_far(tracking) if share.sweep.dry_run else Store.open(tracking, draft=draft)
+    if share.sweep.dry_run or store is None:
+        predict(share.configs, datasets, planned, store)
         return None
     return train_batches(batches, store, starter(datasets, cluster), planned)

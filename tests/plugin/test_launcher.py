@@ -184,7 +184,7 @@ print(*[name for name in ("torch", "mlflow", "optuna", "pandas", "bnsweep") if n
     run = subprocess.run(
         [sys.executable, "-Werror", "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert run.stdout.splitlines() == ["StackedLauncher StackedSweeper OptunaSweeper", ""]
+    assert run.stdout.splitlines() == ["RayLauncher StackedLauncher SubmititLauncher StackedSweeper OptunaSweeper", ""]
     assert run.stderr == ""
 
 
