@@ -42,9 +42,11 @@ class InMemory:
         """Raises KeyboardInterrupt between two stacks; what is over by then is kept."""
         from bnsweep.runs.machine import limits
         from bnsweep.runs.plan import make_plan, workers_for
+        from bnsweep.runs.strategies import check_strategy
         from bnsweep.runs.sweep import make_room
         from bnsweep.training.device import resolve_device
 
+        check_strategy(self.configs, adds_seeds=self.looking is not None, is_whole=False)
         device = resolve_device(self.configs[0].train.device)
         workers = workers_for(self.configs, device) if workers is None else workers
         make_room(self.configs, device, workers)
