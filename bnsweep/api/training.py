@@ -43,7 +43,9 @@ class InMemory:
         from bnsweep.runs.machine import limits
         from bnsweep.runs.place import make_room, resources_for
         from bnsweep.runs.plan import plan_on
+        from bnsweep.runs.strategies import check_strategy
 
+        check_strategy(self.configs, adds_seeds=self.looking is not None, is_whole=False)
         resources = resources_for(self.configs, workers, None)
         make_room(self.configs, resources)
         for line in [*limits(), *([self.looking.text(self.configs)] if self.looking else [])]:

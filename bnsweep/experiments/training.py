@@ -21,6 +21,7 @@ from bnsweep.runs.interrupt import Interrupts
 from bnsweep.runs.machine import worker_count
 from bnsweep.runs.plan import check_memory, make_plan
 from bnsweep.runs.scratch import scratch
+from bnsweep.runs.strategies import check_strategy
 from bnsweep.training.device import resolve_device
 
 
@@ -74,6 +75,7 @@ class Laboratory:
             raise NotRun(reasons[0])
         device = resolve_device(configs[0].train.device)
         try:
+            check_strategy(configs, adds_seeds=False, is_whole=False)
             check_memory(configs, device)
         except ConfigError as error:
             raise NotRun(str(error)) from None

@@ -12,8 +12,8 @@ from bnsweep.records import AT_RUNG, STOPPED
 
 FROZEN_SHARE, WORTH = 0.25, 0.5
 """Share of a stack's members that are frozen from which the others are better off in a stack of their own, and the
-seconds that they must save by it. 144 runs of which 117 stop, 60 epochs on digits, took 10 s of processor time without
-a strategy, as long with frozen members kept, 7.5 s from a share of 1/2 on and 6.6 s from 1/4 or 1/10 on."""
+seconds that they must save by it. 144 runs of which 117 stop, 60 epochs on digits, took 10 s of a core without a
+strategy, as long with frozen members kept, 7.5 s from a share of 1/2 on, 6.6 s from 1/4 on."""
 
 
 class Plateau:
@@ -70,12 +70,12 @@ def rung_steps(config: RunConfig) -> list[int]:
 
 
 def check_strategy(configs: Sequence[RunConfig], adds_seeds: bool, is_whole: bool) -> None:
-    """Refuses halving where it cannot be done. `is_whole`: these are all runs of their sweep."""
+    """Refuses halving where it cannot be done. `is_whole`: these are all runs of a tracked sweep."""
     if configs[0].sweep.strategy != "halving":
         return
     says = "none or plateau with seed=auto, as combinations are compared on all of their seeds"
     check(not adds_seeds, "sweep.strategy", "halving", says)
-    says = "none or plateau where each run is a process of its own: combinations are compared with one another"
+    says = "none or plateau outside of a tracked sweep, which alone compares its combinations with one another"
     check(is_whole, "sweep.strategy", "halving", says)
     for config in configs:
         rung_steps(config)
