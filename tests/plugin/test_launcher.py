@@ -184,7 +184,7 @@ print(*[name for name in ("torch", "mlflow", "pandas", "bnsweep") if name in sys
     run = subprocess.run(
         [sys.executable, "-Werror", "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert run.stdout.splitlines() == ["StackedLauncher StackedSweeper", ""]
+    assert run.stdout.splitlines() == ["RayLauncher StackedLauncher SubmititLauncher StackedSweeper", ""]
     assert run.stderr == ""
 
 
