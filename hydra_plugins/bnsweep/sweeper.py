@@ -79,7 +79,7 @@ class StackedSweeper(BasicSweeper):
         check_no_secret([f"{key}={value}" for key, value in (self.params or {}).items()])
         self.params = untyped(self.params, arguments)
         check_id(self.config.get("sweep"))
-        check_shard(self.config.get("sweep"), arguments)
+        check_shard(self.config.get("sweep"), arguments, isinstance(self.launcher, StackedLauncher))
         folder = Path(str(self.config.hydra.sweep.dir))
         check_folder_is_own(folder, arguments)
         return folder
@@ -138,14 +138,16 @@ def check_id(sweep: DictConfig | None) -> None:
         check(SWEEP_ID.holds(str(text)), "sweep.id", text, SWEEP_ID.says)
 
 
-def check_shard(sweep: DictConfig | None, arguments: Sequence[str]) -> None:
-    """Refuses (ConfigError) a share of a sweep that has another id on each machine."""
+def check_shard(sweep: DictConfig | None, arguments: Sequence[str], stacked: bool) -> None:
+    """Refuses (ConfigError) a share of a sweep that has another id on each machine, or whose jobs are launched one by
+    one."""
     from bnsweep.config.checks import check
 
     shard = None if sweep is None else sweep.get("shard")
     named = any(parse_override(text).get_key_element().lstrip("+") == "sweep.id" for text in arguments)
     says = "null without sweep.id=NAME, the same on every machine: by it they know that they share a sweep"
     check(shard is None or named, "sweep.shard", shard, says)
+    check(shard is None or stacked, "sweep.shard", shard, "null with another launcher than hydra/launcher=stacked")
 
 
 def asks_auto(texts: Sequence[str]) -> bool:

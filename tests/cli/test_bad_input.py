@@ -145,7 +145,7 @@ TYPED = [
         "sweep.shard=1/2: must be null with",
     ),
     (["sweep.id=x", "sweep.shard=1/2"], "sweep.shard: must be left out of a single run, and with hydra/launcher=basic"),
-    (["-m", "hydra/launcher=basic", "seed=0,1", "sweep.id=x", "sweep.shard=1/2"], "sweep.shard: must be left out of a"),
+    (["-m", "hydra/launcher=basic", "seed=0,1", "sweep.id=x", "sweep.shard=1/2"], "must be null with another launcher"),
     (["-m", "seed=choice()"], "seed=choice(): must be a sweep such as seed=range(0,10)"),
     (["-m", "hydra/launcher=basic", "lr.value=0.1,-1"], "bnsweep: lr.value=-1.0: must be a finite number > 0"),
     (["bn=before", "norm=none"], "norm=none: must be one of batch, layer, group, instance, rms with bn=before, or bn"),
