@@ -144,7 +144,6 @@ class Flight:
 
     def run(self) -> Trained:
         """Raises InterruptedError at the next step once it is stopped; what was trained by then is kept."""
-        started = time.perf_counter()
         try:
             self.training.run(self._watch, self._tick, self.until)
             if self.training.step == self.until:  # beyond it, the checkpoint that it comes from stands
@@ -155,9 +154,8 @@ class Flight:
         number = sum(e.step <= (self.until or self._total) for e in self.training.evaluations)
         for place in held:
             self.training.stop(place, "held", number)
-        trained = Trained(self.training.records(), [None] * len(self.configs), time.perf_counter() - started)
-        trained.unkept, trained.held = self._keeper.why if self._keeper else "", held
-        return trained
+        why = self._keeper.why if self._keeper else ""
+        return Trained(self.training.records(), [None] * len(self.configs), 0.0, unkept=why, held=held)
 
     @property
     def _held(self) -> list[int]:
@@ -232,8 +230,9 @@ class StackTrainer:
         """Goes on from checkpoints where there are some, to the end or `until` a step. Raises InterruptedError at the
         next step once `is_stopped`; what was trained by then is kept."""
         check_unchanged(configs)
-        training = self._begin(configs)
+        started, training = time.perf_counter(), self._begin(configs)
         trained = Flight(name, training, self.checkpoints, tell, is_stopped, until).run()
+        trained.seconds = time.perf_counter() - started
         if self.models is not None:
             save_models(training.trainer.stack, trained, self.models / f"{name}-{len(configs)}")
         return trained
