@@ -30,16 +30,16 @@ def job(folder: Path, home: Home) -> StackJob:
 
 
 def test_a_job_trains_its_stack_and_says_where(tmp_path: Path) -> None:
-    answer = job(tmp_path, Home.here())(3, CONFIGS[:2], tmp_path / "told")
+    answer = job(tmp_path, Home.here())(3, CONFIGS[:2], None, tmp_path / "told")
     assert isinstance(answer.trained, Trained) and answer.wrong == ""
     assert all(record.host for record in answer.trained.records)
     told = [*Reader(tmp_path / "told").new(), *answer.evaluations]
-    assert told == [Evaluated(3, step, diverged=0) for step in (0, 4, 8)]
+    assert [(one.stack, one.step, one.diverged) for one in told] == [(3, 0, 0), (3, 4, 0), (3, 8, 0)]
 
 
 def test_a_job_of_other_versions_trains_nothing_and_names_both(tmp_path: Path) -> None:
     home = Home(versions() | {"torch": "1.0.0"}, [])
-    answer = job(tmp_path, home)(3, CONFIGS[:2], tmp_path / "told")
+    answer = job(tmp_path, home)(3, CONFIGS[:2], None, tmp_path / "told")
     assert isinstance(answer.trained, RuntimeError)
     error = wrong_worker("SLURM", answer.wrong)
     own = versions()["torch"]
@@ -65,7 +65,7 @@ def test_a_job_ends_when_it_is_told_to_and_when_nobody_waits_for_it(tmp_path: Pa
 
 
 def test_half_a_line_is_read_once_it_is_whole(tmp_path: Path) -> None:
-    file, news = tmp_path / "told", [Evaluated(1, step, 0) for step in (0, 5)]
+    file, news = tmp_path / "told", [Evaluated(1, step, 0, {}) for step in (0, 5)]
     assert [*Reader(file).new()] == []
     for each in news:
         Notes(file).add(each)

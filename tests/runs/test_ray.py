@@ -15,6 +15,7 @@ from bnsweep.config.checks import ConfigError
 from bnsweep.config.run import TrackingConfig
 from bnsweep.data import dataset as data
 from bnsweep.data.dataset import DataKey
+from bnsweep.runs.checkpoints import Checkpoints
 from bnsweep.runs.executors.base import Executor
 from bnsweep.runs.executors.ray import RayExecutor
 from bnsweep.runs.executors.ray_cluster import RayCluster
@@ -41,8 +42,14 @@ class TestRay(ExecutorTests):
     def joined(self, cluster: RayCluster) -> None:
         self.cluster = cluster
 
-    def make(self, datasets: dict[DataKey, data.Dataset], folder: Path, save_models: bool = False) -> Executor:
-        self.made = self.cluster.executor(2, datasets, CPU, folder, save_models)
+    def make(
+        self,
+        datasets: dict[DataKey, data.Dataset],
+        folder: Path,
+        save_models: bool = False,
+        checkpoints: Checkpoints | None = None,
+    ) -> Executor:
+        self.made = self.cluster.executor(2, datasets, CPU, folder, save_models, checkpoints)
         return self.made
 
     def kill_a_worker(self) -> None:

@@ -13,6 +13,7 @@ from quick_runs import CPU
 
 from bnsweep.data import dataset as data
 from bnsweep.data.dataset import DataKey
+from bnsweep.runs.checkpoints import Checkpoints
 from bnsweep.runs.executors.base import Executor
 from bnsweep.runs.executors.submitit_cluster import SubmititCluster
 
@@ -44,8 +45,14 @@ class TestSubmitit(ExecutorTests):
         yield
         self.jobs.close()
 
-    def make(self, datasets: dict[DataKey, data.Dataset], folder: Path, save_models: bool = False) -> Executor:
-        return self.jobs.executor(2, datasets, CPU, folder, save_models)
+    def make(
+        self,
+        datasets: dict[DataKey, data.Dataset],
+        folder: Path,
+        save_models: bool = False,
+        checkpoints: Checkpoints | None = None,
+    ) -> Executor:
+        return self.jobs.executor(2, datasets, CPU, folder, save_models, checkpoints)
 
     def models(self, folder: Path) -> Path:
         (shared,) = (folder / "shared").glob("jobs-*/*")

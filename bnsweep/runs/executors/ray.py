@@ -149,10 +149,11 @@ class RayExecutor(Pool):
         import ray
 
         self._stopped.set()
+        self._threads.shutdown(wait=False, cancel_futures=True)  # before those that train end, and take what waits
         told = [worker.interrupt() for worker in self._taken]
         if told:
             ray.wait(told, num_returns=len(told), timeout=PATIENCE)
-        self._threads.shutdown(cancel_futures=True)
+        self._threads.shutdown()
         while not self._idle.empty():
             worker = self._idle.get()
             assert isinstance(worker, RayWorker)

@@ -153,6 +153,7 @@ class SubmititExecutor(ThreadedExecutor):
         self._submit, self._job, self._folder, self._where = submit, job, folder, where
         self._stopped, self._numbers, self._submitting = threading.Event(), itertools.count(), threading.Lock()
         self._queue = SlurmQueue() if on_slurm else None
+        self._jobs: list[Any] = []
         self._beating = threading.Thread(target=self._beat, daemon=True)
         self._beating.start()
         self.troubled = False
@@ -191,7 +192,8 @@ class SubmititExecutor(ThreadedExecutor):
                 raise InterruptedError("the sweep was stopped")
             try:
                 with blocked_signals():  # Ctrl-C in a terminal is for this process, not for those that submitit starts
-                    return self._submit(self._job, name, configs, until, told)
+                    self._jobs.append(self._submit(self._job, name, configs, until, told))
+                return self._jobs[-1]
             except Exception as error:
                 raise NoWorker(f"{self._where} takes no job ({' '.join(str(error).split())})") from error
 
@@ -239,6 +241,9 @@ class SubmititExecutor(ThreadedExecutor):
         self._stopped.set()
         self._beating.join()
         self._threads.shutdown(cancel_futures=True)
+        deadline = time.monotonic() + PENDING_ENDS
+        while self._queue is None and not all(job.done() for job in self._jobs) and time.monotonic() < deadline:
+            time.sleep(0.05)  # what a job has left is there before its process has ended
 
 
 def last_error(text: str) -> str:
