@@ -223,7 +223,7 @@ def frame_of_plan(backend: Backend, experiment: str, plan: KeptSweep) -> SweepFr
     runs = backend.runs("run", identities=identities)
     chosen = best_runs(runs, identities)
     info = describe(plan.manifest, plan.own, list(chosen.values()))
-    if plan.own is None or not info.closed:
+    if plan.own is None or not info.closed or len(chosen) < len(identities):  # another shard may train the rest
         info = while_running(info, living(backend), runs, chosen)
     if not chosen:
         many = f", with {info.under_way} of {len(plan.rows)} runs in the store so far," if info.under_way else ""

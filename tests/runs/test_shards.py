@@ -133,6 +133,8 @@ def test_a_shard_says_which_others_are_under_way(tracking: TrackingConfig, capsy
     theirs = share_of(configs, SweepConfig(shard="2/3"))
     with another(tracking, *(",".join(names) for names in (theirs.identities, theirs.planned))):
         assert swept(shard(configs, "1/3")).trained == 4
+        info = Store.open(tracking).load("mine").info
+        assert info.running and not info.closed
     assert "4 of 12 runs have a result, 1 shard is still under way; the last to end writes" in capsys.readouterr().out
 
 
