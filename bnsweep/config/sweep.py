@@ -68,7 +68,8 @@ class SweepConfig(Checked, group="sweep"):
     psutil; MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL is the seconds between two readings, by default 10."""
 
     def check_together(self) -> None:
-        ok = self.checkpoint_seconds is not None or self.strategy != "halving"
-        check(
-            ok, "sweep.checkpoint_seconds", "null", "a number with sweep.strategy=halving: rungs begin at checkpoints"
-        )
+        if self.strategy == "halving":
+            says = "a number with sweep.strategy=halving: rungs begin at checkpoints"
+            check(self.checkpoint_seconds is not None, "sweep.checkpoint_seconds", "null", says)
+            says = "null with sweep.strategy=halving, which compares the combinations of the whole sweep"
+            check(self.shard is None, "sweep.shard", self.shard, says)

@@ -133,7 +133,7 @@ def run_sweep(
     check_wishes(sweep, keep_plan)
     datasets = dict(datasets or {})
     share, earlier = share_of(with_facts(configs, datasets), sweep), with_facts(earlier, datasets)
-    check_strategy(share.configs, adds_seeds=looking is not None, is_whole=keep_plan and not share.name)
+    check_strategy(share.configs, adds_seeds=looking is not None, is_whole=keep_plan)
     resources = resources_for(share.configs, workers, cluster)
     make_room(share.configs, resources)
     read_rest(share.configs, datasets)

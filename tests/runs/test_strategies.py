@@ -256,6 +256,8 @@ def test_what_halving_cannot_do_is_refused_before_anything_is_trained(tracking: 
         run_sweep(runs(tracking, **HALVING), "test", keep_plan=False)
     with pytest.raises(ConfigError, match=r"^sweep\.checkpoint_seconds=null: must be a number with sweep\.strategy="):
         runs(tracking, **HALVING, checkpoint_seconds=None)
+    with pytest.raises(ConfigError, match=r"^sweep\.shard=1/2: must be null with sweep\.strategy=halving, which comp"):
+        runs(tracking, **HALVING, shard="1/2")
 
 
 def test_rungs_lie_at_the_first_evaluation_from_their_share_on() -> None:
