@@ -66,6 +66,8 @@ class Manifest:
     """Those at its claims, where seeds are added until they are decided; `planned` holds the seeds so far."""
     searched: Sequence[str] = ()
     """Settings whose values a sampler chose; `planned` holds the trials so far."""
+    strategy: str = "none"
+    """What stops runs before their last step."""
     environment: dict[str, Any] = field(default_factory=lambda: environment().as_dict())
     """Commit, versions and hardware at the start."""
 
@@ -82,7 +84,7 @@ class Manifest:
         rows = {identity(config, flat): flat for config in configs for flat in [numbers(config)]}
         planned = [{"identity": name, **flat} for name, flat in rows.items()]
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        return cls(sweep_id, without_secrets(command), now, planned, looks, searched)
+        return cls(sweep_id, without_secrets(command), now, planned, looks, searched, configs[0].sweep.strategy)
 
 
 @dataclass(frozen=True)

@@ -220,7 +220,7 @@ def read_sweep(backend: Backend, experiment: str, sweep: str, run_id: str = "") 
 def frame_of_plan(backend: Backend, experiment: str, plan: KeptSweep) -> SweepFrame:
     """Raises ConfigError for a sweep of which no run has ended."""
     identities = {row["identity"] for row in plan.rows}
-    runs = backend.runs("run", identities=identities)
+    runs = [run for run in backend.runs("run", identities=identities) if counts(run, plan.manifest)]
     chosen = best_runs(runs, identities)
     info = describe(plan.manifest, plan.own, list(chosen.values()))
     if plan.own is None or not info.closed or len(chosen) < len(identities):  # another shard may train the rest
@@ -232,6 +232,13 @@ def frame_of_plan(backend: Backend, experiment: str, plan: KeptSweep) -> SweepFr
         raise ConfigError(f"sweep={info.sweep}: must be {says}")
     info = replace(info, experiment=experiment, experiment_id=backend.experiment_id)
     return SweepFrame(info, table(plan.rows, chosen), backend, {run.run_id: run for run in chosen.values()})
+
+
+def counts(run: KeptRun, manifest: Mapping[str, Any]) -> bool:
+    """Whether it can stand for a run of this sweep: one that another sweep stopped early cannot, where this one stops
+    none."""
+    own = run.tags["bnsweep.sweep_id"] == manifest["id"]
+    return own or manifest.get("strategy", "none") != "none" or status_of(run) != STOPPED
 
 
 def while_running(

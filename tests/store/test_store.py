@@ -227,8 +227,17 @@ def test_a_run_that_got_further_counts_whichever_is_the_newer(store: Store, firs
     for status in (first, second, first):
         log_run(store, config, RunRecord("failed", "disk full") if status == "failed" else record(0.5, status), "s")
         time.sleep(0.01)
-    store.open_sweep(manifest("all", [config]))
+    store.open_sweep(replace(manifest("all", [config]), strategy="plateau"))
     assert list(store.load("all").runs["status"]) == [best]
+
+
+def test_what_another_sweep_stopped_is_missing_in_one_that_stops_nothing(store: Store) -> None:
+    configs = grid()[:2]
+    log_run(store, configs[0], record(0.5, "stopped"), "first")
+    log_run(store, configs[1], record(0.5), "first")
+    for strategy, status in (("none", "missing"), ("plateau", "stopped")):
+        store.open_sweep(replace(manifest(strategy, configs), strategy=strategy))
+        assert list(store.load(strategy).runs["status"]) == [status, "finished"]
 
 
 def test_the_plan_says_what_is_missing(store: Store) -> None:
