@@ -44,7 +44,7 @@ def ranked(made, metric=ACCURACY):
 
 def said(made):
     grid = read_grid(made.runs)
-    return " | ".join(notice.text for notice in notices(grid, best_lr_view(grid, ACCURACY), ACCURACY))
+    return " | ".join(notice.text for notice in notices(grid, best_lr_view(grid, ACCURACY), ACCURACY, made.info))
 
 
 def test_a_stopped_arm_is_listed_and_is_no_row_of_the_ranking(made, stop):
