@@ -30,8 +30,10 @@ from bnsweep.training.trainer import train
 pytest.importorskip("submitit")
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(missing()), reason=missing())]
 
-SECONDS = [replace(config, train=TrainConfig(epochs=4000, batch_size=30, evaluate_every=500)) for config in CONFIGS[:2]]
-"""Runs that train for some ten seconds."""
+SECONDS = [
+    replace(config, train=TrainConfig(epochs=15_000, batch_size=30, evaluate_every=500)) for config in CONFIGS[:2]
+]
+"""Runs that train for ten seconds or more."""
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +70,14 @@ class TestSlurm(ExecutorTests):
         self.slurm.close()
         until(lambda: not jobs("pending,running"))
 
-    def make(self, datasets: dict[DataKey, data.Dataset], folder: Path, save_models: bool = False) -> Executor:
-        return self.slurm.executor(2, datasets, CPU, folder, save_models)
+    def make(
+        self,
+        datasets: dict[DataKey, data.Dataset],
+        folder: Path,
+        save_models: bool = False,
+        checkpoints: Checkpoints | None = None,
+    ) -> Executor:
+        return self.slurm.executor(2, datasets, CPU, folder, save_models, checkpoints)
 
     def models(self, folder: Path) -> Path:
         (shared,) = (folder / "shared").glob("jobs-*/*")
@@ -88,7 +96,7 @@ class TestSlurm(ExecutorTests):
         """It is what it would have been undisturbed."""
         with one_thread(CPU):
             here, _ = train(configs, data.load(configs[0].data), CPU)
-        assert [record.summary for record in future.result(200).records] == [record.summary for record in here]
+        assert [record.summary for record in future.result(600).records] == [record.summary for record in here]
 
     def test_a_job_that_is_requeued_trains_its_stack_to_the_end(self, executor: Executor) -> None:
         future = executor.submit(0, SECONDS)
@@ -123,7 +131,7 @@ class TestSlurm(ExecutorTests):
         assert restarts(job) == 1
 
     def test_a_stack_that_takes_longer_than_a_job_may_goes_on_from_its_checkpoint(self, tmp_path: Path) -> None:
-        longer = TrainConfig(epochs=60_000, batch_size=30, evaluate_every=2000)
+        longer = TrainConfig(epochs=150_000, batch_size=30, evaluate_every=2000)
         configs = [replace(config, train=longer) for config in CONFIGS[:2]]
         cluster = SubmititCluster(str(tmp_path / "short"), "slurm", timeout_min=1, mem_gb=1)
         datasets = {CONFIGS[0].data.key: data.load(CONFIGS[0].data)}
