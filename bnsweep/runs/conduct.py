@@ -142,7 +142,8 @@ class Sweep:
             result = RunResult(record.status, record.summary, record.reason, run_id)
             self.results[self.plan.identities[job]] = result
             self.trained += 1
-        if self.setting.checkpoints is not None:
+        # Once nothing else waits, which comes before the end: each look reads what all files say about themselves.
+        if self.setting.checkpoints is not None and self.outbox.left <= len(jobs):
             self.setting.checkpoints.remove(self.results)
 
     def _close_outbox(self) -> None:
